@@ -1,0 +1,56 @@
+"""The one home of feature names, split names, artifact keys and model outputs."""
+
+# Features of an image's tf.Example. Slice columns of a manifest stand beside them
+# under their own names, so a manifest must not use one of these.
+IMAGE = "image"
+"""bytes: the encoded image, baseline RGB JPEG or PNG, upright."""
+LABEL = "label"
+"""int64: 1 for the positive class, 0 for every other."""
+CLASS_NAME = "class_name"
+"""bytes: the class as the user named it."""
+URI = "uri"
+"""bytes: the image's path relative to the data source."""
+IMAGE_ID = "image_id"
+"""bytes: SHA-256, in hex, of the source file's bytes: the identity of an image."""
+PERCEPTUAL_HASH = "perceptual_hash"
+"""bytes: 16 hex digits that near-duplicate images share."""
+WIDTH = "width"
+"""int64: width in pixels of the stored image."""
+HEIGHT = "height"
+"""int64: height in pixels of the stored image."""
+
+RESERVED_FEATURES = frozenset(
+    {IMAGE, LABEL, CLASS_NAME, URI, IMAGE_ID, PERCEPTUAL_HASH, WIDTH, HEIGHT}
+)
+
+POSITIVE_LABEL = 1
+NEGATIVE_LABEL = 0
+
+# Splits.
+ALL = "all"
+TRAIN = "train"
+VAL = "val"
+TEST = "test"
+REST = "rest"
+
+# Artifact keys.
+EXAMPLES = "examples"
+QUARANTINE = "quarantine"
+SAMPLING = "sampling"
+MODEL = "model"
+MODEL_RUN = "model_run"
+EVALUATION = "evaluation"
+BLESSING = "blessing"
+PREDICTIONS = "predictions"
+PUSHED_MODEL = "pushed_model"
+REPORT = "report"
+
+# Signatures and outputs of an exported model.
+SERVING_DEFAULT = "serving_default"
+"""Signature: serialized tf.Example in, outputs out."""
+PREDICT_IMAGES = "predict_images"
+"""Signature: encoded image bytes in, outputs out."""
+PROBABILITY = "probability"
+"""Output, float32 (n, 1): probability that the image is of the positive class."""
+IS_POSITIVE = "is_positive"
+"""Output, int64 (n, 1): 1 where the probability reaches the operating point."""
