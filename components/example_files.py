@@ -29,7 +29,7 @@ def split_files(uri: str, split: str) -> list[str]:
       FileNotFoundError: the artifact has no shard of that split.
     """
     folder = split_dir(uri, split)
-    names = fileio.listdir(folder) if fileio.isdir(folder) else []
+    names = [str(name) for name in fileio.listdir(folder)] if fileio.isdir(folder) else []
     shards = sorted(name for name in names if _SHARD.match(name))
     if not shards:
         raise FileNotFoundError(f"no shard of split {split!r} in {uri}; found {sorted(names)}")

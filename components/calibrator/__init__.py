@@ -1,0 +1,1 @@
+"""Calibrator: chooses the operating point on val and exports a model that applies it."""

@@ -1,0 +1,73 @@
+"""The Calibrator's spec."""
+
+from tfx.dsl.components.base import executor_spec
+from tfx.dsl.components.base.base_component import BaseComponent
+from tfx.types import BaseChannel, Channel, ComponentSpec, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ExecutionParameter
+
+from components import names
+from components.calibrator.executor import (
+    PRECISION_FLOOR,
+    RULE,
+    SPLIT,
+    THRESHOLD,
+    Executor,
+)
+
+
+class CalibratorSpec(ComponentSpec):
+    """The names and types of what goes in and comes out."""
+
+    PARAMETERS = {  # noqa: RUF012 - TFX reads class attributes
+        RULE: ExecutionParameter(type=str),
+        PRECISION_FLOOR: ExecutionParameter(type=float),
+        THRESHOLD: ExecutionParameter(type=float),
+        SPLIT: ExecutionParameter(type=str),
+    }
+    INPUTS = {  # noqa: RUF012
+        names.MODEL: ChannelParameter(type=standard_artifacts.Model),
+        names.EXAMPLES: ChannelParameter(type=standard_artifacts.Examples),
+    }
+    # A spec's keys are unique over inputs and outputs, so this one can't be `model` too.
+    OUTPUTS = {  # noqa: RUF012
+        names.CALIBRATED_MODEL: ChannelParameter(type=standard_artifacts.Model),
+    }
+
+
+class Calibrator(BaseComponent):
+    """Chooses the operating point on val and exports a model that applies it."""
+
+    SPEC_CLASS = CalibratorSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        model: BaseChannel,
+        examples: BaseChannel,
+        *,
+        rule: str,
+        precision_floor: float = 0.0,
+        threshold: float = 0.5,
+        split: str = names.VAL,
+    ):
+        """Wires the component.
+
+        Args:
+          model: the Trainer's Model.
+          examples: Examples with the split.
+          rule: `best_f1`, `recall_at_precision` or `fixed`.
+          precision_floor: for `recall_at_precision`, 0 to 1.
+          threshold: for `fixed`, 0 to 1.
+          split: what the operating point is chosen on; never one that training learned
+            from, nor the one that the model is judged on.
+        """
+        spec = CalibratorSpec(
+            rule=rule,
+            precision_floor=float(precision_floor),
+            threshold=float(threshold),
+            split=split,
+            model=model,
+            examples=examples,
+            calibrated_model=Channel(type=standard_artifacts.Model),
+        )
+        super().__init__(spec=spec)

@@ -1,0 +1,94 @@
+"""The Calibrator's executor."""
+
+import logging
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tfx.dsl.components.base.base_executor import BaseExecutor
+from tfx.types import Artifact, artifact_utils
+from tfx.utils import path_utils
+
+from components import names
+from components.calibrator import operating_point
+from components.calibrator.export import export
+from components.example_files import split_files
+from components.trainer.progress import Progress
+
+_LOGGER_NAME = "outnumbered.calibrator"
+_BATCH_SIZE = 32
+
+# Exec properties and the output beside those of `components.names`.
+RULE = "rule"
+PRECISION_FLOOR = "precision_floor"
+THRESHOLD = "threshold"
+SPLIT = "split"
+
+
+class Executor(BaseExecutor):
+    """Chooses the operating point of a model and exports the model with it."""
+
+    def Do(  # noqa: N802 - TFX's name
+        self,
+        input_dict: dict[str, list[Artifact]],
+        output_dict: dict[str, list[Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes a calibrated SavedModel.
+
+        Args:
+          input_dict: `model`, the Trainer's, and `examples`.
+          output_dict: `calibrated_model`.
+          exec_properties: `rule`, `precision_floor`, `threshold` and `split`.
+
+        Raises:
+          FileNotFoundError: the split has no shard.
+          ValueError: as `operating_point.choose`.
+        """
+        examples = artifact_utils.get_single_uri(input_dict[names.EXAMPLES])
+        trained = tf.saved_model.load(_serving_dir(input_dict[names.MODEL]))
+        split = exec_properties[SPLIT]
+        probabilities, labels = predict(trained, split_files(examples, split), split=split)
+        try:
+            point = operating_point.choose(
+                probabilities,
+                labels,
+                rule=exec_properties[RULE],
+                precision_floor=exec_properties[PRECISION_FLOOR],
+                threshold=exec_properties[THRESHOLD],
+            )
+        except ValueError as error:
+            raise ValueError(f"no operating point on split {split!r}: {error}") from error
+        logging.getLogger(_LOGGER_NAME).info(
+            "operating point %.4f by %s: precision %.3f, recall %.3f on %s",
+            *(point.threshold, point.rule, point.precision, point.recall, split),
+        )
+        export(trained, point, _serving_dir(output_dict[names.CALIBRATED_MODEL]))
+
+
+def _serving_dir(artifacts: list[Artifact]) -> str:
+    return path_utils.serving_model_dir(artifact_utils.get_single_uri(artifacts))
+
+
+def predict(trained: tf.Module, files: list[str], *, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """A model's probability for each image of a split, and its label.
+
+    Args:
+      trained: the Trainer's SavedModel, loaded.
+      files: shards of tf.Examples.
+      split: what messages call it.
+
+    Returns:
+      float32 (n,) and int64 (n,), in the order of the records.
+    """
+    feature = {names.LABEL: tf.io.FixedLenFeature([], tf.int64)}
+    records = tf.data.TFRecordDataset(files)
+    total = int(records.reduce(np.int64(0), lambda count, _: count + 1))
+    progress = Progress(f"{split} images", total=total, logger=_LOGGER_NAME)
+    probabilities, labels = [np.zeros(0, np.float32)], [np.zeros(0, np.int64)]
+    for batch in records.batch(_BATCH_SIZE):
+        outputs = trained.signatures[names.SERVING_DEFAULT](examples=batch)
+        probabilities.append(outputs[names.PROBABILITY].numpy()[:, 0])
+        labels.append(tf.io.parse_example(batch, feature)[names.LABEL].numpy())
+        progress.advance(len(labels[-1]))
+    return np.concatenate(probabilities), np.concatenate(labels)

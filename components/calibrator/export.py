@@ -1,0 +1,66 @@
+"""The calibrated SavedModel: the trained one, and a verdict at the operating point."""
+
+import tempfile
+from pathlib import Path
+
+import tensorflow as tf
+
+from components import names
+from components.calibrator.operating_point import ASSET_NAME, OperatingPoint
+
+_IMAGES = tf.TensorSpec([None], tf.string, name="images")
+_EXAMPLES = tf.TensorSpec([None], tf.string, name="examples")
+
+
+class CalibratedModel(tf.Module):
+    """A trained SavedModel whose two signatures also say `is_positive`."""
+
+    def __init__(self, trained: tf.Module, point: OperatingPoint, asset_path: str):
+        """Wraps the trained model.
+
+        Args:
+          trained: as `tf.saved_model.load` gives it.
+          point: where an image becomes positive.
+          asset_path: a file that holds `point`, to be copied into the SavedModel.
+        """
+        super().__init__()
+        self._trained = trained
+        self._threshold = point.threshold
+        self._asset = tf.saved_model.Asset(asset_path)
+
+    @tf.function(input_signature=[_IMAGES])
+    def predict_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Outputs for encoded images, string (n,)."""
+        return self._judged(self._trained.signatures[names.PREDICT_IMAGES](images=images))
+
+    @tf.function(input_signature=[_EXAMPLES])
+    def predict_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Outputs for serialized tf.Examples, string (n,)."""
+        return self._judged(self._trained.signatures[names.SERVING_DEFAULT](examples=examples))
+
+    def _judged(self, outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        probability = outputs[names.PROBABILITY]
+        is_positive = tf.cast(probability, tf.float64) >= self._threshold
+        return {
+            names.PROBABILITY: probability,
+            names.IS_POSITIVE: tf.cast(is_positive, tf.int64),
+        }
+
+
+def export(trained: tf.Module, point: OperatingPoint, folder: str) -> None:
+    """Writes the calibrated SavedModel, with the operating point among its assets.
+
+    Args:
+      trained: the Trainer's SavedModel, loaded.
+      point: the operating point.
+      folder: where it is written.
+    """
+    with tempfile.TemporaryDirectory() as assets:
+        asset = Path(assets) / ASSET_NAME
+        asset.write_text(point.to_json(), encoding="utf-8")
+        model = CalibratedModel(trained, point, str(asset))
+        signatures = {
+            names.SERVING_DEFAULT: model.predict_examples,
+            names.PREDICT_IMAGES: model.predict_images,
+        }
+        tf.saved_model.save(model, folder, signatures=signatures)

@@ -1,0 +1,1 @@
+"""Judges the calibrated model on the test split: predictions, sliced metrics and a blessing."""

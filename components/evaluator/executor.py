@@ -1,0 +1,124 @@
+"""The Evaluator's executor: predict, count by slice, judge."""
+
+import json
+import logging
+import os
+from typing import Any
+
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import config_pb2
+from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+from tfx.dsl.io import fileio
+from tfx.types import Artifact, artifact_utils
+from tfx.utils import path_utils
+
+from components import names
+from components.calibrator import operating_point
+from components.evaluator import (
+    blessing,
+    eval_config,
+    gates,
+    predict,
+    predictions,
+    sliced_counts,
+    summary,
+)
+
+SPLIT = "split"
+SLICES = "slices"
+GATES = "gates"
+
+_logger = logging.getLogger("outnumbered.evaluator")
+
+
+class Executor(BaseBeamExecutor):
+    """Judges a calibrated model on a split of the examples."""
+
+    def Do(  # noqa: N802 - TFX's name
+        self,
+        input_dict: dict[str, list[Artifact]],
+        output_dict: dict[str, list[Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes predictions, TFMA's evaluation with its summary, and the blessing.
+
+        Args:
+          input_dict: `examples`, `model`, `sampling`, one artifact each.
+          output_dict: `evaluation`, `predictions`, `blessing`, one artifact each.
+          exec_properties: `split`, and the JSON lists `slices` and `gates`.
+
+        Raises:
+          ValueError: split, slice column, model or gate do not fit the data.
+        """
+        source, target = _single(input_dict), _single(output_dict)
+        split = exec_properties[SPLIT]
+        asked = gates.parse_all(json.loads(exec_properties[GATES]))
+        sampling = _read_sampling(source[names.SAMPLING].uri)
+        threshold = operating_point.read(_serving_dir(source))["threshold"]
+
+        self._predict_and_count(
+            source,
+            target,
+            split=split,
+            config=eval_config.make(threshold, json.loads(exec_properties[SLICES])),
+            total=_images(sampling, split),
+        )
+        figures = summary.summarize(
+            predictions.read(target[names.PREDICTIONS].uri),
+            sliced_counts.read(target[names.EVALUATION].uri),
+            split=split,
+            threshold=threshold,
+            prevalence=sampling["population"]["prevalence"],
+        )
+        summary.write(figures, target[names.EVALUATION].uri)
+        verdict = gates.verdict(asked, figures["metrics"], figures["at_prevalence"])
+        blessing.write(verdict, target[names.BLESSING], source[names.MODEL])
+        _logger.info("%s: %s", "blessed" if verdict.blessed else "NOT blessed", verdict.reason)
+
+    def _predict_and_count(
+        self,
+        source: dict[str, Artifact],
+        target: dict[str, Artifact],
+        *,
+        split: str,
+        config: config_pb2.EvalConfig,
+        total: int,
+    ) -> None:
+        examples = source[names.EXAMPLES]
+        available = artifact_utils.decode_split_names(examples.split_names)
+        files = predict.split_files(examples.uri, split, available)
+        columns = {key for spec in config.slicing_specs for key in spec.feature_keys}
+        each = predict.PredictShard(
+            model=_serving_dir(source),
+            output=target[names.PREDICTIONS].uri,
+            slice_columns=sorted(columns),
+            total=total,
+        )
+        fileio.makedirs(target[names.PREDICTIONS].uri)
+        with self._make_beam_pipeline() as pipeline:
+            _ = (
+                pipeline
+                | "PredictSplit" >> predict.PredictSplit(files, each)
+                | "Evaluate"
+                >> tfma.ExtractEvaluateAndWriteResults(
+                    eval_config=config, output_path=target[names.EVALUATION].uri
+                )
+            )
+
+
+def _single(artifacts: dict[str, list[Artifact]]) -> dict[str, Artifact]:
+    return {key: artifact_utils.get_single_instance(found) for key, found in artifacts.items()}
+
+
+def _serving_dir(source: dict[str, Artifact]) -> str:
+    return path_utils.serving_model_dir(source[names.MODEL].uri)
+
+
+def _read_sampling(uri: str) -> dict[str, Any]:
+    with fileio.open(os.path.join(uri, "sampling.json"), "r") as file:
+        return json.loads(file.read())
+
+
+def _images(sampling: dict[str, Any], split: str) -> int:
+    """How many images the sampler put into `split`."""
+    return sum(used["used"] for used in sampling["splits"].get(split, {}).values())

@@ -1,0 +1,176 @@
+"""Runs the model over the split: each image goes through it once, shard by shard."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+from apache_beam.utils.shared import Shared
+
+from components import example_files, names
+from components.evaluator import eval_config, predictions
+from components.trainer.progress import Progress
+
+_BATCH = 64
+# Rows that go to the metrics at once: enough to keep Beam's cost a row small.
+_ROWS_A_RECORD_BATCH = 4096
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of the split."""
+
+    path: str
+    index: int
+    count: int
+
+
+class ServedModel:
+    """A SavedModel's `serving_default`, which gives `probability` and `is_positive`."""
+
+    def __init__(self, folder: str):
+        """Loads the model.
+
+        Raises:
+          ValueError: it lacks the signature or one of its outputs.
+        """
+        # The loaded object owns the variables: it must live as long as the signature.
+        self._loaded = tf.saved_model.load(folder)
+        signatures = self._loaded.signatures
+        if names.SERVING_DEFAULT not in signatures:
+            raise ValueError(
+                f"the model in {folder} has no signature {names.SERVING_DEFAULT!r}; "
+                f"it has {sorted(signatures)}"
+            )
+        self._signature = signatures[names.SERVING_DEFAULT]
+        outputs = set(self._signature.structured_outputs)
+        if missing := {names.PROBABILITY, names.IS_POSITIVE} - outputs:
+            raise ValueError(
+                f"the model in {folder} gives {sorted(outputs)}, not {sorted(missing)}; "
+                "evaluate the Calibrator's model"
+            )
+        (self._input_name,) = self._signature.structured_input_signature[1]
+
+    def __call__(self, examples: tf.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities, float32 (n,), and whether each is positive, int64 (n,).
+
+        Args:
+          examples: serialized tf.Examples, string (n,).
+        """
+        outputs = self._signature(**{self._input_name: examples})
+        probability = outputs[names.PROBABILITY].numpy().reshape(-1).astype(np.float32)
+        called = outputs[names.IS_POSITIVE].numpy().reshape(-1).astype(np.int64)
+        return probability, called
+
+
+class PredictShard(beam.DoFn):
+    """Writes the predictions of a shard as parquet, and gives them to TFMA as RecordBatches."""
+
+    def __init__(self, *, model: str, output: str, slice_columns: Sequence[str], total: int):
+        """Names what to run.
+
+        Args:
+          model: folder of the SavedModel.
+          output: URI of the Predictions artifact.
+          slice_columns: features of the examples, as text.
+          total: images in the split, for the progress lines.
+        """
+        self._folder = model
+        self._output = output
+        self._schema = predictions.schema(slice_columns)
+        self._total = total
+        # Threads of a worker hold one model between them.
+        self._shared = Shared()
+
+    def setup(self) -> None:
+        """Loads the model."""
+        self._model = self._shared.acquire(lambda: ServedModel(self._folder))
+        self._progress = Progress("test images", total=self._total, logger="outnumbered.evaluator")
+
+    def process(self, element: Shard) -> Iterator[pa.RecordBatch]:
+        """Predicts one shard."""
+        parts = list(self._predict(element.path))
+        rows = pa.Table.from_batches(parts, schema=self._schema)
+        predictions.write(rows, self._output, index=element.index, count=element.count)
+        for batch in rows.combine_chunks().to_batches(max_chunksize=_ROWS_A_RECORD_BATCH):
+            yield for_tfma(batch)
+
+    def _predict(self, path: str) -> Iterator[pa.RecordBatch]:
+        spec = None
+        for examples in tf.data.TFRecordDataset([path]).batch(_BATCH).prefetch(1):
+            spec = spec or self._parsing_spec(path, examples[0].numpy())
+            columns = tf.io.parse_example(examples, spec)
+            probability, called = self._model(examples)
+            _check_finite(probability, columns[names.IMAGE_ID].numpy())
+            columns |= {names.PROBABILITY: probability, names.IS_POSITIVE: called}
+            yield self._record_batch(columns)
+            self._progress.advance(len(probability))
+
+    def _parsing_spec(self, path: str, first: bytes) -> dict[str, tf.io.FixedLenFeature]:
+        """What to read of each example, the image left out."""
+        has = set(tf.train.Example.FromString(first).features.feature)
+        wanted = set(self._schema.names) - {names.PROBABILITY, names.IS_POSITIVE}
+        if missing := wanted - has:
+            raise ValueError(
+                f"the examples in {path} have no column {sorted(missing)}; they have {sorted(has)}"
+            )
+        kinds = dict.fromkeys(wanted, tf.string) | {names.LABEL: tf.int64}
+        return {name: tf.io.FixedLenFeature([], kind) for name, kind in kinds.items()}
+
+    def _record_batch(self, columns: dict) -> pa.RecordBatch:
+        arrays = [_as_array(np.asarray(columns[field.name]), field.type) for field in self._schema]
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+
+
+@beam.ptransform_fn
+def PredictSplit(  # noqa: N802 - Beam names transforms as classes
+    pipeline: beam.Pipeline, files: Sequence[str], predict: PredictShard
+) -> beam.PCollection[pa.RecordBatch]:
+    """Predictions of every file: only file names are shuffled, never images."""
+    shards = [Shard(path, index, len(files)) for index, path in enumerate(files)]
+    return (
+        pipeline
+        | "Files" >> beam.Create(shards, reshuffle=False)
+        | "Spread" >> beam.Reshuffle()
+        | "Predict" >> beam.ParDo(predict).with_output_types(pa.RecordBatch)
+    )
+
+
+def split_files(uri: str, split: str, available: Iterable[str]) -> list[str]:
+    """The shards of `split`.
+
+    Raises:
+      ValueError: the examples have no such split.
+    """
+    if split not in (known := sorted(available)):
+        raise ValueError(f"the examples have no split {split!r} to evaluate on; they have {known}")
+    return example_files.split_files(uri, split)
+
+
+def for_tfma(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The same with every value in a list of one, as TFMA reads features."""
+    probability = batch.schema.get_field_index(names.PROBABILITY)
+    above_zero = pa.array(eval_config.above_zero(batch.column(probability).to_numpy()))
+    batch = batch.set_column(probability, names.PROBABILITY, above_zero)
+    offsets = pa.array(np.arange(batch.num_rows + 1, dtype=np.int32))
+    columns = [pa.ListArray.from_arrays(offsets, column) for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def _as_array(values: np.ndarray, kind: pa.DataType) -> pa.Array:
+    if pa.types.is_string(kind):
+        # A file name need not be UTF-8, but a parquet string must.
+        return pa.array([value.decode("utf-8", "replace") for value in values], kind)
+    return pa.array(values, kind)
+
+
+def _check_finite(probability: np.ndarray, image_ids: np.ndarray) -> None:
+    """Refuses what would silently count as negative."""
+    bad = ~np.isfinite(probability)
+    if bad.any():
+        raise ValueError(
+            f"the model gave {probability[bad][0]} as the probability of image "
+            f"{image_ids[bad][0].decode()}; it has diverged: train again at a lower learning rate"
+        )

@@ -1,0 +1,63 @@
+"""The Predictions artifact: a row an image, in one parquet file a shard of the split."""
+
+import os
+from collections.abc import Sequence
+from io import BytesIO
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tfx.dsl.io import fileio
+
+from components import names
+
+_PREFIX, _SUFFIX = "predictions-", ".parquet"
+
+
+def schema(slice_columns: Sequence[str]) -> pa.Schema:
+    """The columns of a row; slice columns hold text, empty where an image has none."""
+    texts = [names.IMAGE_ID, names.URI, names.CLASS_NAME]
+    return pa.schema(
+        [(name, pa.string()) for name in texts]
+        + [
+            (names.LABEL, pa.int64()),
+            (names.PROBABILITY, pa.float32()),
+            (names.IS_POSITIVE, pa.int64()),
+        ]
+        + [(name, pa.string()) for name in slice_columns if name not in texts]
+    )
+
+
+def write(rows: pa.Table, uri: str, *, index: int, count: int) -> None:
+    """Writes the rows of shard `index` of `count`; the file is either whole or absent."""
+    path = os.path.join(uri, f"{_PREFIX}{index:05d}-of-{count:05d}{_SUFFIX}")
+    buffer = BytesIO()
+    pq.write_table(rows, buffer)
+    with fileio.open(f"{path}.writing", "wb") as file:
+        file.write(buffer.getvalue())
+    fileio.rename(f"{path}.writing", path, overwrite=True)
+
+
+def read(uri: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """All rows of a Predictions artifact, by rising image_id.
+
+    Args:
+      uri: of the artifact.
+      columns: which to read beside image_id; all where None.
+
+    Raises:
+      FileNotFoundError: the artifact holds no predictions.
+    """
+    listed = sorted(str(name) for name in fileio.listdir(uri)) if fileio.isdir(uri) else []
+    files = [name for name in listed if name.startswith(_PREFIX) and name.endswith(_SUFFIX)]
+    if not files:
+        raise FileNotFoundError(f"no {_PREFIX}*{_SUFFIX} in {uri}; found {listed}")
+    wanted = None if columns is None else [names.IMAGE_ID, *columns]
+    tables = [_read_file(os.path.join(uri, name), wanted) for name in files]
+    rows = pa.concat_tables(tables).to_pandas()
+    return rows.sort_values(names.IMAGE_ID, kind="stable", ignore_index=True)
+
+
+def _read_file(path: str, columns: list[str] | None) -> pa.Table:
+    with fileio.open(path, "rb") as file:
+        return pq.read_table(pa.BufferReader(file.read()), columns=columns)

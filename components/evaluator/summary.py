@@ -1,0 +1,188 @@
+"""The figures of an evaluation, with their intervals, as plain JSON.
+
+`summary.json` lies beside TFMA's own files in the ModelEvaluation artifact, so that
+whoever reports on the figures needs neither TFMA nor a second definition of them.
+"""
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tfx.dsl.io import fileio
+
+from components import names
+from components.evaluator import intervals, metrics
+from components.evaluator.metrics import Confusion
+from components.evaluator.sliced_counts import SliceCounts
+
+_FILE = "summary.json"
+# The intervals are part of the figures: the same predictions give the same ones.
+_SEED = 0
+
+
+def summarize(
+    predictions: pd.DataFrame,
+    slices: Sequence[SliceCounts],
+    *,
+    split: str,
+    threshold: float,
+    prevalence: float,
+) -> dict[str, Any]:
+    """All figures of the split and of its slices; undefined ones are None.
+
+    Args:
+      predictions: rows with label, probability, is_positive and the slice columns.
+      slices: TFMA's counts, the whole split among them.
+      split: name of the split.
+      threshold: the operating point.
+      prevalence: share of positives in the real world.
+
+    Raises:
+      ValueError: the split lacks positives or negatives, or the model's own answer and
+        its threshold disagree.
+      RuntimeError: TFMA counted something other than the predictions hold.
+    """
+    labels = predictions[names.LABEL].to_numpy()
+    probabilities = predictions[names.PROBABILITY].to_numpy()
+    _check_classes(labels, split)
+    _check_operating_point(predictions, threshold)
+    counts = metrics.confusion(labels, predictions[names.IS_POSITIVE])
+    _check_tfma(counts, slices)
+    own = _at_own_balance(counts, labels, probabilities, threshold)
+    world = _at_prevalence(counts, labels, probabilities, prevalence)
+    if math.isclose(prevalence, counts.positives / len(labels), rel_tol=1e-6):
+        # Of one figure there is one interval, though there are two ways to find it.
+        world["intervals"] = own["intervals"]
+    return _plain(
+        {
+            "split": split,
+            "examples": len(labels),
+            "positives": counts.positives,
+            **own,
+            "at_prevalence": world,
+            "slices": [_slice(found, predictions) for found in slices if found.values],
+        }
+    )
+
+
+def write(summary: dict[str, Any], uri: str) -> None:
+    """Writes the figures into the ModelEvaluation artifact at `uri`."""
+    with fileio.open(os.path.join(uri, _FILE), "w") as file:
+        file.write(json.dumps(summary, indent=2, ensure_ascii=False))
+
+
+def read(uri: str) -> dict[str, Any]:
+    """The figures in the ModelEvaluation artifact at `uri`."""
+    with fileio.open(os.path.join(uri, _FILE), "r") as file:
+        return json.loads(file.read())
+
+
+def _at_own_balance(
+    counts: Confusion, labels: np.ndarray, probabilities: np.ndarray, threshold: float
+) -> dict[str, Any]:
+    points = metrics.curve(labels, probabilities)
+    return {
+        "metrics": {
+            **metrics.rates(counts),
+            "pr_auc": metrics.average_precision(points),
+            "auc": metrics.roc_auc(points),
+            "threshold": threshold,
+            **asdict(counts),
+        },
+        "intervals": {
+            **intervals.of_rates(counts),
+            "f1": intervals.of_f1(counts, seed=_SEED),
+            "pr_auc": intervals.of_average_precision(labels, probabilities, seed=_SEED),
+        },
+    }
+
+
+def _at_prevalence(
+    counts: Confusion, labels: np.ndarray, probabilities: np.ndarray, prevalence: float
+) -> dict[str, Any]:
+    points = metrics.curve(labels, probabilities)
+    pr_auc_interval = intervals.of_average_precision(
+        labels, probabilities, seed=_SEED, prevalence=prevalence
+    )
+    return {
+        "prevalence": prevalence,
+        **metrics.rates_at_prevalence(counts.recall, counts.false_positive_rate, prevalence),
+        "pr_auc": metrics.average_precision(points, prevalence),
+        "auc": metrics.roc_auc(points),
+        "intervals": {
+            **intervals.at_prevalence(counts, prevalence, seed=_SEED),
+            "pr_auc": pr_auc_interval,
+        },
+    }
+
+
+def _slice(found: SliceCounts, predictions: pd.DataFrame) -> dict[str, Any]:
+    counts = found.counts
+    return {
+        "slice": found.values,
+        "examples": counts.positives + counts.negatives,
+        "positives": counts.positives,
+        **metrics.rates(counts),
+        "pr_auc": _pr_auc(_members(found, predictions)),
+        **asdict(counts),
+        "intervals": intervals.of_rates(counts),
+    }
+
+
+def _members(found: SliceCounts, predictions: pd.DataFrame) -> pd.DataFrame:
+    chosen = np.ones(len(predictions), bool)
+    for column, value in found.values.items():
+        chosen &= (predictions[column] == value).to_numpy()
+    return predictions[chosen]
+
+
+def _pr_auc(rows: pd.DataFrame) -> float:
+    """Undefined in a slice of one class, such as a breed of the positive class."""
+    labels = rows[names.LABEL].to_numpy()
+    if labels.all() or not labels.any():
+        return math.nan
+    return metrics.average_precision(metrics.curve(labels, rows[names.PROBABILITY].to_numpy()))
+
+
+def _check_classes(labels: np.ndarray, split: str) -> None:
+    for label, side in ((names.POSITIVE_LABEL, "positive"), (names.NEGATIVE_LABEL, "negative")):
+        if not (labels == label).any():
+            raise ValueError(
+                f"split {split!r} has no {side} image among its {len(labels)}, so a model cannot "
+                f"be judged on it; ask for some in sampler.splits.{split}"
+            )
+
+
+def _check_operating_point(predictions: pd.DataFrame, threshold: float) -> None:
+    reaches = metrics.is_positive(predictions[names.PROBABILITY], threshold)
+    differ = reaches != predictions[names.IS_POSITIVE].to_numpy(bool)
+    if differ.any():
+        raise ValueError(
+            f"the model calls {int(differ.sum())} of {len(differ)} images otherwise than its "
+            f"recorded threshold {threshold} does; its assets belong to another model"
+        )
+
+
+def _check_tfma(counts: Confusion, slices: Sequence[SliceCounts]) -> None:
+    """The gates rest on these counts, so two ways of counting must agree."""
+    counted = [found.counts for found in slices if not found.values]
+    if counted != [counts]:
+        raise RuntimeError(f"TFMA counted {counted}, the predictions hold {counts}")
+
+
+def _plain(value: Any) -> Any:
+    """JSON's own types, with None for NaN, which JSON lacks."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return value

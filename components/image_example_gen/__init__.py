@@ -1,0 +1,1 @@
+"""ImageExampleGen: photographs in, tf.Examples and an account of what was refused out."""

@@ -1,0 +1,95 @@
+"""ImageExampleGen's specification: what goes in, what comes out, which settings it takes."""
+
+import json
+from collections.abc import Sequence
+
+from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.orchestration.data_types import RuntimeParameter
+from tfx.types import Channel, component_spec, standard_artifacts
+
+from components import artifacts, names
+from components.image_example_gen import executor
+from components.image_example_gen.images import DEFAULT_MAX_PIXELS
+
+Text = str | RuntimeParameter
+
+
+class ImageExampleGenSpec(component_spec.ComponentSpec):
+    """Channels and execution properties of ImageExampleGen."""
+
+    PARAMETERS = {  # noqa: RUF012 - TFX reads class attributes
+        executor.SOURCE: component_spec.ExecutionParameter(type=str),
+        executor.MANIFEST: component_spec.ExecutionParameter(type=str),
+        executor.POSITIVE_CLASS: component_spec.ExecutionParameter(type=str),
+        executor.SLICES: component_spec.ExecutionParameter(type=str),
+        executor.MAX_SIDE: component_spec.ExecutionParameter(type=int),
+        executor.MAX_BAD_FRACTION: component_spec.ExecutionParameter(type=float),
+        executor.MAX_PIXELS: component_spec.ExecutionParameter(type=int),
+        executor.DATA_VERSION: component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS = {}  # noqa: RUF012
+    OUTPUTS = {  # noqa: RUF012
+        names.EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        names.QUARANTINE: component_spec.ChannelParameter(type=artifacts.Quarantine),
+    }
+
+
+class ImageExampleGen(base_beam_component.BaseBeamComponent):
+    """Turns a folder of images into tf.Examples.
+
+    Every image is decoded once to prove that it decodes. What doesn't, what is too large and
+    what stands under two classes goes to quarantine with a reason; images with the same bytes
+    are kept once; near-duplicates get one `perceptual_hash`.
+
+    Outputs:
+      examples: split `all`, uncompressed TFRecords sorted by uri; features in `names`.
+      quarantine: `quarantine.jsonl`, a row an image (`uri`, `class_name`, `reason`, `detail`),
+        and `summary.json` (see `verdict.summary`). The reasons are `empty`, `not_an_image`,
+        `undecodable`, `too_large`, `missing`, `unreadable` and `label_conflict`.
+    """
+
+    SPEC_CLASS = ImageExampleGenSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
+
+    def __init__(
+        self,
+        *,
+        source: Text,
+        positive_class: Text,
+        manifest: Text | None = None,
+        slices: Sequence[str] = (),
+        max_side: int = 0,
+        max_bad_fraction: float = 0.01,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        data_version: Text = "",
+    ):
+        """Specifies the component.
+
+        Args:
+          source: folder with a folder a class, or the folder that the manifest's uris start
+            from; local, or a URL such as `gs://bucket/photos` or `s3://bucket/photos`.
+          positive_class: the class whose images get the label 1; all others get 0.
+          manifest: CSV or JSON lines file with `uri`, `label` and any slice columns; None:
+            the source has a folder a class.
+          slices: columns of the manifest that become features of the examples.
+          max_side: longest side in pixels of a stored image; 0 keeps the size.
+          max_bad_fraction: share in [0, 1] of refused images above which the run stops.
+            Duplicates don't count.
+          max_pixels: pixels (width times height) above which an image is refused, undecoded.
+          data_version: `sources.data_version` of the listing. The component doesn't read it:
+            it makes a changed input miss TFX's cache.
+        """
+        super().__init__(
+            spec=ImageExampleGenSpec(
+                source=source,
+                manifest=manifest or "",
+                positive_class=positive_class,
+                slices=json.dumps(list(slices)),
+                max_side=max_side,
+                max_bad_fraction=max_bad_fraction,
+                max_pixels=max_pixels,
+                data_version=data_version,
+                examples=Channel(type=standard_artifacts.Examples),
+                quarantine=Channel(type=artifacts.Quarantine),
+            )
+        )

@@ -1,0 +1,164 @@
+"""Rows of a manifest: CSV or JSON lines with `uri`, `label` and any slice columns."""
+
+import csv
+import io
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from components.image_example_gen import files
+
+URI_COLUMN = "uri"
+LABEL_COLUMN = "label"
+
+_CSV = (".csv",)
+_JSON_LINES = (".jsonl", ".ndjson", ".json")
+
+
+class SourceError(ValueError):
+    """A data source that can't be used; the message says what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a manifest.
+
+    Attributes:
+      line: its number in the file, counted from 1.
+      uri: the image's path as the manifest writes it.
+      label: its class; never empty.
+      columns: all columns, as text.
+    """
+
+    line: int
+    uri: str
+    label: str
+    columns: dict[str, str]
+
+
+def read_rows(path: str) -> list[Row]:
+    """The rows of a manifest, in its order.
+
+    Args:
+      path: a `.csv` file, comma-separated with a header; or `.jsonl`, `.ndjson` or `.json`,
+        one JSON object a line. UTF-8, with or without a byte order mark.
+
+    Raises:
+      SourceError: there is no such file, it is neither, or a line of it can't be used.
+    """
+    rows = [_row(path, line, columns) for line, columns in _lines(path)]
+    if not rows:
+        raise SourceError(f"manifest {path} has no rows; give one line an image")
+    return rows
+
+
+def columns_of(rows: list[Row]) -> set[str]:
+    """The names of all columns that some row has."""
+    return {name for row in rows for name in row.columns}
+
+
+def _lines(path: str) -> Iterator[tuple[int, dict[str, str]]]:
+    suffix = path[path.rfind(".") :].lower()
+    if suffix in _CSV:
+        return _csv_lines(path, _text(path))
+    if suffix in _JSON_LINES:
+        return _json_lines(path, _text(path))
+    raise SourceError(
+        f"manifest {path} is neither CSV nor JSON lines by its name; "
+        f"end it in {', '.join((*_CSV, *_JSON_LINES))}"
+    )
+
+
+def _text(path: str) -> str:
+    try:
+        return files.read_bytes(path).decode("utf-8-sig")
+    except OSError as error:
+        raise SourceError(f"manifest {path} can't be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise SourceError(f"manifest {path} is not UTF-8 ({error}); save it as UTF-8") from error
+
+
+def _csv_lines(path: str, text: str) -> Iterator[tuple[int, dict[str, str]]]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        _check_header(path, header)
+        for fields in reader:
+            if len(fields) > len(header):
+                raise SourceError(
+                    f"manifest {path}, line {reader.line_num}: {len(fields)} fields, but the "
+                    f"header has {len(header)}; quote a field that holds a comma"
+                )
+            if fields:
+                yield reader.line_num, dict(zip(header, fields, strict=False))
+    except csv.Error as error:
+        raise SourceError(f"manifest {path}, line {reader.line_num}: {error}") from error
+
+
+def _check_header(path: str, header: list[str]) -> None:
+    if len(set(header)) < len(header):
+        twice = sorted({name for name in header if header.count(name) > 1})
+        raise SourceError(f"manifest {path} has the columns {twice} more than once; rename them")
+    _check_columns(path, header)
+
+
+def _check_columns(where: str, columns: Collection[str]) -> None:
+    for needed in (URI_COLUMN, LABEL_COLUMN):
+        if needed not in columns:
+            raise SourceError(
+                f"manifest {where} has no column {needed!r}; found {sorted(columns)}; "
+                f"each image needs {URI_COLUMN!r} and {LABEL_COLUMN!r}"
+            )
+
+
+def _json_lines(path: str, text: str) -> Iterator[tuple[int, dict[str, str]]]:
+    # Not str.splitlines: a JSON string may hold U+2028, which it takes for a line's end.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            columns = _json_object(path, number, line)
+            _check_columns(f"{path}, line {number},", columns)
+            yield number, columns
+
+
+def _json_object(path: str, number: int, line: str) -> dict[str, str]:
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise SourceError(
+            f"manifest {path}, line {number} is not JSON: {error}; write one object a line"
+        ) from error
+    if not isinstance(value, dict):
+        raise SourceError(
+            f"manifest {path}, line {number} is not a JSON object; "
+            'write {"uri": ..., "label": ...} on each line'
+        )
+    return {name: _as_text(path, number, name, found) for name, found in value.items()}
+
+
+def _as_text(path: str, number: int, name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str) and _is_unicode(value):
+        return value
+    if isinstance(value, int | float):  # bool too: written as JSON writes it
+        return json.dumps(value)
+    raise SourceError(
+        f"manifest {path}, line {number}: {name!r} is {json.dumps(value)[:80]}; "
+        "give Unicode text, a number, true, false or null"
+    )
+
+
+def _is_unicode(text: str) -> bool:
+    # JSON can spell half of a surrogate pair, which no encoding has.
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _row(path: str, line: int, columns: dict[str, str]) -> Row:
+    row = Row(
+        line, columns.get(URI_COLUMN, "").strip(), columns.get(LABEL_COLUMN, "").strip(), columns
+    )
+    for name, value in ((URI_COLUMN, row.uri), (LABEL_COLUMN, row.label)):
+        if not value:
+            raise SourceError(f"manifest {path}, line {line}: empty {name!r}; fill it in or remove")
+    return row

@@ -1,0 +1,280 @@
+"""Lists the images of a data source: a folder a class, or a manifest.
+
+Reads names and sizes only, never an image, and imports the standard library only: the
+command line calls it to refuse a bad source before the seconds of importing TensorFlow.
+"""
+
+import difflib
+import hashlib
+import json
+import os
+import posixpath
+import unicodedata
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
+
+from components import names
+from components.image_example_gen import files
+from components.image_example_gen.manifest import Row, SourceError, columns_of, read_rows
+
+__all__ = [
+    "ImageRecord",
+    "SourceError",
+    "check_class",
+    "class_names",
+    "data_version",
+    "list_images",
+]
+
+_SHOWN = 3
+
+
+class ImageRecord(NamedTuple):
+    """An image as the source lists it, not read yet.
+
+    Attributes:
+      uri: path relative to the source, with `/` between its parts; where the manifest
+        points outside of the source, the path as it stands there.
+      path: the path that opens it: absolute, or with its scheme.
+      class_name: the class as the user named it, in Unicode's composed form (NFC).
+      slices: pairs of slice column and value, in the order asked for; an empty value
+        where the manifest has none.
+      size: bytes; -1 where the file can't be looked at.
+      mtime_ns: time of the last change, in nanoseconds since 1970.
+    """
+
+    uri: str
+    path: str
+    class_name: str
+    slices: tuple[tuple[str, str], ...]
+    size: int
+    mtime_ns: int
+
+
+def list_images(
+    source: str,
+    *,
+    manifest: str | None = None,
+    slices: Sequence[str] = (),
+    positive_class: str | None = None,
+    known_classes: Collection[str] | None = None,
+) -> list[ImageRecord]:
+    """The images of a source, sorted by uri and class: the order of a listing has no say.
+
+    Without a manifest each folder of the source is a class, and every file in it, at any
+    depth and of any name, is an image of it. Passed over are files directly in the source,
+    hidden files, and what Windows and macOS leave behind (Thumbs.db, .DS_Store).
+    With a manifest its rows are the images; a row given twice counts once.
+
+    Args:
+      source: folder, or the folder that a manifest's relative uris start from.
+      manifest: CSV or JSON lines file; sought as given, then in the source. None or '':
+        the source has a folder a class.
+      slices: manifest columns that become features of the images.
+      positive_class: a class that must be there.
+      known_classes: refuse every class that is not among these; None takes any.
+
+    Raises:
+      SourceError: the source or the manifest is not there, has no images or one class
+        only, lacks the positive class, or has a class, column or file it shouldn't.
+    """
+    source = _absolute_folder(source)
+    _check_slices(slices)
+    if manifest:
+        records = _from_manifest(source, _absolute_manifest(source, manifest), slices)
+    else:
+        records = _from_folders(source, slices)
+    ordered = sorted(set(records), key=lambda record: (record.uri, record.class_name))
+    _check_classes(source, class_names(ordered), positive_class, known_classes)
+    return ordered
+
+
+def class_names(records: Iterable[ImageRecord]) -> list[str]:
+    """The classes of some images, sorted."""
+    return sorted({record.class_name for record in records})
+
+
+def data_version(records: Iterable[ImageRecord]) -> str:
+    """A digest that changes with the images' names, classes, slices, sizes and times of change.
+
+    Returns:
+      64 hex digits.
+    """
+    digest = hashlib.sha256()
+    for record in records:
+        # Not the path: a source that is moved as a whole is the same data.
+        digest.update(json.dumps(record._replace(path="")).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def check_class(name: str, classes: Collection[str], *, asked: str) -> None:
+    """Refuses a class that is not there.
+
+    Args:
+      name: the class asked for.
+      classes: those there are.
+      asked: where it was asked for, such as "positive_class"; opens the message.
+
+    Raises:
+      SourceError: `name` is not among `classes`; the message suggests the nearest.
+    """
+    if name not in classes:
+        raise SourceError(
+            f"{asked}: no class {name!r}; the classes are {_quoted(sorted(classes))}"
+            f"{_nearest(name, classes)}"
+        )
+
+
+def _nearest(name: str, classes: Collection[str]) -> str:
+    folded = {known.casefold(): known for known in classes}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
+    return f"; did you mean {folded[close[0]]!r}?" if close else ""
+
+
+def _quoted(values: Sequence[str]) -> str:
+    shown = ", ".join(repr(value) for value in values[:10])
+    return f"{shown} and {len(values) - 10} more" if len(values) > 10 else shown
+
+
+def _check_classes(
+    source: str,
+    classes: list[str],
+    positive_class: str | None,
+    known_classes: Collection[str] | None,
+) -> None:
+    if known_classes is not None:
+        for name in classes:
+            check_class(name, known_classes, asked=f"unknown class in {source}")
+    if len(classes) == 1:
+        raise SourceError(
+            f"{source} has one class only, {classes[0]!r}; "
+            "at least one more is needed to tell it from (a folder without images is no class)"
+        )
+    if positive_class:
+        check_class(composed(positive_class), classes, asked="positive_class")
+
+
+def composed(name: str) -> str:
+    """A class name in Unicode's composed form: macOS writes names of folders decomposed."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _check_slices(slices: Sequence[str]) -> None:
+    for column in slices:
+        if column in names.RESERVED_FEATURES:
+            raise SourceError(
+                f"slices: {column!r} is the name of a feature that every image has; "
+                f"rename the manifest's column (taken: {sorted(names.RESERVED_FEATURES)})"
+            )
+    if len(set(slices)) < len(slices):
+        raise SourceError(f"slices: {list(slices)} names a column twice; name each once")
+
+
+def _absolute_folder(source: str) -> str:
+    if files.is_remote(source):
+        return source.rstrip("/")
+    folder = os.path.abspath(source)
+    if not os.path.exists(folder):
+        raise SourceError(f"no such folder: {source}; give the folder of the images as data.source")
+    if not os.path.isdir(folder):
+        raise SourceError(f"{source} is a file, not a folder; unpack it if it is an archive")
+    return folder
+
+
+def _absolute_manifest(source: str, manifest: str) -> str:
+    if files.is_remote(manifest):
+        return manifest
+    in_source = _join(source, manifest)
+    if os.path.isfile(manifest) or files.is_remote(in_source):
+        return os.path.abspath(manifest) if os.path.isfile(manifest) else in_source
+    if not os.path.isfile(in_source):
+        raise SourceError(f"no such manifest: {manifest}; sought as given and as {in_source}")
+    return in_source
+
+
+def _join(source: str, uri: str) -> str:
+    # os.path would take `s3://` for a relative path.
+    return uri if files.is_remote(uri) else posixpath.join(source, uri)
+
+
+def _from_folders(source: str, slices: Sequence[str]) -> list[ImageRecord]:
+    if slices:
+        raise SourceError(
+            f"slices: {list(slices)} need a manifest that has these columns; "
+            "folders of images have none"
+        )
+    found = _walk(source)
+    in_folders = [file for file in found if "/" in file.relative]
+    if not found:
+        raise SourceError(f"no images in {source}: it is empty; put a folder a class there")
+    if not in_folders:
+        raise SourceError(
+            f"{source} has {len(found)} files directly in it, such as "
+            f"{min(file.relative for file in found)!r}, and no class folders; "
+            "put the images of each class in a folder named after it, or give a manifest"
+        )
+    return [_record(file, file.relative.partition("/")[0], ()) for file in in_folders]
+
+
+def _walk(source: str) -> list[files.FoundFile]:
+    try:
+        return list(files.walk(source))
+    except OSError as error:
+        raise SourceError(f"the images of {source} can't be listed: {error}") from error
+
+
+def _from_manifest(source: str, manifest: str, slices: Sequence[str]) -> list[ImageRecord]:
+    rows = read_rows(manifest)
+    columns = columns_of(rows)
+    for column in slices:
+        if column not in columns:
+            raise SourceError(
+                f"slices: manifest {manifest} has no column {column!r}; "
+                f"found {_quoted(sorted(columns))}{_nearest(column, columns)}"
+            )
+    listing = {f.path: f for f in _walk(source)} if files.is_remote(source) else {}
+    found = [(row, _find(source, row.uri, listing)) for row in rows]
+    _check_found(manifest, source, [row for row, file in found if file is None])
+    return [_record(file, composed(row.label), _slices(row, slices)) for row, file in found if file]
+
+
+def _find(source: str, uri: str, listing: dict[str, files.FoundFile]) -> files.FoundFile | None:
+    path = _join(source, uri)
+    if not files.is_remote(path):
+        path = os.path.normpath(path)
+    relative = path.removeprefix(f"{source}/")
+    return listing.get(path) or files.find(relative, path)
+
+
+def _check_found(manifest: str, source: str, missing: Sequence[Row]) -> None:
+    if missing:
+        shown = ", ".join(f"{row.uri!r} (line {row.line})" for row in missing[:_SHOWN])
+        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+        raise SourceError(
+            f"manifest {manifest} names files that are not there: {shown}{more}; "
+            f"uris are relative to {source}"
+        )
+
+
+def _slices(row: Row, columns: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    return tuple((column, row.columns.get(column, "")) for column in columns)
+
+
+def _record(
+    file: files.FoundFile, class_name: str, slices: tuple[tuple[str, str], ...]
+) -> ImageRecord:
+    return ImageRecord(
+        uri=_printable(file.relative),
+        path=file.path,
+        class_name=_printable(composed(class_name)),
+        slices=slices,
+        size=file.size,
+        mtime_ns=file.mtime_ns,
+    )
+
+
+def _printable(name: str) -> str:
+    # A file name on Linux is bytes; those that are no UTF-8 are written as \xNN.
+    if name.isascii():
+        return name
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,0 +1,141 @@
+"""Second pass: every image placed by the plan, every record copied to its split.
+
+Each bucket places its images by itself. Where they go, 5 bytes an image, is handed back
+to their shards, whose records are then copied, file to file, to the splits. So image
+bytes are never shuffled, and a worker holds one bucket, or one shard's outcomes, at a
+time.
+"""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+
+from components.example_files import shard_name
+from components.imbalance_sampler import records
+from components.imbalance_sampler.plan import Plan
+from components.imbalance_sampler.progress import Progress
+from components.imbalance_sampler.shuffle import (
+    COUNTS,
+    ROWS,
+    Part,
+    added,
+    gather,
+    load_bucket,
+    read_json,
+    saved_buckets,
+    spill,
+    write_json,
+)
+
+_OUTCOMES_FILE = "outcomes.json"
+_PLACED = np.dtype([("position", "<u4"), ("outcome", "u1")])
+
+
+def place(
+    pipeline: beam.Pipeline,
+    shards: Sequence[str],
+    folder: str,
+    *,
+    plan: Plan,
+    outputs: Mapping[int, str],
+) -> None:
+    """Copies every record to its split, and counts the outcomes in a summary.
+
+    Args:
+      pipeline: what to add the pass to.
+      shards: the TFRecord files.
+      folder: the survey's.
+      plan: where the images go.
+      outputs: folder to write to, by outcome; it exists.
+    """
+    placed = (
+        pipeline
+        | "Buckets" >> beam.Create(saved_buckets(folder))
+        | "Spread" >> beam.Reshuffle()
+        | "Place" >> beam.ParDo(_Place(folder, plan)).with_outputs()
+    )
+    counts = placed[COUNTS] | "CountOutcomes" >> beam.CombineGlobally(added)
+    numbers = counts | "NumberShards" >> beam.Map(_number_shards)
+    _ = counts | "WriteOutcomes" >> beam.Map(_write_outcomes, os.path.join(folder, _OUTCOMES_FILE))
+    _ = (
+        placed[ROWS]
+        | "ByShard" >> beam.GroupByKey()
+        | "Copy"
+        >> beam.ParDo(_CopyShard(folder, shards, outputs), beam.pvalue.AsSingleton(numbers))
+    )
+
+
+def read_outcomes(folder: str) -> dict[tuple[int, int], int]:
+    """Images by (outcome, class rank)."""
+    found = read_json(os.path.join(folder, _OUTCOMES_FILE))
+    return {(outcome, rank): count for outcome, rank, count in found}
+
+
+class _Place(beam.DoFn):
+    """Bucket to (shard index, part of `_PLACED` rows), and outcome counts."""
+
+    def __init__(self, folder: str, plan: Plan):
+        self._folder = folder
+        self._plan = plan
+
+    def process(self, bucket: int) -> Iterator[Any]:
+        """Places one bucket's images."""
+        rows = load_bucket(self._folder, bucket)
+        placed = np.empty(len(rows), _PLACED)
+        placed["position"] = rows["position"]
+        placed["outcome"] = self._plan.outcomes(rows)
+        for part in spill(placed, rows["shard"], self._folder):
+            yield beam.pvalue.TaggedOutput(ROWS, part)
+        triples = zip(
+            rows["shard"].tolist(), placed["outcome"].tolist(), rows["class"].tolist(), strict=True
+        )
+        yield beam.pvalue.TaggedOutput(COUNTS, Counter(triples))
+
+
+class _CopyShard(beam.DoFn):
+    """(shard index, parts of `_PLACED` rows) to the shard's files in the splits."""
+
+    def __init__(self, folder: str, shards: Sequence[str], outputs: Mapping[int, str]):
+        self._folder = folder
+        self._shards = list(shards)
+        self._outputs = dict(outputs)
+        self._progress = Progress("copied from", len(shards))
+
+    def process(
+        self, element: tuple[int, Iterable[Part]], numbers: Mapping[tuple[int, int], str]
+    ) -> None:
+        """Copies one shard."""
+        shard, parts = element
+        placed = gather(parts, _PLACED, self._folder)
+        outcomes = np.empty(len(placed), np.uint8)
+        outcomes[placed["position"]] = placed["outcome"]
+        targets = {
+            outcome: os.path.join(target, numbers[shard, outcome])
+            for outcome, target in self._outputs.items()
+            if (shard, outcome) in numbers
+        }
+        records.copy_records(self._shards[shard], outcomes, targets)
+        self._progress.advance()
+
+
+def _number_shards(counts: Counter) -> dict[tuple[int, int], str]:
+    """File names by (shard, outcome): those that have records, numbered without a gap."""
+    by_outcome: dict[int, list[int]] = defaultdict(list)
+    for shard, outcome in sorted({(shard, outcome) for shard, outcome, _ in counts}):
+        by_outcome[outcome].append(shard)
+    return {
+        (shard, outcome): shard_name(number, len(shards))
+        for outcome, shards in by_outcome.items()
+        for number, shard in enumerate(shards)
+    }
+
+
+def _write_outcomes(counts: Counter, path: str) -> None:
+    by_class: Counter = Counter()
+    for (_, outcome, rank), count in counts.items():
+        by_class[outcome, rank] += count
+    write_json([(*key, count) for key, count in sorted(by_class.items())], path)

@@ -1,0 +1,141 @@
+"""Reads the metadata of a shard's images, and copies its records to the splits."""
+
+import difflib
+import os
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from components import names
+from components.example_files import shard_name
+from components.imbalance_sampler.request import SamplingError, quoted
+from components.imbalance_sampler.rows import SCANNED, Rows, class_key
+from components.imbalance_sampler.scores import scores
+
+_BATCH = 512
+"""Records read at a time: some MB of photographs, and little overhead a record."""
+
+Counts = Counter[tuple[str, int]]
+
+
+def check_features(shards: Sequence[str], group_by: str) -> None:
+    """Looks at the first record for the features that the sampler needs.
+
+    Raises:
+      SamplingError: one is missing or is not text, or there is no record at all.
+    """
+    record = next((record for shard in shards for record in _batches(shard, 1)), None)
+    if record is None:
+        raise SamplingError("the examples hold no image; there is nothing to draw from")
+    features = tf.train.Example.FromString(record[0].numpy()).features.feature
+    kinds = {name: feature.WhichOneof("kind") for name, feature in features.items()}
+    for name in (names.IMAGE_ID, names.CLASS_NAME, names.LABEL):
+        if name not in kinds:
+            raise SamplingError(f"the examples have no feature {name!r}; found {quoted(kinds)}")
+    if group_by and kinds.get(group_by) != "bytes_list":
+        columns = sorted(name for name, kind in kinds.items() if kind == "bytes_list")
+        near = difflib.get_close_matches(group_by, columns, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise SamplingError(
+            f"group_by names {group_by!r}, which is no text column of the examples{hint}; these "
+            f"are {quoted(columns)}"
+        )
+
+
+def scan(path: str, shard: int, *, random_state: int, group_by: str) -> tuple[Rows, Counts]:
+    """The images of a shard, without their pixels: these are not parsed out of the records.
+
+    Args:
+      path: an uncompressed TFRecord file of tf.Examples.
+      shard: the shard's index.
+      random_state: the seed.
+      group_by: column whose equal values stay together; '' for none.
+
+    Returns:
+      `SCANNED` rows in the shard's order, and how many there are by (class, label).
+    """
+    parts = [np.empty(0, SCANNED)]
+    counts: Counts = Counter()
+    for batch in _batches(path, _BATCH):
+        parsed = tf.io.parse_example(batch, _spec(group_by))
+        columns = {name: values.numpy() for name, values in parsed.items()}
+        parts.append(_rows(columns, random_state, group_by))
+        classes = [name.decode() for name in columns[names.CLASS_NAME]]
+        counts.update(zip(classes, columns[names.LABEL].tolist(), strict=True))
+    rows = np.concatenate(parts)
+    rows["shard"] = shard
+    rows["position"] = np.arange(len(rows))
+    return rows, counts
+
+
+def copy_records(path: str, outcomes: NDArray[np.uint8], targets: Mapping[int, str]) -> None:
+    """Copies each record of a shard to the file of its outcome, order kept.
+
+    A file appears under its name once it is whole.
+
+    Args:
+      path: the shard.
+      outcomes: uint8 (records,).
+      targets: path of the file to write, by outcome; other records are left out.
+    """
+    partial = {outcome: _hidden(target) for outcome, target in targets.items()}
+    writers = {outcome: tf.io.TFRecordWriter(hidden) for outcome, hidden in partial.items()}
+    position = 0
+    for batch in _batches(path, _BATCH):
+        for record in batch.numpy():
+            writer = writers.get(int(outcomes[position]))
+            if writer is not None:
+                writer.write(record)
+            position += 1
+    for outcome, writer in writers.items():
+        writer.close()
+        tf.io.gfile.rename(partial[outcome], targets[outcome], overwrite=True)
+
+
+def write_empty_shard(folder: str) -> None:
+    """Makes a split that has no records: a single shard without any."""
+    tf.io.gfile.makedirs(folder)
+    tf.io.TFRecordWriter(os.path.join(folder, shard_name(0, 1))).close()
+
+
+def _batches(path: str, size: int) -> tf.data.Dataset:
+    return tf.data.TFRecordDataset(path).batch(size)
+
+
+def _hidden(path: str) -> str:
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f".{name}-{uuid.uuid4().hex}")
+
+
+def _spec(group_by: str) -> dict[str, tf.io.FixedLenFeature]:
+    spec = {
+        names.IMAGE_ID: tf.io.FixedLenFeature([], tf.string),
+        names.CLASS_NAME: tf.io.FixedLenFeature([], tf.string),
+        names.LABEL: tf.io.FixedLenFeature([], tf.int64),
+        names.PERCEPTUAL_HASH: tf.io.FixedLenFeature([], tf.string, ""),
+    }
+    if group_by:
+        spec[group_by] = tf.io.FixedLenFeature([], tf.string, "")
+    return spec
+
+
+def _rows(columns: Mapping[str, NDArray], random_state: int, group_by: str) -> Rows:
+    identities = columns[names.IMAGE_ID]
+    looks = _where_empty(columns[names.PERCEPTUAL_HASH], identities)
+    rows = np.zeros(len(identities), SCANNED)
+    rows["image"] = scores(random_state, identities)
+    rows["look"] = scores(random_state, looks)
+    rows["unit"] = rows["look"]
+    if group_by:
+        rows["unit"] = scores(random_state, _where_empty(columns[group_by], looks))
+    keys = {name: class_key(name.decode()) for name in set(columns[names.CLASS_NAME])}
+    rows["class_key"] = [keys[name] for name in columns[names.CLASS_NAME]]
+    return rows
+
+
+def _where_empty(values: Iterable[bytes], others: Iterable[bytes]) -> list[bytes]:
+    return [value or other for value, other in zip(values, others, strict=True)]

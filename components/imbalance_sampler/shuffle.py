@@ -1,0 +1,97 @@
+"""How the two passes over the shards hand rows on: by way of files.
+
+Beam shuffles only where the rows of a key lie. Its in-process runner would keep what it
+shuffles in memory, several times over; so the files hold the rows, and memory stays flat
+on every runner. The files must be where all workers reach them.
+"""
+
+import json
+import os
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from components.imbalance_sampler.rows import SORTED, Rows
+
+COUNTS = "counts"
+"""Tag of a pass's counters."""
+ROWS = "rows"
+"""Tag of a pass's rows, as parts by key."""
+
+Part = tuple[str, int, int]
+"""Rows of one key: a file's name, the first row, and the one after the last."""
+
+_BUCKET = "bucket-"
+
+
+def load_bucket(folder: str, bucket: int) -> Rows:
+    """The rows of a bucket of a survey, `SORTED`."""
+    with tf.io.gfile.GFile(_bucket_path(folder, bucket), "rb") as file:
+        return np.frombuffer(file.read(), SORTED)
+
+
+def save_bucket(folder: str, bucket: int, rows: Rows) -> None:
+    """Writes what `load_bucket` reads."""
+    with tf.io.gfile.GFile(_bucket_path(folder, bucket), "wb") as file:
+        file.write(rows.tobytes())
+
+
+def saved_buckets(folder: str) -> list[int]:
+    """The numbers of the buckets saved in a folder, in order."""
+    names = tf.io.gfile.listdir(folder)
+    return sorted(int(name.removeprefix(_BUCKET)) for name in names if name.startswith(_BUCKET))
+
+
+def _bucket_path(folder: str, bucket: int) -> str:
+    return os.path.join(folder, f"{_BUCKET}{bucket:05d}")
+
+
+def write_json(value: Any, path: str) -> None:
+    """Writes a value where `read_json` finds it."""
+    with tf.io.gfile.GFile(path, "w") as file:
+        json.dump(value, file)
+
+
+def read_json(path: str) -> Any:
+    """The value that `write_json` wrote."""
+    with tf.io.gfile.GFile(path) as file:
+        return json.load(file)
+
+
+def spill(rows: Rows, keys: np.ndarray, folder: str) -> Iterator[tuple[int, Part]]:
+    """Writes rows to a file of their own, and gives each key with its part of the file."""
+    if not len(rows):
+        return
+    order = np.argsort(keys, kind="stable")
+    found, starts = np.unique(keys[order], return_index=True)
+    # A name that no retry shares: a worker may die half way.
+    name = f"spill-{uuid.uuid4().hex}"
+    with tf.io.gfile.GFile(os.path.join(folder, name), "wb") as file:
+        file.write(rows[order].tobytes())
+    for key, start, end in zip(found, starts, [*starts[1:], len(rows)], strict=True):
+        yield int(key), (name, int(start), int(end))
+
+
+def gather(parts: Iterable[Part], dtype: np.dtype, folder: str) -> Rows:
+    """The rows of all the parts, in no particular order."""
+    arrays = [_read_part(part, dtype, folder) for part in parts]
+    return np.concatenate(arrays)
+
+
+def _read_part(part: Part, dtype: np.dtype, folder: str) -> Rows:
+    name, start, end = part
+    with tf.io.gfile.GFile(os.path.join(folder, name), "rb") as file:
+        file.seek(start * dtype.itemsize)
+        return np.frombuffer(file.read((end - start) * dtype.itemsize), dtype)
+
+
+def added(counters: Iterable[Counter]) -> Counter:
+    """The sum of the counters, as Beam's combiners take it."""
+    total: Counter = Counter()
+    for counter in counters:
+        total.update(counter)
+    return total

@@ -1,0 +1,1 @@
+"""Puts a blessed model into the registry, whole or not at all."""

@@ -1,0 +1,48 @@
+"""The Pusher's executor."""
+
+import logging
+from typing import Any
+
+from tfx.dsl.components.base.base_executor import BaseExecutor
+from tfx.types import Artifact, artifact_utils
+from tfx.utils import path_utils
+
+from components import names
+from components.evaluator import blessing
+from components.pusher import pushed_model, registry
+
+REGISTRY = "registry"
+
+_logger = logging.getLogger("outnumbered.pusher")
+
+
+class Executor(BaseExecutor):
+    """Pushes the model where its blessing allows it."""
+
+    def Do(  # noqa: N802 - TFX's name
+        self,
+        input_dict: dict[str, list[Artifact]],
+        output_dict: dict[str, list[Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Pushes a blessed model; records that nothing was pushed for any other.
+
+        Args:
+          input_dict: `model` and `blessing`, one artifact each.
+          output_dict: `pushed_model`, one artifact.
+          exec_properties: `registry`, a folder.
+
+        Raises:
+          PushError: the registry cannot be written.
+          ValueError: the blessing says neither yes nor no.
+        """
+        model = artifact_utils.get_single_uri(input_dict[names.MODEL])
+        record = artifact_utils.get_single_instance(output_dict[names.PUSHED_MODEL])
+        if not blessing.is_blessed(artifact_utils.get_single_uri(input_dict[names.BLESSING])):
+            _logger.info("not pushed: the model is not blessed")
+            pushed_model.write(record, None)
+            return
+        pushed = registry.push(path_utils.serving_model_dir(model), exec_properties[REGISTRY])
+        pushed_model.write(record, pushed)
+        state = "pushed as" if pushed.is_new else "already there as"
+        _logger.info("%s version %d: %s", state, pushed.version, pushed.path)

@@ -1,0 +1,167 @@
+"""A model registry: a folder with a version a model, `1`, `2`, and so on, as TF Serving reads it.
+
+A version appears whole or not at all. A model is copied into a hidden folder beside the
+versions, flushed to disk, and renamed into place, which POSIX does in one step. Pushes
+to one registry take turns by a lock on `.lock`; where a file system does not honour the
+lock between machines, the rename still never lands on a version that is there.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_LOCK = ".lock"
+_INCOMING = ".incoming-"
+_SAVED_MODEL = "saved_model.pb"
+# A push from another machine that is older than this is dead: copying takes minutes.
+_DEAD_AFTER_SECONDS = 24 * 3600
+
+
+class PushError(Exception):
+    """A model that could not be pushed; the registry is as it was."""
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """Where a model lies in the registry.
+
+    Attributes:
+      version: the integer that names its folder.
+      path: its folder.
+      is_new: False where the newest version already was this very model.
+    """
+
+    version: int
+    path: Path
+    is_new: bool
+
+
+def push(model: str | os.PathLike, registry: str | os.PathLike) -> Pushed:
+    """Puts the SavedModel in folder `model` into `registry` as its newest version.
+
+    A model that equals the newest version, byte for byte, is not copied again: that
+    version is the answer. So a run that died between the push and its record can be
+    repeated.
+
+    Raises:
+      PushError: there is no model, or the registry cannot be written. Nothing half-made
+        is left.
+    """
+    source, root = Path(model), Path(registry)
+    if "://" in str(registry):
+        raise PushError(
+            f"registry {registry} is not a folder; mount the bucket and name its folder"
+        )
+    if not (source / _SAVED_MODEL).is_file():
+        raise PushError(f"no SavedModel to push in {source}: it has no {_SAVED_MODEL}")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with _turn(root):
+            return _push(source, root)
+    except OSError as error:
+        raise PushError(
+            f"cannot push to registry {root}: {error}; nothing was left there. "
+            "Make it writable, free some space, or set pusher.registry to another folder"
+        ) from error
+
+
+def versions(registry: str | os.PathLike) -> list[int]:
+    """The versions in a registry, oldest first; none where there is no registry."""
+    root = Path(registry)
+    found = root.iterdir() if root.is_dir() else []
+    return sorted(int(path.name) for path in found if path.name.isdecimal() and path.is_dir())
+
+
+def digest(folder: Path) -> str:
+    """SHA-256, in hex, of the files of a folder: their relative paths and contents."""
+    whole = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        whole.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
+    return whole.hexdigest()
+
+
+def _push(source: Path, root: Path) -> Pushed:
+    _clean(root)
+    newest = max(versions(root), default=0)
+    if newest and digest(root / str(newest)) == digest(source):
+        return Pushed(newest, root / str(newest), is_new=False)
+    incoming = root / f"{_INCOMING}{socket.gethostname()}-{uuid.uuid4().hex}"
+    try:
+        _copy(source, incoming)
+        _flush(incoming)
+        version = _rename(incoming, root, newest + 1)
+    except BaseException:  # Ctrl-C as well: nothing half-made may stay.
+        shutil.rmtree(incoming, ignore_errors=True)
+        raise
+    _fsync(root)
+    return Pushed(version, root / str(version), is_new=True)
+
+
+@contextmanager
+def _turn(root: Path) -> Iterator[None]:
+    """Waits until no other push is under way; the lock ends with its process."""
+    with (root / _LOCK).open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _clean(root: Path) -> None:
+    """Removes what dead pushes left.
+
+    The lock is ours, so no push of this machine is under way. One of another machine
+    might be, where the file system keeps locks apart: it is left alone for a day.
+    """
+    for path in root.glob(f"{_INCOMING}*"):
+        ours = path.name.startswith(f"{_INCOMING}{socket.gethostname()}-")
+        if ours or time.time() - path.stat().st_mtime > _DEAD_AFTER_SECONDS:
+            shutil.rmtree(path)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copies a folder's contents, without owners and modes; stops at the first error."""
+    target.mkdir()
+    for path in sorted(source.rglob("*")):
+        copy = target / path.relative_to(source)
+        if path.is_dir():
+            copy.mkdir()
+        else:
+            shutil.copyfile(path, copy)
+
+
+def _rename(incoming: Path, root: Path, version: int) -> int:
+    """Gives `incoming` the first free version from `version` on."""
+    while True:
+        # Python's rename would replace an empty folder, so what exists is passed by.
+        target = root / str(version)
+        try:
+            if not target.exists():
+                incoming.rename(target)
+                return version
+        except OSError:
+            if not target.exists():
+                raise
+        version += 1
+
+
+def _flush(folder: Path) -> None:
+    """Brings every file and folder to the disk: a rename must not outrun its contents."""
+    for path in [*folder.rglob("*"), folder]:
+        _fsync(path)
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,94 @@
+"""The Reporter: says what a run came to."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tfx.dsl.components.base.base_component import BaseComponent
+from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
+from tfx.types import BaseChannel, Channel, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+
+from components import artifacts, names
+from components.reporter import executor
+
+
+class ReporterSpec(ComponentSpec):
+    """What goes into the Reporter and what comes out."""
+
+    PARAMETERS = {  # noqa: RUF012 - TFX reads class attributes
+        executor.TITLE: ExecutionParameter(type=str),
+        executor.SETTINGS: ExecutionParameter(type=str),
+    }
+    INPUTS = {  # noqa: RUF012
+        names.EVALUATION: ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        names.PREDICTIONS: ChannelParameter(type=artifacts.Predictions),
+        names.BLESSING: ChannelParameter(type=standard_artifacts.ModelBlessing),
+        names.MODEL: ChannelParameter(type=standard_artifacts.Model),
+        names.MODEL_RUN: ChannelParameter(type=standard_artifacts.ModelRun),
+        names.EXAMPLES: ChannelParameter(type=standard_artifacts.Examples),
+        names.SAMPLING: ChannelParameter(type=artifacts.Sampling),
+        names.QUARANTINE: ChannelParameter(type=artifacts.Quarantine),
+        names.PUSHED_MODEL: ChannelParameter(type=standard_artifacts.PushedModel),
+    }
+    OUTPUTS = {  # noqa: RUF012
+        names.REPORT: ChannelParameter(type=artifacts.Report),
+    }
+
+
+class Reporter(BaseComponent):
+    """Writes one HTML page for a person and one JSON file for a program.
+
+    Outputs:
+      report: `report.html`, which needs nothing outside itself, and `metrics.json`.
+    """
+
+    SPEC_CLASS = ReporterSpec
+    EXECUTOR_SPEC = ExecutorClassSpec(executor.Executor)
+
+    def __init__(  # noqa: PLR0913 - an argument an input
+        self,
+        *,
+        evaluation: BaseChannel,
+        predictions: BaseChannel,
+        blessing: BaseChannel,
+        model: BaseChannel,
+        model_run: BaseChannel,
+        examples: BaseChannel,
+        sampling: BaseChannel,
+        quarantine: BaseChannel,
+        pushed_model: BaseChannel,
+        title: str,
+        settings: Mapping[str, Any],
+    ):
+        """Describes the report.
+
+        Args:
+          evaluation: the Evaluator's figures.
+          predictions: the Evaluator's rows.
+          blessing: the Evaluator's verdict.
+          model: the Calibrator's model.
+          model_run: the Trainer's history.
+          examples: the ImbalanceSampler's, for pictures of the most wrong images.
+          sampling: the ImbalanceSampler's account.
+          quarantine: the ImageExampleGen's.
+          pushed_model: the Pusher's, of a model that was pushed or not.
+          title: what the page is called.
+          settings: of the run, nested, as plain JSON values.
+        """
+        super().__init__(
+            spec=ReporterSpec(
+                evaluation=evaluation,
+                predictions=predictions,
+                blessing=blessing,
+                model=model,
+                model_run=model_run,
+                examples=examples,
+                sampling=sampling,
+                quarantine=quarantine,
+                pushed_model=pushed_model,
+                title=title,
+                settings=json.dumps(settings),
+                report=Channel(type=artifacts.Report),
+            )
+        )

@@ -1,0 +1,68 @@
+"""`metrics.json`: what a run came to, for a program."""
+
+from typing import Any
+
+from components.reporter import wording
+from components.reporter.record import RunRecord
+
+
+def assemble(record: RunRecord, title: str) -> dict[str, Any]:
+    """The content of `metrics.json`, plain JSON with None for what is undefined.
+
+    `pr_auc` is average precision, see `components.evaluator.metrics`.
+    """
+    evaluation, verdict = record.evaluation, record.verdict
+    return {
+        "title": title,
+        "answer": "".join(answer(record)),
+        "positive_class": record.positive_class,
+        **{key: verdict[key] for key in ("blessed", "reason", "gates")},
+        "operating_point": record.operating_point,
+        "split": evaluation["split"],
+        "examples": evaluation["examples"],
+        "positives": evaluation["positives"],
+        **{key: evaluation[key] for key in ("metrics", "intervals", "at_prevalence", "slices")},
+        "training": training(record.history),
+        "sampling": record.sampling,
+        "quarantine": record.quarantine,
+        "pushed_model": record.pushed_to,
+    }
+
+
+def answer(record: RunRecord) -> wording.Answer:
+    """What the run came to, in a sentence."""
+    return wording.answer(
+        blessed=record.verdict["blessed"],
+        positive_class=record.positive_class,
+        at_prevalence=record.evaluation["at_prevalence"],
+        intervals=record.evaluation["intervals"],
+    )
+
+
+def training(history: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A training in a few figures; None where no history was recorded.
+
+    `epoch` is the one whose weights the model has, and the figures are that epoch's.
+    """
+    if history is None:
+        return None
+    epochs = history["epochs"]
+    number = exported_epoch(history)
+    chosen = epochs[number - 1]
+    return {
+        "model": history.get("model"),
+        "parameters": history.get("parameters"),
+        "trainable_parameters": history.get("trainable_parameters"),
+        "epochs": len(epochs),
+        "epoch": number,
+        "loss": chosen.get("loss"),
+        "val_loss": chosen.get("val_loss"),
+        "val_pr_auc": chosen.get("val_pr_auc"),
+        "seconds": history.get("seconds"),
+    }
+
+
+def exported_epoch(history: dict[str, Any]) -> int:
+    """The epoch, counted from 1 over the whole training, whose weights the model has."""
+    best = history.get("best_epoch", len(history["epochs"]))
+    return history.get("exported_epoch", best)

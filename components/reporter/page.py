@@ -1,0 +1,137 @@
+"""The report as one HTML page that needs nothing outside itself.
+
+The template escapes every text; figures are SVG elements that escape their own.
+"""
+
+import importlib.metadata
+import math
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from components import names
+from components.evaluator import metrics as evaluation_metrics
+from components.reporter import figures, slices, wording
+from components.reporter.metrics import answer, exported_epoch
+from components.reporter.record import RunRecord
+from components.reporter.thumbnails import WrongImages
+
+_FOLDER = Path(__file__).parent
+_PACKAGES = (
+    "outnumbered",
+    "tfx",
+    "tensorflow",
+    "keras",
+    "tensorflow-model-analysis",
+    "apache-beam",
+    "numpy",
+)
+_HEADLINE = {"recall": "Recall", "precision": "Precision", "f1": "F1", "pr_auc": "PR-AUC"}
+_COMPARED = _HEADLINE | {
+    "auc": "ROC-AUC",
+    "accuracy": "Accuracy",
+    "specificity": "Specificity",
+}
+
+
+def render(
+    record: RunRecord,
+    metrics: Mapping[str, Any],
+    wrong: WrongImages,
+    settings: Mapping[str, Any],
+) -> str:
+    """The page as text.
+
+    Args:
+      record: the run.
+      metrics: content of `metrics.json`.
+      wrong: the most wrong images.
+      settings: the run's settings, nested.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "rate": wording.rate,
+        "interval": wording.interval,
+        "balance": wording.balance,
+    }
+    return environment.get_template("report.html.jinja").render(
+        answer=answer(record),
+        metrics=metrics,
+        record=record,
+        headline=_HEADLINE,
+        compared=_COMPARED,
+        test_prevalence=_test_prevalence(metrics),
+        figures=_figures(record, metrics),
+        rankings=(slices.by_recall(record.evaluation), slices.by_specificity(record.evaluation)),
+        wrong=wrong,
+        settings=flattened(settings),
+        versions=_versions(),
+        written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        style=Markup((_FOLDER / "report.css").read_text(encoding="utf-8")),
+    )
+
+
+def flattened(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings as dotted keys and their values, in order."""
+    rows: list[tuple[str, str]] = []
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            rows.extend(flattened(value, f"{prefix}{key}."))
+        else:
+            rows.append((f"{prefix}{key}", wording.DASH if value is None else str(value)))
+    return rows
+
+
+def _figures(record: RunRecord, metrics: Mapping[str, Any]) -> dict[str, Markup]:
+    labels = record.predictions[names.LABEL].to_numpy()
+    probabilities = record.predictions[names.PROBABILITY].to_numpy()
+    drawn = {
+        "confusion": figures.confusion_matrix(metrics["metrics"], record.positive_class),
+        "precision_recall": figures.precision_recall(
+            evaluation_metrics.curve(labels, probabilities),
+            prevalence=metrics["at_prevalence"]["prevalence"],
+            test_prevalence=_test_prevalence(metrics),
+            operating=metrics["at_prevalence"],
+        ),
+        "scores": figures.scores(
+            labels,
+            probabilities,
+            threshold=metrics["metrics"]["threshold"],
+            positive_class=record.positive_class,
+        ),
+        "reliability": figures.reliability(labels, probabilities),
+    }
+    if record.history is not None:
+        epochs, chosen = record.history["epochs"], exported_epoch(record.history)
+        drawn["losses"] = figures.losses(epochs, chosen)
+        drawn["pr_aucs"] = figures.pr_aucs(epochs, chosen)
+    return drawn
+
+
+def _test_prevalence(metrics: Mapping[str, Any]) -> float | None:
+    """Share of positives in the split; None where it is the real world's but for a hair."""
+    share = metrics["positives"] / metrics["examples"]
+    world = metrics["at_prevalence"]["prevalence"]
+    return None if math.isclose(share, world, rel_tol=0.02) else share
+
+
+def _versions() -> list[tuple[str, str]]:
+    """Of Python and of the packages that had a part in the figures."""
+    found = [("Python", platform.python_version())]
+    for package in _PACKAGES:
+        try:
+            found.append((package, importlib.metadata.version(package)))
+        except importlib.metadata.PackageNotFoundError:
+            continue  # Run from a folder, without being installed.
+    return found

@@ -1,0 +1,94 @@
+"""Gathers what the components before left about a run."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from tfx.dsl.io import fileio
+from tfx.utils import path_utils
+
+from components import names
+from components.calibrator import operating_point
+from components.evaluator import blessing, predictions, summary
+from components.pusher import pushed_model
+
+# Beyond these the page says how many more there are, and where the whole list lies.
+_REFUSALS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as its artifacts tell it.
+
+    Attributes:
+      evaluation: the Evaluator's figures, see `components.evaluator.summary`.
+      verdict: `blessed`, `reason`, `gates`.
+      predictions: a row an image of the split, slice columns included.
+      operating_point: the threshold, its rule and what it gave on val.
+      history: the Trainer's epochs; None where it left none.
+      sampling: the sampler's account.
+      quarantine: how many images were listed, accepted and refused.
+      refusals: the first of the refused images.
+      pushed_to: folder of the pushed model; None where none was pushed.
+    """
+
+    evaluation: dict[str, Any]
+    verdict: dict[str, Any]
+    predictions: pd.DataFrame
+    operating_point: dict[str, Any]
+    history: dict[str, Any] | None
+    sampling: dict[str, Any]
+    quarantine: dict[str, Any]
+    refusals: list[dict[str, Any]]
+    pushed_to: str | None
+
+    @property
+    def positive_class(self) -> str:
+        """The class that is looked for."""
+        return self.quarantine["positive_class"]
+
+
+def read(uris: Mapping[str, str]) -> RunRecord:
+    """Reads a run from its artifacts.
+
+    Args:
+      uris: by artifact key.
+    """
+    serving_dir = path_utils.serving_model_dir(uris[names.MODEL])
+    return RunRecord(
+        evaluation=summary.read(uris[names.EVALUATION]),
+        verdict=blessing.read_verdict(uris[names.BLESSING]),
+        predictions=predictions.read(uris[names.PREDICTIONS]),
+        operating_point=operating_point.read(serving_dir),
+        history=_read_history(uris[names.MODEL_RUN]),
+        sampling=_read_json(uris[names.SAMPLING], "sampling.json"),
+        quarantine=_read_json(uris[names.QUARANTINE], "summary.json"),
+        refusals=_read_refusals(uris[names.QUARANTINE]),
+        pushed_to=pushed_model.read_destination(uris[names.PUSHED_MODEL]),
+    )
+
+
+def _read_json(uri: str, name: str) -> dict[str, Any]:
+    with fileio.open(os.path.join(uri, name), "r") as file:
+        return json.loads(file.read())
+
+
+def _read_history(uri: str) -> dict[str, Any] | None:
+    """None for a model that came without epochs, such as one that was trained elsewhere."""
+    if not fileio.exists(os.path.join(uri, "history.json")):
+        return None
+    history = _read_json(uri, "history.json")
+    return history if history.get("epochs") else None
+
+
+def _read_refusals(uri: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    with fileio.open(os.path.join(uri, "quarantine.jsonl"), "r") as file:
+        for line in file:
+            if len(rows) == _REFUSALS_SHOWN:
+                break
+            rows.append(json.loads(line))
+    return rows

@@ -1,0 +1,97 @@
+"""Where a training that was cut off goes on from."""
+
+import hashlib
+import io
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from tfx.dsl.io import fileio
+
+from components.trainer.data import Split
+from components.trainer.history import Epoch
+from components.trainer.settings import TrainerSettings
+
+_LOGGER = logging.getLogger("outnumbered.trainer")
+
+Arrays = list[np.ndarray]
+
+
+@dataclass
+class TrainingState:
+    """All that the next epoch depends on.
+
+    Attributes:
+      epochs: the figures of those done.
+      variables: of the trained model and its optimizer after the last of them.
+      best: weights of the trained model after the best of them; None where the last are
+        kept whatever they are worth.
+    """
+
+    epochs: list[Epoch] = field(default_factory=list)
+    variables: Arrays | None = None
+    best: Arrays | None = None
+
+
+class Checkpoint:
+    """A folder that holds the state of one training, and is gone when that is done."""
+
+    def __init__(self, folder: str):
+        """Names the folder; it is made when something is written.
+
+        Args:
+          folder: local or remote, of this training alone.
+        """
+        self.folder = folder
+        self._path = os.path.join(folder, "state.npz")
+
+    def save(self, state: TrainingState) -> None:
+        """Replaces what was saved before; a crash meanwhile leaves that whole."""
+        buffer = io.BytesIO()
+        arrays = {
+            "epochs": np.array(json.dumps(state.epochs)),
+            **_numbered("variable", state.variables),
+            **_numbered("best", state.best),
+        }
+        np.savez(buffer, allow_pickle=False, **arrays)
+        fileio.makedirs(self.folder)
+        partial = f"{self._path}.partial"
+        with fileio.open(partial, "wb") as file:
+            file.write(buffer.getvalue())
+        fileio.rename(partial, self._path, overwrite=True)
+
+    def load(self) -> TrainingState:
+        """The state last saved, or that of a training not yet begun."""
+        if not fileio.exists(self._path):
+            return TrainingState()
+        with fileio.open(self._path, "rb") as file, np.load(io.BytesIO(file.read())) as saved:
+            state = TrainingState(
+                epochs=json.loads(str(saved["epochs"])),
+                variables=_in_order("variable", saved),
+                best=_in_order("best", saved),
+            )
+        _LOGGER.info("going on after epoch %d of an interrupted training", len(state.epochs))
+        return state
+
+    def clear(self) -> None:
+        """Removes the folder."""
+        if fileio.exists(self.folder):
+            fileio.rmtree(self.folder)
+
+
+def _numbered(prefix: str, arrays: Arrays | None) -> dict[str, np.ndarray]:
+    return {f"{prefix}_{index}": array for index, array in enumerate(arrays or [])}
+
+
+def _in_order(prefix: str, saved: np.lib.npyio.NpzFile) -> Arrays | None:
+    count = sum(name.startswith(f"{prefix}_") for name in saved.files)
+    return [saved[f"{prefix}_{index}"] for index in range(count)] or None
+
+
+def training_identity(settings: TrainerSettings, splits: Sequence[Split]) -> str:
+    """A digest that two trainings share exactly when they would come to the same model."""
+    content = [settings.as_json(), *(split.digest for split in splits)]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

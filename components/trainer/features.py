@@ -1,0 +1,107 @@
+"""What the trained part of a network takes in, computed once an image and kept on disk.
+
+For a network that is trained whole these are its resized pixels; for one on a frozen body
+they are the body's output. Either way no image is decoded twice, whatever the number of
+epochs. The rows lie in one flat file that is mapped into memory: while it fits, the page
+cache serves it at the speed of memory; when it does not, it is read from disk.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from components.trainer.data import Split, image_batches
+from components.trainer.preprocessing import Preprocessing
+from components.trainer.progress import Progress
+
+_BATCH_SIZE = 32
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The trained part's input for every image of a split.
+
+    Attributes:
+      values: float32 (n, ...), in the order of the split's records.
+      labels: int64 (n,).
+    """
+
+    values: np.ndarray
+    labels: np.ndarray
+
+
+def compute_rows(
+    split: Split,
+    body: keras.Model | None,
+    preprocessing: Preprocessing,
+    *,
+    path: Path,
+    jit_compile: bool = False,
+) -> Rows:
+    """The rows of a split, from `path` if they lie there, else computed and written there.
+
+    Args:
+      split: the images.
+      body: maps images (b, size, size, 3) to rows (b, ...); None leaves the images.
+      preprocessing: makes images of encoded bytes.
+      path: of the file; whoever passes it answers for its being of the same split, body
+        and preprocessing.
+      jit_compile: whether XLA compiles the body.
+    """
+    shape = (len(split.labels), *(preprocessing.shape if body is None else body.output_shape[1:]))
+    if not path.exists():
+        _write(_row_batches(split, body, preprocessing, jit_compile=jit_compile), path)
+    return Rows(np.memmap(path, np.float32, mode="r", shape=shape), split.labels)
+
+
+def _row_batches(
+    split: Split, body: keras.Model | None, preprocessing: Preprocessing, *, jit_compile: bool
+) -> Iterator[np.ndarray]:
+    run = None
+    if body is not None:
+        run = tf.function(lambda images: body(images, training=False), jit_compile=jit_compile)
+    progress = Progress(f"{split.name} images", total=len(split.labels))
+    for images in image_batches(split, preprocessing, batch_size=_BATCH_SIZE):
+        rows = images if run is None else run(images)
+        # A body in mixed precision answers in float16.
+        yield tf.cast(rows, tf.float32).numpy()
+        progress.advance(len(images))
+
+
+def _write(batches: Iterator[np.ndarray], path: Path) -> None:
+    # Written as a stream and only then mapped: a full disk is an OSError here, and would
+    # be a signal that kills the process in a writable map.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("wb") as file:
+        for batch in batches:
+            batch.tofile(file)
+    os.replace(partial, path)
+
+
+def row_batches(rows: Rows, indices: tf.data.Dataset, *, batch_size: int) -> tf.data.Dataset:
+    """Batches of (row, label) in the order of `indices`.
+
+    Args:
+      rows: where they are taken from.
+      indices: int64 scalars.
+      batch_size: of all but the last batch.
+
+    Returns:
+      float32 (b, ...) and float32 (b, 1).
+    """
+
+    def take(chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return rows.values[chosen], rows.labels[chosen, None].astype(np.float32)
+
+    def gather(chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        values, labels = tf.numpy_function(take, [chosen], (tf.float32, tf.float32))
+        values = tf.ensure_shape(values, (None, *rows.values.shape[1:]))
+        return values, tf.ensure_shape(labels, (None, 1))
+
+    return indices.batch(batch_size).map(gather).prefetch(tf.data.AUTOTUNE)

@@ -1,0 +1,199 @@
+"""The networks, each in the parts that training tells apart."""
+
+import os
+from dataclasses import dataclass
+
+import keras
+from keras import layers
+
+from components.trainer.settings import TrainerSettings
+
+# Entry of the last two of Xception's fourteen blocks: what lies before it is general
+# enough to stay as ImageNet made it.
+_FINE_TUNED_FROM = "block13_sepconv1_act"
+# Inverse strength of the pooled head's penalty, as scikit-learn's LogisticRegression counts
+# it: 2048 weights on some hundred images need one. Of 0.003 to 100 this did best.
+_POOLED_HEAD_C = 0.01
+_WEIGHTS_HELP = (
+    "give 'imagenet', 'none', or the path of what "
+    "keras.applications.Xception(include_top=False).save_weights('NAME.weights.h5') writes"
+)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that maps images (b, size, size, 3) to probabilities (b, 1).
+
+    Attributes:
+      full: all of it.
+      body: the part, from the images on, whose output is computed once an image because
+        nothing of it is ever trained; None where there is no such part.
+      trained: the rest, from the body's output (or the images) to the probability. It
+        shares its layers with `full`.
+      top: the part of `trained` that is pretrained: frozen at first, and trained on in
+        the end where fine-tuning is asked for; None where there is no such part.
+    """
+
+    full: keras.Model
+    body: keras.Model | None
+    trained: keras.Model
+    top: keras.Model | None
+
+
+def build_network(
+    settings: TrainerSettings, *, epoch_images: int = 1, weights: str | None = None
+) -> Network:
+    """The network that the settings ask for, with fresh weights in its head.
+
+    Args:
+      settings: the trainer's.
+      epoch_images: how many images it is trained on in an epoch; the more they are, the
+        less a pooled head is held back. Of no consequence where it is not trained.
+      weights: of the pretrained body, in place of the settings'.
+
+    Raises:
+      FileNotFoundError: the path of the weights does not exist.
+      ValueError: the file does not fit the body.
+      ConnectionError: the weights could not be downloaded.
+    """
+    if settings.model == "cnn":
+        model = simple_cnn(settings.image_size)
+        return Network(full=model, body=None, trained=model, top=None)
+    pretrained = xception_body(
+        settings.image_size, weights or settings.weights, pooled=settings.head == "pooled"
+    )
+    pretrained.trainable = False
+    features = keras.Input(pretrained.output_shape[1:], name="features")
+    outputs = (
+        flatten_head(features)
+        if settings.head == "flatten"
+        else pooled_head(features, images=epoch_images)
+    )
+    head = keras.Model(features, outputs, name="head")
+    return _assemble(pretrained, head, settings)
+
+
+def _assemble(pretrained: keras.Model, head: keras.Model, settings: TrainerSettings) -> Network:
+    body, top = _split(pretrained) if settings.fine_tune else (pretrained, None)
+    trained = _chain(top, head) if top else head
+    full = _chain(body, trained)
+    if settings.augmentation:
+        # Every epoch has images of its own, so nothing can be computed ahead.
+        return Network(full=full, body=None, trained=full, top=top)
+    return Network(full=full, body=body, trained=trained, top=top)
+
+
+def _chain(first: keras.Model, second: keras.Model) -> keras.Model:
+    inputs = keras.Input(first.input_shape[1:])
+    return keras.Model(inputs, second(first(inputs)))
+
+
+def _split(pretrained: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """The pretrained network up to the block that fine-tuning begins with, and the rest."""
+    border = pretrained.get_layer(_FINE_TUNED_FROM).input
+    body = keras.Model(pretrained.input, border, name="body")
+    top = keras.Model(border, pretrained.output, name="top")
+    body.trainable = top.trainable = False
+    return body, top
+
+
+def unfreeze(top: keras.Model) -> None:
+    """Makes the pretrained part trainable, all but its batch normalisation.
+
+    The statistics of a few thousand images of two kinds are worse than ImageNet's; a
+    layer of it that is not trainable also normalises as in inference.
+    """
+    top.trainable = True
+    for layer in top.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.trainable = False
+
+
+def simple_cnn(image_size: int) -> keras.Model:
+    """Three convolutions and a hidden layer: 2,190,529 parameters at 128 x 128."""
+
+    def convolution(filters: int) -> keras.Layer:
+        return layers.Conv2D(
+            filters, 3, padding="same", activation="relu", kernel_initializer="he_uniform"
+        )
+
+    return keras.Sequential(
+        [
+            keras.Input((image_size, image_size, 3), name="images"),
+            convolution(32),
+            layers.MaxPooling2D(),
+            layers.Dropout(0.15),
+            convolution(64),
+            layers.MaxPooling2D(),
+            layers.Dropout(0.15),
+            convolution(128),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(64, activation="relu", kernel_initializer="he_uniform"),
+            layers.Dropout(0.4),
+            _probability(),
+        ],
+        name="cnn",
+    )
+
+
+def _probability(penalty: keras.Regularizer | None = None) -> keras.Layer:
+    # float32 also in mixed precision: a sigmoid in float16 is 1 from 8.3 on.
+    return layers.Dense(
+        1,
+        activation="sigmoid",
+        kernel_regularizer=penalty,
+        dtype="float32",
+        name="probability",
+    )
+
+
+def flatten_head(features: keras.KerasTensor) -> keras.KerasTensor:
+    """The original's head: a feature map (b, h, w, c) into 512 units, then one."""
+    hidden = layers.Dense(512, activation="relu")(layers.Flatten()(features))
+    return _probability()(hidden)
+
+
+def pooled_head(features: keras.KerasTensor, *, images: int) -> keras.KerasTensor:
+    """Logistic regression on pooled features (b, c), with an L2 penalty.
+
+    The loss is a mean over images, so the penalty of the summed loss is divided by them.
+
+    Args:
+      features: the body's output.
+      images: how many the loss sums over in an epoch.
+    """
+    penalty = keras.regularizers.L2(1 / (2 * _POOLED_HEAD_C * images))
+    return _probability(penalty)(features)
+
+
+def xception_body(image_size: int, weights: str, *, pooled: bool) -> keras.Model:
+    """Xception without its classifier, images (b, size, size, 3) in [-1, 1] to features.
+
+    Args:
+      image_size: side of the images, at least 71.
+      weights: `imagenet`, `none`, or the path of a Keras 3 weights file.
+      pooled: whether the last feature map (b, h, w, 2048) is averaged to (b, 2048).
+
+    Raises: as `build_network`.
+    """
+    if weights not in ("imagenet", "none") and not os.path.isfile(weights):
+        raise FileNotFoundError(f"trainer.weights: no such file: {weights!r}; {_WEIGHTS_HELP}")
+    try:
+        return keras.applications.Xception(
+            weights=None if weights == "none" else weights,
+            include_top=False,
+            input_shape=(image_size, image_size, 3),
+            pooling="avg" if pooled else None,
+        )
+    # Keras raises a bare Exception for a failed download, and for a file that does not
+    # fit whatever its reader of HDF5 raises.
+    except Exception as error:
+        if weights == "imagenet":
+            raise ConnectionError(
+                f"Keras could not fetch the ImageNet weights of Xception ({error}); where there "
+                f"is no network, set trainer.weights to a file: {_WEIGHTS_HELP}"
+            ) from error
+        raise ValueError(
+            f"trainer.weights: {weights!r} does not fit Xception ({error}); {_WEIGHTS_HELP}"
+        ) from error

@@ -1,0 +1,68 @@
+"""How far a long loop is, and how much longer it takes, on a logger every few seconds."""
+
+import logging
+import time
+
+_INTERVAL_SECONDS = 3.0
+
+
+class Progress:
+    """Logs lines such as `1,200 of 3,000 train images, about 8 s left`."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        total: int,
+        logger: str = "outnumbered.trainer",
+        interval: float = _INTERVAL_SECONDS,
+        closing: bool = True,
+    ):
+        """Starts the clock.
+
+        Args:
+          what: the things counted, in the plural.
+          total: how many there are.
+          logger: name of the logger that gets the lines, at INFO.
+          interval: seconds between two lines, at least.
+          closing: whether a last line says that all is done, however fast that was.
+        """
+        self._what = what
+        self._total = total
+        self._logger = logging.getLogger(logger)
+        self._interval = interval
+        self._closing = closing
+        self._done = 0
+        self._started = self._told = time.monotonic()
+
+    def advance(self, count: int) -> None:
+        """Counts `count` more as done, and logs a line when one is due."""
+        self._done = min(self._done + count, self._total)
+        now = time.monotonic()
+        ends = self._closing and self._done >= self._total
+        if not ends and now - self._told < self._interval:
+            return
+        self._told = now
+        self._logger.info(
+            "%s of %s %s, %s",
+            f"{self._done:,}",
+            f"{self._total:,}",
+            self._what,
+            time_left(now - self._started, self._done, self._total),
+        )
+
+
+def time_left(elapsed: float, done: float, total: float) -> str:
+    """In words, how long the rest takes at the pace so far.
+
+    Args:
+      elapsed: seconds since the start.
+      done: part done so far, above 0.
+      total: all there is, in the same unit.
+    """
+    seconds = round(elapsed * (total - done) / done)
+    if seconds < 1:
+        return "done" if done >= total else "about 1 s left"
+    if seconds < 90:
+        return f"about {seconds} s left"
+    return f"about {round(seconds / 60)} min left"

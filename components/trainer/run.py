@@ -1,0 +1,155 @@
+"""The function that TFX's Trainer calls."""
+
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tfx.components.trainer.fn_args_utils import FnArgs
+from tfx.dsl.io import fileio
+
+from components import names
+from components.trainer import history
+from components.trainer.checkpoint import Checkpoint, training_identity
+from components.trainer.data import Split, read_split
+from components.trainer.devices import DevicePolicy, precision, use_devices
+from components.trainer.export import export
+from components.trainer.features import Rows, compute_rows
+from components.trainer.history import Epoch
+from components.trainer.models import Network, build_network
+from components.trainer.preprocessing import Preprocessing
+from components.trainer.sampling import epoch_size
+from components.trainer.settings import TrainerSettings
+from components.trainer.tensorboard import TensorBoardLog
+from components.trainer.training import Training
+
+_LOGGER = logging.getLogger("outnumbered.trainer")
+
+
+def run_fn(fn_args: FnArgs) -> None:
+    """Trains the model that the settings ask for, and exports it.
+
+    Writes a SavedModel to `fn_args.serving_model_dir`, and `history.json` and TensorBoard's
+    logs to `fn_args.model_run_dir`. A training that was interrupted goes on from its last
+    whole epoch when it is asked for again with the same settings and the same images.
+
+    Args:
+      fn_args: of TFX, with `custom_config` {"trainer": the settings, "checkpoint_root":
+        the folder for interrupted trainings}.
+
+    Raises:
+      ValueError: the settings or a split are not fit for training.
+      FileNotFoundError: a split or the file of weights is not there.
+      TrainingDivergedError: the loss is no longer a number.
+    """
+    started = time.monotonic()
+    settings = TrainerSettings.from_mapping(fn_args.custom_config["trainer"])
+    splits = read_split(names.TRAIN, fn_args.train_files), read_split(names.VAL, fn_args.eval_files)
+    identity = training_identity(settings, splits)
+    checkpoint = Checkpoint(os.path.join(fn_args.custom_config["checkpoint_root"], identity))
+    keras.utils.set_random_seed(settings.random_state)
+    network, epochs = _train(settings, splits, checkpoint, fn_args.model_run_dir)
+    _export(network, settings, fn_args.serving_model_dir)
+    summary = _summary(network, settings, splits, epochs)
+    summary["seconds"] = round(time.monotonic() - started, 3)
+    _write_json(os.path.join(fn_args.model_run_dir, "history.json"), summary)
+    checkpoint.clear()
+
+
+def _train(
+    settings: TrainerSettings,
+    splits: tuple[Split, Split],
+    checkpoint: Checkpoint,
+    model_run_dir: str,
+) -> tuple[Network, list[Epoch]]:
+    policy, strategy = use_devices()
+    with strategy.scope(), precision(policy):
+        images = epoch_size(splits[0].labels, settings.sampling_strategy)
+        network = build_network(settings, epoch_images=images)
+        with _rows_folder(checkpoint) as folder:
+            train, val = (_rows(split, network, settings, policy, folder) for split in splits)
+            log = TensorBoardLog(os.path.join(model_run_dir, "tensorboard"))
+            training = Training(
+                network,
+                train=train,
+                val=val,
+                settings=settings,
+                policy=policy,
+                checkpoint=checkpoint,
+                on_epoch=log.write,
+            )
+            return network, training.run()
+
+
+@contextmanager
+def _rows_folder(checkpoint: Checkpoint) -> Iterator[Path]:
+    """Where the rows lie: with the checkpoint, to be there after a crash, if that is local."""
+    if "://" not in checkpoint.folder:
+        yield Path(checkpoint.folder)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def _rows(
+    split: Split,
+    network: Network,
+    settings: TrainerSettings,
+    policy: DevicePolicy,
+    folder: Path,
+) -> Rows:
+    return compute_rows(
+        split,
+        network.body,
+        _preprocessing(settings),
+        path=folder / f"{split.name}.rows",
+        jit_compile=policy.jit_compile,
+    )
+
+
+def _preprocessing(settings: TrainerSettings) -> Preprocessing:
+    return Preprocessing(settings.image_size, settings.pixel_range)
+
+
+def _export(network: Network, settings: TrainerSettings, folder: str) -> None:
+    # A network of its own: in float32 whatever it was trained in, so that it serves on any
+    # device, and without the optimizer, which would triple the file.
+    served = build_network(settings, weights="none").full
+    served.set_weights(network.full.get_weights())
+    export(served, _preprocessing(settings), folder)
+
+
+def _summary(
+    network: Network,
+    settings: TrainerSettings,
+    splits: tuple[Split, Split],
+    epochs: list[Epoch],
+) -> dict[str, Any]:
+    return {
+        "model": settings.model,
+        "parameters": network.full.count_params(),
+        "trainable_parameters": sum(
+            int(tf.size(weight)) for weight in network.trained.trainable_weights
+        ),
+        "settings": settings.as_json(),
+        "splits": {
+            split.name: {"positives": split.positives, "negatives": split.negatives}
+            for split in splits
+        },
+        "epochs": epochs,
+        "best_epoch": history.best_index(epochs) + 1,
+        "exported_epoch": history.exported_index(epochs, patience=settings.early_stopping) + 1,
+    }
+
+
+def _write_json(path: str, value: dict[str, Any]) -> None:
+    fileio.makedirs(os.path.dirname(path))
+    with fileio.open(path, "w") as file:
+        file.write(json.dumps(value, indent=2))

@@ -1,0 +1,268 @@
+"""The training loop: phases of epochs, each epoch a checkpoint."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from components.trainer import history
+from components.trainer.augmentation import augment_batches
+from components.trainer.checkpoint import Arrays, Checkpoint, TrainingState
+from components.trainer.devices import DevicePolicy
+from components.trainer.features import Rows, row_batches
+from components.trainer.history import Epoch
+from components.trainer.models import Network, unfreeze
+from components.trainer.progress import Progress, time_left
+from components.trainer.sampling import epoch_indices, epoch_size, loss_weights
+from components.trainer.settings import TrainerSettings
+
+_LOGGER = logging.getLogger("outnumbered.trainer")
+
+_VAL_BATCH_SIZE = 32
+# Small enough that what ImageNet taught the body is bent, not broken.
+_FINE_TUNE_LEARNING_RATE_FACTOR = 0.01
+
+
+class TrainingDivergedError(RuntimeError):
+    """The loss is no longer a number."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with one set of trainable weights and one optimizer.
+
+    Attributes:
+      name: what the history calls it.
+      learning_rate: at its start.
+    """
+
+    name: str
+    learning_rate: float
+
+
+TRAIN = "train"
+FINE_TUNE = "fine_tune"
+_EPOCH_NAMES = {TRAIN: "epoch", FINE_TUNE: "fine-tuning epoch"}
+
+
+def training_phases(settings: TrainerSettings) -> list[Phase]:
+    """First what is new in the network; then, if asked for, the pretrained blocks with it."""
+    rate = settings.learning_rate
+    phases = [Phase(TRAIN, rate)]
+    if settings.fine_tune:
+        phases.append(Phase(FINE_TUNE, rate * _FINE_TUNE_LEARNING_RATE_FACTOR))
+    return phases
+
+
+class Training:
+    """Trains a network on rows that are computed already."""
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        train: Rows,
+        val: Rows,
+        settings: TrainerSettings,
+        policy: DevicePolicy,
+        checkpoint: Checkpoint,
+        on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    ):
+        """Gathers what a training needs.
+
+        Args:
+          network: built under the strategy and the precision of the policy.
+          train: what it learns from.
+          val: what it is watched on.
+          settings: the trainer's.
+          policy: how the devices are used.
+          checkpoint: where it is kept after each epoch, and goes on from.
+          on_epoch: is called with each epoch's figures, those from before an
+            interruption too.
+        """
+        self._network = network
+        self._train = train
+        self._val = val
+        self._settings = settings
+        self._policy = policy
+        self._checkpoint = checkpoint
+        self._on_epoch = on_epoch
+
+    def run(self) -> list[Epoch]:
+        """Trains to the end; the network then has the weights to export.
+
+        Returns:
+          the figures of all epochs.
+
+        Raises:
+          TrainingDivergedError: the loss is no longer a number.
+        """
+        state = self._checkpoint.load()
+        for epoch in state.epochs:
+            self._on_epoch(epoch)
+        phases = training_phases(self._settings)
+        begun = {epoch["phase"] for epoch in state.epochs}
+        for phase, following in zip(phases, [*phases[1:], None], strict=True):
+            if following is None or following.name not in begun:
+                self._run_phase(phase, state)
+        return state.epochs
+
+    def _run_phase(self, phase: Phase, state: TrainingState) -> None:
+        model = self._network.trained
+        self._compile(phase)
+        done = [epoch for epoch in state.epochs if epoch["phase"] == phase.name]
+        if done and state.variables:
+            _restore(model, state.variables)
+        patience = self._settings.early_stopping
+        while not history.is_finished(done, limit=self._settings.epochs, patience=patience):
+            done.append(self._run_epoch(phase, done, index=len(state.epochs)))
+            self._keep(state, done[-1])
+        if state.best is not None:
+            model.set_weights(state.best)
+
+    def _keep(self, state: TrainingState, epoch: Epoch) -> None:
+        model = self._network.trained
+        state.epochs.append(epoch)
+        is_best = history.best_index(state.epochs) == len(state.epochs) - 1
+        if self._settings.early_stopping is not None and is_best:
+            state.best = model.get_weights()
+        state.variables = _snapshot(model)
+        self._checkpoint.save(state)
+        self._on_epoch(epoch)
+
+    def _compile(self, phase: Phase) -> None:
+        model, top = self._network.trained, self._network.top
+        if phase.name == FINE_TUNE and top is not None:
+            unfreeze(top)
+        model.compile(
+            optimizer=keras.optimizers.Adam(phase.learning_rate),
+            loss=_LOSSES[self._settings.loss](),
+            metrics=_metrics(),
+            jit_compile=self._policy.jit_compile,
+        )
+        model.optimizer.build(model.trainable_variables)
+
+    def _run_epoch(self, phase: Phase, done: Sequence[Epoch], *, index: int) -> Epoch:
+        settings, model = self._settings, self._network.trained
+        rate = history.learning_rate(
+            done, initial=phase.learning_rate, patience=settings.reduce_lr_on_plateau
+        )
+        model.optimizer.learning_rate = rate
+        name = f"{_EPOCH_NAMES[phase.name]} {len(done) + 1}/{settings.epochs}"
+        started = time.monotonic()
+        logs = self._fit(index, name)
+        if not math.isfinite(logs["loss"]):
+            # What diverged once does so again: nothing of it is worth going on from.
+            self._checkpoint.clear()
+            raise TrainingDivergedError(
+                f"training diverged in {name}: the loss is {logs['loss']} at a learning rate "
+                f"of {rate:g}; lower trainer.learning_rate, or look for extreme class weights"
+            )
+        epoch = history.epoch_record(
+            logs,
+            epoch=index + 1,
+            phase=phase.name,
+            learning_rate=rate,
+            seconds=time.monotonic() - started,
+        )
+        self._tell(name, [*done, epoch])
+        return epoch
+
+    def _fit(self, index: int, name: str) -> dict[str, float]:
+        settings = self._settings
+        fitted = self._network.trained.fit(
+            self._train_batches(index),
+            validation_data=self._val_batches(),
+            class_weight=loss_weights(
+                self._train.labels,
+                strategy=settings.sampling_strategy,
+                class_weight=settings.class_weight,
+            ),
+            callbacks=[_BatchProgress(name, self._epoch_size(), settings.batch_size)],
+            verbose=0,
+        )
+        return {figure: values[-1] for figure, values in fitted.history.items()}
+
+    def _epoch_size(self) -> int:
+        return epoch_size(self._train.labels, self._settings.sampling_strategy)
+
+    def _train_batches(self, index: int) -> tf.data.Dataset:
+        settings = self._settings
+        indices = epoch_indices(
+            self._train.labels,
+            strategy=settings.sampling_strategy,
+            random_state=settings.random_state,
+            epoch=index,
+        )
+        batches = row_batches(self._train, indices, batch_size=settings.batch_size)
+        if settings.augmentation:
+            batches = augment_batches(batches, random_state=settings.random_state, epoch=index)
+        return batches
+
+    def _val_batches(self) -> tf.data.Dataset:
+        return row_batches(
+            self._val,
+            tf.data.Dataset.range(len(self._val.labels)),
+            batch_size=_VAL_BATCH_SIZE,
+        )
+
+    def _tell(self, name: str, done: Sequence[Epoch]) -> None:
+        last, seconds = done[-1], sum(epoch["seconds"] for epoch in done)
+        _LOGGER.info(
+            "%s: loss %.3g, val pr_auc %.3f, %s",
+            name,
+            last["loss"],
+            last[history.WATCHED],
+            time_left(seconds, len(done), self._settings.epochs),
+        )
+
+
+_LOSSES = {
+    "binary_crossentropy": keras.losses.BinaryCrossentropy,
+    "focal": keras.losses.BinaryFocalCrossentropy,
+}
+
+
+def _metrics() -> list[keras.Metric]:
+    return [
+        keras.metrics.TruePositives(name="tp"),
+        keras.metrics.FalsePositives(name="fp"),
+        keras.metrics.TrueNegatives(name="tn"),
+        keras.metrics.FalseNegatives(name="fn"),
+        keras.metrics.BinaryAccuracy(name="accuracy"),
+        keras.metrics.Precision(name="precision"),
+        keras.metrics.Recall(name="recall"),
+        keras.metrics.AUC(curve="PR", name="pr_auc"),
+    ]
+
+
+def _all_variables(model: keras.Model) -> list[keras.Variable]:
+    """Weights, the states of dropout's random numbers, and the optimizer's moments."""
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _snapshot(model: keras.Model) -> Arrays:
+    return [keras.ops.convert_to_numpy(variable) for variable in _all_variables(model)]
+
+
+def _restore(model: keras.Model, values: Arrays) -> None:
+    for variable, value in zip(_all_variables(model), values, strict=True):
+        variable.assign(np.asarray(value))
+
+
+class _BatchProgress(keras.callbacks.Callback):
+    """Says how far a long epoch is."""
+
+    def __init__(self, epoch_name: str, images: int, batch_size: int):
+        super().__init__()
+        self._progress = Progress(f"images of {epoch_name}", total=images, closing=False)
+        self._batch_size = batch_size
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Counts one batch."""
+        self._progress.advance(self._batch_size)

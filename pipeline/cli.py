@@ -1,0 +1,217 @@
+"""The command line: `outnumbered run`, `predict`, `settings`, `data make-sample`."""
+
+import json
+import sys
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+import yaml
+from rich.console import Console
+from rich.progress import Progress
+
+from pipeline import settings as settings_module
+from pipeline.settings import Settings, SettingsError
+
+
+class Exit(IntEnum):
+    """The exit codes of the command line."""
+
+    DONE = 0
+    FAILED = 1
+    WRONG_USE = 2
+    NOT_BLESSED = 3
+    INTERRUPTED = 130
+
+
+app = typer.Typer(
+    name="outnumbered",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help=(
+        "From photographs in which the class you look for is rare to a model that is trained, "
+        "judged and released at the balance of the real world.\n\n"
+        "Begin with `outnumbered data make-sample sample` and "
+        "`outnumbered run --preset demo`."
+    ),
+    epilog=(
+        "Exit codes: 0 done, 1 failed, 2 wrong use, 3 done but the model was NOT blessed, "
+        "130 interrupted."
+    ),
+)
+data_app = typer.Typer(no_args_is_help=True, help="Make and look at data sets.")
+app.add_typer(data_app, name="data")
+
+_PRESETS = ", ".join(settings_module.preset_names())
+PresetOption = Annotated[
+    str | None, typer.Option("--preset", help=f"Settings that come with the project: {_PRESETS}.")
+]
+SettingsOption = Annotated[
+    Path | None, typer.Option("--settings", help="A settings file of your own (YAML).")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override one value, such as `--set trainer.epochs=5`. May be given many times.",
+    ),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print JSON on standard output, all else on standard error.")
+]
+
+
+@app.command()
+def run(
+    preset: PresetOption = None,
+    settings: SettingsOption = None,
+    overrides: SetOption = None,
+    output: Annotated[
+        Path, typer.Option("--output", help="Folder for everything that the run makes.")
+    ] = Path("runs"),
+    as_json: JsonOption = False,
+    cache: Annotated[
+        bool, typer.Option("--cache/--no-cache", help="Reuse what has not changed since a run.")
+    ] = True,
+) -> None:
+    """Takes photographs to a judged and pushed model and a report.
+
+    Reads the images, samples the splits, trains, chooses the operating point, evaluates, and
+    pushes the model if it passes the gates. A second run with the same `--output` redoes only
+    what has changed; an interrupted one goes on where it stopped. The results lie in
+    `OUTPUT/latest/report.html` and `OUTPUT/latest/metrics.json`.
+
+    Your own images, a folder a class:
+
+        outnumbered run --preset cats_vs_dogs --set data.source=photos
+    """
+    from pipeline import local, summary
+    from pipeline.preflight import check_data
+
+    loaded = _load(preset, settings, overrides)
+    try:
+        data_version = check_data(loaded)
+    except ValueError as error:
+        _fail(str(error), Exit.WRONG_USE, as_json=as_json)
+    try:
+        result = local.run(loaded, output, data_version=data_version, use_cache=cache, quiet=False)
+    except local.RunError as error:
+        _fail(str(error), Exit.FAILED, as_json=as_json)
+    except KeyboardInterrupt:
+        again = "interrupted; the same command goes on where it stopped"
+        _fail(again, Exit.INTERRUPTED, as_json=as_json)
+    if as_json:
+        print(json.dumps(summary.as_json(result)))
+    else:
+        summary.show(result, Console())
+    raise typer.Exit(Exit.DONE if result.blessed else Exit.NOT_BLESSED)
+
+
+@app.command()
+def predict(
+    images: Annotated[
+        list[Path], typer.Argument(help="Images, or folders that are searched for images.")
+    ],
+    model: Annotated[
+        Path,
+        typer.Option(
+            "--model", help="A pushed model, or the registry, whose newest version is taken."
+        ),
+    ] = Path("runs/registry"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines, not a table.")] = False,
+) -> None:
+    """Says of each image whether it is of the positive class, and how probable that is.
+
+    An image that can't be read is named with its reason, and the exit code is then 1.
+
+        outnumbered predict photos/ --model runs/registry
+    """
+    from pipeline import predict as prediction
+
+    try:
+        found = prediction.find_images(images)
+        version = prediction.newest_model(model)
+    except prediction.PredictError as error:
+        _fail(str(error), Exit.WRONG_USE, as_json=False)
+    rows = prediction.predict(version, found)
+    unread = prediction.print_json(rows) if as_json else prediction.print_table(rows)
+    raise typer.Exit(Exit.FAILED if unread else Exit.DONE)
+
+
+@app.command("settings")
+def show_settings(
+    preset: PresetOption = None,
+    settings: SettingsOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Prints the settings a run would use, every default filled in.
+
+    A settings file of your own begins well as one of these:
+
+        outnumbered settings --preset cats_vs_dogs > mine.yaml
+    """
+    loaded = _load(preset, settings, overrides)
+    print(yaml.safe_dump(loaded.model_dump(mode="json"), sort_keys=False), end="")
+
+
+@data_app.command("make-sample")
+def make_sample(
+    folder: Annotated[Path, typer.Argument(help="The folder to make.")] = Path("sample"),
+    images: Annotated[int, typer.Option("--images", help="How many images.")] = 3300,
+    side: Annotated[int, typer.Option("--side", help="Side of an image in pixels.")] = 128,
+    random_state: Annotated[int, typer.Option("--random-state", help="The seed.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Processes; default: one a core.")
+    ] = None,
+) -> None:
+    """Draws little scenes with a cat or a dog, ten cats to each dog, and their manifest.
+
+    The same seed gives the same images. A folder that already holds this very sample is kept.
+    """
+    from pipeline.sample.dataset import make_sample
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("drawing", total=images)
+        try:
+            manifest = make_sample(
+                folder,
+                images=images,
+                side=side,
+                random_state=random_state,
+                workers=workers,
+                progress=lambda done, total: progress.update(task, completed=done, total=total),
+            )
+        except (ValueError, OSError) as error:
+            _fail(str(error), Exit.WRONG_USE, as_json=False)
+    typer.echo(f"{images} images in {folder}, listed in {manifest}", err=True)
+
+
+def _load(preset: str | None, path: Path | None, overrides: list[str] | None) -> Settings:
+    try:
+        if (preset is None) == (path is None):
+            raise SettingsError("give one of --preset and --settings")
+        file = settings_module.preset_path(preset) if preset else path
+        assert file is not None
+        return settings_module.load(file, overrides or ())
+    except SettingsError as error:
+        _fail(str(error), Exit.WRONG_USE, as_json="--json" in sys.argv)
+
+
+def _fail(message: str, code: Exit, *, as_json: bool) -> NoReturn:
+    Console(stderr=True).print(f"[bold red]error:[/] {message}", highlight=False, soft_wrap=True)
+    if as_json:
+        status = "interrupted" if code is Exit.INTERRUPTED else "failed"
+        print(json.dumps({"status": status, "blessed": False, "error": message}))
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """The entry point of the `outnumbered` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

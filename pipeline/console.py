@@ -1,0 +1,164 @@
+"""What a person sees while a run works: a line a component, the libraries' noise in a log file."""
+
+import contextlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+COMPONENT_LOGGER = "outnumbered"
+
+_RUNNING, _CACHED, _DONE, _FAILED = "running", "cached", "done", "failed"
+_MARKS = {
+    _RUNNING: ("…", "yellow"),
+    _CACHED: ("=", "cyan"),
+    _DONE: ("✓", "green"),
+    _FAILED: ("✗", "red"),
+}
+
+
+@contextlib.contextmanager
+def captured_output(log: Path) -> Iterator[TextIO]:
+    """Sends standard output and error, those of C++ code too, to a log file.
+
+    Args:
+      log: the file to append to; its folder exists.
+
+    Yields:
+      A text stream on the standard error as it was before, for the user to read.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    with log.open("ab") as sink, os.fdopen(os.dup(saved[1]), "w", buffering=1) as screen:
+        os.dup2(sink.fileno(), 1)
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield screen
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(saved[0], 1)
+            os.dup2(saved[1], 2)
+            for descriptor in saved:
+                os.close(descriptor)
+
+
+class RunView:
+    """The state of each component of a run, drawn live on a terminal, as plain lines elsewhere."""
+
+    def __init__(self, screen: TextIO, components: list[str], *, quiet: bool = False):
+        """Prepares the view.
+
+        Args:
+          screen: where to draw.
+          components: the names of the components, in the order in which they run.
+          quiet: draw nothing.
+        """
+        self._console = Console(file=screen, quiet=quiet)
+        self._states = dict.fromkeys(components, "")
+        self._messages = dict.fromkeys(components, "")
+        self._started: dict[str, float] = {}
+        self._current: str | None = None
+        self._live = (
+            Live(get_renderable=self._table, console=self._console, refresh_per_second=4)
+            if self._console.is_terminal and not quiet
+            else None
+        )
+
+    def __enter__(self) -> "RunView":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: object, value: object, trace: object) -> None:
+        if kind is not None:
+            self._finish(_FAILED)
+        if self._live:
+            self._live.stop()
+
+    def started(self, component: str) -> None:
+        """A component begins."""
+        self._current = component
+        self._started[component] = time.monotonic()
+        self._states[component] = _RUNNING
+        if not self._live:
+            self._console.print(f"{component}: running", highlight=False, soft_wrap=True)
+
+    def cached(self) -> None:
+        """The current component's outputs are taken from an earlier run."""
+        if self._current:
+            self._states[self._current] = _CACHED
+
+    def finished(self) -> None:
+        """The current component ended well."""
+        was_cached = self._current is not None and self._states[self._current] == _CACHED
+        self._finish(_CACHED if was_cached else _DONE)
+
+    def message(self, text: str) -> None:
+        """The current component says how far it is."""
+        if self._current:
+            self._messages[self._current] = text
+            if not self._live:
+                self._console.print(f"{self._current}: {text}", highlight=False, soft_wrap=True)
+
+    def _finish(self, state: str) -> None:
+        name, self._current = self._current, None
+        if name is None:
+            return
+        seconds = time.monotonic() - self._started[name]
+        took = "unchanged, taken from an earlier run" if state == _CACHED else f"{seconds:.1f} s"
+        self._states[name], self._messages[name] = state, took
+        if not self._live:
+            self._console.print(f"{name}: {state}, {took}", highlight=False, soft_wrap=True)
+
+    def _table(self) -> Table:
+        table = Table.grid(padding=(0, 2))
+        for name, state in self._states.items():
+            mark, style = _MARKS.get(state, ("·", "dim"))
+            table.add_row(Text(mark, style=style), Text(name, style=style), self._messages[name])
+        return table
+
+
+class RunLogHandler(logging.Handler):
+    """Turns TFX's and the components' log records into what `RunView` shows."""
+
+    def __init__(self, view: RunView):
+        super().__init__(logging.INFO)
+        self._view = view
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Shows a component's own progress, and the launcher's start and end of a component."""
+        if record.name.startswith(COMPONENT_LOGGER):
+            self._view.message(record.getMessage())
+        elif record.msg == "Component %s is running.":
+            self._view.started(str((record.args or ("",))[0]))  # type: ignore[index]
+        elif record.msg == "A cached execution %d is used.":
+            self._view.cached()
+        elif record.msg == "Component %s is finished.":
+            self._view.finished()
+
+
+@contextlib.contextmanager
+def followed(view: RunView) -> Iterator[None]:
+    """Shows on `view` what TFX and the components log while the block runs."""
+    handler = RunLogHandler(view)
+    loggers = [logging.getLogger("absl"), logging.getLogger(COMPONENT_LOGGER)]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)

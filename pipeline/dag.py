@@ -1,0 +1,161 @@
+"""The pipeline as a TFX DAG: which component reads what from which, and with what settings."""
+
+from dataclasses import dataclass
+from typing import Any
+
+# TFX before TFDV: importing TFDV first fails in tfx_bsl.
+import tfx.components  # noqa: F401  isort: skip
+import tensorflow_data_validation as tfdv
+from tfx.components.example_validator.component import ExampleValidator
+from tfx.components.schema_gen.component import SchemaGen
+from tfx.components.statistics_gen.component import StatisticsGen
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.orchestration.pipeline import Pipeline
+from tfx.types import BaseChannel
+
+from components import names
+from components.calibrator.component import Calibrator
+from components.evaluator.component import Evaluator
+from components.image_example_gen.component import ImageExampleGen
+from components.imbalance_sampler.component import ImbalanceSampler
+from components.pusher.component import Pusher
+from components.reporter.component import Reporter
+from components.trainer.component import trainer
+from pipeline.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where a run keeps what it makes.
+
+    Attributes:
+      pipeline_root: folder of all artifacts.
+      registry: folder of the pushed model's numbered versions.
+      checkpoints: folder in which an interrupted training finds its last epoch.
+      data_version: a digest of the data, so that changed data is read again.
+    """
+
+    pipeline_root: str
+    registry: str
+    checkpoints: str
+    data_version: str
+
+
+def build(
+    settings: Settings,
+    places: Places,
+    *,
+    connection: Any = None,
+    enable_cache: bool = True,
+) -> Pipeline:
+    """The main job: photographs in, a judged and pushed model and its report out.
+
+    Args:
+      settings: the pipeline's settings.
+      places: where the run keeps what it makes.
+      connection: ConnectionConfig of the MLMD store; None where the orchestrator has none to give.
+      enable_cache: reuse the outputs of earlier runs whose inputs and settings are the same.
+
+    Returns:
+      A pipeline for any TFX runner.
+    """
+    return Pipeline(
+        pipeline_name=settings.name,
+        pipeline_root=places.pipeline_root,
+        components=_nodes(settings, places),
+        enable_cache=enable_cache,
+        metadata_connection_config=connection,
+        beam_pipeline_args=[f"--runner={settings.beam.runner}", *settings.beam.options],
+    )
+
+
+def _nodes(settings: Settings, places: Places) -> list[BaseNode]:
+    example_gen = _example_gen(settings, places)
+    images = example_gen.outputs[names.EXAMPLES]
+    sampler = _sampler(settings, images)
+    examples = sampler.outputs[names.DRAWN_EXAMPLES]
+    sampling = sampler.outputs[names.SAMPLING]
+    train = trainer(
+        examples, settings=settings.trainer.model_dump(), checkpoint_root=places.checkpoints
+    )
+    calibrator = Calibrator(
+        model=train.outputs[names.MODEL], examples=examples, **settings.calibrator.model_dump()
+    )
+    model = calibrator.outputs[names.CALIBRATED_MODEL]
+    evaluator = Evaluator(
+        examples=examples,
+        model=model,
+        sampling=sampling,
+        slices=_slices(settings),
+        gates=settings.evaluator.gates,
+    )
+    blessing = evaluator.outputs[names.BLESSING]
+    pusher = Pusher(model=model, blessing=blessing, registry=places.registry)
+    reporter = Reporter(
+        evaluation=evaluator.outputs[names.EVALUATION],
+        predictions=evaluator.outputs[names.PREDICTIONS],
+        blessing=blessing,
+        model=model,
+        model_run=train.outputs[names.MODEL_RUN],
+        examples=examples,
+        sampling=sampling,
+        quarantine=example_gen.outputs[names.QUARANTINE],
+        pushed_model=pusher.outputs[names.PUSHED_MODEL],
+        title=settings.name,
+        settings=settings.model_dump(mode="json"),
+    )
+    return [
+        example_gen,
+        *_validation(settings, images),
+        sampler,
+        train,
+        calibrator,
+        evaluator,
+        pusher,
+        reporter,
+    ]
+
+
+def _example_gen(settings: Settings, places: Places) -> ImageExampleGen:
+    data = settings.data
+    return ImageExampleGen(
+        source=data.source,
+        manifest=data.manifest,
+        positive_class=data.positive_class,
+        slices=data.slices,
+        max_side=data.max_side,
+        max_bad_fraction=data.max_bad_fraction,
+        max_pixels=data.max_pixels,
+        data_version=places.data_version,
+    )
+
+
+def _validation(settings: Settings, images: BaseChannel) -> list[BaseNode]:
+    # Image bytes and identities say nothing in a histogram, and cost the most to count.
+    columns = [names.LABEL, names.CLASS_NAME, names.WIDTH, names.HEIGHT, *settings.data.slices]
+    statistics_gen = StatisticsGen(
+        examples=images, stats_options=tfdv.StatsOptions(feature_allowlist=columns)
+    )
+    statistics = statistics_gen.outputs["statistics"]
+    schema_gen = SchemaGen(statistics=statistics, infer_feature_shape=True)
+    validator = ExampleValidator(statistics=statistics, schema=schema_gen.outputs["schema"])
+    return [statistics_gen, schema_gen, validator]
+
+
+def _sampler(settings: Settings, images: BaseChannel) -> ImbalanceSampler:
+    sampler = settings.sampler
+    return ImbalanceSampler(
+        examples=images,
+        splits=sampler.splits,
+        random_state=sampler.random_state,
+        assignment=sampler.assignment,
+        group_by=sampler.group_by,
+        keep_rest=sampler.keep_rest,
+        prevalence=settings.population.prevalence,
+    )
+
+
+def _slices(settings: Settings) -> list[list[str]]:
+    singles = [[column] for column in settings.data.slices]
+    crosses = [cross for cross in settings.evaluator.slices if cross not in singles]
+    return singles + crosses

@@ -1,0 +1,225 @@
+"""Runs the pipeline on this machine: TFX's LocalDagRunner, MLMD in SQLite, Beam in process."""
+
+import contextlib
+import datetime
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import yaml
+
+from pipeline.console import RunView, captured_output, followed
+from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from tfx.orchestration.pipeline import Pipeline
+
+METRICS_FILE = "metrics.json"
+REPORT_FILE = "report.html"
+LOG_FILE = "run.log"
+_CODE_DIRS = ("components", "pipeline")
+
+
+_ERROR_LINE = re.compile(r"^(?:[A-Za-z_][\w.]*(?:Error|Exception|Interrupt)): ", re.MULTILINE)
+_WHERE = re.compile(r"\s*\[while running '[^']*'\]")
+
+
+class RunError(RuntimeError):
+    """A run that could not go on; the message says what was found and where the log lies."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a finished run left.
+
+    Attributes:
+      folder: the run's own folder, with its report, figures, settings and log.
+      metrics: the content of `metrics.json`.
+    """
+
+    folder: Path
+    metrics: dict[str, Any]
+
+    @property
+    def blessed(self) -> bool:
+        """Whether every gate was passed."""
+        return bool(self.metrics["blessed"])
+
+    @property
+    def report(self) -> Path:
+        """The HTML page of the run."""
+        return self.folder / REPORT_FILE
+
+
+def run(
+    settings: Settings,
+    output: Path,
+    *,
+    data_version: str,
+    use_cache: bool = True,
+    quiet: bool = False,
+) -> RunResult:
+    """Runs the whole pipeline and puts all it makes under one folder.
+
+    Args:
+      settings: the pipeline's settings.
+      output: the folder; a second run in it reuses what has not changed.
+      data_version: a digest of the data, so that changed data is read again.
+      use_cache: reuse the outputs of earlier runs.
+      quiet: show no progress.
+
+    Returns:
+      The run's folder and figures; `output/latest` points at the folder.
+
+    Raises:
+      RunError: the folder can't be written to or is in use, or a component failed.
+    """
+    output = output.absolute()
+    folder = _new_run_folder(output)
+    _write_text(folder / "settings.yaml", yaml.safe_dump(settings.model_dump(), sort_keys=False))
+    log = folder / LOG_FILE
+    with _locked(output), captured_output(log) as screen:
+        try:
+            dag = _dag(settings, output, data_version, use_cache=use_cache)
+            _launch(dag, screen, quiet=quiet)
+        except Exception as error:
+            raise RunError(f"{root_message(error)}\nThe whole log: {log}") from error
+        _remember_code(output)
+        _collect_report(output, folder)
+    _point_latest(output, folder)
+    return RunResult(folder, json.loads((folder / METRICS_FILE).read_text(encoding="utf-8")))
+
+
+def _dag(settings: Settings, output: Path, data_version: str, *, use_cache: bool) -> "Pipeline":
+    from tfx.orchestration.metadata import sqlite_metadata_connection_config
+
+    from pipeline.dag import Places, build
+
+    places = Places(
+        pipeline_root=str(output / "tfx" / "artifacts"),
+        registry=str(Path(settings.pusher.registry or output / "registry").absolute()),
+        checkpoints=str(output / "tfx" / "checkpoints"),
+        data_version=data_version,
+    )
+    return build(
+        settings,
+        places,
+        connection=sqlite_metadata_connection_config(str(_metadata_path(output))),
+        enable_cache=use_cache and _code_is_unchanged(output),
+    )
+
+
+def _launch(dag: "Pipeline", screen: TextIO, *, quiet: bool) -> None:
+    from absl import logging as absl_logging
+    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+
+    absl_logging.set_verbosity(absl_logging.INFO)
+    with RunView(screen, [node.id for node in dag.components], quiet=quiet) as view, followed(view):
+        LocalDagRunner().run(dag)
+
+
+def _new_run_folder(output: Path) -> Path:
+    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    folder = output / "runs" / stamp
+    try:
+        folder.mkdir(parents=True)
+        _metadata_path(output).parent.mkdir(exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"the output folder {output} can't be written to ({error.strerror}); "
+            "give a writable one with --output"
+        ) from error
+    return folder
+
+
+def _metadata_path(output: Path) -> Path:
+    return output / "tfx" / "metadata.sqlite"
+
+
+@contextlib.contextmanager
+def _locked(output: Path) -> Iterator[None]:
+    # SQLite would let two runs in, to fail later on each other's locks.
+    with (output / "tfx" / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunError(
+                f"another run is working in {output}; wait for it or give another --output"
+            ) from error
+        yield
+
+
+def _collect_report(output: Path, folder: Path) -> None:
+    report = _newest_report(_metadata_path(output))
+    for name in (METRICS_FILE, REPORT_FILE):
+        shutil.copyfile(Path(report) / name, folder / name)
+
+
+def _newest_report(metadata_path: Path) -> str:
+    from ml_metadata.metadata_store import MetadataStore
+    from tfx.orchestration.metadata import sqlite_metadata_connection_config
+
+    from components.artifacts import Report
+
+    store = MetadataStore(sqlite_metadata_connection_config(str(metadata_path)))
+    run = max(store.get_contexts_by_type("pipeline_run"), key=lambda context: context.id)
+    types = {kind.id: kind.name for kind in store.get_artifact_types()}
+    reports = [
+        artifact.uri
+        for artifact in store.get_artifacts_by_context(run.id)
+        if types[artifact.type_id] == Report.TYPE_NAME
+    ]
+    return reports[-1]
+
+
+def _point_latest(output: Path, folder: Path) -> None:
+    link = output / "latest"
+    fresh = output / f".latest-{os.getpid()}"
+    fresh.symlink_to(folder.relative_to(output), target_is_directory=True)
+    fresh.replace(link)
+
+
+def code_digest() -> str:
+    """A digest of the project's own code: other code may make other artifacts."""
+    root = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(path for name in _CODE_DIRS for path in (root / name).rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _code_path(output: Path) -> Path:
+    return output / "tfx" / "code"
+
+
+def _code_is_unchanged(output: Path) -> bool:
+    path = _code_path(output)
+    return not path.exists() or path.read_text(encoding="utf-8") == code_digest()
+
+
+def _remember_code(output: Path) -> None:
+    _write_text(_code_path(output), code_digest())
+
+
+def _write_text(path: Path, text: str) -> None:
+    fresh = path.with_name(f".{path.name}-{os.getpid()}")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(path)
+
+
+def root_message(error: BaseException) -> str:
+    """The message of the exception that began it all, out of Beam's and TFX's wrappings."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = _WHERE.sub("", str(error)).strip()
+    starts = [match.end() for match in _ERROR_LINE.finditer(text)]
+    message = text[starts[-1] :] if starts else text
+    return message.strip() or type(error).__name__

@@ -1,0 +1,150 @@
+"""Predictions of a pushed model for images on disk, read just as a run reads them."""
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from components import names
+
+BATCH_SIZE = 32
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"})
+
+
+class PredictError(ValueError):
+    """Images or a model that are not there; the message says what to give instead."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """The model's word on one image.
+
+    Attributes:
+      path: the image.
+      probability: probability in [0, 1] of the positive class; None where it can't be read.
+      is_positive: whether the probability reaches the operating point.
+      error: why the image can't be read.
+    """
+
+    path: Path
+    probability: float | None = None
+    is_positive: bool | None = None
+    error: str | None = None
+
+
+def find_images(paths: Iterable[Path]) -> list[Path]:
+    """The images among files and, sorted, in folders at any depth.
+
+    Raises:
+      PredictError: a path is not there, or a folder holds no image.
+    """
+    return list(itertools.chain.from_iterable(_images_at(path) for path in paths))
+
+
+def _images_at(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise PredictError(f"no image and no folder at {path}")
+    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not found:
+        raise PredictError(
+            f"no image in {path}; an image ends in {', '.join(sorted(IMAGE_SUFFIXES))}"
+        )
+    return found
+
+
+def newest_model(path: Path) -> Path:
+    """The SavedModel at `path`, or the newest version in it if it is a registry.
+
+    Raises:
+      PredictError: neither is there.
+    """
+    if (path / "saved_model.pb").is_file():
+        return path
+    versions = [p for p in path.glob("*/") if p.name.isdigit() and (p / "saved_model.pb").is_file()]
+    if not versions:
+        raise PredictError(
+            f"no model at {path}; give --model the folder of a pushed model or of a registry"
+        )
+    return max(versions, key=lambda version: int(version.name))
+
+
+def predict(model: Path, images: Iterable[Path]) -> Iterator[Row]:
+    """The model's word on each image, in order, a batch at a time.
+
+    Args:
+      model: folder of a SavedModel that the Calibrator made.
+      images: files; one that can't be read becomes a row with its error.
+    """
+    import tensorflow as tf
+
+    signature = tf.saved_model.load(str(model)).signatures[names.PREDICT_IMAGES]
+    for batch in _batches(images, BATCH_SIZE):
+        read = [_read(path) for path in batch]
+        encoded = [data for data in read if isinstance(data, bytes)]
+        outputs = iter(_outputs(signature(images=tf.constant(encoded)))) if encoded else iter(())
+        for path, data in zip(batch, read, strict=True):
+            yield Row(path, error=data) if isinstance(data, str) else Row(path, *next(outputs))
+
+
+def _batches(items: Iterable[Path], size: int) -> Iterator[list[Path]]:
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch
+
+
+def _read(path: Path) -> bytes | str:
+    """The image as the network was trained on its like, or why it can't be had."""
+    from components.image_example_gen.images import RefusedImageError, read_image
+
+    try:
+        return read_image(path.read_bytes()).data
+    except (RefusedImageError, OSError) as error:
+        return str(error)
+
+
+def _outputs(tensors: Mapping[str, Any]) -> Iterator[tuple[float, bool]]:
+    probabilities = tensors[names.PROBABILITY].numpy()[:, 0]
+    positive = tensors[names.IS_POSITIVE].numpy()[:, 0]
+    for probability, is_positive in zip(probabilities, positive, strict=True):
+        yield float(probability), bool(is_positive)
+
+
+def print_json(rows: Iterable[Row]) -> int:
+    """Prints a JSON line an image.
+
+    Returns:
+      How many images could not be read.
+    """
+    unread = 0
+    for row in rows:
+        unread += row.error is not None
+        fields = {name: value for name, value in asdict(row).items() if value is not None}
+        print(json.dumps(fields, default=str), flush=True)
+    return unread
+
+
+def print_table(rows: Iterable[Row]) -> int:
+    """Prints the images as a table, the most probable first.
+
+    Returns:
+      How many images could not be read.
+    """
+    known = sorted(rows, key=lambda row: -(row.probability or 0.0))
+    table = Table("image", Column("probability", justify="right"), "positive")
+    for row in known:
+        if row.error is None:
+            table.add_row(
+                str(row.path), f"{row.probability:.4f}", "yes" if row.is_positive else "no"
+            )
+        else:
+            table.add_row(str(row.path), "–", Text(row.error, style="red"))
+    Console().print(table)
+    return sum(row.error is not None for row in known)

@@ -1,0 +1,46 @@
+"""What is wrong with a run can mostly be told in a second, before TensorFlow is even loaded."""
+
+from collections import Counter
+
+from components import names
+from components.image_example_gen import sources
+from components.imbalance_sampler import census, demand
+from components.imbalance_sampler.request import check_class_names, parse_request
+from pipeline.settings import Settings
+
+
+def check_data(settings: Settings) -> str:
+    """Lists the images, and checks that the splits could be filled if all were accepted.
+
+    Returns:
+      A digest of the listing, by which a run knows that the data has changed.
+
+    Raises:
+      SourceError: the source or its manifest can't be used.
+      SamplingError: a split asks for more than there is, or for a class that is not there.
+    """
+    data = settings.data
+    records = sources.list_images(
+        data.source,
+        manifest=data.manifest,
+        slices=data.slices,
+        positive_class=data.positive_class,
+        known_classes=settings.class_names(),
+    )
+    _check_splits(settings, Counter(record.class_name for record in records))
+    return sources.data_version(records)
+
+
+def _check_splits(settings: Settings, counts: Counter[str]) -> None:
+    found = census.Census.of(
+        {(name, _label(name, settings)): count for name, count in counts.items()}
+    )
+    request = parse_request(settings.sampler.splits, assignment=settings.sampler.assignment)
+    check_class_names(request, found.classes)
+    demand.resolve(request, found, dict(enumerate(found.counts)))
+    census.prevalence(settings.population.prevalence, found)
+
+
+def _label(class_name: str, settings: Settings) -> int:
+    positive = class_name == settings.data.positive_class
+    return names.POSITIVE_LABEL if positive else names.NEGATIVE_LABEL

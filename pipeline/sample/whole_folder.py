@@ -1,0 +1,75 @@
+"""A folder that appears under its name whole, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Gives a hidden folder to fill; it takes its name when the block ends without an error.
+
+    After an error, Ctrl-C included, the hidden folder is removed. One that a killed process has
+    left behind is removed by the next call for the same folder.
+
+    Args:
+        folder: An absolute path at which there is nothing yet, or an empty folder.
+
+    Yields:
+        The hidden folder, empty, beside `folder`.
+
+    Raises:
+        FileExistsError: If something has come to lie at `folder` in the meantime.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{folder.name}.unfinished-"
+    _remove_abandoned(folder.parent, prefix)
+    hidden = folder.parent / f"{prefix}{uuid.uuid4().hex}"
+    hidden.mkdir()
+    lock = _lock(hidden)
+    try:
+        yield hidden
+        _rename(hidden, folder)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _rename(hidden: Path, folder: Path) -> None:
+    try:
+        hidden.rename(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        message = f"{folder} was made by someone else in the meantime; what was drawn is dropped"
+        raise FileExistsError(message) from error
+
+
+def _remove_abandoned(parent: Path, prefix: str) -> None:
+    for path in parent.glob(f"{prefix}*"):
+        lock = _lock(path)
+        if lock is not None:
+            shutil.rmtree(path, ignore_errors=True)
+            os.close(lock)
+
+
+def _lock(path: Path) -> int | None:
+    """Locks a folder for as long as the process lives; returns None if another has locked it."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle

@@ -1,0 +1,378 @@
+"""The settings of a pipeline: one typed YAML file; a wrong key or value is named by its path."""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from components.evaluator import gates as gate_rules
+from components.image_example_gen.sources import check_class
+from components.imbalance_sampler.census import validate_prevalence
+from components.imbalance_sampler.request import NEGATIVE, POSITIVE, parse_request, validate_splits
+from components.names import TEST, TRAIN, VAL
+
+PRESETS_DIR = Path(__file__).parent / "presets"
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$")]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class SettingsError(ValueError):
+    """Settings that can't be used; the message names the key, the value and what is allowed."""
+
+
+def _whole_number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a whole number is wanted, not true or false")
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_whole_number), Field(ge=0)]
+PositiveCount = Annotated[int, BeforeValidator(_whole_number), Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Data(_Section):
+    """Where the photographs are and what is refused on the way in."""
+
+    source: str = Field(
+        description="Folder with a folder a class, or the root of a manifest's paths."
+    )
+    manifest: str | None = Field(
+        default=None, description="CSV or JSON lines with uri, label and any slice columns."
+    )
+    positive_class: str = Field(description="The class that is looked for.")
+    slices: list[str] = Field(default=[], description="Manifest columns to slice metrics by.")
+    max_side: Count = Field(
+        default=0, description="Longest side in pixels of a stored image; 0 keeps the size."
+    )
+    max_bad_fraction: Fraction = Field(
+        default=0.01, description="Share of refused images above which the run stops."
+    )
+    max_pixels: PositiveCount = Field(
+        default=50_000_000, description="Pixels above which an image is refused undecoded."
+    )
+
+
+class Population(_Section):
+    """The balance of the real world, at which the model will work."""
+
+    prevalence: dict[str, Annotated[float, Field(gt=0)]] | None = Field(
+        default=None,
+        description="Parts, such as {cats: 10, dogs: 1}; null: as in the data.",
+    )
+
+
+class Sampler(_Section):
+    """Which images go to which split, and how many."""
+
+    random_state: int = Field(default=42, description="The seed of the assignment.")
+    assignment: Literal["exact", "stable"] = Field(
+        default="exact",
+        description="stable: an image once in train is never in test, however the data grows.",
+    )
+    group_by: str | None = Field(
+        default=None, description="Column whose images must stay together in one split."
+    )
+    keep_rest: bool = Field(
+        default=False, description="Write the images left over as split 'rest'."
+    )
+    splits: dict[str, dict[str, Any]] = Field(
+        description="Counts or fractions a class for each split, or {total, ratio}."
+    )
+
+
+class ClassWeight(_Section):
+    """The weight of each side in the loss."""
+
+    positive: Annotated[float, Field(gt=0)] = 1.0
+    negative: Annotated[float, Field(gt=0)] = 1.0
+
+
+class Trainer(_Section):
+    """The model and how it learns."""
+
+    model: Literal["cnn", "xception"] = Field(
+        default="cnn", description="The simple CNN, or Xception with a head of its own."
+    )
+    weights: str = Field(
+        default="imagenet", description="imagenet, none, or the path of a Keras 3 weights file."
+    )
+    head: Literal["flatten", "pooled"] = Field(
+        default="pooled", description="flatten: the notebook's; pooled: averages over the image."
+    )
+    image_size: Annotated[int, BeforeValidator(_whole_number), Field(ge=16, le=1024)] = Field(
+        default=128, description="Side in pixels to which images are resized."
+    )
+    input_scale: Literal["auto", "0..1", "-1..1"] = Field(
+        default="auto", description="Range of the pixels; auto: the model's own."
+    )
+    fine_tune: bool = Field(
+        default=False, description="Train Xception's last blocks too, once the head has settled."
+    )
+    sampling_strategy: Literal["representative", "balanced", "oversample"] = Field(
+        default="representative",
+        description="balanced: fewer of the larger side; oversample: the rarer side repeated.",
+    )
+    class_weight: Literal["balanced"] | ClassWeight | None = Field(
+        default=None, description="Weights in the loss; balanced: n / (2 × images of the side)."
+    )
+    loss: Literal["binary_crossentropy", "focal"] = Field(
+        default="binary_crossentropy", description="The loss that is minimised."
+    )
+    augmentation: bool = Field(
+        default=False, description="Random flips, shifts and brightness while training."
+    )
+    epochs: PositiveCount = Field(default=20, description="Passes over the train split, at most.")
+    batch_size: PositiveCount = Field(default=16, description="Images a step.")
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = Field(
+        default=0.001, description="Adam's rate."
+    )
+    early_stopping: PositiveCount | None = Field(
+        default=None, description="Epochs without a better val PR-AUC before training stops."
+    )
+    reduce_lr_on_plateau: PositiveCount | None = Field(
+        default=None, description="Epochs without a better val loss before the rate is cut."
+    )
+    random_state: int = Field(default=42, description="The seed of weights and batches.")
+
+
+class Calibrator(_Section):
+    """How the operating point is chosen on val."""
+
+    rule: Literal["best_f1", "recall_at_precision", "fixed"] = Field(
+        default="best_f1", description="What the threshold is chosen for."
+    )
+    precision_floor: Fraction = Field(
+        default=0.9, description="Least precision on val, for recall_at_precision."
+    )
+    threshold: Fraction = Field(default=0.5, description="The threshold, for fixed.")
+
+
+class Evaluator(_Section):
+    """What is measured on test, and the bounds that bless a model."""
+
+    slices: list[list[str]] = Field(default=[], description="Crosses of slice columns.")
+    gates: list[str] = Field(default=[], description='Bounds such as "recall >= 0.90".')
+
+    @field_validator("gates")
+    @classmethod
+    def _gates_parse(cls, gates: list[str]) -> list[str]:
+        gate_rules.parse_all(gates)
+        return gates
+
+
+class Pusher(_Section):
+    """Where a blessed model goes."""
+
+    registry: str | None = Field(
+        default=None, description="Folder of numbered versions; null: OUTPUT/registry."
+    )
+
+
+class Beam(_Section):
+    """The runner of the Beam components."""
+
+    runner: str = Field(
+        default="FnApiRunner", description="In process; or any Beam runner, such as FlinkRunner."
+    )
+    options: list[str] = Field(default=[], description='Such as ["--direct_num_workers=2"].')
+
+
+class Settings(_Section):
+    """One pipeline, from the photographs to the pushed model."""
+
+    name: Name = Field(description="Lower case letters, digits and -, as Kubernetes wants it.")
+    data: Data
+    population: Population = Population()
+    sampler: Sampler
+    trainer: Trainer = Trainer()
+    calibrator: Calibrator = Calibrator()
+    evaluator: Evaluator = Evaluator()
+    pusher: Pusher = Pusher()
+    beam: Beam = Beam()
+
+    @model_validator(mode="after")
+    def _prevalence_weighs_both_sides(self) -> "Settings":
+        positive_class = self.data.positive_class
+        if (known := self.class_names()) is not None:
+            check_class(positive_class, known, asked="data.positive_class")
+        if self.population.prevalence is not None:
+            validate_prevalence(self.population.prevalence, positive_class=positive_class)
+        return self
+
+    @model_validator(mode="after")
+    def _splits_fit(self) -> "Settings":
+        splits = self.sampler.splits
+        missing = [name for name in (TRAIN, VAL, TEST) if name not in splits]
+        if missing:
+            raise ValueError(f"sampler.splits lacks {', '.join(missing)}; found {sorted(splits)}")
+        request = parse_request(splits, assignment=self.sampler.assignment)
+        asked = {ask.key for split in request.splits for ask in split.asks}
+        if POSITIVE not in asked:
+            check_class(self.data.positive_class, asked, asked="data.positive_class")
+        validate_splits(
+            splits,
+            positive_class=self.data.positive_class,
+            assignment=self.sampler.assignment,
+            classes=self.class_names(),
+        )
+        return self
+
+    @model_validator(mode="after")
+    def _slices_are_columns(self) -> "Settings":
+        for column in (column for cross in self.evaluator.slices for column in cross):
+            if column not in self.data.slices:
+                raise ValueError(
+                    f"evaluator.slices names {column!r}, which data.slices does not: "
+                    f"{self.data.slices}; add it there"
+                )
+        return self
+
+    def class_names(self) -> frozenset[str] | None:
+        """Every class there may be; None where the settings name no more than the two sides."""
+        weighed = frozenset(self.population.prevalence or {POSITIVE})
+        return None if weighed & {POSITIVE, NEGATIVE} else weighed
+
+
+def preset_names() -> list[str]:
+    """The presets that come with the project, sorted."""
+    return sorted(path.stem for path in PRESETS_DIR.glob("*.yaml"))
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
+    """Reads a settings file and applies `key=value` overrides.
+
+    Args:
+      path: a YAML file.
+      overrides: such as `trainer.model=xception`; the value is read as YAML.
+
+    Raises:
+      SettingsError: the file can't be read or a value is not allowed.
+    """
+    return parse(apply_overrides(_read_yaml(path), overrides), origin=str(path))
+
+
+def preset_path(name: str) -> Path:
+    """The settings file of a preset.
+
+    Raises:
+      SettingsError: there is no such preset; the nearest name is suggested.
+    """
+    if name not in preset_names():
+        raise SettingsError(
+            f"no preset {name!r}{_nearest(name, preset_names())}; there are: "
+            f"{', '.join(preset_names())}"
+        )
+    return PRESETS_DIR / f"{name}.yaml"
+
+
+def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A copy of `tree` in which each `a.b=value` is set.
+
+    Raises:
+      SettingsError: an override is not of that form, or its path runs through a plain value.
+    """
+    result = _copy(tree)
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", key.strip()):
+            raise SettingsError(
+                f"--set wants key=value, such as trainer.epochs=5; found {override!r}"
+            )
+        _set(result, key.strip().split("."), _parse_yaml(text, origin=f"--set {override}"))
+    return result
+
+
+def parse(tree: Mapping[str, Any], *, origin: str) -> Settings:
+    """Settings from a parsed YAML tree.
+
+    Raises:
+      SettingsError: a key or value is not allowed; every fault is named, a line each.
+    """
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        faults = "\n".join(f"  {_fault(details)}" for details in error.errors())
+        raise SettingsError(f"{origin}: settings that can't be used\n{faults}") from error
+
+
+def _fault(details: ErrorDetails) -> str:
+    # A union reports a fault a member, each with the member's name in its path.
+    path = [str(part) for part in details["loc"] if not str(part).startswith(("literal", "Class"))]
+    key = ".".join(path)
+    if details["type"] == "extra_forbidden":
+        known = _known_keys(path[:-1])
+        return f"{key}: no such setting{_nearest(path[-1], known)}; there are: {', '.join(known)}"
+    if details["type"] == "missing":
+        return f"{key}: is needed and not there"
+    message = details["msg"].removeprefix("Value error, ")
+    if not key:
+        return message
+    return f"{key}: {message}; found {details['input']!r}"
+
+
+def _known_keys(path: Sequence[str]) -> list[str]:
+    model: type[BaseModel] = Settings
+    for part in path:
+        field = model.model_fields.get(part)
+        annotation = field.annotation if field else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return sorted(ClassWeight.model_fields)
+        model = annotation
+    return sorted(model.model_fields)
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the settings file {path} can't be read: {error}") from error
+    tree = _parse_yaml(text, origin=str(path))
+    if not isinstance(tree, dict):
+        raise SettingsError(f"{path}: a mapping of settings is wanted; found {tree!r:.60}")
+    return tree
+
+
+def _parse_yaml(text: str, *, origin: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{origin}: not YAML: {error}") from error
+
+
+def _set(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    for part in path[:-1]:
+        child = tree.setdefault(part, {})
+        if not isinstance(child, dict):
+            raise SettingsError(
+                f"--set {'.'.join(path)}: {part} holds {child!r}, which has no keys"
+            )
+        tree = child
+    tree[path[-1]] = value
+
+
+def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: _copy(v) if isinstance(v, Mapping) else v for k, v in tree.items()}

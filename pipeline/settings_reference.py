@@ -1,0 +1,100 @@
+"""Writes docs/settings.md from the settings' own types: `python -m pipeline.settings_reference`."""
+
+import builtins
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from pipeline.settings import Settings
+
+PATH = Path(__file__).parents[1] / "docs" / "settings.md"
+
+_HEAD = """# Settings
+
+One YAML file a pipeline. `outnumbered settings --preset NAME` prints a whole one to begin with;
+`--set section.key=value` overrides one value on the command line. Relative paths are taken from
+the folder in which the command runs. This page is written by
+`python -m pipeline.settings_reference`.
+"""
+
+
+def reference() -> str:
+    """The reference as Markdown: a table a section."""
+    sections = [
+        _section(name, field.annotation)
+        for name, field in Settings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    ]
+    name = Settings.model_fields["name"]
+    top = f"\n`name` (needed): {name.description}\n"
+    return _HEAD + top + "".join(sections)
+
+
+def _section(name: str, model: type[BaseModel]) -> str:
+    rows = "".join(_rows(name, model))
+    return (
+        f"\n## {name}\n\n{model.__doc__}\n\n| key | values | default | |\n|---|---|---|---|\n{rows}"
+    )
+
+
+def _rows(section: str, model: type[BaseModel]) -> Iterator[str]:
+    for key, field in model.model_fields.items():
+        cells = (f"`{section}.{key}`", _values(field), _default(field), field.description or "")
+        yield f"| {' | '.join(cells)} |\n"
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default is PydanticUndefined:
+        return "needed"
+    return "none" if field.default is None else f"`{field.default}`"
+
+
+def _values(field: FieldInfo) -> str:
+    bounds = [str(bound) for meta in field.metadata for bound in _bounds(meta)]
+    return " ".join([_type_name(field.annotation), *bounds])
+
+
+def _bounds(meta: Any) -> Iterator[str]:
+    for name, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<")):
+        if getattr(meta, name, None) is not None:
+            yield f"{sign} {getattr(meta, name)}"
+
+
+_PLAIN_NAMES = {
+    "str": "text",
+    "int": "whole number",
+    "float": "number",
+    "bool": "true, false",
+    "dict": "mapping",
+}
+
+
+def _type_name(kind: Any) -> str:
+    arguments = [part for part in typing.get_args(kind) if part is not types.NoneType]
+    match typing.get_origin(kind):
+        case typing.Literal:
+            return ", ".join(f"`{value}`" for value in arguments)
+        case types.UnionType | typing.Union:
+            return ", ".join(_type_name(part) for part in arguments)
+        case typing.Annotated:
+            return _type_name(arguments[0])
+        case builtins.list:
+            return f"list of {_type_name(arguments[0])}"
+    if hasattr(kind, "model_fields"):
+        return f"{{{', '.join(kind.model_fields)}}}"
+    return _PLAIN_NAMES[kind.__name__]
+
+
+def main() -> None:
+    """Writes the page."""
+    PATH.write_text(reference(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""A trained SavedModel and the val split that it is calibrated on."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+REDNESS = [0.95, 0.85, 0.75, 0.65, 0.35, 0.25, 0.15, 0.05]
+LABELS = [1, 1, 0, 1, 0, 0, 0, 0]
+
+
+def _png(redness: float, size: int) -> bytes:
+    pixels = np.zeros((size, size, 3), np.uint8)
+    pixels[..., 0] = round(255 * redness)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def images() -> list[bytes]:
+    """Flat images of different sizes, the redder the likelier positive."""
+    return [_png(redness, 10 + index) for index, redness in enumerate(REDNESS)]
+
+
+@pytest.fixture(scope="session")
+def records(images) -> list[bytes]:
+    """The same as serialized tf.Examples, with labels."""
+    import tensorflow as tf
+
+    def example(image: bytes, label: int) -> bytes:
+        features = {
+            "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image])),
+            "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
+        }
+        return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+    return [example(image, label) for image, label in zip(images, LABELS, strict=True)]
+
+
+@pytest.fixture
+def write_examples(tmp_path):
+    """Writes records as a split of two shards and returns the Examples artifact's folder."""
+
+    def write(records: list[bytes], split: str = "val") -> Path:
+        import tensorflow as tf
+
+        from components.example_files import shard_name, split_dir
+
+        folder = Path(split_dir(str(tmp_path / "examples"), split))
+        folder.mkdir(parents=True)
+        for shard in range(2):
+            with tf.io.TFRecordWriter(str(folder / shard_name(shard, 2))) as writer:
+                for record in records[shard::2]:
+                    writer.write(record)
+        return tmp_path / "examples"
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def trained_model(tmp_path_factory) -> Path:
+    """A Trainer's Model artifact whose probability is the redness of the image."""
+    import keras
+
+    from components.trainer.export import export
+    from components.trainer.preprocessing import Preprocessing
+
+    mean_red = keras.Sequential(
+        [keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(1)]
+    )
+    mean_red.set_weights([np.array([[1.0], [0.0], [0.0]]), np.zeros(1)])
+    folder = tmp_path_factory.mktemp("model")
+    export(mean_red, Preprocessing(8, (0.0, 1.0)), str(folder / "Format-Serving"))
+    return folder

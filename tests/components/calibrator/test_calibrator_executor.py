@@ -1,0 +1,118 @@
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tfx.types import channel_utils, standard_artifacts
+
+from components.calibrator import operating_point
+from components.calibrator.component import Calibrator
+from components.calibrator.executor import Executor
+
+
+def _artifact(kind: type, uri: Path):
+    artifact = kind()
+    artifact.uri = str(uri)
+    return artifact
+
+
+@pytest.fixture
+def calibrate(trained_model, tmp_path):
+    """Runs the executor on an Examples folder; returns the calibrated serving folder."""
+
+    def run(examples: Path, **changes) -> str:
+        exec_properties = {"rule": "best_f1", "precision_floor": 0.0, "threshold": 0.5}
+        Executor().Do(
+            {
+                "model": [_artifact(standard_artifacts.Model, trained_model)],
+                "examples": [_artifact(standard_artifacts.Examples, examples)],
+            },
+            {"calibrated_model": [_artifact(standard_artifacts.Model, tmp_path / "out")]},
+            {**exec_properties, "split": "val", **changes},
+        )
+        return str(tmp_path / "out/Format-Serving")
+
+    return run
+
+
+def test_both_signatures_keep_the_probability_and_add_the_verdict(
+    calibrate, write_examples, records, images
+):
+    served = tf.saved_model.load(calibrate(write_examples(records))).signatures
+    expected = np.array([242, 217, 191, 166, 89, 64, 38, 13])[:, None] / 255
+    for outputs in (
+        served["serving_default"](examples=tf.constant(records)),
+        served["predict_images"](images=tf.constant(images)),
+    ):
+        assert set(outputs) == {"probability", "is_positive"}
+        np.testing.assert_allclose(outputs["probability"], expected, atol=1e-5)
+        assert outputs["probability"].dtype == tf.float32
+        assert outputs["is_positive"].dtype == tf.int64
+        np.testing.assert_array_equal(outputs["is_positive"], [[1]] * 4 + [[0]] * 4)
+
+
+def test_the_operating_point_lies_in_the_assets(calibrate, write_examples, records):
+    serving = calibrate(write_examples(records), rule="recall_at_precision", precision_floor=0.9)
+    point = operating_point.read(serving)
+    assert point == {
+        "threshold": pytest.approx((217 + 191) / 2 / 255),
+        "rule": "recall_at_precision",
+        "precision_floor": 0.9,
+        "precision": 1.0,
+        "recall": pytest.approx(2 / 3),
+        "f1": pytest.approx(0.8),
+        "positives": 3,
+        "negatives": 5,
+    }
+
+
+def test_a_probability_at_the_threshold_is_positive(
+    calibrate, trained_model, write_examples, records, images
+):
+    trained = tf.saved_model.load(f"{trained_model}/Format-Serving").signatures["predict_images"]
+    scores = trained(images=tf.constant(images))["probability"].numpy()
+    serving = calibrate(write_examples(records), rule="fixed", threshold=float(scores[5, 0]))
+    served = tf.saved_model.load(serving).signatures["predict_images"]
+    verdicts = served(images=tf.constant(images))["is_positive"]
+    np.testing.assert_array_equal(verdicts, [[1]] * 6 + [[0]] * 2)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ([2, 4, 5], "no operating point on split 'val': .* are 0 positive and 3 negative"),
+        ([0, 1, 3], "no operating point on split 'val': .* are 3 positive and 0 negative"),
+    ],
+)
+def test_a_split_of_one_side_is_refused(calibrate, write_examples, records, chosen, message):
+    with pytest.raises(ValueError, match=message):
+        calibrate(write_examples([records[index] for index in chosen]))
+
+
+def test_a_split_that_is_not_there_is_refused(calibrate, write_examples, records):
+    with pytest.raises(FileNotFoundError, match="no shard of split 'val'"):
+        calibrate(write_examples(records, split="train"))
+
+
+def test_progress_and_the_operating_point_are_told(calibrate, write_examples, records, caplog):
+    with caplog.at_level(logging.INFO, logger="outnumbered.calibrator"):
+        calibrate(write_examples(records))
+    assert caplog.messages[0] == "8 of 8 val images, done"
+    assert caplog.messages[1].startswith("operating point 0.5000 by best_f1: precision 0.750")
+
+
+def test_the_component_takes_whole_numbers_and_names_its_output():
+    component = Calibrator(
+        channel_utils.as_channel([standard_artifacts.Model()]),
+        channel_utils.as_channel([standard_artifacts.Examples()]),
+        rule="recall_at_precision",
+        precision_floor=1,
+    )
+    assert component.exec_properties == {
+        "rule": "recall_at_precision",
+        "precision_floor": 1.0,
+        "threshold": 0.5,
+        "split": "val",
+    }
+    assert component.outputs["calibrated_model"].type is standard_artifacts.Model

@@ -1,0 +1,22 @@
+import numpy as np
+import pytest
+from evaluation_on_disk import Evaluation, some_rows
+
+
+@pytest.fixture(scope="session")
+def evaluated(tmp_path_factory) -> Evaluation:
+    """One evaluation, run: 440 images at a threshold that several of them sit on."""
+    rows = some_rows()
+    threshold = 0.48
+    assert any(row.probability == np.float32(threshold) for row in rows)
+    return (
+        Evaluation(
+            root=tmp_path_factory.mktemp("evaluated"),
+            rows=rows,
+            threshold=threshold,
+            slices=[["breed"], ["light", "breed"]],
+            gates=["recall >= 0.1", "precision >= 0.99 at prevalence"],
+        )
+        .prepare()
+        .run()
+    )

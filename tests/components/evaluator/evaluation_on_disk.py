@@ -1,0 +1,160 @@
+"""Builds the artifacts of an evaluation on disk, with a real SavedModel, and runs it."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import tfx  # noqa: F401 - TFX must be imported before TFDV, which TFMA may bring
+from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+from tfx.types import artifact_utils, standard_artifacts
+
+from components import artifacts, example_files, names
+from components.evaluator import executor
+
+PREVALENCE = 0.01
+
+
+class TextModel(tf.Module):
+    """A model whose image is the text of the probability it is to give."""
+
+    def __init__(self, threshold: float, operating_point: Path):
+        super().__init__()
+        self._threshold = tf.constant(threshold, tf.float32)
+        self._asset = tf.saved_model.Asset(str(operating_point))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def predict_images(self, images):
+        probability = tf.strings.to_number(images, tf.float32)[:, None]
+        called = tf.cast(probability >= self._threshold, tf.int64)
+        return {names.PROBABILITY: probability, names.IS_POSITIVE: called}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def predict_examples(self, examples):
+        feature = {names.IMAGE: tf.io.FixedLenFeature([], tf.string)}
+        return self.predict_images(tf.io.parse_example(examples, feature)[names.IMAGE])
+
+
+def save_model(folder: Path, threshold: float, recorded: float | None = None) -> None:
+    """A calibrated model in `folder`; its assets may record another threshold."""
+    source = folder.parent / "operating_point.json"
+    source.parent.mkdir(parents=True, exist_ok=True)
+    point = {"threshold": threshold if recorded is None else recorded, "rule": "best_f1"}
+    source.write_text(json.dumps(point))
+    model = TextModel(threshold, source)
+    signatures = {
+        names.SERVING_DEFAULT: model.predict_examples.get_concrete_function(),
+        names.PREDICT_IMAGES: model.predict_images.get_concrete_function(),
+    }
+    tf.saved_model.save(model, str(folder), signatures=signatures)
+
+
+@dataclass
+class Row:
+    """One image of a test split."""
+
+    label: int
+    probability: float
+    columns: dict[str, str] = field(default_factory=dict)
+
+
+def example(row: Row, index: int) -> bytes:
+    def text(value: str) -> tf.train.Feature:
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode()]))
+
+    features = {
+        names.IMAGE: text(repr(row.probability)),
+        names.LABEL: tf.train.Feature(int64_list=tf.train.Int64List(value=[row.label])),
+        names.CLASS_NAME: text("dogs" if row.label else "cats"),
+        names.URI: text(f"photos/bild ü {index}.jpg"),
+        # Neither in the order of the file nor of the label.
+        names.IMAGE_ID: text(f"{index * 7919 % 100003:064d}"),
+        **{name: text(value) for name, value in row.columns.items()},
+    }
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+def write_examples(uri: Path, rows: list[Row], shards: int = 3, split: str = names.TEST) -> None:
+    folder = Path(example_files.split_dir(str(uri), split))
+    folder.mkdir(parents=True)
+    for shard in range(shards):
+        path = folder / example_files.shard_name(shard, shards)
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for index in range(shard, len(rows), shards):
+                writer.write(example(rows[index], index))
+
+
+def some_rows(seed: int = 0, positives: int = 40, negatives: int = 400) -> list[Row]:
+    """Overlapping classes with ties, and two slice columns of which one has gaps."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat([1, 0], [positives, negatives])
+    scores = np.round(rng.beta(1 + 3 * labels, 4 - 2 * labels), 2).astype(np.float32)
+    breeds = {1: ["beagle", "pug"], 0: ["manx", "größe 1", ""]}
+    rows = []
+    for label, score in zip(labels.tolist(), scores.tolist(), strict=True):
+        breed = breeds[label][rng.integers(len(breeds[label]))]
+        light = ["day", "dim"][rng.integers(2)]
+        rows.append(Row(label, score, {"breed": breed, "light": light}))
+    return [rows[index] for index in rng.permutation(len(rows))]
+
+
+@dataclass
+class Evaluation:
+    """The artifacts of one evaluation on disk."""
+
+    root: Path
+    rows: list[Row]
+    threshold: float
+    split: str = names.TEST
+    slices: list[list[str]] = field(default_factory=list)
+    gates: list[str] = field(default_factory=lambda: ["recall >= 0.5"])
+
+    def __post_init__(self):
+        self.examples = self._artifact(standard_artifacts.Examples, "examples")
+        self.examples.split_names = artifact_utils.encode_split_names([names.TEST])
+        self.model = self._artifact(standard_artifacts.Model, "model")
+        self.sampling = self._artifact(artifacts.Sampling, "sampling")
+        self.evaluation = self._artifact(standard_artifacts.ModelEvaluation, "evaluation")
+        self.predictions = self._artifact(artifacts.Predictions, "predictions")
+        self.blessing = self._artifact(standard_artifacts.ModelBlessing, "blessing")
+
+    def _artifact(self, kind, name):
+        artifact = kind()
+        artifact.uri = str(self.root / name)
+        return artifact
+
+    @property
+    def serving_dir(self) -> Path:
+        return Path(self.model.uri) / "Format-Serving"
+
+    def prepare(self) -> "Evaluation":
+        write_examples(Path(self.examples.uri), self.rows)
+        if not self.serving_dir.exists():
+            save_model(self.serving_dir, self.threshold)
+        used = {"all of them": {"asked": 1, "available": 1, "used": len(self.rows)}}
+        account = {"population": {"prevalence": PREVALENCE}, "splits": {names.TEST: used}}
+        Path(self.sampling.uri).mkdir()
+        (Path(self.sampling.uri) / "sampling.json").write_text(json.dumps(account))
+        return self
+
+    def run(self) -> "Evaluation":
+        context = BaseBeamExecutor.Context(beam_pipeline_args=["--runner=FnApiRunner"])
+        executor.Executor(context).Do(
+            {
+                names.EXAMPLES: [self.examples],
+                names.MODEL: [self.model],
+                names.SAMPLING: [self.sampling],
+            },
+            {
+                names.EVALUATION: [self.evaluation],
+                names.PREDICTIONS: [self.predictions],
+                names.BLESSING: [self.blessing],
+            },
+            {
+                executor.SPLIT: self.split,
+                executor.SLICES: json.dumps(self.slices),
+                executor.GATES: json.dumps(self.gates),
+            },
+        )
+        return self

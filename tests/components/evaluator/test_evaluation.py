@@ -1,0 +1,284 @@
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_model_analysis as tfma
+from apache_beam import Pipeline
+from evaluation_on_disk import PREVALENCE, Evaluation, Row, save_model, some_rows, write_examples
+from sklearn import metrics as sklearn_metrics
+from tfx.components.util import model_utils
+from tfx.types import Channel, standard_artifacts
+
+from components import artifacts, example_files, names
+from components.evaluator import (
+    blessing,
+    eval_config,
+    gates,
+    predict,
+    predictions,
+    sliced_counts,
+    summary,
+)
+from components.evaluator.component import Evaluator
+
+
+def truth(rows, threshold):
+    labels = np.array([row.label for row in rows])
+    scores = np.array([row.probability for row in rows], np.float32)
+    return labels, scores, scores >= np.float32(threshold)
+
+
+def counts_of(rows, threshold):
+    labels, _, called = truth(rows, threshold)
+    tn, fp, fn, tp = sklearn_metrics.confusion_matrix(labels, called, labels=[0, 1]).ravel()
+    return {"tp": tp, "fp": fp, "tn": tn, "fn": fn}
+
+
+def test_every_image_has_one_row_with_what_the_model_said(evaluated):
+    table = predictions.read(evaluated.predictions.uri)
+    assert list(table.columns) == [
+        *("image_id", "uri", "class_name", "label", "probability", "is_positive"),
+        *("breed", "light"),
+    ]
+    assert len(table) == len(evaluated.rows)
+    assert table["image_id"].is_monotonic_increasing
+    for _, found in table.iterrows():
+        row = evaluated.rows[int(found["uri"].removesuffix(".jpg").rsplit(" ", 1)[1])]
+        assert found["probability"] == np.float32(row.probability)
+        assert found["is_positive"] == (found["probability"] >= np.float32(evaluated.threshold))
+        assert (found["label"], found["breed"]) == (row.label, row.columns["breed"])
+
+
+def test_columns_can_be_read_alone(evaluated):
+    table = predictions.read(evaluated.predictions.uri, ["label"])
+    assert list(table.columns) == ["image_id", "label"]
+
+
+def test_the_figures_equal_a_plain_count(evaluated):
+    found = summary.read(evaluated.evaluation.uri)
+    labels, scores, called = truth(evaluated.rows, evaluated.threshold)
+    assert found["split"] == "test"
+    assert found["examples"] == len(labels)
+    assert found["positives"] == labels.sum()
+    assert found["metrics"] == {
+        **counts_of(evaluated.rows, evaluated.threshold),
+        "threshold": evaluated.threshold,
+        "recall": pytest.approx(sklearn_metrics.recall_score(labels, called)),
+        "precision": pytest.approx(sklearn_metrics.precision_score(labels, called)),
+        "f1": pytest.approx(sklearn_metrics.f1_score(labels, called)),
+        "accuracy": pytest.approx(sklearn_metrics.accuracy_score(labels, called)),
+        "specificity": pytest.approx(1 - called[labels == 0].mean()),
+        "pr_auc": pytest.approx(sklearn_metrics.average_precision_score(labels, scores)),
+        "auc": pytest.approx(sklearn_metrics.roc_auc_score(labels, scores)),
+    }
+    for name in ("recall", "precision", "f1", "pr_auc"):
+        low, high = found["intervals"][name]
+        assert low < found["metrics"][name] < high
+
+
+def test_tfmas_own_files_hold_the_same_figures(evaluated):
+    result = tfma.load_eval_result(evaluated.evaluation.uri)
+    (overall,) = [values[""][""] for key, values in result.slicing_metrics if key == ()]
+    assert {name: overall[name]["doubleValue"] for name in ("tp", "fp", "tn", "fn")} == counts_of(
+        evaluated.rows, evaluated.threshold
+    )
+    found = summary.read(evaluated.evaluation.uri)["metrics"]
+    for name in ("recall", "precision", "f1", "accuracy", "specificity"):
+        assert overall[name]["doubleValue"] == pytest.approx(found[name])
+    # Another estimator of the same area, so near and not equal.
+    assert overall["auc"]["doubleValue"] == pytest.approx(found["auc"], abs=0.005)
+    interpolated = overall["auc_precision_recall"]["doubleValue"]
+    assert interpolated == pytest.approx(found["pr_auc"], abs=0.02)
+
+
+def test_every_slice_is_counted_and_crosses_are_too(evaluated):
+    found = {
+        tuple(sorted(slice_["slice"].items())): slice_
+        for slice_ in summary.read(evaluated.evaluation.uri)["slices"]
+    }
+    breeds = {row.columns["breed"] for row in evaluated.rows}
+    expected = {(("class_name", "cats"),), (("class_name", "dogs"),)}
+    expected |= {(("breed", breed),) for breed in breeds}
+    expected |= {
+        (("breed", breed), ("light", light)) for breed in breeds for light in ("day", "dim")
+    }
+    assert set(found) == expected
+    for breed in breeds:
+        members = [row for row in evaluated.rows if row.columns["breed"] == breed]
+        slice_ = found[(("breed", breed),)]
+        assert {name: slice_[name] for name in ("tp", "fp", "tn", "fn")} == counts_of(
+            members, evaluated.threshold
+        )
+        assert slice_["examples"] == len(members)
+        assert slice_["positives"] == sum(row.label for row in members)
+
+
+def test_what_a_slice_of_one_class_cannot_say_is_left_open(evaluated):
+    slices = summary.read(evaluated.evaluation.uri)["slices"]
+    (cats,) = [found for found in slices if found["slice"] == {"class_name": "cats"}]
+    assert cats["recall"] is None
+    assert cats["intervals"]["recall"] is None
+    assert cats["pr_auc"] is None
+    assert cats["specificity"] > 0.5
+
+
+def test_figures_at_the_real_worlds_prevalence_stand_beside(evaluated):
+    found = summary.read(evaluated.evaluation.uri)
+    at_test, in_world = found["metrics"], found["at_prevalence"]
+    assert in_world["prevalence"] == PREVALENCE
+    assert in_world["recall"] == at_test["recall"]
+    hits = PREVALENCE * at_test["recall"]
+    alarms = (1 - PREVALENCE) * (1 - at_test["specificity"])
+    assert in_world["precision"] == pytest.approx(hits / (hits + alarms))
+    low, high = in_world["intervals"]["precision"]
+    assert low < in_world["precision"] < high < at_test["precision"]
+
+
+def test_the_verdict_is_in_tfxs_format_with_its_reason(evaluated):
+    assert Path(evaluated.blessing.uri, "NOT_BLESSED").is_file()
+    assert not Path(evaluated.blessing.uri, "BLESSED").exists()
+    assert not blessing.is_blessed(evaluated.blessing.uri)
+    assert evaluated.blessing.get_int_custom_property("blessed") == 0
+    assert evaluated.blessing.get_string_custom_property("current_model") == evaluated.model.uri
+    verdict = blessing.read_verdict(evaluated.blessing.uri)
+    assert verdict["blessed"] is False
+    assert verdict["reason"].startswith("precision at prevalence is ")
+    assert [gate["passed"] for gate in verdict["gates"]] == [True, False]
+
+
+def test_a_blessing_is_one_to_tfxs_own_pusher_too(evaluated, tmp_path):
+    artifact = standard_artifacts.ModelBlessing()
+    artifact.uri = str(tmp_path)
+    verdict = gates.verdict(gates.parse_all(["recall >= 0.9"]), {"recall": 0.95})
+    blessing.write(verdict, artifact, evaluated.model)
+    assert model_utils.is_model_blessed(artifact)
+    assert Path(tmp_path, "BLESSED").is_file()
+    assert blessing.is_blessed(artifact.uri)
+
+
+def test_a_folder_without_a_mark_is_no_blessing(tmp_path):
+    with pytest.raises(ValueError, match="is no blessing"):
+        blessing.is_blessed(str(tmp_path))
+
+
+def predict_only(root, rows, *, pipeline_args, shards=4, **changes):
+    """The predictions of `rows`, without TFMA; the files' bytes by name."""
+    write_examples(root / "examples", rows, shards=shards)
+    save_model(root / "model", 0.5)
+    (root / "out").mkdir()
+    files = example_files.split_files(str(root / "examples"), names.TEST)
+    each = predict.PredictShard(
+        **{
+            "model": str(root / "model"),
+            "output": str(root / "out"),
+            "slice_columns": ["breed"],
+            "total": len(rows),
+            **changes,
+        }
+    )
+    with Pipeline(argv=["--runner=FnApiRunner", *pipeline_args]) as pipeline:
+        _ = pipeline | predict.PredictSplit(files, each)
+    return {path.name: path.read_bytes() for path in (root / "out").iterdir()}
+
+
+def test_predictions_are_the_same_bytes_whatever_the_number_of_workers(tmp_path):
+    rows = some_rows(positives=20, negatives=180)
+    one = predict_only(tmp_path / "one", rows, pipeline_args=[])
+    threads = ["--direct_running_mode=multi_threading", "--direct_num_workers=3"]
+    three = predict_only(tmp_path / "three", rows, pipeline_args=threads)
+    assert one == three
+    assert sorted(one) == [f"predictions-{index:05d}-of-00004.parquet" for index in range(4)]
+
+
+def test_progress_is_told_to_its_end(tmp_path, caplog):
+    with caplog.at_level(logging.INFO, logger="outnumbered.evaluator"):
+        predict_only(tmp_path, some_rows(positives=20, negatives=180), pipeline_args=[])
+    assert "200 of 200 test images, done" in caplog.messages
+
+
+def test_no_predictions_are_an_error_and_not_an_empty_table(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no predictions-\*.parquet in .*; found \[\]"):
+        predictions.read(str(tmp_path))
+
+
+def test_a_slice_column_that_images_lack_is_named(tmp_path):
+    with pytest.raises(Exception, match=r"no column \['fur'\]; they have .*'breed'"):
+        predict_only(tmp_path, some_rows(), pipeline_args=[], slice_columns=["fur"])
+
+
+def test_a_diverged_model_is_refused(tmp_path):
+    rows = [*some_rows(), Row(1, float("nan"), {"breed": "pug", "light": "day"})]
+    with pytest.raises(Exception, match=r"gave nan as the probability of image 0.*diverged"):
+        predict_only(tmp_path, rows, pipeline_args=[], shards=1)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_model_without_an_operating_point_is_refused(tmp_path):
+    tf.saved_model.save(tf.Module(), str(tmp_path))
+    with pytest.raises(ValueError, match="no signature 'serving_default'"):
+        predict.ServedModel(str(tmp_path))
+
+
+def test_a_split_that_is_not_there_is_refused_before_work_begins(tmp_path):
+    evaluation = Evaluation(tmp_path, some_rows(), 0.5, split="exam").prepare()
+    with pytest.raises(ValueError, match=r"no split 'exam' to evaluate on; they have \['test'\]"):
+        evaluation.run()
+
+
+@pytest.mark.parametrize(("label", "side"), [(0, "positive"), (1, "negative")])
+def test_a_split_of_one_class_is_refused(evaluated, label, side):
+    table = predictions.read(evaluated.predictions.uri).query("label == @label")
+    with pytest.raises(ValueError, match=rf"split 'test' has no {side} image.*sampler.splits.test"):
+        summary.summarize(table, [], split="test", threshold=0.48, prevalence=0.1)
+
+
+def test_a_threshold_that_is_not_the_models_is_refused(evaluated):
+    table = predictions.read(evaluated.predictions.uri)
+    with pytest.raises(ValueError, match="assets belong to another model"):
+        summary.summarize(table, [], split="test", threshold=0.9, prevalence=0.1)
+
+
+def test_counts_that_disagree_with_the_predictions_stop_the_run(evaluated):
+    table = predictions.read(evaluated.predictions.uri)
+    counted = sliced_counts.read(evaluated.evaluation.uri)
+    with pytest.raises(RuntimeError, match="TFMA counted"):
+        summary.summarize(table.iloc[1:], counted, split="test", threshold=0.48, prevalence=0.1)
+
+
+def evaluator(**changes):
+    return Evaluator(
+        Channel(type=standard_artifacts.Examples),
+        Channel(type=standard_artifacts.Model),
+        Channel(type=artifacts.Sampling),
+        **{"slices": [["breed"]], "gates": ["recall >= 0.9"], **changes},
+    )
+
+
+def test_the_components_parameters_are_plain_text_for_a_cluster():
+    assert evaluator().exec_properties == {
+        "split": "test",
+        "slices": '[["breed"]]',
+        "gates": '["recall >= 0.9"]',
+    }
+
+
+def test_a_wrong_gate_is_refused_before_the_pipeline_starts():
+    with pytest.raises(gates.GateError, match="did you mean 'recall'"):
+        evaluator(gates=["recal >= 0.9"])
+
+
+def test_the_same_columns_are_one_slice_however_they_are_written():
+    config = eval_config.make(0.5, [["light", "breed"], ["breed", "light"], ["class_name"], []])
+    found = [list(spec.feature_keys) for spec in config.slicing_specs]
+    assert found == [[], ["class_name"], ["breed", "light"]]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 1.0])
+def test_above_tfmas_bound_is_what_reaches_the_threshold_at_the_ends_too(threshold):
+    bound = eval_config.exclusive(threshold)
+    scores = np.array([0.0, np.nextafter(np.float32(0.3), 0), 0.3, 1.0], np.float32)
+    above = eval_config.above_zero(scores) > bound
+    assert above.tolist() == (scores >= np.float32(threshold)).tolist()
+    assert bound >= 0

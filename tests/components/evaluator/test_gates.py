@@ -1,0 +1,91 @@
+import math
+
+import pytest
+
+from components.evaluator import gates
+from components.evaluator.gates import GateError
+
+
+@pytest.mark.parametrize(
+    ("text", "metric", "operator", "bound", "at_prevalence"),
+    [
+        ("recall >= 0.90", "recall", ">=", 0.9, False),
+        ("fp<=12", "fp", "<=", 12, False),
+        (" PR_AUC  >  .5 ", "pr_auc", ">", 0.5, False),
+        ("precision >= 0.8 at prevalence", "precision", ">=", 0.8, True),
+        ("f1 < 1 At  Prevalence", "f1", "<", 1, True),
+    ],
+)
+def test_a_gate_is_parsed(text, metric, operator, bound, at_prevalence):
+    gate = gates.parse(text)
+    found = (gate.metric, gate.operator, gate.bound, gate.at_prevalence)
+    assert found == (metric, operator, bound, at_prevalence)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("recal >= 0.9", r"'recal >= 0.9' names the metric 'recal'.*did you mean 'recall'"),
+        ("good", "'good' is not understood: write"),
+        ("recall => 0.9", "operator '=>'; use one of >=, <=, >, <"),
+        ("recall >= 90%", "bound '90%', which is not a number"),
+        ("recall >= nan", "not a number"),
+        ("recall >= 90", "bound 90, but recall is between 0 and 1"),
+        ("fp <= -1", "fp is 0 or more"),
+        ("recall > 1", "can never be passed"),
+        ("fp < 0", "can never be passed"),
+        ("recall >= 0.9 on cats", "ends in 'on cats'; only 'at prevalence'"),
+        ("fp <= 3 at prevalence", "a count belongs to the test split"),
+    ],
+)
+def test_a_wrong_gate_is_refused_with_what_is_wrong(text, complaint):
+    with pytest.raises(GateError, match=complaint):
+        gates.parse(text)
+
+
+def judge(texts, metrics, at_prevalence=None):
+    return gates.verdict(gates.parse_all(texts), metrics, at_prevalence)
+
+
+def test_a_model_that_passes_every_gate_is_blessed_with_its_figures():
+    verdict = judge(["recall >= 0.9", "fp <= 12"], {"recall": 0.93, "fp": 12})
+    assert verdict.blessed
+    assert verdict.reason == "recall is 0.93 (>= 0.9); fp is 12 (<= 12)"
+
+
+def test_one_failed_gate_is_enough_and_the_reason_names_it_alone():
+    verdict = judge(["recall >= 0.90", "fp <= 12"], {"recall": 0.84, "fp": 3})
+    assert not verdict.blessed
+    assert verdict.reason == "recall is 0.84, the gate asks for recall >= 0.90"
+    assert [gate["passed"] for gate in verdict.to_dict()["gates"]] == [False, True]
+
+
+def test_a_miss_by_a_hair_is_shown_as_a_miss():
+    assert "recall is 0.899996," in judge(["recall >= 0.9"], {"recall": 0.899996}).reason
+
+
+def test_a_value_that_equals_its_bound_but_for_rounding_keeps_it():
+    assert judge(["recall >= 0.3"], {"recall": 0.1 * 3 - 1e-16}).blessed
+    assert not judge(["recall > 0.3"], {"recall": 0.1 * 3}).blessed
+
+
+@pytest.mark.parametrize("metrics", [{}, {"precision": None}, {"precision": math.nan}])
+def test_an_undefined_metric_fails_its_gate(metrics):
+    verdict = judge(["precision >= 0"], metrics)
+    assert not verdict.blessed
+    assert "precision is undefined" in verdict.reason
+    assert verdict.to_dict()["gates"][0]["value"] is None
+
+
+def test_a_gate_at_prevalence_looks_at_the_figures_at_prevalence():
+    at_test, in_world = {"precision": 0.9}, {"precision": 0.4}
+    assert judge(["precision >= 0.8"], at_test, in_world).blessed
+    verdict = judge(["precision >= 0.8 at prevalence"], at_test, in_world)
+    assert not verdict.blessed
+    assert verdict.reason.startswith("precision at prevalence is 0.4,")
+
+
+def test_without_a_gate_nothing_is_blessed():
+    verdict = judge([], {"recall": 1.0})
+    assert not verdict.blessed
+    assert "evaluator.gates" in verdict.reason

@@ -1,0 +1,277 @@
+import io
+import random
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from pictures_on_disk import encoded, picture
+from PIL import ExifTags, Image, ImageOps
+
+from components.image_example_gen.images import RefusedImageError, read_image
+from components.image_example_gen.jpeg import is_one_scan
+
+PICTURE = picture(1)
+JPEG = encoded(PICTURE, quality=90)
+
+
+def decoded(data: bytes) -> np.ndarray:
+    """The picture as training sees it, uint8 (height, width, 3)."""
+    return tf.io.decode_image(data, channels=3, expand_animations=False).numpy()
+
+
+def difference(data: bytes, expected: Image.Image) -> float:
+    """Mean difference of two pictures, in levels of 256."""
+    pixels = decoded(data)
+    assert pixels.shape == (expected.height, expected.width, 3)
+    return np.abs(pixels.astype(int) - np.asarray(expected).astype(int)).mean()
+
+
+def refusal(data: bytes, **limits: int) -> RefusedImageError:
+    with pytest.raises(RefusedImageError) as error:
+        read_image(data, **limits)
+    return error.value
+
+
+PLAIN = {
+    "baseline JPEG": JPEG,
+    "progressive JPEG": encoded(PICTURE, progressive=True),
+    "JPEG with trailing bytes": JPEG + bytes(100),
+    "JPEG with restart markers": encoded(PICTURE, restart_marker_blocks=2),
+    "PNG": encoded(PICTURE, "PNG"),
+}
+
+
+@pytest.mark.parametrize("kind", PLAIN)
+def test_a_plain_image_keeps_its_bytes(kind):
+    image = read_image(PLAIN[kind])
+    assert image.data == PLAIN[kind]
+    assert (image.width, image.height) == PICTURE.size
+    assert difference(image.data, PICTURE) < 8
+
+
+def noisy_alpha(image: Image.Image) -> Image.Image:
+    alpha = Image.linear_gradient("L").resize(image.size)
+    return Image.merge("RGBA", (*image.split(), alpha))
+
+
+def over_white(image: Image.Image) -> Image.Image:
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image).convert("RGB")
+
+
+GREY = PICTURE.convert("L")
+ALPHA = noisy_alpha(PICTURE)
+GREY_ALPHA = ALPHA.convert("LA")
+PALETTE = PICTURE.quantize(64)
+SIXTEEN_BITS = Image.fromarray(np.asarray(GREY).astype(np.uint16) * 257)
+
+OTHERS = {
+    "CMYK JPEG": (encoded(PICTURE.convert("CMYK"), quality=95), PICTURE),
+    "grey JPEG": (encoded(GREY, quality=95), GREY.convert("RGB")),
+    "RGBA PNG": (encoded(ALPHA, "PNG"), over_white(ALPHA)),
+    "grey PNG with alpha": (encoded(GREY_ALPHA, "PNG"), over_white(GREY_ALPHA.convert("RGBA"))),
+    "palette PNG": (encoded(PALETTE, "PNG"), PALETTE.convert("RGB")),
+    "RGB PNG with a transparent colour": (
+        encoded(Image.new("RGB", (9, 9), "red"), "PNG", transparency=(255, 0, 0)),
+        Image.new("RGB", (9, 9), "white"),
+    ),
+    "16-bit PNG": (encoded(SIXTEEN_BITS, "PNG"), GREY.convert("RGB")),
+    "16-bit TIFF": (encoded(SIXTEEN_BITS, "TIFF"), GREY.convert("RGB")),
+    "1-bit PNG": (encoded(GREY.convert("1"), "PNG"), GREY.convert("1").convert("RGB")),
+    "GIF": (encoded(PALETTE, "GIF"), PALETTE.convert("RGB")),
+    "BMP": (encoded(PICTURE, "BMP"), PICTURE),
+    "TIFF": (encoded(PICTURE, "TIFF", compression="tiff_lzw"), PICTURE),
+    "CMYK TIFF": (encoded(PICTURE.convert("CMYK"), "TIFF"), PICTURE),
+    "PPM": (encoded(PICTURE, "PPM"), PICTURE),
+    "WebP": (encoded(PICTURE, "WEBP", quality=95), PICTURE),
+    "WebP with alpha": (encoded(ALPHA, "WEBP", lossless=True, exact=True), over_white(ALPHA)),
+    "AVIF": (encoded(PICTURE, "AVIF", quality=95), PICTURE),
+    "JPEG 2000": (encoded(PICTURE, "JPEG2000"), PICTURE),
+    "animated GIF": (
+        encoded(PALETTE, "GIF", save_all=True, append_images=[Image.new("P", PALETTE.size)]),
+        PALETTE.convert("RGB"),
+    ),
+    "animated WebP": (
+        encoded(
+            PICTURE,
+            "WEBP",
+            save_all=True,
+            lossless=True,
+            append_images=[Image.new("RGB", PICTURE.size)],
+        ),
+        PICTURE,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_any_other_image_becomes_rgb_that_tensorflow_decodes(kind):
+    data, expected = OTHERS[kind]
+    image = read_image(data)
+    assert image.data != data
+    assert (image.width, image.height) == expected.size
+    assert difference(image.data, expected) < 8
+
+
+def test_lossless_stays_lossless_and_lossy_stays_small():
+    assert difference(read_image(encoded(PICTURE, "BMP")).data, PICTURE) == 0
+    assert read_image(encoded(PICTURE, "BMP")).data.startswith(b"\x89PNG")
+    assert read_image(encoded(PICTURE, "WEBP")).data.startswith(b"\xff\xd8")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_exif_orientation_is_honoured(kind, orientation):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    data = encoded(PICTURE, kind, exif=exif, quality=95)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+    image = read_image(data)
+    assert (image.width, image.height) == upright.size
+    assert difference(image.data, upright) < 8
+    assert ExifTags.Base.Orientation not in Image.open(io.BytesIO(image.data)).getexif() or (
+        orientation == 1
+    )
+
+
+def test_a_broken_exif_block_does_not_cost_the_image():
+    data = encoded(PICTURE, exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff")
+    assert read_image(data).data == data
+
+
+BROKEN = {
+    "truncated JPEG": JPEG[: len(JPEG) // 2],
+    "JPEG without its last bytes": JPEG[:-20],
+    "truncated progressive JPEG": PLAIN["progressive JPEG"][:-200],
+    "truncated PNG": PLAIN["PNG"][: len(PLAIN["PNG"]) // 2],
+    "truncated GIF": OTHERS["GIF"][0][: len(OTHERS["GIF"][0]) // 2],
+    "truncated WebP": OTHERS["WebP"][0][: len(OTHERS["WebP"][0]) // 2],
+    "truncated TIFF": OTHERS["TIFF"][0][: len(OTHERS["TIFF"][0]) // 2],
+    "truncated AVIF": OTHERS["AVIF"][0][: len(OTHERS["AVIF"][0]) // 2],
+    "truncated grey JPEG": OTHERS["grey JPEG"][0][:-200],
+    "PNG with a wrong checksum": PLAIN["PNG"][:60] + b"\0\0\0\0" + PLAIN["PNG"][64:],
+    "TIFF of floats": encoded(GREY.convert("F"), "TIFF"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_an_image_that_does_not_decode_is_refused(kind):
+    assert refusal(BROKEN[kind]).reason == "undecodable"
+
+
+def test_a_jpeg_that_is_scaled_down_is_read_to_its_end_too():
+    large = encoded(picture(3, size=(640, 480)), quality=90)
+    assert refusal(large[:-300], max_side=64).reason == "undecodable"
+
+
+@pytest.mark.parametrize(
+    "data", [b"this is no image" * 9, b"\0", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"]
+)
+def test_what_is_no_image_is_refused(data):
+    assert refusal(data).reason == "not_an_image"
+
+
+def test_no_bytes_at_all_are_refused():
+    assert refusal(b"").reason == "empty"
+
+
+def png_header(width: int, height: int) -> bytes:
+    """The start of a 1-bit PNG, and nothing of its pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    checksum = struct.pack(">I", zlib.crc32(header))
+    start = struct.pack(">I", 8) + b"IDAT" + bytes(12)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + checksum + start
+
+
+def test_a_decompression_bomb_is_refused_by_its_header():
+    assert refusal(png_header(50_000, 50_000)).reason == "too_large"
+    bomb = refusal(png_header(9_000, 9_000))
+    assert (bomb.reason, bomb.detail) == (
+        "too_large",
+        "9000 x 9000 pixels, at most 50,000,000 are taken",
+    )
+
+
+def test_max_pixels_is_the_largest_that_is_taken():
+    pixels = PICTURE.width * PICTURE.height
+    assert read_image(JPEG, max_pixels=pixels).data == JPEG
+    assert refusal(JPEG, max_pixels=pixels - 1).reason == "too_large"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_an_image_is_scaled_down_to_max_side_and_keeps_its_aspect(kind):
+    large = picture(5, size=(600, 400))
+    image = read_image(encoded(large, kind, quality=95), max_side=150)
+    assert (image.width, image.height) == (150, 100)
+    expected = large.resize((150, 100), Image.Resampling.LANCZOS)
+    assert difference(image.data, expected) < 2
+
+
+def test_an_image_within_max_side_keeps_its_bytes():
+    assert read_image(JPEG, max_side=max(PICTURE.size)).data == JPEG
+
+
+def test_max_side_bounds_the_longest_side_of_the_upright_image():
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    image = read_image(encoded(picture(5, size=(600, 400)), exif=exif), max_side=150)
+    assert (image.width, image.height) == (100, 150)
+
+
+def test_what_is_encoded_anew_carries_nothing_of_the_source_but_its_pixels():
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 3
+    exif[ExifTags.Base.Artist] = "someone"
+    data = encoded(PICTURE, exif=exif, icc_profile=b"a profile", comment=b"a comment")
+    info = Image.open(io.BytesIO(read_image(data).data)).info
+    assert not {"exif", "icc_profile", "comment"} & set(info)
+
+
+def damaged(data: bytes, rng: random.Random) -> bytes:
+    copy = bytearray(data)
+    place = rng.randrange(2, len(copy) - 60)
+    match rng.randrange(4):
+        case 0:
+            copy[place : place + rng.randrange(1, 60)] = b""
+        case 1:
+            copy[place:place] = rng.randbytes(rng.randrange(1, 60))
+        case 2:
+            copy[place : place + 40] = bytes(40)
+        case _:
+            for _ in range(rng.randrange(1, 8)):
+                copy[rng.randrange(2, len(copy))] = rng.randrange(256)
+    return bytes(copy)
+
+
+@pytest.mark.parametrize("kind", ["baseline JPEG", "progressive JPEG", "PNG"])
+def test_a_damaged_file_is_refused_or_decodes_in_training_never_anything_else(kind):
+    rng = random.Random(0)
+    accepted = 0
+    for _ in range(400):
+        try:
+            image = read_image(damaged(PLAIN[kind], rng))
+        except RefusedImageError:
+            continue
+        accepted += 1
+        assert decoded(image.data).shape == (image.height, image.width, 3)
+    assert 0 < accepted < 400
+
+
+def test_an_arithmetic_coded_jpeg_is_taken_only_if_it_decodes_in_training():
+    # Start of frame 9 says of a frame that it is so coded.
+    arithmetic = JPEG.replace(b"\xff\xc0", b"\xff\xc9", 1)
+    assert not is_one_scan(arithmetic)
+    image = read_image(arithmetic)
+    assert decoded(image.data).shape == (image.height, image.width, 3)
+
+
+def test_the_usual_jpeg_is_told_from_others():
+    assert is_one_scan(JPEG)
+    assert is_one_scan(PLAIN["JPEG with restart markers"])
+    assert not is_one_scan(PLAIN["progressive JPEG"])
+    assert not is_one_scan(JPEG[:-2])
+    assert not is_one_scan(JPEG[:-2] + b"\xff\xfe\x00\x02\xff\xd9")
+    assert not is_one_scan(PLAIN["PNG"])
+    assert not is_one_scan(b"")

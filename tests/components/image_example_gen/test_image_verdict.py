@@ -1,0 +1,123 @@
+import hashlib
+
+import numpy as np
+
+from components.image_example_gen.sources import ImageRecord
+from components.image_example_gen.verdict import (
+    Decoded,
+    Refusal,
+    complaint,
+    judge,
+    quarantine_rows,
+    summary,
+)
+
+# uri, class, content, hash
+IMAGES = [
+    ("a/1.jpg", "cats", "one", 0),
+    ("a/2.jpg", "cats", "one", 0),
+    ("a/3.jpg", "cats", "two", 0xFF00),
+    ("b/1.jpg", "dogs", "two", 0xFF00),
+    ("b/2.jpg", "dogs", "two", 0xFF00),
+    ("b/3.jpg", "dogs", "three", 0b101),
+    ("c/1.jpg", "dogs", None, None),
+]
+RECORDS = [ImageRecord(uri, f"/s/{uri}", label, (), 1, 0) for uri, label, _, _ in IMAGES]
+REFUSALS = [Refusal(6, "undecodable", "JPEG: truncated")]
+
+
+def decoded(images) -> Decoded:
+    rows = [row for row, image in enumerate(images) if image[2]]
+    digests = [hashlib.sha256(images[row][2].encode()).digest() for row in rows]
+    hashes = [images[row][3] for row in rows]
+    return Decoded(
+        rows=np.array(rows, dtype=np.int64),
+        digests=np.array(digests, dtype="S32"),
+        hashes=np.array(hashes, dtype=np.uint64),
+    )
+
+
+VERDICT = judge(RECORDS, decoded(IMAGES), REFUSALS)
+
+
+def account(verdict=VERDICT, max_bad_fraction=1.0):
+    return summary(RECORDS, verdict, positive_class="dogs", max_bad_fraction=max_bad_fraction)
+
+
+def test_of_equal_images_the_smallest_uri_stays():
+    assert list(VERDICT.kept) == [0, 5]
+    assert VERDICT.duplicates == 1
+
+
+def test_near_duplicates_that_stay_share_a_hash():
+    assert VERDICT.kept == {0: 0, 5: 0}
+
+
+def test_all_copies_go_where_the_same_bytes_stand_in_two_classes():
+    assert quarantine_rows(RECORDS, VERDICT) == [
+        {
+            "uri": "a/3.jpg",
+            "class_name": "cats",
+            "reason": "label_conflict",
+            "detail": "the same bytes are b/1.jpg in class dogs",
+        },
+        {
+            "uri": "b/1.jpg",
+            "class_name": "dogs",
+            "reason": "label_conflict",
+            "detail": "the same bytes are a/3.jpg in class cats",
+        },
+        {
+            "uri": "b/2.jpg",
+            "class_name": "dogs",
+            "reason": "label_conflict",
+            "detail": "the same bytes are a/3.jpg in class cats",
+        },
+        {
+            "uri": "c/1.jpg",
+            "class_name": "dogs",
+            "reason": "undecodable",
+            "detail": "JPEG: truncated",
+        },
+    ]
+
+
+def test_the_account_adds_up():
+    found = account()
+    assert found == {
+        "listed": 7,
+        "accepted": 2,
+        "duplicates": 1,
+        "quarantined": 4,
+        "by_reason": {"label_conflict": 3, "undecodable": 1},
+        "by_class": {"cats": 1, "dogs": 1},
+        "positive_class": "dogs",
+        "max_bad_fraction": 1.0,
+    }
+    assert found["listed"] == sum(found[key] for key in ("accepted", "duplicates", "quarantined"))
+
+
+def test_max_bad_fraction_is_the_largest_that_passes():
+    rows = quarantine_rows(RECORDS, VERDICT)
+    assert complaint(account(max_bad_fraction=4 / 7), rows) == ""
+    assert complaint(account(max_bad_fraction=0.5), rows) == (
+        "4 of 7 images were refused, more than max_bad_fraction 0.5 allows: 3 label_conflict, "
+        "1 undecodable; the first are a/3.jpg (label_conflict), b/1.jpg (label_conflict), "
+        "b/2.jpg (label_conflict), c/1.jpg (undecodable)"
+    )
+
+
+def test_a_class_that_is_gone_is_complained_of():
+    refusals = [Refusal(row, "undecodable", "") for row in range(3)]
+    images = [(*image[:2], None, None) if row < 3 else image for row, image in enumerate(IMAGES)]
+    verdict = judge(RECORDS, decoded(images), refusals)
+    found = account(verdict)
+    assert found["by_class"] == {"cats": 0, "dogs": 2}
+    assert "no image of class 'cats' is left" in complaint(found, [])
+
+
+def test_nothing_decoded_is_judged_too():
+    everything = [Refusal(row, "empty", "0 bytes") for row in range(len(RECORDS))]
+    verdict = judge(RECORDS, decoded([]), everything)
+    assert (verdict.kept, verdict.duplicates) == ({}, 0)
+    assert "no image of class 'cats' is left" in complaint(account(verdict), [])

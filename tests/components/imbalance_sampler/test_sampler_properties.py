@@ -1,0 +1,157 @@
+"""What must hold for any images and any asks, on examples that Hypothesis makes up."""
+
+import random
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from sampler_images import Image, census_of, place_in_memory
+
+from components.imbalance_sampler.request import SamplingError, drawing_order
+from components.imbalance_sampler.scores import score
+
+CLASSES = {"birds": 0, "cats": 0, "dogs": 1}
+IN_A_SPLIT = ("test", "train", "val")
+
+OFTEN_NONE = st.one_of(st.just(""), st.integers(1, 12).map("shared-{}".format))
+SIZES = st.fixed_dictionaries({name: st.integers(1, 4) for name in CLASSES})
+SPLITS = st.fixed_dictionaries({"test": SIZES, "train": SIZES}, optional={"val": SIZES})
+SHARES = st.sampled_from([0.1, 0.2, 0.25, 0.3])
+FRACTIONS = st.fixed_dictionaries(
+    {
+        split: st.fixed_dictionaries({"negative": SHARES, "positive": SHARES})
+        for split in ("test", "train")
+    }
+)
+
+
+@st.composite
+def populations(draw) -> list[Image]:
+    """Images of three classes, many of which share a look or a group with others of any."""
+    kinds = draw(
+        st.lists(
+            st.tuples(st.sampled_from(sorted(CLASSES)), OFTEN_NONE, OFTEN_NONE),
+            min_size=20,
+            max_size=60,
+        )
+    )
+    images = [
+        Image(f"{number}", name, CLASSES[name], look=look, group=group)
+        for number, (name, look, group) in enumerate(kinds)
+    ]
+    # One of each at least, so that any class may be asked for.
+    return images + [Image(f"one-{name}", name, label) for name, label in CLASSES.items()]
+
+
+def place(images, splits, **options):
+    """Where the images go; discards the example where the groups don't allow the counts."""
+    try:
+        return place_in_memory(images, splits, **options).ids
+    except SamplingError:
+        assume(False)
+        raise
+
+
+def looks_of(images):
+    looks = {image.id: image.look or image.id for image in images}
+    return looks.__getitem__
+
+
+def groups_of(images):
+    groups = {image.id: image.group or image.look or image.id for image in images}
+    return groups.__getitem__
+
+
+def walk(images, splits):
+    """The exact rule, spelt out image by image over everything at once."""
+    census = census_of(images)
+    rank = {name: place for place, name in enumerate(census.classes)}
+    units: dict[int, list[Image]] = {}
+    for image in sorted(images, key=lambda image: score(42, image.id)):
+        units.setdefault(score(42, image.look or image.id), []).append(image)
+    left = {name: [] for name in census.classes}
+    for _, unit in sorted(units.items()):
+        left[min((image.class_name for image in unit), key=rank.get)].append(unit)
+    taken = {}
+    for split in drawing_order(splits):
+        missing = dict(splits[split])
+        taken[split] = set()
+        for name in sorted(missing, key=rank.get):
+            while missing[name] > 0:
+                for image in left[name].pop(0):
+                    if missing.get(image.class_name, 0) > 0:
+                        missing[image.class_name] -= 1
+                        taken[split].add(image.id)
+    return taken
+
+
+def never_straddles(ids, key_of):
+    """Whether no key has images in two splits, or in a split and in rest."""
+    for split in IN_A_SPLIT:
+        keys = {key_of(name) for name in ids.get(split, ())}
+        for other in (*IN_A_SPLIT, "rest"):
+            if other != split and keys & {key_of(name) for name in ids.get(other, ())}:
+                return False
+    return True
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(populations(), SPLITS, st.integers(0, 6))
+def test_exact_counts_whole_groups_and_the_same_as_a_plain_walk(images, splits, bits):
+    ids = place(images, splits, bits=bits)
+    class_of = {image.id: image.class_name for image in images}
+    for split, asked in splits.items():
+        classes = [class_of[name] for name in ids[split]]
+        assert {name: classes.count(name) for name in asked} == asked
+    assert sum(map(len, ids.values())) == len(set().union(*ids.values())) == len(images)
+    assert never_straddles(ids, looks_of(images))
+    assert {split: ids[split] for split in splits} == walk(images, splits)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(populations(), SPLITS, st.randoms(use_true_random=False))
+def test_the_order_of_the_images_does_not_matter(images, splits, rng: random.Random):
+    ids = place(images, splits)
+    assert place_in_memory(rng.sample(images, len(images)), splits).ids == ids
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(populations(), SPLITS)
+def test_neither_groups_nor_looks_straddle_where_both_are_given(images, splits):
+    ids = place(images, splits, grouped=True)
+    assert never_straddles(ids, groups_of(images))
+    assert never_straddles(ids, looks_of(images))
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(populations(), FRACTIONS)
+def test_fractions_hold_nothing_back_and_never_straddle(images, splits):
+    ids = place(images, splits)
+    assert ids["held_back"] == set()
+    assert never_straddles(ids, looks_of(images))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(populations(), populations(), st.booleans(), SPLITS | FRACTIONS)
+def test_stable_images_never_change_split_however_the_data_grows(first, more, grouped, splits):
+    grown = first + [
+        Image(f"new-{image.id}", image.class_name, image.label, image.look, image.group)
+        for image in more
+    ]
+    before = place(first, splits, assignment="stable", grouped=grouped)
+    after = place(grown, splits, assignment="stable", grouped=grouped)
+    for split in splits:
+        for other in set(splits) - {split}:
+            assert not before[split] & after[other]
+    assert never_straddles(after, looks_of(grown))
+    if grouped:
+        assert never_straddles(after, groups_of(grown))
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(populations(), SPLITS)
+def test_a_larger_train_moves_no_image_of_test_or_val(images, splits):
+    larger = {name: count + 1 for name, count in splits["train"].items()}
+    before = place(images, splits)
+    after = place(images, splits | {"train": larger})
+    for split in set(splits) - {"train"}:
+        assert after[split] == before[split]

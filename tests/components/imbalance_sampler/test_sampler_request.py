@@ -1,0 +1,173 @@
+import re
+import subprocess
+import sys
+from fractions import Fraction
+
+import pytest
+
+from components.imbalance_sampler.census import Census, prevalence, validate_prevalence
+from components.imbalance_sampler.request import (
+    Ask,
+    SamplingError,
+    drawing_order,
+    parse_request,
+    validate_splits,
+)
+
+BOTH = {"cats": 10, "dogs": 1}
+CENSUS = Census.of({("cats", 0): 300, ("birds", 0): 100, ("dogs", 1): 100})
+
+
+def refused(message: str):
+    return pytest.raises(SamplingError, match=re.escape(message))
+
+
+def sizes(splits, split="train"):
+    asks = {found.name: found.asks for found in parse_request(splits).splits}[split]
+    return {ask.key: ask.amount for ask in asks}
+
+
+def test_splits_are_drawn_test_first_and_train_last_whatever_order_they_are_named_in():
+    assert drawing_order(["train", "b", "val", "a", "test"]) == ["test", "val", "a", "b", "train"]
+
+
+def test_a_whole_number_is_a_count_and_a_decimal_a_share():
+    request = parse_request({"train": {"cats": 1, "dogs": 1.0}})
+    assert request.splits[0].asks == (Ask("cats", 1), Ask("dogs", Fraction(1)))
+
+
+def test_a_fraction_means_its_decimal_form():
+    assert sizes({"train": {"cats": 0.1, "dogs": 1e-05}}) == {
+        "cats": Fraction(1, 10),
+        "dogs": Fraction(1, 100_000),
+    }
+
+
+@pytest.mark.parametrize(
+    ("total", "ratio", "counts"),
+    [
+        (1100, {"cats": 10, "dogs": 1}, {"cats": 1000, "dogs": 100}),
+        (100, {"a": 1, "b": 1, "c": 1}, {"a": 34, "b": 33, "c": 33}),
+        (10, {"cats": 2.5, "dogs": 0.5}, {"cats": 8, "dogs": 2}),
+        (7, {"cats": 0.1, "dogs": 0.2}, {"cats": 2, "dogs": 5}),
+    ],
+)
+def test_a_ratio_shares_out_the_whole_total_by_largest_remainder(total, ratio, counts):
+    assert sizes({"train": {"total": total, "ratio": ratio}}) == counts
+
+
+@pytest.mark.parametrize("size", [-1, True, 1.5, 0.0, -0.1, "10", None, float("nan")])
+def test_a_size_that_is_neither_count_nor_share_is_refused(size):
+    with refused("split 'train', class 'cats': a size must be a whole number of images, 0 or"):
+        parse_request({"train": {"cats": size, "dogs": 1}})
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        ({}, "at least one split"),
+        ({"all": BOTH}, "split name 'all' is reserved"),
+        ({"rest": BOTH}, "split name 'rest' is reserved"),
+        ({"../up": BOTH}, "Received: '../up'"),
+        ({3: BOTH}, "Received: 3"),
+        ({"train": 5}, "split 'train' must give sizes by class"),
+        ({"train": {}}, "split 'train' must give sizes by class"),
+        ({"train": {"total": 5}}, "must give both 'total' and 'ratio'"),
+        ({"train": {"total": 0, "ratio": BOTH}}, "total must be a whole number above 0"),
+        ({"train": {"total": 5, "ratio": {}}}, "ratio must give a weight for each class"),
+        ({"train": {"total": 5, "ratio": {"cats": 0}}}, "weight of 'cats' must be a number above"),
+        (
+            {"train": {"cats": 0.7, "dogs": 0.5}, "test": {"cats": 0.5, "dogs": 0.5}},
+            "the splits' fractions of 'cats' add up to 1.2",
+        ),
+    ],
+)
+def test_malformed_splits_are_refused_with_what_was_found(splits, message):
+    with refused(message):
+        parse_request(splits)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"cats": 10}, "split 'val' has no positive image in it; ask for at least 1 of 'dogs'"),
+        ({"cats": 10, "dogs": 0}, "split 'val' has no positive image"),
+        ({"dogs": 10}, "split 'val' has no negative image"),
+        ({"total": 5, "ratio": {"cats": 99, "dogs": 1}}, "split 'val' has no positive image"),
+        ({"positive": 5, "dogs": 1, "cats": 9}, "'positive' holds the others already"),
+        ({"negative": 5, "birds": 1, "dogs": 9}, "'negative' holds the others already"),
+        ({"cats": 5, "dgos": 1}, "class 'dgos', which is not there (did you mean 'dogs'?)"),
+    ],
+)
+def test_a_split_that_no_data_could_satisfy_is_refused_early(sizes, message):
+    splits = {"train": BOTH, "val": sizes}
+    with refused(message):
+        validate_splits(splits, positive_class="dogs", classes=["birds", "cats", "dogs"])
+
+
+def test_sides_and_classes_may_be_named_side_by_side():
+    validate_splits({"train": {"negative": 10, "dogs": 1}}, positive_class="dogs")
+    validate_splits({"train": {"cats": 5, "birds": 5, "positive": 1}}, positive_class="dogs")
+
+
+def test_an_unknown_assignment_is_refused():
+    with refused("assignment must be one of 'exact' and 'stable'. Received: 'random'"):
+        parse_request({"train": BOTH}, assignment="random")
+
+
+def test_stable_assignment_needs_proportions_that_do_not_wait_for_the_data():
+    with refused("whole numbers throughout, or for fractions throughout"):
+        parse_request({"train": {"cats": 0.5, "dogs": 5}}, assignment="stable")
+    apart = {"train": {"cats": 0.2, "dogs": 0.7}, "test": {"cats": 0.6, "dogs": 0.3}}
+    with refused("these add up to 1.3"):
+        parse_request(apart, assignment="stable")
+
+
+def test_the_early_checks_import_neither_tensorflow_nor_beam():
+    code = (
+        "import sys; from components.imbalance_sampler import census, request; "
+        "print(sorted({'tensorflow', 'tfx', 'apache_beam', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_prevalence_is_the_positive_share_of_the_weights_or_of_the_data():
+    assert prevalence({"cats": 9, "birds": 1, "dogs": 1}, CENSUS) == pytest.approx(1 / 11)
+    assert prevalence({"negative": 99, "positive": 1}, CENSUS) == pytest.approx(0.01)
+    assert prevalence(None, CENSUS) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"cats": 10, "dogs": 1}, "weighs class 'birds' 0 times"),
+        ({"negative": 10, "cats": 1, "dogs": 1}, "weighs class 'cats' 2 times"),
+        ({"negative": 10, "dgos": 1, "dogs": 1}, "did you mean 'dogs'?"),
+        ({"cats": 10, "birds": 1}, "must weigh 'dogs' against the other classes"),
+        ({"dogs": 1}, "must weigh 'dogs' against the other classes"),
+        ({"cats": -1, "dogs": 1}, "the weight of 'cats' must be a number above 0"),
+    ],
+)
+def test_prevalence_must_weigh_each_class_once(weights, message):
+    with refused(message):
+        prevalence(weights, CENSUS)
+
+
+def test_a_one_sided_prevalence_is_refused_without_data():
+    with refused("must weigh 'dogs' against the other classes"):
+        validate_prevalence({"cats": 10}, positive_class="dogs")
+    validate_prevalence({"cats": 10, "dogs": 1}, positive_class="dogs")
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ({}, "hold no image"),
+        ({("cats", 0): 1, ("cats", 1): 1}, "class 'cats' has images of both labels"),
+        ({("cats", 2): 1}, "class 'cats' has images of label 2"),
+    ],
+)
+def test_a_census_that_is_not_binary_is_refused(counts, message):
+    with refused(message):
+        Census.of(counts)

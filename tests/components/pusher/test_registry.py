@@ -1,0 +1,236 @@
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from components.pusher import registry
+from components.pusher.registry import PushError
+
+
+def make_model(folder: Path, text: str = "weights", size: int = 0) -> Path:
+    """A folder laid out as a SavedModel; `size` more bytes lie in its variables."""
+    (folder / "variables").mkdir(parents=True)
+    (folder / "assets").mkdir()
+    (folder / "saved_model.pb").write_text("graph")
+    (folder / "variables" / "variables.data").write_bytes(text.encode() + b"\0" * size)
+    (folder / "assets" / "operating_point.json").write_text('{"threshold": 0.5}')
+    return folder
+
+
+def entries(root: Path) -> set[str]:
+    return {path.name for path in root.iterdir()}
+
+
+def test_versions_start_at_one_and_grow(tmp_path):
+    root = tmp_path / "models" / "here"
+    for version in (1, 2, 3):
+        model = make_model(tmp_path / f"model{version}", f"weights {version}")
+        pushed = registry.push(model, root)
+        assert (pushed.version, pushed.path, pushed.is_new) == (version, root / str(version), True)
+        assert registry.digest(pushed.path) == registry.digest(model)
+    assert registry.versions(root) == [1, 2, 3]
+    assert entries(root) == {"1", "2", "3", ".lock"}
+
+
+def test_a_version_is_above_every_one_there_and_none_is_used_twice(tmp_path):
+    root = tmp_path / "models"
+    for name in ("7", "1700000000", "latest", "3.old"):
+        make_model(root / name, name)
+    (root / "1700000001").write_text("a file where a version would go")
+    pushed = registry.push(make_model(tmp_path / "model"), root)
+    assert pushed.version == 1700000002
+
+
+def test_a_model_that_is_the_newest_already_is_not_copied_again(tmp_path):
+    root, model = tmp_path / "models", make_model(tmp_path / "model")
+    registry.push(model, root)
+    again = registry.push(model, root)
+    assert (again.version, again.is_new) == (1, False)
+    assert registry.versions(root) == [1]
+
+
+def test_an_older_model_becomes_a_new_version_so_that_a_rollback_can_be_pushed(tmp_path):
+    root = tmp_path / "models"
+    old, new = make_model(tmp_path / "old", "old"), make_model(tmp_path / "new", "new")
+    assert [registry.push(model, root).version for model in (old, new, old)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: (model / "saved_model.pb").write_text("grapg"),
+        lambda model: (model / "more").write_text(""),
+        lambda model: (model / "saved_model.pb").rename(model / "saved.pb"),
+    ],
+)
+def test_the_digest_sees_contents_and_names(tmp_path, change):
+    model = make_model(tmp_path / "model")
+    before = registry.digest(model)
+    change(model)
+    assert registry.digest(model) != before
+
+
+def test_what_is_no_model_is_not_pushed(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(PushError, match=r"no SavedModel to push .*no saved_model.pb"):
+        registry.push(tmp_path / "empty", tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_bucket_is_refused_with_what_to_do(tmp_path):
+    with pytest.raises(PushError, match="mount the bucket"):
+        registry.push(make_model(tmp_path / "model"), "gs://bucket/models")
+
+
+def test_a_copy_that_fails_halfway_leaves_nothing(tmp_path):
+    root, model = tmp_path / "models", make_model(tmp_path / "model")
+    registry.push(make_model(tmp_path / "first", "first"), root)
+    (model / "variables" / "variables.index").symlink_to(tmp_path / "gone")
+    with pytest.raises(PushError, match=r"gone|variables.index"):
+        registry.push(model, root)
+    assert entries(root) == {"1", ".lock"}
+
+
+def push_in_a_process(model: Path, root: Path, **how) -> subprocess.Popen:
+    code = "import sys; from components.pusher import registry; registry.push(*sys.argv[1:])"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(model), str(root)],
+        cwd=Path(__file__).parents[3],
+        stderr=subprocess.PIPE,
+        text=True,
+        **how,
+    )
+
+
+def test_a_full_disk_leaves_nothing_and_says_so(tmp_path):
+    # A limit on the size of a file stands for the disk: the write itself fails.
+    root, model = tmp_path / "models", make_model(tmp_path / "model", size=1_000_000)
+
+    def little_room():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
+
+    process = push_in_a_process(model, root, preexec_fn=little_room)
+    _, said = process.communicate()
+    assert process.returncode == 1
+    assert f"cannot push to registry {root}: [Errno 27] File too large" in said
+    assert "nothing was left there. Make it writable, free some space" in said
+    assert entries(root) == {".lock"}
+
+
+def test_a_registry_that_cannot_be_made_says_so(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PushError, match=r"cannot push to registry .*file/models"):
+        registry.push(make_model(tmp_path / "model"), tmp_path / "file" / "models")
+
+
+@contextmanager
+def without_root():
+    """Root may write anywhere, so it steps down to a user who may not."""
+    was_root = os.geteuid() == 0
+    if was_root:
+        os.seteuid(65534)
+    yield
+    if was_root:
+        os.seteuid(0)
+
+
+def test_a_read_only_registry_says_so():
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder, "models")
+        model = make_model(Path(folder, "model"))
+        root.mkdir(mode=0o555)
+        os.chmod(folder, 0o755)
+        complaint = r"cannot push to registry .*Permission denied.*Make it writable"
+        with without_root(), pytest.raises(PushError, match=complaint):
+            registry.push(model, root)
+        assert entries(root) == set()
+
+
+@contextmanager
+def stuck_push(model: Path, root: Path):
+    """A push in another process that waits in the middle of its copy.
+
+    The last file of its model is a terminal: what is typed there is what it reads.
+    """
+    keyboard, screen = os.openpty()
+    (model / "variables" / "variables.zzz").symlink_to(os.ttyname(screen))
+    process = push_in_a_process(model, root)
+    while not list(root.glob(".incoming-*/variables/variables.zzz")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    yield process, keyboard
+    process.stderr.close()
+    os.close(screen)
+    os.close(keyboard)
+
+
+def test_what_a_killed_push_left_is_no_version_and_the_next_push_removes_it(tmp_path):
+    root = tmp_path / "models"
+    with stuck_push(make_model(tmp_path / "model"), root) as (process, _):
+        process.kill()
+        process.wait()
+    (left,) = root.glob(".incoming-*")
+    assert registry.versions(root) == []
+    pushed = registry.push(make_model(tmp_path / "next", "next"), root)
+    assert pushed.version == 1
+    assert not left.exists()
+
+
+def test_another_machines_push_is_left_alone_until_it_is_a_day_old(tmp_path):
+    root = tmp_path / "models"
+    young, old = root / ".incoming-elsewhere-1", root / ".incoming-elsewhere-2"
+    for path in (young, old):
+        make_model(path)
+    yesterday = time.time() - 25 * 3600
+    os.utime(old, (yesterday, yesterday))
+    registry.push(make_model(tmp_path / "model"), root)
+    assert entries(root) == {"1", ".lock", young.name}
+
+
+def test_a_push_waits_for_one_that_is_under_way(tmp_path):
+    root, quick, done = tmp_path / "models", make_model(tmp_path / "quick", "quick"), []
+    with stuck_push(make_model(tmp_path / "slow", "slow"), root) as (first, keyboard):
+        second = threading.Thread(target=lambda: done.append(registry.push(quick, root)))
+        second.start()
+        second.join(timeout=0.5)
+        assert second.is_alive()
+        # Ctrl-D ends the file for one read; more than one read asks for its end.
+        os.write(keyboard, b"the rest\n\x04\x04\x04")
+        assert first.wait() == 0
+        second.join()
+    assert done[0].version == 2
+    assert (root / "1" / "variables" / "variables.zzz").read_bytes() == b"the rest\n"
+
+
+def test_many_pushes_at_once_give_as_many_whole_versions(tmp_path):
+    root = tmp_path / "models"
+    models = [make_model(tmp_path / f"model{n}", f"{n}", size=200_000) for n in range(8)]
+    threads = [threading.Thread(target=registry.push, args=(model, root)) for model in models]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert registry.versions(root) == list(range(1, 9))
+    found = {registry.digest(root / str(version)) for version in range(1, 9)}
+    assert found == {registry.digest(model) for model in models}
+
+
+def test_a_rename_never_lands_on_a_version_that_appeared_meanwhile(tmp_path):
+    # Where the lock is not honoured, the other push may take the number first.
+    root = tmp_path / "models"
+    taken, empty = make_model(root / "1"), root / "2"
+    empty.mkdir()
+    incoming = make_model(root / ".incoming-x", "mine")
+    mine = registry.digest(incoming)
+    assert registry._rename(incoming, root, 1) == 3
+    assert registry.digest(root / "3") == mine != registry.digest(taken)
+    assert list(empty.iterdir()) == []
+    shutil.rmtree(root)

@@ -1,0 +1,23 @@
+import pytest
+from run_on_disk import some_run
+
+from components.pusher.registry import Pushed
+
+
+@pytest.fixture(scope="session")
+def reported(tmp_path_factory):
+    """A run and its report: a fair model whose test split has more positives than the world."""
+    run = some_run(
+        tmp_path_factory.mktemp("run"),
+        refusals=[
+            {
+                "uri": f"cats/broken {number}.jpg",
+                "class_name": "cats",
+                "reason": "undecodable",
+                "detail": "ends early",
+            }
+            for number in range(25)
+        ],
+        pushed=Pushed(version=7, path="/models/7", is_new=True),
+    )
+    return run.write(), *run.report()

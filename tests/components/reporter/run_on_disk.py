@@ -1,0 +1,223 @@
+"""Lays out a run's artifacts as the components before the Reporter leave them."""
+
+import io
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+from PIL import Image
+from tfx.types import standard_artifacts
+
+from components import artifacts, example_files, names
+from components.evaluator import blessing, gates, predictions, summary
+from components.evaluator.metrics import confusion
+from components.evaluator.sliced_counts import SliceCounts
+from components.pusher import pushed_model
+from components.pusher.registry import Pushed
+from components.reporter import executor
+
+THRESHOLD = 0.5
+KINDS = {
+    names.EVALUATION: standard_artifacts.ModelEvaluation,
+    names.PREDICTIONS: artifacts.Predictions,
+    names.BLESSING: standard_artifacts.ModelBlessing,
+    names.MODEL: standard_artifacts.Model,
+    names.MODEL_RUN: standard_artifacts.ModelRun,
+    names.EXAMPLES: standard_artifacts.Examples,
+    names.SAMPLING: artifacts.Sampling,
+    names.QUARANTINE: artifacts.Quarantine,
+    names.PUSHED_MODEL: standard_artifacts.PushedModel,
+    names.REPORT: artifacts.Report,
+}
+EPOCHS = [
+    {
+        "epoch": number,
+        "loss": 0.5 / number,
+        "val_loss": 0.5 / number + 0.02 * number,
+        "pr_auc": 1 - 0.5 / number,
+        "val_pr_auc": 0.9 - 0.4 / number - 0.01 * max(0, number - 6),
+    }
+    for number in range(1, 11)
+]
+
+
+@dataclass
+class Run:
+    """A run whose model scored `labels` with `probabilities`."""
+
+    root: Path
+    labels: np.ndarray
+    probabilities: np.ndarray
+    breeds: list[str]
+    positive_class: str = "dogs"
+    prevalence: float = 0.02
+    gates: list[str] = field(default_factory=lambda: ["recall >= 0.5", "precision >= 0.2"])
+    title: str = "cats-vs-dogs"
+    settings: dict = field(default_factory=lambda: {"trainer": {"model": "cnn", "epochs": 10}})
+    history: dict | None = field(
+        default_factory=lambda: {
+            "model": "cnn",
+            "parameters": 2_190_529,
+            "trainable_parameters": 2_190_529,
+            "epochs": EPOCHS,
+            "best_epoch": 6,
+            "exported_epoch": 6,
+            "seconds": 61.0,
+        }
+    )
+    refusals: list[dict] = field(default_factory=list)
+    pushed: Pushed | None = None
+
+    def artifact(self, key: str):
+        made = KINDS[key]()
+        made.uri = str(self.root / key)
+        Path(made.uri).mkdir(exist_ok=True)
+        return made
+
+    def uri(self, key: str) -> str:
+        return self.artifact(key).uri
+
+    @property
+    def image_ids(self) -> list[str]:
+        return [f"{index * 7919 % 100003:064d}" for index in range(len(self.labels))]
+
+    def write(self) -> "Run":
+        self._write_examples()
+        rows = self._write_predictions()
+        figures = summary.summarize(
+            rows,
+            self._slice_counts(),
+            split=names.TEST,
+            threshold=THRESHOLD,
+            prevalence=self.prevalence,
+        )
+        summary.write(figures, self.uri(names.EVALUATION))
+        asked = gates.parse_all(self.gates)
+        verdict = gates.verdict(asked, figures["metrics"], figures["at_prevalence"])
+        blessing.write(verdict, self.artifact(names.BLESSING), self.artifact(names.MODEL))
+        pushed_model.write(self.artifact(names.PUSHED_MODEL), self.pushed)
+        self._write_accounts()
+        return self
+
+    def report(self) -> tuple[str, dict]:
+        """Runs the Reporter; gives the page and the metrics."""
+        inputs = {key: [self.artifact(key)] for key in KINDS if key != names.REPORT}
+        executor.Executor().Do(
+            inputs,
+            {names.REPORT: [self.artifact(names.REPORT)]},
+            {executor.TITLE: self.title, executor.SETTINGS: json.dumps(self.settings)},
+        )
+        folder = Path(self.uri(names.REPORT))
+        html = (folder / "report.html").read_text(encoding="utf-8")
+        return html, json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+
+    def _columns(self) -> dict[str, list]:
+        count = len(self.labels)
+        return {
+            names.IMAGE_ID: self.image_ids,
+            names.URI: [f"photos/{index}.jpg" for index in range(count)],
+            names.CLASS_NAME: [self.positive_class if label else "cats" for label in self.labels],
+            names.LABEL: self.labels.tolist(),
+            names.PROBABILITY: self.probabilities.astype(np.float32).tolist(),
+            names.IS_POSITIVE: (self.probabilities >= THRESHOLD).astype(int).tolist(),
+            "breed": self.breeds,
+        }
+
+    def _write_predictions(self):
+        table = pa.table(self._columns(), schema=predictions.schema(["breed"]))
+        predictions.write(table, self.uri(names.PREDICTIONS), index=0, count=1)
+        return predictions.read(self.uri(names.PREDICTIONS))
+
+    def _slice_counts(self) -> list[SliceCounts]:
+        breeds = np.array(self.breeds)
+        members = {(): np.ones(len(breeds), bool)}
+        members |= {(("breed", str(breed)),): breeds == breed for breed in np.unique(breeds)}
+        called = self.probabilities >= THRESHOLD
+        return [
+            SliceCounts(dict(key), confusion(self.labels[chosen], called[chosen]))
+            for key, chosen in members.items()
+        ]
+
+    def _write_examples(self) -> None:
+        folder = Path(example_files.split_dir(self.uri(names.EXAMPLES), names.TEST))
+        folder.mkdir()
+        for shard in range(2):
+            path = folder / example_files.shard_name(shard, 2)
+            with tf.io.TFRecordWriter(str(path)) as writer:
+                for index in range(shard, len(self.labels), 2):
+                    writer.write(self._example(index))
+
+    def _example(self, index: int) -> bytes:
+        values = {names.IMAGE: picture(index), names.IMAGE_ID: self.image_ids[index].encode()}
+        feature = {
+            key: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+            for key, value in values.items()
+        }
+        return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+
+    def _write_accounts(self) -> None:
+        positives = int(self.labels.sum())
+        used = {self.positive_class: positives, "cats": len(self.labels) - positives}
+        self._json(
+            names.SAMPLING,
+            "sampling.json",
+            {
+                "population": {"prevalence": self.prevalence, "source": "settings"},
+                "splits": {
+                    names.TEST: {
+                        name: {"asked": count, "available": 2 * count, "used": count}
+                        for name, count in used.items()
+                    }
+                },
+            },
+        )
+        refused = len(self.refusals)
+        self._json(
+            names.QUARANTINE,
+            "summary.json",
+            {
+                "listed": 2000 + refused,
+                "accepted": 1990,
+                "duplicates": 10,
+                "quarantined": refused,
+                "by_reason": {"undecodable": refused} if refused else {},
+                "by_class": used,
+                "positive_class": self.positive_class,
+                "max_bad_fraction": 0.01,
+            },
+        )
+        lines = "".join(json.dumps(row) + "\n" for row in self.refusals)
+        (Path(self.uri(names.QUARANTINE)) / "quarantine.jsonl").write_text(lines)
+        if self.history is not None:
+            self._json(names.MODEL_RUN, "history.json", self.history)
+        assets = Path(self.uri(names.MODEL)) / "Format-Serving" / "assets"
+        assets.mkdir(parents=True)
+        point = {"threshold": THRESHOLD, "rule": "best_f1", "precision": 0.9, "recall": 0.8}
+        (assets / "operating_point.json").write_text(json.dumps(point))
+
+    def _json(self, key: str, name: str, value: dict) -> None:
+        (Path(self.uri(key)) / name).write_text(json.dumps(value))
+
+
+def picture(index: int) -> bytes:
+    """A JPEG of 300 x 200 pixels whose colour tells the index."""
+    buffer = io.BytesIO()
+    colour = (index % 8 * 32, index // 8 % 8 * 32, index // 64 % 8 * 32)
+    Image.new("RGB", (300, 200), colour).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def some_run(root: Path, *, positives: int = 100, negatives: int = 400, **changes) -> Run:
+    """A fair model, with one breed that it finds far less often than the others."""
+    rng = np.random.default_rng(3)
+    labels = np.repeat([1, 0], [positives, negatives])
+    breeds = [
+        str(rng.choice(["beagle", "pug", "borzoi"] if label else ["manx", "siamese", ""]))
+        for label in labels
+    ]
+    is_hard = np.array([breed == "borzoi" for breed in breeds])
+    probabilities = rng.beta(0.8 + 4 * labels - 3.3 * is_hard, 5 - 4 * labels + 2 * is_hard)
+    return Run(root, labels, probabilities, breeds, **changes)

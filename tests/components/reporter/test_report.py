@@ -1,0 +1,267 @@
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+from run_on_disk import EPOCHS, THRESHOLD, picture, some_run
+from tfx.types import Channel
+
+from components import names
+from components.evaluator import summary
+from components.reporter.component import Reporter, ReporterSpec
+
+
+class Page(HTMLParser):
+    """The page as a browser sees it: elements with attributes, and text."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.elements: list[tuple[str, dict]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag in ("td", "th", "p", "li", "h2", "h3"):
+            self.text += " "
+
+    handle_startendtag = handle_starttag
+
+    def handle_data(self, data):
+        self.text += data
+
+    def all(self, tag):
+        return [attributes for found, attributes in self.elements if found == tag]
+
+    @property
+    def flat_text(self):
+        return " ".join(self.text.split())
+
+
+def test_metrics_json_holds_the_run_for_a_program(reported):
+    run, _, metrics = reported
+    evaluation = summary.read(run.uri(names.EVALUATION))
+    for key in ("metrics", "intervals", "at_prevalence", "slices"):
+        assert metrics[key] == evaluation[key]
+    assert {"precision", "recall", "f1", "pr_auc", "auc", "accuracy", "threshold"} <= set(
+        metrics["metrics"]
+    )
+    assert metrics["title"] == "cats-vs-dogs"
+    assert metrics["blessed"] is True
+    assert [gate["gate"] for gate in metrics["gates"]] == run.gates
+    assert metrics["operating_point"]["rule"] == "best_f1"
+    assert metrics["sampling"]["splits"]["test"]["dogs"]["used"] == 100
+    assert metrics["quarantine"]["quarantined"] == 25
+    assert metrics["pushed_model"] == "/models/7"
+    assert metrics["training"] == {
+        "model": "cnn",
+        "parameters": 2_190_529,
+        "trainable_parameters": 2_190_529,
+        "epochs": 10,
+        "epoch": 6,
+        "loss": EPOCHS[5]["loss"],
+        "val_loss": EPOCHS[5]["val_loss"],
+        "val_pr_auc": EPOCHS[5]["val_pr_auc"],
+        "seconds": 61.0,
+    }
+
+
+def test_the_page_opens_with_the_answer(reported):
+    _, html, metrics = reported
+    page = Page(html)
+    assert metrics["answer"] in page.flat_text
+    assert metrics["reason"] in page.flat_text
+    assert page.flat_text.index(metrics["answer"]) < page.flat_text.index("Verdict")
+
+
+def test_the_page_asks_for_nothing_outside_itself(reported):
+    _, html, _ = reported
+    page = Page(html)
+    for tag, attributes in page.elements:
+        assert tag not in ("script", "link", "iframe", "object", "embed", "base"), tag
+        for name in ("src", "href", "xlink:href", "data", "srcset", "poster"):
+            assert attributes.get(name, "#").startswith(("#", "data:image/")), attributes
+    assert "@import" not in html
+    assert re.findall(r"url\((?!#)", html) == []
+    (policy,) = [m["content"] for m in page.all("meta") if "http-equiv" in m]
+    assert policy.startswith("default-src 'none'")
+
+
+def test_every_id_is_unique_and_every_reference_has_its_target(reported):
+    _, html, _ = reported
+    page = Page(html)
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    used = re.findall(r'url\(#([^)]+)\)|xlink:href="#([^"]+)"', html)
+    assert {first or second for first, second in used} <= set(ids)
+
+
+def test_figures_images_and_tables_can_be_read_without_seeing(reported):
+    _, html, metrics = reported
+    page = Page(html)
+    labels = [svg["aria-label"] for svg in page.all("svg")]
+    assert len(labels) == 6
+    counts = metrics["metrics"]
+    assert f"{counts['tp']} were found and {counts['fn']} missed" in labels[0]
+    assert all(image["alt"] for image in page.all("img"))
+    assert all(cell.get("scope") in ("row", "col") for cell in page.all("th"))
+    assert page.all("html") == [{"lang": "en"}]
+
+
+def test_figures_wear_the_pages_colours_in_light_and_dark(reported):
+    _, html, _ = reported
+    drawings = "".join(re.findall(r"<svg.*?</svg>", html, re.DOTALL))
+    assert "var(--ink)" in drawings
+    assert re.findall(r"(?:fill|stroke): #", drawings) == []
+    assert "prefers-color-scheme: dark" in html
+
+
+def test_what_users_named_is_shown_and_never_run(tmp_path):
+    name = "<script>$x$&amp;犬"  # Short enough to stand whole in the figures.
+    run = some_run(
+        tmp_path,
+        positives=30,
+        negatives=60,
+        positive_class=name,
+        title="<b>bold</b>",
+        settings={"data": {"source": "<i>photos</i>", "manifest": None}},
+        refusals=[{"uri": "<u>", "class_name": "<s>", "reason": "<em>", "detail": "<img src=x>"}],
+    )
+    html, metrics = run.write().report()
+    page = Page(html)
+    assert not {tag for tag, _ in page.elements} & {"script", "u", "s", "em"}
+    for text in (name, "<b>bold</b>", "<i>photos</i>", "<img src=x>"):
+        assert text in page.text
+    assert metrics["positive_class"] == name
+    assert any(name in svg["aria-label"] for svg in page.all("svg"))
+    drawn = Page("".join(re.findall(r"<svg.*?</svg>", html, re.DOTALL))).text
+    assert f"called “{name}”" in drawn
+
+
+def average_colour(data_uri):
+    encoded = base64.b64decode(data_uri.removeprefix("data:image/jpeg;base64,"))
+    with Image.open(io.BytesIO(encoded)) as image:
+        return image.size, np.asarray(image, float).mean(axis=(0, 1))
+
+
+def test_the_most_wrong_images_are_shown_worst_first_and_small(reported):
+    run, html, _ = reported
+    images = Page(html).all("img")
+    indices = np.arange(len(run.labels))
+    missed = indices[(run.labels == 1) & (run.probabilities < THRESHOLD)]
+    alarms = indices[(run.labels == 0) & (run.probabilities >= THRESHOLD)]
+    expected = [
+        *missed[np.argsort(run.probabilities[missed])][:12],
+        *alarms[np.argsort(-run.probabilities[alarms])][:12],
+    ]
+    assert len(images) == len(expected) >= 15
+    for image, index in zip(images, expected, strict=True):
+        size, colour = average_colour(image["src"])
+        assert max(size) == 160
+        with Image.open(io.BytesIO(picture(index))) as original:
+            assert colour == pytest.approx(np.asarray(original, float).mean(axis=(0, 1)), abs=4)
+        assert f"photos/{index}.jpg" in html
+
+
+def test_slices_are_ranked_with_the_worst_marked(reported):
+    _, html, metrics = reported
+    borzoi = next(row for row in metrics["slices"] if row["slice"] == {"breed": "borzoi"})
+    text = Page(html).flat_text
+    recall = text[text.index("Where “dogs” are missed") : text.index("Where false alarms")]
+    assert "breed = borzoi worst" in recall
+    assert f"{borzoi['fn']} {borzoi['recall']:.3f}" in recall
+    assert (
+        recall.index("borzoi") < recall.index("beagle") < recall.index("The most")
+        if ("The most" in recall)
+        else recall.index("borzoi") < recall.index("beagle")
+    )
+    # Only negatives have no breed, and all positives have one.
+    assert "(none)" not in recall
+    assert "breed = (none)" in text
+
+
+def test_the_accounts_of_sampling_and_quarantine_are_shown(reported):
+    _, html, _ = reported
+    text = Page(html).flat_text
+    assert "test dogs 100 200 100" in text
+    assert "2,025 images were listed, 1,990 accepted, 10 dropped as exact duplicates, 25" in text
+    assert "cats/broken 19.jpg" in text
+    assert "cats/broken 20.jpg" not in text
+    assert "The first 20 of 25" in text
+    assert "pushed to /models/7" in text
+    assert "trainer.model cnn" in text
+
+
+def test_another_balance_in_the_world_is_shown_beside_the_splits(reported):
+    _, html, metrics = reported
+    text = Page(html).flat_text
+    assert "The real world has 49 others to each, a share of 0.02; the split has 4 others" in text
+    row = next(part for part in text.split("Precision ") if part.startswith("0."))
+    in_split, in_world = metrics["metrics"]["precision"], metrics["at_prevalence"]["precision"]
+    assert row.startswith(f"{in_split:.3f}")
+    assert f"{in_world:.3f}" in text
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """A run without history, refusals, push and gates, at the real world's balance."""
+    run = some_run(
+        tmp_path_factory.mktemp("bare"),
+        positives=30,
+        negatives=60,
+        prevalence=1 / 3,
+        history=None,
+        gates=[],
+    )
+    html, metrics = run.write().report()
+    return Page(html).flat_text, metrics
+
+
+def test_a_run_that_lacks_things_says_what_it_lacks(bare):
+    text, metrics = bare
+    assert "No history was recorded" in text
+    assert "No image was refused" in text
+    assert "No model was pushed" in text
+    assert "No gate was set" in text
+    assert metrics["training"] is None
+    assert metrics["pushed_model"] is None
+    assert metrics["blessed"] is False
+    assert metrics["answer"].startswith("Not blessed: ")
+
+
+def test_at_the_worlds_own_balance_there_is_one_figure_with_one_interval(bare):
+    text, metrics = bare
+    assert "so has the split" in text
+    assert "test split real world" not in text
+    assert metrics["at_prevalence"]["intervals"] == metrics["intervals"]
+    assert metrics["at_prevalence"]["precision"] == pytest.approx(metrics["metrics"]["precision"])
+
+
+def test_a_model_that_never_fires_gets_a_report(tmp_path):
+    run = some_run(tmp_path, positives=10, negatives=20)
+    run.probabilities = run.probabilities * 0.4
+    html, metrics = run.write().report()
+    assert metrics["metrics"]["precision"] is None
+    assert metrics["intervals"]["precision"] is None
+    assert "raises no alarm at all" in metrics["answer"]
+    assert "There was none." in html
+
+
+def test_images_that_are_not_among_the_examples_are_an_error(tmp_path):
+    run = some_run(tmp_path, positives=10, negatives=20)
+    run.write()
+    for shard in (tmp_path / "examples" / "Split-test").iterdir():
+        shard.write_bytes(b"")
+    with pytest.raises(ValueError, match="not among the examples"):
+        run.report()
+
+
+def test_the_components_parameters_are_plain_text_for_a_cluster():
+    inputs = {key: Channel(type=kind.type) for key, kind in ReporterSpec.INPUTS.items()}
+    reporter = Reporter(**inputs, title="a run", settings={"trainer": {"model": "cnn"}})
+    assert reporter.exec_properties["title"] == "a run"
+    assert json.loads(reporter.exec_properties["settings"]) == {"trainer": {"model": "cnn"}}

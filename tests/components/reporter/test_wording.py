@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+
+from components.evaluator import metrics
+from components.reporter import figures, page, slices, wording
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0.87, "87 of 100"),
+        (1.0, "100 of 100"),
+        (0.0, "0 of 100"),
+        (0.996, "996 of 1,000"),
+        (0.0004, "4 of 10,000"),
+    ],
+)
+def test_a_rate_is_said_of_a_hundred_unless_that_would_round_it_away(value, said):
+    assert wording.of_hundred(value) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.5, "0.50"), (1.0, "1.00"), (0.998, "0.998"), (0.9996, "0.9996")]
+)
+def test_a_rate_that_is_not_one_never_looks_like_one(value, shown):
+    assert wording.rate(value, 2) == shown
+
+
+def test_what_is_undefined_is_a_dash():
+    assert wording.rate(None) == wording.interval(None) == wording.DASH
+
+
+@pytest.mark.parametrize(
+    ("prevalence", "said"),
+    [
+        (1 / 11, "10 others to each"),
+        (0.0909, "10 others to each"),
+        (0.28, "2.6 others to each"),
+        (0.0001, "9,999 others to each"),
+        (0.5, "1 others to each"),
+        (0.75, "3 of them to each other image"),
+    ],
+)
+def test_a_balance_is_said_as_others_to_each(prevalence, said):
+    assert wording.balance(prevalence) == said
+
+
+def slice_row(name, tp, fn, low, high):
+    return {
+        "slice": {"breed": name},
+        "recall": tp / (tp + fn) if tp + fn else None,
+        "intervals": {"recall": [low, high]},
+        "tp": tp,
+        "fn": fn,
+    }
+
+
+def evaluation(*rows):
+    return {"metrics": {"recall": 0.8, "tp": 80, "fn": 20}, "slices": list(rows)}
+
+
+def test_surely_bad_comes_before_bad_luck():
+    unlucky, bad = slice_row("one image", 0, 1, 0.0, 0.79), slice_row("many", 10, 30, 0.14, 0.4)
+    ranking = slices.by_recall(evaluation(unlucky, bad))
+    assert [row.name for row in ranking.rows] == ["breed = many", "breed = one image"]
+    assert [row.is_worst for row in ranking.rows] == [True, False]
+    assert [row.is_below for row in ranking.rows] == [True, True]
+    assert ranking.floor == 0.0
+
+
+def test_a_slice_that_is_the_whole_or_has_none_of_the_class_is_left_out():
+    whole, none = slice_row("all", 80, 20, 0.7, 0.9), slice_row("cats", 0, 0, 0, 0)
+    half = slice_row("half", 40, 10, 0.67, 0.89)
+    ranking = slices.by_recall(evaluation(whole, none, half))
+    assert [row.name for row in ranking.rows] == ["breed = half"]
+    assert not ranking.rows[0].is_below
+    assert ranking.floor == 0.6
+
+
+def test_of_many_slices_the_worst_are_shown_and_the_rest_counted():
+    rows = [slice_row(f"{n:02}", 1, 1, 0.1, 0.5 + n / 100) for n in range(35)]
+    ranking = slices.by_recall(evaluation(*reversed(rows)))
+    assert [row.name for row in ranking.rows] == [f"breed = {n:02}" for n in range(30)]
+    assert ranking.more == 5
+
+
+def test_settings_become_dotted_keys():
+    nested = {"trainer": {"head": {"units": 64}, "weights": None}, "splits": {}, "gates": ["a"]}
+    assert page.flattened(nested) == [
+        ("trainer.head.units", "64"),
+        ("trainer.weights", wording.DASH),
+        ("splits", "{}"),
+        ("gates", "['a']"),
+    ]
+
+
+def test_a_curve_of_very_many_points_stays_small_and_keeps_its_shape():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([1, 0], [20_000, 100_000])
+    points = metrics.curve(labels, rng.beta(1 + 2 * labels, 3 - labels))
+    svg = figures.precision_recall(
+        points, prevalence=0.1, test_prevalence=None, operating={"recall": 0.5, "precision": 0.5}
+    )
+    assert len(svg) < 60_000
+
+
+@pytest.mark.parametrize("count", [1, 2, 30])
+def test_a_training_of_any_length_is_drawn(count):
+    epochs = [{"loss": 1 / n, "val_loss": None} for n in range(1, count + 1)]
+    assert f"{count} in all" in figures.losses(epochs, count)
+    assert f"{count} in all" in figures.pr_aucs(epochs, count)

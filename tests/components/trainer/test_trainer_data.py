@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from components.trainer.data import image_batches, read_split
+from components.trainer.preprocessing import Preprocessing
+
+
+def test_a_split_is_read_from_the_pattern_that_tfx_gives(examples_uri):
+    split = read_split("train", [f"{examples_uri}/Split-train/*"])
+    assert [file[-5:] for file in split.files] == ["00002", "00002"]
+    assert (split.negatives, split.positives) == (12, 4)
+
+
+def test_shards_are_read_in_the_order_of_their_names(examples_uri):
+    folder = f"{examples_uri}/Split-train"
+    split = read_split("train", [f"{folder}/*-00001-of-*", f"{folder}/*-00000-of-*"])
+    assert split.digest == read_split("train", [f"{folder}/*"]).digest
+
+
+def test_images_come_once_each_in_the_order_of_the_labels(examples_uri):
+    split = read_split("train", [f"{examples_uri}/Split-train/*"])
+    batches = list(image_batches(split, Preprocessing(8, (0.0, 1.0)), batch_size=5))
+    assert [len(batch) for batch in batches] == [5, 5, 5, 1]
+    # Positive images are the redder ones.
+    redness = np.concatenate([np.mean(batch[..., 0], axis=(1, 2)) for batch in batches])
+    np.testing.assert_array_equal(redness > 0.45, split.labels == 1)
+
+
+def test_the_digest_is_of_the_content_not_of_the_place(examples_uri, tmp_path, write_split):
+    pattern = write_split(tmp_path / "copy", "train", 12, 4)
+    other = write_split(tmp_path / "other", "train", 12, 4, first_seed=1)
+    digest = read_split("train", [f"{examples_uri}/Split-train/*"]).digest
+    assert read_split("train", [pattern]).digest == digest
+    assert read_split("train", [other]).digest != digest
+
+
+@pytest.mark.parametrize("counts", [(5, 0), (0, 5)])
+def test_a_split_of_one_side_is_refused_with_its_counts(tmp_path, write_split, counts):
+    pattern = write_split(tmp_path, "val", *counts)
+    negatives, positives = counts
+    message = f"split 'val' .* has {positives} positive and {negatives} negative"
+    with pytest.raises(ValueError, match=message):
+        read_split("val", [pattern])
+
+
+def test_a_split_without_files_is_refused_with_the_place(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"split 'val' has no file; looked for .*Split-val"):
+        read_split("val", [f"{tmp_path}/Split-val/*"])

@@ -1,0 +1,74 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.trainer.data import read_split
+from components.trainer.features import Rows, compute_rows, row_batches
+from components.trainer.preprocessing import Preprocessing
+
+PREPROCESSING = Preprocessing(16, (-1.0, 1.0))
+
+
+@pytest.fixture(scope="module")
+def split(examples_uri):
+    return read_split("train", [f"{examples_uri}/Split-train/*"])
+
+
+@pytest.fixture(scope="module")
+def body():
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((16, 16, 3)),
+            keras.layers.Conv2D(4, 3),
+            keras.layers.BatchNormalization(),
+            keras.layers.GlobalAveragePooling2D(),
+        ]
+    )
+
+
+def _images(split) -> np.ndarray:
+    feature = {"image": tf.io.FixedLenFeature([], tf.string)}
+    return np.stack(
+        [
+            PREPROCESSING(tf.io.parse_single_example(record, feature)["image"]).numpy()
+            for record in tf.data.TFRecordDataset(list(split.files))
+        ]
+    )
+
+
+def test_without_a_body_the_rows_are_the_images(split, tmp_path):
+    rows = compute_rows(split, None, PREPROCESSING, path=tmp_path / "rows")
+    np.testing.assert_array_equal(rows.values, _images(split))
+    np.testing.assert_array_equal(rows.labels, split.labels)
+
+
+def test_with_a_body_the_rows_are_what_it_gives_in_inference(split, body, tmp_path):
+    rows = compute_rows(split, body, PREPROCESSING, path=tmp_path / "rows")
+    expected = body(_images(split), training=False)
+    np.testing.assert_allclose(rows.values, expected, atol=1e-6)
+
+
+def test_rows_that_lie_there_are_not_computed_again(split, body, tmp_path):
+    first = compute_rows(split, body, PREPROCESSING, path=tmp_path / "rows")
+    np.full(first.values.shape, 7, np.float32).tofile(tmp_path / "rows")
+    again = compute_rows(split, body, PREPROCESSING, path=tmp_path / "rows")
+    assert (again.values == 7).all()
+
+
+def test_rows_that_were_cut_off_are_computed_again(split, body, tmp_path):
+    (tmp_path / "rows.partial").write_bytes(b"left by a crash")
+    rows = compute_rows(split, body, PREPROCESSING, path=tmp_path / "rows")
+    assert rows.values.shape == (16, 4)
+    assert not (tmp_path / "rows.partial").exists()
+
+
+def test_batches_follow_the_indices():
+    rows = Rows(np.arange(12, dtype=np.float32).reshape(6, 2), np.array([0, 1, 0, 1, 0, 1]))
+    indices = tf.data.Dataset.from_tensor_slices(np.array([5, 0, 5]))
+    (first, first_labels), (second, second_labels) = row_batches(rows, indices, batch_size=2)
+    np.testing.assert_array_equal(first, [[10, 11], [0, 1]])
+    np.testing.assert_array_equal(first_labels, [[1], [0]])
+    np.testing.assert_array_equal(second, [[10, 11]])
+    assert second_labels.dtype == tf.float32

@@ -1,0 +1,41 @@
+import logging
+
+import pytest
+
+from components.trainer.progress import Progress, time_left
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "done", "expected"),
+    [
+        (10, 50, "about 10 s left"),
+        (0.1, 50, "about 1 s left"),
+        (100, 50, "about 2 min left"),
+        (10, 100, "done"),
+    ],
+)
+def test_the_rest_takes_as_long_as_its_share_of_what_was_done(elapsed, done, expected):
+    assert time_left(elapsed, done, 100) == expected
+
+
+def test_lines_come_no_oftener_than_the_interval_and_at_the_end(caplog):
+    with caplog.at_level(logging.INFO, logger="outnumbered.trainer"):
+        progress = Progress("images", total=3000, interval=60)
+        for _ in range(3):
+            progress.advance(1000)
+    assert caplog.messages == ["3,000 of 3,000 images, done"]
+
+
+def test_each_step_is_told_when_the_interval_is_over(caplog):
+    with caplog.at_level(logging.INFO, logger="outnumbered.trainer"):
+        progress = Progress("images", total=10, interval=0)
+        progress.advance(5)
+        progress.advance(8)
+    assert caplog.messages[0].startswith("5 of 10 images, about ")
+    assert caplog.messages[1] == "10 of 10 images, done"
+
+
+def test_without_a_closing_line_a_fast_loop_is_silent(caplog):
+    with caplog.at_level(logging.INFO, logger="outnumbered.trainer"):
+        Progress("images", total=10, interval=60, closing=False).advance(10)
+    assert not caplog.messages

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.trainer.sampling import epoch_indices, epoch_size, loss_weights
+
+LABELS = np.array([0] * 30 + [1] * 4)
+
+
+@pytest.fixture(autouse=True)
+def _global_seed():
+    tf.random.set_seed(0)
+
+
+def _epoch(strategy: str, *, labels=LABELS, random_state: int = 42, epoch: int = 0) -> np.ndarray:
+    dataset = epoch_indices(labels, strategy=strategy, random_state=random_state, epoch=epoch)
+    assert dataset.cardinality() == epoch_size(labels, strategy)
+    return np.array(list(dataset.as_numpy_iterator()))
+
+
+def test_representative_takes_every_image_once():
+    assert sorted(_epoch("representative")) == list(range(34))
+
+
+def test_balanced_takes_as_many_of_each_side_as_the_smaller_has():
+    epoch = _epoch("balanced")
+    assert len(set(epoch)) == len(epoch) == 8
+    assert LABELS[epoch].sum() == 4
+
+
+def test_balanced_keeps_its_choice_over_the_epochs_and_changes_it_with_the_seed():
+    chosen = set(_epoch("balanced"))
+    assert set(_epoch("balanced", epoch=5)) == chosen
+    assert set(_epoch("balanced", random_state=43)) != chosen
+
+
+def test_oversample_takes_the_larger_side_once_and_spreads_the_smaller_evenly():
+    epoch = _epoch("oversample")
+    counts = np.bincount(epoch, minlength=34)
+    assert (counts[:30] == 1).all()
+    # 30 draws from 4 images.
+    assert sorted(counts[30:]) == [7, 7, 8, 8]
+
+
+@pytest.mark.parametrize("strategy", ["balanced", "oversample"])
+def test_the_positive_side_may_be_the_larger(strategy):
+    epoch = _epoch(strategy, labels=1 - LABELS)
+    assert (1 - LABELS)[epoch].mean() == 0.5
+
+
+@pytest.mark.parametrize("strategy", ["representative", "balanced", "oversample"])
+def test_an_epoch_is_a_function_of_seed_and_number_alone(strategy):
+    first = _epoch(strategy, epoch=3)
+    np.testing.assert_array_equal(_epoch(strategy, epoch=3), first)
+    assert list(_epoch(strategy, epoch=4)) != list(first)
+    assert list(_epoch(strategy, epoch=3, random_state=1)) != list(first)
+
+
+@pytest.mark.parametrize("strategy", ["representative", "balanced", "oversample"])
+def test_the_sides_are_interleaved_evenly(strategy):
+    labels = np.array([0] * 3000 + [1] * 300)
+    parts = np.array_split(labels[_epoch(strategy, labels=labels)], 10)
+    shares = np.array([part.mean() for part in parts])
+    expected = 1 / 11 if strategy == "representative" else 0.5
+    assert np.abs(shares - expected).max() < 0.2
+
+
+def test_no_class_weight_weighs_all_the_same():
+    assert loss_weights(LABELS, strategy="representative", class_weight=None) is None
+
+
+def test_balanced_weights_are_those_of_scikit_learn():
+    from sklearn.utils.class_weight import compute_class_weight
+
+    expected = compute_class_weight("balanced", classes=np.array([0, 1]), y=LABELS)
+    weights = loss_weights(LABELS, strategy="representative", class_weight="balanced")
+    assert weights == pytest.approx(dict(enumerate(expected)))
+
+
+@pytest.mark.parametrize("strategy", ["balanced", "oversample"])
+def test_balanced_weights_count_what_the_strategy_has_evened_already(strategy):
+    weights = loss_weights(LABELS, strategy=strategy, class_weight="balanced")
+    assert weights == {0: 1.0, 1: 1.0}
+
+
+def test_given_weights_go_with_any_strategy():
+    given = {"positive": 3.0, "negative": 0.5}
+    assert loss_weights(LABELS, strategy="oversample", class_weight=given) == {0: 0.5, 1: 3.0}
+
+
+def test_an_unknown_strategy_is_refused_by_name():
+    with pytest.raises(ValueError, match="Received: 'smote'"):
+        epoch_size(LABELS, "smote")

@@ -1,0 +1,155 @@
+"""`outnumbered run`: from images to a pushed model and a report, in one command."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import BAD_IMAGES, FinishedRun, command_environment, outnumbered
+
+from components.calibrator import operating_point
+
+
+def test_json_is_the_only_thing_on_standard_output(finished: FinishedRun):
+    assert len(finished.outcome.out.splitlines()) == 1
+    assert finished.result["status"] in {"done", "not_blessed"}
+    assert set(finished.result["metrics"]) == {
+        *("precision", "recall", "f1", "pr_auc", "threshold", "tp", "fp", "tn", "fn")
+    }
+
+
+def test_progress_and_components_show_on_standard_error_and_noise_does_not(finished: FinishedRun):
+    for component in ("ImageExampleGen", "ImbalanceSampler", "Trainer", "Evaluator", "Pusher"):
+        assert f"{component}: done" in finished.outcome.err
+    assert "epoch 2/2" in finished.outcome.err
+    for noise in ("WARNING", "I0000", "absl", "oneDNN"):
+        assert noise not in finished.outcome.err
+    assert "oneDNN" in (finished.output / "latest" / "run.log").read_text()
+
+
+def test_every_image_of_the_test_split_is_counted(finished: FinishedRun):
+    metrics = finished.result["metrics"]
+    assert metrics["tp"] + metrics["fn"] == 8
+    assert metrics["fp"] + metrics["tn"] == 80
+
+
+def test_latest_holds_the_report_the_figures_the_settings_and_the_log(finished: FinishedRun):
+    latest = finished.output / "latest"
+    assert {path.name for path in latest.iterdir()} == {
+        *("metrics.json", "report.html", "settings.yaml", "run.log")
+    }
+    assert Path(finished.result["report"]).samefile(latest / "report.html")
+
+
+def test_bad_images_are_quarantined_with_their_reasons(finished: FinishedRun):
+    quarantine = json.loads((finished.output / "latest" / "metrics.json").read_text())["quarantine"]
+    assert quarantine["by_reason"] == BAD_IMAGES
+    assert quarantine["accepted"] == 440
+
+
+def test_more_bad_images_than_allowed_stop_the_run(small_settings: Path, tmp_path: Path):
+    outcome = outnumbered(
+        *("run", "--settings", small_settings, "--output", tmp_path / "runs"),
+        *("--set", "data.max_bad_fraction=0.001", "--json"),
+    )
+    assert outcome.code == 1
+    assert outcome.json["status"] == "failed"
+    assert "6 of 446" in outcome.json["error"]
+    assert "max_bad_fraction" in outcome.json["error"]
+    assert "bad/" in outcome.json["error"]
+
+
+def test_a_blessed_model_is_pushed_and_ready_to_serve(finished: FinishedRun):
+    import tensorflow as tf
+
+    assert finished.result["blessed"], "recall >= 0.01 must hold for a model chosen by best F1"
+    assert finished.outcome.code == 0
+    pushed = Path(finished.result["pushed_model"])
+    assert pushed.parent == finished.output / "registry"
+    assert operating_point.read(str(pushed))["threshold"] == pytest.approx(
+        finished.result["metrics"]["threshold"]
+    )
+    model = tf.saved_model.load(str(pushed))
+    assert set(model.signatures) == {"serving_default", "predict_images"}
+
+
+def test_predictions_of_the_pushed_model_are_those_of_the_run(finished: FinishedRun, sample: Path):
+    predicted = outnumbered(
+        *("predict", sample / "photos", "--model", finished.output / "registry", "--json")
+    )
+    assert predicted.code == 0, predicted.err
+    found = {
+        str(Path(row["path"]).relative_to(sample)): row["probability"]
+        for row in map(json.loads, predicted.out.splitlines())
+    }
+    assert len(found) == 440
+    recorded = recorded_predictions(finished.output)
+    assert len(recorded["uri"]) == 88
+    again = np.array([found[uri] for uri in recorded["uri"]])
+    np.testing.assert_allclose(again, recorded["probability"], atol=1e-5)
+
+
+def recorded_predictions(output: Path) -> dict[str, np.ndarray]:
+    from components.evaluator import predictions
+
+    (folder,) = (output / "tfx" / "artifacts" / "Evaluator" / "predictions").iterdir()
+    return predictions.read(str(folder))
+
+
+def test_a_second_run_reuses_everything_and_says_the_same(
+    finished: FinishedRun, small_settings: Path
+):
+    second = outnumbered("run", "--settings", small_settings, "--output", finished.output, "--json")
+    assert second.code == 0
+    assert "done," not in second.err
+    assert second.err.count("cached, unchanged") >= 10
+    assert second.json["metrics"] == finished.result["metrics"]
+    assert second.json["pushed_model"] == finished.result["pushed_model"]
+
+
+def test_a_model_below_its_bounds_is_not_pushed_and_has_an_exit_code_of_its_own(
+    finished: FinishedRun, small_settings: Path
+):
+    before = sorted((finished.output / "registry").iterdir())
+    outcome = outnumbered(
+        *("run", "--settings", small_settings, "--output", finished.output),
+        *("--set", "evaluator.gates=['fp < 1', 'recall >= 1.0', 'fn < 1']"),
+    )
+    assert outcome.code == 3, outcome.err
+    assert "NOT BLESSED" in outcome.out
+    assert "none, the model was not blessed" in outcome.out
+    assert sorted((finished.output / "registry").iterdir()) == before
+    assert "Trainer: cached" in outcome.err
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(small_settings: Path, tmp_path: Path):
+    arguments = [
+        *("run", "--settings", str(small_settings), "--output", str(tmp_path / "runs")),
+        *("--set", "trainer.epochs=40", "--set", "trainer.image_size=64"),
+    ]
+    process = subprocess.Popen(
+        # A shell that runs the tests in the background would pass on that it ignores Ctrl-C.
+        ["env", "--default-signal=INT", sys.executable, "-m", "pipeline.cli", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=command_environment(),
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "epoch 2/40" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    rest = process.stderr.read()
+    assert process.wait() == 130
+    assert "interrupted; the same command goes on where it stopped" in rest
+    assert not (tmp_path / "runs" / "latest").exists()
+    assert not (tmp_path / "runs" / "registry").exists()
+
+    second = outnumbered(*arguments, "--set", "trainer.epochs=40")
+    assert second.code in {0, 3}, second.err
+    assert "ImbalanceSampler: cached" in second.err
+    assert "epoch 1/40" not in second.err
+    assert "epoch 40/40" in second.err

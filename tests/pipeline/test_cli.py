@@ -1,0 +1,150 @@
+"""Bad input at the command line: exit code 2 and a message that says what to do, at once."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+
+SETTINGS = """
+name: tiny
+data: {{source: {source}, positive_class: dogs}}
+sampler:
+  splits:
+    train: {{cats: 2, dogs: 1}}
+    val: {{cats: 2, dogs: 1}}
+    test: {{cats: 2, dogs: 1}}
+"""
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Eight cats and four dogs, a folder a class."""
+    folder = tmp_path / "photos"
+    for class_name, count in (("cats", 8), ("dogs", 4)):
+        (folder / class_name).mkdir(parents=True)
+        for index in range(count):
+            Image.new("RGB", (8, 8), (index, 0, 0)).save(folder / class_name / f"{index}.png")
+    return folder
+
+
+def run(photos: Path, *arguments: str):
+    """Runs `outnumbered run` on the photographs, in this process."""
+    settings = photos.parent / "tiny.yaml"
+    settings.write_text(SETTINGS.format(source=photos))
+    command = ["run", "--settings", str(settings), "--output", str(photos.parent / "runs")]
+    return CliRunner().invoke(app, [*command, *arguments])
+
+
+def refused(result, *parts: str) -> None:
+    message = " ".join(result.stderr.split())
+    assert result.exit_code == 2, message
+    assert message.startswith("error: ")
+    for part in parts:
+        assert part in message
+
+
+def test_no_such_folder(photos):
+    refused(run(photos, "--set", "data.source=nowhere"), "no such folder", "nowhere")
+
+
+def test_an_empty_folder(photos, tmp_path):
+    (tmp_path / "empty").mkdir()
+    refused(run(photos, "--set", f"data.source={tmp_path / 'empty'}"), "empty")
+
+
+def test_one_class_only(photos):
+    for path in (photos / "cats").iterdir():
+        path.unlink()
+    (photos / "cats").rmdir()
+    refused(run(photos), "dogs", "class")
+
+
+def test_a_positive_class_that_does_not_exist_gets_the_nearest_name(photos):
+    refused(run(photos, "--set", "data.positive_class=dosg"), "'dosg'", "did you mean 'dogs'")
+
+
+def test_a_split_that_asks_for_more_than_there_is(photos):
+    refused(
+        run(photos, "--set", "sampler.splits.train.dogs=30"),
+        "split 'train' asks for 30 of class 'dogs', 2 are left after 'test' and 'val'",
+    )
+
+
+def test_a_split_with_no_positive_in_it(photos):
+    refused(run(photos, "--set", "sampler.splits.val={cats: 2}"), "'val'", "dogs")
+
+
+@pytest.mark.parametrize(
+    ("override", "part"),
+    [
+        ("trainer.epoch=3", "trainer.epoch: no such setting (did you mean 'epochs'?)"),
+        ("trainer.epochs=soon", "trainer.epochs"),
+        ("sampler.splits.train.cats=-5", "-5"),
+    ],
+)
+def test_settings_with_a_wrong_key_type_or_size(photos, override, part):
+    refused(run(photos, "--set", override), part)
+
+
+def manifest(photos: Path, text: str) -> tuple[str, str]:
+    path = photos / "manifest.csv"
+    path.write_text(text)
+    return "--set", f"data.manifest={path}"
+
+
+def test_a_manifest_without_a_label_column(photos):
+    refused(run(photos, *manifest(photos, "uri,class\ncats/0.png,cats\n")), "label")
+
+
+def test_a_manifest_with_an_unknown_label(photos):
+    rows = "uri,label\ncats/0.png,cats\ndogs/0.png,dgos\ndogs/1.png,dogs\n"
+    prevalence = ("--set", "population.prevalence={cats: 10, dogs: 1}")
+    refused(run(photos, *manifest(photos, rows), *prevalence), "dgos", "did you mean 'dogs'")
+
+
+def test_a_manifest_with_a_missing_file(photos):
+    rows = "uri,label\ncats/0.png,cats\ndogs/nowhere.png,dogs\n"
+    refused(run(photos, *manifest(photos, rows)), "dogs/nowhere.png")
+
+
+def test_neither_preset_nor_settings():
+    refused(CliRunner().invoke(app, ["run"]), "--preset", "--settings")
+
+
+def test_json_says_why_on_standard_output(photos):
+    result = run(photos, "--set", "data.source=nowhere", "--json")
+    assert json.loads(result.stdout)["status"] == "failed"
+    assert "nowhere" in json.loads(result.stdout)["error"]
+
+
+def test_nothing_is_made_by_a_refused_run(photos):
+    run(photos, "--set", "data.positive_class=dosg")
+    assert not (photos.parent / "runs").exists()
+
+
+def test_an_output_folder_that_cannot_be_made(photos):
+    result = run(photos, "--output", "/proc/outnumbered")
+    assert result.exit_code == 1
+    assert "the output folder /proc/outnumbered can't be written to" in result.stderr
+
+
+def test_settings_can_be_printed_and_used_again(photos, tmp_path):
+    first = CliRunner().invoke(app, ["settings", "--preset", "cats_vs_dogs"])
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(first.stdout)
+    second = CliRunner().invoke(app, ["settings", "--settings", str(mine)])
+    assert first.exit_code == second.exit_code == 0
+    assert first.stdout == second.stdout
+
+
+def test_prediction_without_a_model_says_what_to_give(photos, tmp_path):
+    result = CliRunner().invoke(app, ["predict", str(photos), "--model", str(tmp_path)])
+    refused(result, "no model at", "--model")
+
+
+def test_prediction_of_images_that_are_not_there(tmp_path):
+    refused(CliRunner().invoke(app, ["predict", str(tmp_path / "no.jpg")]), "no image")

@@ -1,0 +1,79 @@
+"""The run's view: what the user sees, and what goes to the log file."""
+
+import io
+import logging
+import subprocess
+import sys
+
+from pipeline.console import RunView, followed
+
+PROGRAM = """
+import os, pathlib, subprocess, sys
+from pipeline.console import captured_output
+try:
+    with captured_output(pathlib.Path(sys.argv[1])) as screen:
+        print("from python")
+        os.write(2, b"from C\\n")
+        subprocess.run(["echo", "from a child"], check=True)
+        screen.write("for the user\\n")
+        raise KeyError
+except KeyError:
+    print("after")
+"""
+
+
+def test_output_of_every_kind_goes_to_the_log_and_comes_back_after_an_error(tmp_path):
+    log = tmp_path / "run.log"
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, log], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "after\n"
+    assert done.stderr == "for the user\n"
+    assert {"from python", "from C", "from a child"} == set(log.read_text().splitlines())
+
+
+def launch(component, *, cached=False, message=None):
+    absl = logging.getLogger("absl")
+    absl.info("Component %s is running.", component)
+    if cached:
+        absl.info("A cached execution %d is used.", 7)
+    if message:
+        logging.getLogger(f"outnumbered.{component}").info(message)
+    absl.info("Component %s is finished.", component)
+
+
+def test_each_component_gets_its_lines():
+    screen = io.StringIO()
+    with RunView(screen, ["Sampler", "Trainer"]) as view, followed(view):
+        launch("Sampler", cached=True)
+        launch("Trainer", message="epoch 1/3")
+    lines = screen.getvalue().splitlines()
+    assert lines[0] == "Sampler: running"
+    assert lines[1] == "Sampler: cached, unchanged, taken from an earlier run"
+    assert lines[2:4] == ["Trainer: running", "Trainer: epoch 1/3"]
+    assert lines[4].startswith("Trainer: done, ")
+
+
+def test_a_component_that_fails_is_shown_as_failed():
+    screen = io.StringIO()
+    try:
+        with RunView(screen, ["Trainer"]) as view, followed(view):
+            logging.getLogger("absl").info("Component %s is running.", "Trainer")
+            raise ValueError("no")
+    except ValueError:
+        pass
+    assert "Trainer: failed" in screen.getvalue()
+
+
+def test_a_quiet_view_shows_nothing():
+    screen = io.StringIO()
+    with RunView(screen, ["Trainer"], quiet=True) as view, followed(view):
+        launch("Trainer", message="epoch 1/3")
+    assert screen.getvalue() == ""
+
+
+def test_log_levels_are_as_before_afterwards():
+    before = logging.getLogger("absl").level
+    with RunView(io.StringIO(), []) as view, followed(view):
+        pass
+    assert logging.getLogger("absl").level == before

@@ -1,0 +1,71 @@
+"""What surrounds a run: its folder, its lock, its newest result, and the error it ends with."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline import local
+from pipeline.local import RunError, root_message
+from pipeline.settings import load, preset_path
+
+
+def test_the_first_error_is_found_in_beams_traceback():
+    text = (
+        "Traceback (most recent call last):\n"
+        '  File "worker.py", line 1, in process\n'
+        "components.imbalance_sampler.request.SamplingError: split 'train' asks for 30\n"
+        "lower it [while running 'Plan/Check']\n"
+    )
+    assert root_message(RuntimeError(text)) == "split 'train' asks for 30\nlower it"
+
+
+def test_the_cause_at_the_end_of_the_chain_is_told():
+    error = RuntimeError("Trainer failed")
+    error.__cause__ = FileNotFoundError("no weights at x")
+    assert root_message(error) == "no weights at x"
+
+
+def test_an_error_without_a_message_is_told_by_its_name():
+    assert root_message(MemoryError()) == "MemoryError"
+
+
+def test_two_runs_cannot_work_in_one_folder(tmp_path: Path):
+    local._new_run_folder(tmp_path)
+    with (
+        local._locked(tmp_path),
+        pytest.raises(RunError, match="another run is working in"),
+        local._locked(tmp_path),
+    ):
+        pass
+
+
+def test_a_folder_is_free_again_after_a_run_that_failed(tmp_path: Path):
+    local._new_run_folder(tmp_path)
+    with pytest.raises(ValueError, match="boom"), local._locked(tmp_path):
+        raise ValueError("boom")
+    with local._locked(tmp_path):
+        pass
+
+
+def test_latest_moves_to_the_newer_run(tmp_path: Path):
+    for _ in range(2):
+        folder = local._new_run_folder(tmp_path)
+        local._point_latest(tmp_path, folder)
+        assert (tmp_path / "latest").resolve() == folder
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_results_of_other_code_are_not_reused(tmp_path: Path):
+    local._new_run_folder(tmp_path)
+    assert local._code_is_unchanged(tmp_path)
+    local._remember_code(tmp_path)
+    assert local._code_is_unchanged(tmp_path)
+    (tmp_path / "tfx" / "code").write_text("the digest of an older version")
+    assert not local._code_is_unchanged(tmp_path)
+
+
+def test_an_output_folder_that_is_a_file_is_refused(tmp_path: Path):
+    (tmp_path / "file").touch()
+    settings = load(preset_path("notebook_cnn"))
+    with pytest.raises(RunError, match="can't be written to"):
+        local.run(settings, tmp_path / "file", data_version="")

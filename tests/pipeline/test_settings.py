@@ -1,0 +1,132 @@
+"""Settings: what is allowed, and how what is not is refused."""
+
+import pytest
+import yaml
+
+from pipeline import settings as settings_module
+from pipeline.settings import SettingsError, load, parse, preset_names, preset_path
+
+
+def minimal(**changes):
+    tree = {
+        "name": "dogs-among-cats",
+        "data": {"source": "photos", "positive_class": "dogs"},
+        "sampler": {
+            "splits": {
+                "train": {"cats": 100, "dogs": 10},
+                "val": {"cats": 50, "dogs": 5},
+                "test": {"cats": 50, "dogs": 5},
+            }
+        },
+    }
+    return settings_module.apply_overrides(tree, [f"{k}={v}" for k, v in changes.items()])
+
+
+def test_defaults_fill_what_is_not_given():
+    settings = parse(minimal(), origin="test")
+    assert settings.trainer.epochs == 20
+    assert settings.calibrator.rule == "best_f1"
+    assert settings.beam.runner == "FnApiRunner"
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_each_preset_is_valid(name):
+    assert load(preset_path(name)).sampler.splits.keys() >= {"train", "val", "test"}
+
+
+def test_an_override_wins_and_is_read_as_yaml():
+    tree = settings_module.apply_overrides(
+        minimal(), ["trainer.epochs=3", "evaluator.gates=['recall >= 0.5']", "trainer.weights=none"]
+    )
+    settings = parse(tree, origin="test")
+    assert settings.trainer.epochs == 3
+    assert settings.evaluator.gates == ["recall >= 0.5"]
+    assert settings.trainer.weights == "none"
+
+
+def test_overrides_leave_the_tree_they_are_given_alone():
+    tree = minimal()
+    settings_module.apply_overrides(tree, ["data.source=elsewhere"])
+    assert tree["data"]["source"] == "photos"
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("trainer.epoch=3", ["trainer.epoch: no such setting", "did you mean 'epochs'"]),
+        ("trainre.epochs=3", ["trainre: no such setting", "did you mean 'trainer'"]),
+        ("trainer.epochs=many", ["trainer.epochs", "'many'"]),
+        ("trainer.epochs=true", ["trainer.epochs", "True"]),
+        ("trainer.batch_size=-4", ["trainer.batch_size", "-4", "greater than or equal to 1"]),
+        ("trainer.model=resnet", ["trainer.model", "'cnn' or 'xception'", "'resnet'"]),
+        ("trainer.class_weight=heavy", ["trainer.class_weight", "'heavy'", "balanced"]),
+        ("trainer.class_weight={dogs: 2}", ["trainer.class_weight.dogs: no such setting"]),
+        ("data.max_bad_fraction=2", ["data.max_bad_fraction", "2"]),
+        ("sampler.splits.train.dogs=-1", ["train", "dogs", "-1"]),
+        ("sampler.splits.val.dogs=0", ["val", "dogs"]),
+        ("sampler.splits.val={cats: 10}", ["val", "dogs"]),
+        ("evaluator.gates=['recal >= 0.9']", ["recal", "recall"]),
+        ("evaluator.slices=[[breed]]", ["breed", "data.slices"]),
+        ("population.prevalence={dogs: 1}", ["prevalence must weigh 'dogs'"]),
+        ("population.prevalence={cats: 10}", ["data.positive_class: no class 'dogs'", "'cats'"]),
+        ("name=Dogs!", ["name", "Dogs!"]),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_key_and_what_is_allowed(override, parts):
+    tree = settings_module.apply_overrides(minimal(), [override])
+    with pytest.raises(SettingsError) as caught:
+        parse(tree, origin="mine.yaml")
+    message = str(caught.value)
+    assert message.startswith("mine.yaml: ")
+    for part in parts:
+        assert part in message
+
+
+def test_every_fault_is_named_at_once():
+    tree = settings_module.apply_overrides(minimal(), ["trainer.epochs=0", "data.max_side=-1"])
+    with pytest.raises(SettingsError) as caught:
+        parse(tree, origin="test")
+    assert "trainer.epochs" in str(caught.value)
+    assert "data.max_side" in str(caught.value)
+
+
+def test_a_missing_split_is_named():
+    tree = minimal()
+    del tree["sampler"]["splits"]["test"]
+    with pytest.raises(SettingsError, match="lacks test"):
+        parse(tree, origin="test")
+
+
+@pytest.mark.parametrize("override", ["trainer.epochs", "=3", "a b=3"])
+def test_an_override_without_key_and_value_is_refused(override):
+    with pytest.raises(SettingsError, match="wants key=value"):
+        settings_module.apply_overrides(minimal(), [override])
+
+
+def test_an_override_through_a_plain_value_is_refused():
+    with pytest.raises(SettingsError, match="has no keys"):
+        settings_module.apply_overrides(minimal(), ["name.first=x"])
+
+
+@pytest.mark.parametrize("text", ["- a list", "just text", "a: [1", ""])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
+    path = tmp_path / "settings.yaml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=str(path)):
+        load(path)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(SettingsError, match=r"nowhere\.yaml"):
+        load(tmp_path / "nowhere.yaml")
+
+
+def test_an_unknown_preset_gets_the_nearest_name():
+    with pytest.raises(SettingsError, match="did you mean 'cats_vs_dogs'"):
+        preset_path("cat_vs_dog")
+
+
+def test_settings_survive_the_trip_through_yaml():
+    settings = load(preset_path("cats_vs_dogs"))
+    text = yaml.safe_dump(settings.model_dump(mode="json"))
+    assert parse(yaml.safe_load(text), origin="test") == settings
