@@ -138,7 +138,7 @@ class Trainer(_Section):
         default="binary_crossentropy", description="The loss that is minimised."
     )
     augmentation: bool = Field(
-        default=False, description="Random flips, shifts and brightness while training."
+        default=False, description="Random mirrors, zooms and shifts while training."
     )
     epochs: PositiveCount = Field(default=20, description="Passes over the train split, at most.")
     batch_size: PositiveCount = Field(default=16, description="Images a step.")
