@@ -78,8 +78,7 @@ def of_average_precision(
       prevalence: share of positives to take precision at; the data's own where None.
     """
     truth, scores = np.asarray(labels, bool), np.asarray(probabilities)
-    # Positives first among equals: the order of the rows must not steer the draws.
-    order = np.lexsort((~truth, -scores))
+    order = np.argsort(-scores)
     truth, ends = truth[order], tie_ends(scores[order])
     rng = np.random.default_rng(seed)
     negatives_a_positive = np.count_nonzero(~truth) / np.count_nonzero(truth)

@@ -122,13 +122,12 @@ def scores(
             heights = np.maximum(counts, 0.5)
             axes.stairs(heights, edges, baseline=0.5, color=colour, fill=True, alpha=0.22)
             axes.stairs(heights, edges, baseline=0.5, color=colour, linewidth=1.4, label=name)
-        axes.axvline(threshold, color=INK, linewidth=1.2)
-        _note(axes, threshold, f"threshold {threshold:.3g}")
+        axes.axvline(threshold, color=INK, linewidth=1.2, label=f"threshold {threshold:.3g}")
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.set(xlim=(0, 1), ylim=(0.5, None), xlabel="probability", ylabel="images")
         axes.minorticks_off()
-        legend_above(axes, columns=2)
+        legend_above(axes, columns=3)
 
     return draw("scores", description, paint)
 
@@ -185,12 +184,12 @@ def _by_epoch(
             if not np.all(np.isnan(values)):
                 marker = "o" if len(epochs) < 3 else None
                 axes.plot(numbers, values, color=colour, label=label, marker=marker)
-        axes.axvline(chosen, color=INK, linewidth=1.0, linestyle=(0, (4, 2)))
-        _note(axes, chosen, f"epoch {chosen}")
+        axes.axvline(
+            chosen, color=INK, linewidth=1.0, linestyle=(0, (4, 2)), label=f"epoch {chosen}, kept"
+        )
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel="epoch", ylabel=quantity)
-        if axes.get_legend_handles_labels()[0]:
-            legend_above(axes, columns=2)
+        legend_above(axes, columns=3)
 
     description = f"{quantity} by epoch, {len(epochs)} in all; the model is that of epoch {chosen}."
     return draw(name, description, paint)
@@ -220,20 +219,3 @@ def _point(axes: Axes, x: float, y: float, label: str) -> None:
     """A dot with a rim of paper, whole even on the edge of the axes."""
     axes.plot(x, y, "o", color=PAPER, markersize=12, clip_on=False, zorder=5)
     axes.plot(x, y, "o", color=INK, markersize=8, clip_on=False, zorder=6, label=label)
-
-
-def _note(axes: Axes, x: float, text: str) -> None:
-    """A word beside a vertical line, on the side that has room."""
-    low, high = axes.get_xlim()
-    is_right_half = x > (low + high) / 2
-    axes.annotate(
-        text,
-        (x, 1),
-        xycoords=("data", "axes fraction"),
-        xytext=(-4 if is_right_half else 4, -2),
-        textcoords="offset points",
-        ha="right" if is_right_half else "left",
-        va="top",
-        fontsize=8.5,
-        color=MUTED,
-    )

@@ -15,9 +15,10 @@ def scored(seed=0, positives=60, negatives=600):
     return labels, np.round(rng.beta(1 + 2 * labels, 3 - labels), 2).astype(np.float32)
 
 
-def test_the_threshold_itself_is_positive_in_the_models_own_precision():
-    threshold = 0.1  # as a double it lies below the float32 of 0.1
-    assert metrics.is_positive(np.array([0.1, 0.0999], np.float32), threshold).tolist() == [1, 0]
+@pytest.mark.parametrize("threshold", [0.1, 0.7])  # As a double below and above its float32.
+def test_the_threshold_itself_is_positive_in_the_models_own_precision(threshold):
+    at, below = np.float32(threshold), np.nextafter(np.float32(threshold), np.float32(0))
+    assert metrics.is_positive(np.array([at, below]), threshold).tolist() == [True, False]
 
 
 def test_the_four_outcomes_are_counted():

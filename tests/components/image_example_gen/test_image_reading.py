@@ -259,6 +259,14 @@ def test_a_damaged_file_is_refused_or_decodes_in_training_never_anything_else(ki
     assert 0 < accepted < 400
 
 
+def test_a_jpeg_that_pillow_decodes_and_tensorflow_does_not_is_encoded_anew():
+    stray_marker = JPEG[:-2] + b"\xff\xfe" + JPEG[-2:]
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decoded(stray_marker)
+    image = read_image(stray_marker)
+    assert difference(image.data, PICTURE) < 8
+
+
 def test_an_arithmetic_coded_jpeg_is_taken_only_if_it_decodes_in_training():
     # Start of frame 9 says of a frame that it is so coded.
     arithmetic = JPEG.replace(b"\xff\xc0", b"\xff\xc9", 1)
