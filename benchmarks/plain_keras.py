@@ -25,7 +25,9 @@ def main() -> None:
     splits = read_splits(Path(sys.argv[1]), settings)
     model = build_model(settings.trainer.image_size)
     model.compile(
-        keras.optimizers.Adam(settings.trainer.learning_rate), "binary_crossentropy", ["AUC"]
+        optimizer=keras.optimizers.Adam(settings.trainer.learning_rate),
+        loss="binary_crossentropy",
+        metrics=[keras.metrics.AUC(curve="PR")],
     )
     train, val = (dataset(*splits[name], settings) for name in ("train", "val"))
     train = train.cache().shuffle(4096, seed=0)
