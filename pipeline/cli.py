@@ -1,7 +1,6 @@
 """The command line: `outnumbered run`, `predict`, `settings`, `data make-sample`."""
 
 import json
-import sys
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -91,13 +90,13 @@ def run(
     from pipeline import local, summary
     from pipeline.preflight import check_data
 
-    loaded = _load(preset, settings, overrides)
+    loaded = _load(preset, settings, overrides, as_json=as_json)
     try:
         data_version = check_data(loaded)
     except ValueError as error:
         _fail(str(error), Exit.WRONG_USE, as_json=as_json)
     try:
-        result = local.run(loaded, output, data_version=data_version, use_cache=cache, quiet=False)
+        result = local.run(loaded, output, data_version=data_version, use_cache=cache)
     except local.RunError as error:
         _fail(str(error), Exit.FAILED, as_json=as_json)
     except KeyboardInterrupt:
@@ -153,7 +152,7 @@ def show_settings(
 
         outnumbered settings --preset cats_vs_dogs > mine.yaml
     """
-    loaded = _load(preset, settings, overrides)
+    loaded = _load(preset, settings, overrides, as_json=False)
     print(yaml.safe_dump(loaded.model_dump(mode="json"), sort_keys=False), end="")
 
 
@@ -189,15 +188,17 @@ def make_sample(
     typer.echo(f"{images} images in {folder}, listed in {manifest}", err=True)
 
 
-def _load(preset: str | None, path: Path | None, overrides: list[str] | None) -> Settings:
+def _load(
+    preset: str | None, path: Path | None, overrides: list[str] | None, *, as_json: bool
+) -> Settings:
     try:
-        if (preset is None) == (path is None):
+        if preset is not None and path is None:
+            path = settings_module.preset_path(preset)
+        elif path is None or preset is not None:
             raise SettingsError("give one of --preset and --settings")
-        file = settings_module.preset_path(preset) if preset else path
-        assert file is not None
-        return settings_module.load(file, overrides or ())
+        return settings_module.load(path, overrides or ())
     except SettingsError as error:
-        _fail(str(error), Exit.WRONG_USE, as_json="--json" in sys.argv)
+        _fail(str(error), Exit.WRONG_USE, as_json=as_json)
 
 
 def _fail(message: str, code: Exit, *, as_json: bool) -> NoReturn:

@@ -55,22 +55,21 @@ def captured_output(log: Path) -> Iterator[TextIO]:
 class RunView:
     """The state of each component of a run, drawn live on a terminal, as plain lines elsewhere."""
 
-    def __init__(self, screen: TextIO, components: list[str], *, quiet: bool = False):
+    def __init__(self, screen: TextIO, components: list[str]):
         """Prepares the view.
 
         Args:
           screen: where to draw.
           components: the names of the components, in the order in which they run.
-          quiet: draw nothing.
         """
-        self._console = Console(file=screen, quiet=quiet)
+        self._console = Console(file=screen)
         self._states = dict.fromkeys(components, "")
         self._messages = dict.fromkeys(components, "")
         self._started: dict[str, float] = {}
         self._current: str | None = None
         self._live = (
             Live(get_renderable=self._table, console=self._console, refresh_per_second=4)
-            if self._console.is_terminal and not quiet
+            if self._console.is_terminal
             else None
         )
 

@@ -10,6 +10,7 @@ from tfx.components.example_validator.component import ExampleValidator
 from tfx.components.schema_gen.component import SchemaGen
 from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.dsl.components.base.base_node import BaseNode
+from tfx.dsl.placeholder.placeholder import Placeholder
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types import BaseChannel
 
@@ -21,7 +22,7 @@ from components.imbalance_sampler.component import ImbalanceSampler
 from components.pusher.component import Pusher
 from components.reporter.component import Reporter
 from components.trainer.component import trainer
-from pipeline.settings import Settings
+from pipeline.settings import IN_PROCESS_RUNNER, Beam, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +66,17 @@ def build(
         components=_nodes(settings, places),
         enable_cache=enable_cache,
         metadata_connection_config=connection,
-        beam_pipeline_args=[f"--runner={settings.beam.runner}", *settings.beam.options],
+        beam_pipeline_args=_beam_args(settings.beam),
     )
+
+
+def _beam_args(beam: Beam) -> list[str | Placeholder]:
+    args: list[str | Placeholder] = [f"--runner={beam.runner}"]
+    if beam.runner == IN_PROCESS_RUNNER:
+        # Unless an image is named TFX packs itself up for each component, for two seconds,
+        # so that workers elsewhere have it. This runner has none, and ignores the image.
+        args.append("--sdk_container_image=none")
+    return [*args, *beam.options]
 
 
 def _nodes(settings: Settings, places: Places) -> list[BaseNode]:

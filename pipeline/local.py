@@ -25,6 +25,9 @@ METRICS_FILE = "metrics.json"
 REPORT_FILE = "report.html"
 LOG_FILE = "run.log"
 _CODE_DIRS = ("components", "pipeline")
+_CODE_SUFFIXES = frozenset({".py", ".jinja", ".css"})
+# As the operating system and as SQLite put it.
+_FULL_DISK = ("no space left on device", "database or disk is full")
 
 
 _ERROR_LINE = re.compile(r"^(?:[A-Za-z_][\w.]*(?:Error|Exception|Interrupt)): ", re.MULTILINE)
@@ -64,7 +67,6 @@ def run(
     *,
     data_version: str,
     use_cache: bool = True,
-    quiet: bool = False,
 ) -> RunResult:
     """Runs the whole pipeline and puts all it makes under one folder.
 
@@ -73,7 +75,6 @@ def run(
       output: the folder; a second run in it reuses what has not changed.
       data_version: a digest of the data, so that changed data is read again.
       use_cache: reuse the outputs of earlier runs.
-      quiet: show no progress.
 
     Returns:
       The run's folder and figures; `output/latest` points at the folder.
@@ -82,22 +83,23 @@ def run(
       RunError: the folder can't be written to or is in use, or a component failed.
     """
     output = output.absolute()
-    folder = _new_run_folder(output)
-    _write_text(folder / "settings.yaml", yaml.safe_dump(settings.model_dump(), sort_keys=False))
+    folder = _new_run_folder(output, settings)
     log = folder / LOG_FILE
     with _locked(output), captured_output(log) as screen:
         try:
-            dag = _dag(settings, output, data_version, use_cache=use_cache)
-            _launch(dag, screen, quiet=quiet)
-        except Exception as error:
-            raise RunError(f"{root_message(error)}\nThe whole log: {log}") from error
-        _remember_code(output)
-        _collect_report(output, folder)
+            print("Loading TensorFlow and TFX", file=screen)
+            _launch(_dag(settings, output, data_version, use_cache=use_cache), screen)
+            _remember_code(output)
+            _collect_report(output, folder)
+        except Exception as error:  # whatever a component, Beam or MLMD ends with
+            raise RunError(_complaint(error, output, log)) from error
     _point_latest(output, folder)
     return RunResult(folder, json.loads((folder / METRICS_FILE).read_text(encoding="utf-8")))
 
 
 def _dag(settings: Settings, output: Path, data_version: str, *, use_cache: bool) -> "Pipeline":
+    # Before TensorFlow is loaded: the first component to touch a GPU would take all its memory.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
     from pipeline.dag import Places, build
@@ -116,21 +118,23 @@ def _dag(settings: Settings, output: Path, data_version: str, *, use_cache: bool
     )
 
 
-def _launch(dag: "Pipeline", screen: TextIO, *, quiet: bool) -> None:
+def _launch(dag: "Pipeline", screen: TextIO) -> None:
     from absl import logging as absl_logging
     from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 
     absl_logging.set_verbosity(absl_logging.INFO)
-    with RunView(screen, [node.id for node in dag.components], quiet=quiet) as view, followed(view):
+    with RunView(screen, [node.id for node in dag.components]) as view, followed(view):
         LocalDagRunner().run(dag)
 
 
-def _new_run_folder(output: Path) -> Path:
+def _new_run_folder(output: Path, settings: Settings) -> Path:
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     folder = output / "runs" / stamp
     try:
         folder.mkdir(parents=True)
         _metadata_path(output).parent.mkdir(exist_ok=True)
+        text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+        _write_text(folder / "settings.yaml", text)
     except OSError as error:
         raise RunError(
             f"the output folder {output} can't be written to ({error.strerror}); "
@@ -190,7 +194,8 @@ def code_digest() -> str:
     """A digest of the project's own code: other code may make other artifacts."""
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
-    for path in sorted(path for name in _CODE_DIRS for path in (root / name).rglob("*.py")):
+    files = (path for name in _CODE_DIRS for path in (root / name).rglob("*"))
+    for path in sorted(path for path in files if path.suffix in _CODE_SUFFIXES):
         digest.update(str(path.relative_to(root)).encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -213,6 +218,13 @@ def _write_text(path: Path, text: str) -> None:
     fresh = path.with_name(f".{path.name}-{os.getpid()}")
     fresh.write_text(text, encoding="utf-8")
     fresh.replace(path)
+
+
+def _complaint(error: Exception, output: Path, log: Path) -> str:
+    message = root_message(error)
+    if any(sign in message.lower() for sign in _FULL_DISK):
+        message = f"no space is left for {output}; free some or give another --output\n{message}"
+    return f"{message}\nThe whole log: {log}"
 
 
 def root_message(error: BaseException) -> str:

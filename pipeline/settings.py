@@ -25,6 +25,7 @@ from components.imbalance_sampler.census import validate_prevalence
 from components.imbalance_sampler.request import NEGATIVE, POSITIVE, parse_request, validate_splits
 from components.names import TEST, TRAIN, VAL
 
+IN_PROCESS_RUNNER = "FnApiRunner"
 PRESETS_DIR = Path(__file__).parent / "presets"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$")]
@@ -191,7 +192,8 @@ class Beam(_Section):
     """The runner of the Beam components."""
 
     runner: str = Field(
-        default="FnApiRunner", description="In process; or any Beam runner, such as FlinkRunner."
+        default=IN_PROCESS_RUNNER,
+        description="In process; or any of Beam's, such as FlinkRunner.",
     )
     options: list[str] = Field(default=[], description='Such as ["--direct_num_workers=2"].')
 

@@ -18,18 +18,18 @@ from components.calibrator.executor import (
 class CalibratorSpec(ComponentSpec):
     """The names and types of what goes in and comes out."""
 
-    PARAMETERS = {  # noqa: RUF012 - TFX reads class attributes
+    PARAMETERS = {
         RULE: ExecutionParameter(type=str),
         PRECISION_FLOOR: ExecutionParameter(type=float),
         THRESHOLD: ExecutionParameter(type=float),
         SPLIT: ExecutionParameter(type=str),
     }
-    INPUTS = {  # noqa: RUF012
+    INPUTS = {
         names.MODEL: ChannelParameter(type=standard_artifacts.Model),
         names.EXAMPLES: ChannelParameter(type=standard_artifacts.Examples),
     }
     # A spec's keys are unique over inputs and outputs, so this one can't be `model` too.
-    OUTPUTS = {  # noqa: RUF012
+    OUTPUTS = {
         names.CALIBRATED_MODEL: ChannelParameter(type=standard_artifacts.Model),
     }
 

@@ -13,7 +13,7 @@ from components import names
 from components.calibrator import operating_point
 from components.calibrator.export import export
 from components.example_files import split_files
-from components.trainer.progress import Progress
+from components.progress import Progress
 
 _LOGGER_NAME = "outnumbered.calibrator"
 _BATCH_SIZE = 32
@@ -28,7 +28,7 @@ SPLIT = "split"
 class Executor(BaseExecutor):
     """Chooses the operating point of a model and exports the model with it."""
 
-    def Do(  # noqa: N802 - TFX's name
+    def Do(
         self,
         input_dict: dict[str, list[Artifact]],
         output_dict: dict[str, list[Artifact]],

@@ -17,17 +17,17 @@ from components.evaluator.gates import parse_all
 class EvaluatorSpec(ComponentSpec):
     """What goes into the Evaluator and what comes out."""
 
-    PARAMETERS = {  # noqa: RUF012 - TFX reads class attributes
+    PARAMETERS = {
         executor.SPLIT: ExecutionParameter(type=str),
         executor.SLICES: ExecutionParameter(type=str),
         executor.GATES: ExecutionParameter(type=str),
     }
-    INPUTS = {  # noqa: RUF012
+    INPUTS = {
         names.EXAMPLES: ChannelParameter(type=standard_artifacts.Examples),
         names.MODEL: ChannelParameter(type=standard_artifacts.Model),
         names.SAMPLING: ChannelParameter(type=Sampling),
     }
-    OUTPUTS = {  # noqa: RUF012
+    OUTPUTS = {
         names.EVALUATION: ChannelParameter(type=standard_artifacts.ModelEvaluation),
         names.PREDICTIONS: ChannelParameter(type=Predictions),
         names.BLESSING: ChannelParameter(type=standard_artifacts.ModelBlessing),

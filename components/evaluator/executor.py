@@ -34,7 +34,7 @@ _logger = logging.getLogger("outnumbered.evaluator")
 class Executor(BaseBeamExecutor):
     """Judges a calibrated model on a split of the examples."""
 
-    def Do(  # noqa: N802 - TFX's name
+    def Do(
         self,
         input_dict: dict[str, list[Artifact]],
         output_dict: dict[str, list[Artifact]],

@@ -11,7 +11,7 @@ from apache_beam.utils.shared import Shared
 
 from components import example_files, names
 from components.evaluator import eval_config, predictions
-from components.trainer.progress import Progress
+from components.progress import Progress
 
 _BATCH = 64
 # Rows that go to the metrics at once: enough to keep Beam's cost a row small.

@@ -17,7 +17,7 @@ Text = str | RuntimeParameter
 class ImageExampleGenSpec(component_spec.ComponentSpec):
     """Channels and execution properties of ImageExampleGen."""
 
-    PARAMETERS = {  # noqa: RUF012 - TFX reads class attributes
+    PARAMETERS = {
         executor.SOURCE: component_spec.ExecutionParameter(type=str),
         executor.MANIFEST: component_spec.ExecutionParameter(type=str),
         executor.POSITIVE_CLASS: component_spec.ExecutionParameter(type=str),
@@ -27,8 +27,8 @@ class ImageExampleGenSpec(component_spec.ComponentSpec):
         executor.MAX_PIXELS: component_spec.ExecutionParameter(type=int),
         executor.DATA_VERSION: component_spec.ExecutionParameter(type=str),
     }
-    INPUTS = {}  # noqa: RUF012
-    OUTPUTS = {  # noqa: RUF012
+    INPUTS = {}
+    OUTPUTS = {
         names.EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples),
         names.QUARANTINE: component_spec.ChannelParameter(type=artifacts.Quarantine),
     }

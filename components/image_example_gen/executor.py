@@ -60,7 +60,7 @@ _MAX_SHARDS = 1000
 class Executor(base_beam_executor.BaseBeamExecutor):
     """Executes ImageExampleGen."""
 
-    def Do(  # noqa: N802 - TFX's name
+    def Do(
         self,
         input_dict: dict[str, list[Artifact]],
         output_dict: dict[str, list[Artifact]],

@@ -5,7 +5,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 
-from components.trainer.progress import Progress
+from components.progress import Progress
 
 LOGGER = logging.getLogger("outnumbered.image_example_gen")
 

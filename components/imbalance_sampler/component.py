@@ -17,7 +17,7 @@ from components.imbalance_sampler.request import EXACT, parse_request
 class ImbalanceSamplerSpec(types.ComponentSpec):
     """What comes in and goes out; structures are JSON, so that a cluster can pass them."""
 
-    PARAMETERS = {  # noqa: RUF012 - TFX reads class attributes
+    PARAMETERS = {
         executor.SPLITS: component_spec.ExecutionParameter(type=str),
         executor.RANDOM_STATE: component_spec.ExecutionParameter(type=int),
         executor.ASSIGNMENT: component_spec.ExecutionParameter(type=str),
@@ -25,10 +25,8 @@ class ImbalanceSamplerSpec(types.ComponentSpec):
         executor.KEEP_REST: component_spec.ExecutionParameter(type=int),
         executor.PREVALENCE: component_spec.ExecutionParameter(type=str),
     }
-    INPUTS = {  # noqa: RUF012
-        names.EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples)
-    }
-    OUTPUTS = {  # noqa: RUF012
+    INPUTS = {names.EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples)}
+    OUTPUTS = {
         names.DRAWN_EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples),
         names.SAMPLING: component_spec.ChannelParameter(type=Sampling),
     }

@@ -74,7 +74,7 @@ class _Properties:
 class Executor(base_beam_executor.BaseBeamExecutor):
     """Draws the splits; see `component.ImbalanceSampler`."""
 
-    def Do(  # noqa: N802 - TFX's name
+    def Do(
         self,
         input_dict: dict[str, list[types.Artifact]],
         output_dict: dict[str, list[types.Artifact]],

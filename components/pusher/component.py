@@ -12,14 +12,12 @@ from components.pusher import executor
 class PusherSpec(ComponentSpec):
     """What goes into the Pusher and what comes out."""
 
-    PARAMETERS = {  # noqa: RUF012 - TFX reads class attributes
-        executor.REGISTRY: ExecutionParameter(type=str)
-    }
-    INPUTS = {  # noqa: RUF012
+    PARAMETERS = {executor.REGISTRY: ExecutionParameter(type=str)}
+    INPUTS = {
         names.MODEL: ChannelParameter(type=standard_artifacts.Model),
         names.BLESSING: ChannelParameter(type=standard_artifacts.ModelBlessing),
     }
-    OUTPUTS = {  # noqa: RUF012
+    OUTPUTS = {
         names.PUSHED_MODEL: ChannelParameter(type=standard_artifacts.PushedModel),
     }
 

@@ -19,7 +19,7 @@ _logger = logging.getLogger("outnumbered.pusher")
 class Executor(BaseExecutor):
     """Pushes the model where its blessing allows it."""
 
-    def Do(  # noqa: N802 - TFX's name
+    def Do(
         self,
         input_dict: dict[str, list[Artifact]],
         output_dict: dict[str, list[Artifact]],

@@ -16,11 +16,11 @@ from components.reporter import executor
 class ReporterSpec(ComponentSpec):
     """What goes into the Reporter and what comes out."""
 
-    PARAMETERS = {  # noqa: RUF012 - TFX reads class attributes
+    PARAMETERS = {
         executor.TITLE: ExecutionParameter(type=str),
         executor.SETTINGS: ExecutionParameter(type=str),
     }
-    INPUTS = {  # noqa: RUF012
+    INPUTS = {
         names.EVALUATION: ChannelParameter(type=standard_artifacts.ModelEvaluation),
         names.PREDICTIONS: ChannelParameter(type=artifacts.Predictions),
         names.BLESSING: ChannelParameter(type=standard_artifacts.ModelBlessing),
@@ -31,7 +31,7 @@ class ReporterSpec(ComponentSpec):
         names.QUARANTINE: ChannelParameter(type=artifacts.Quarantine),
         names.PUSHED_MODEL: ChannelParameter(type=standard_artifacts.PushedModel),
     }
-    OUTPUTS = {  # noqa: RUF012
+    OUTPUTS = {
         names.REPORT: ChannelParameter(type=artifacts.Report),
     }
 

@@ -23,7 +23,7 @@ _logger = logging.getLogger("outnumbered.reporter")
 class Executor(BaseExecutor):
     """Writes down what a run came to."""
 
-    def Do(  # noqa: N802 - TFX's name
+    def Do(
         self,
         input_dict: dict[str, list[Artifact]],
         output_dict: dict[str, list[Artifact]],

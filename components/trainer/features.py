@@ -15,9 +15,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from components.progress import Progress
 from components.trainer.data import Split, image_batches
 from components.trainer.preprocessing import Preprocessing
-from components.trainer.progress import Progress
 
 _BATCH_SIZE = 32
 

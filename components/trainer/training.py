@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from components.progress import Progress, time_left
 from components.trainer import history
 from components.trainer.augmentation import augment_batches
 from components.trainer.checkpoint import Arrays, Checkpoint, TrainingState
@@ -17,7 +18,6 @@ from components.trainer.devices import DevicePolicy
 from components.trainer.features import Rows, row_batches
 from components.trainer.history import Epoch
 from components.trainer.models import Network, unfreeze
-from components.trainer.progress import Progress, time_left
 from components.trainer.sampling import epoch_indices, epoch_size, loss_weights
 from components.trainer.settings import TrainerSettings
 

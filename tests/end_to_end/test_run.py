@@ -12,6 +12,8 @@ from conftest import BAD_IMAGES, FinishedRun, command_environment, outnumbered
 
 from components.calibrator import operating_point
 
+OWN_MOUNTS = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+
 
 def test_json_is_the_only_thing_on_standard_output(finished: FinishedRun):
     assert len(finished.outcome.out.splitlines()) == 1
@@ -123,6 +125,20 @@ def test_a_model_below_its_bounds_is_not_pushed_and_has_an_exit_code_of_its_own(
     assert "none, the model was not blessed" in outcome.out
     assert sorted((finished.output / "registry").iterdir()) == before
     assert "Trainer: cached" in outcome.err
+
+
+def test_a_full_disk_is_said_to_be_full(small_settings: Path, tmp_path: Path):
+    mounted = "mount -t tmpfs -o size=400k tmpfs "
+    if subprocess.run([*OWN_MOUNTS, mounted + str(tmp_path)], check=False).returncode:
+        pytest.skip("this machine lets nobody mount a small disk of their own")
+    run = f"{mounted}{tmp_path} && exec {sys.executable} -m pipeline.cli run --json "
+    run += f"--settings {small_settings} --output {tmp_path}/runs"
+    done = subprocess.run(
+        [*OWN_MOUNTS, run], capture_output=True, text=True, check=False, env=command_environment()
+    )
+    assert done.returncode == 1
+    assert f"no space is left for {tmp_path}/runs; free some" in json.loads(done.stdout)["error"]
+    assert "Traceback" not in done.stderr
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(small_settings: Path, tmp_path: Path):

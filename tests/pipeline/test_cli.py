@@ -121,6 +121,11 @@ def test_json_says_why_on_standard_output(photos):
     assert "nowhere" in json.loads(result.stdout)["error"]
 
 
+def test_json_says_what_is_wrong_with_settings_too(photos):
+    result = run(photos, "--set", "trainer.epochs=soon", "--json")
+    assert "trainer.epochs" in json.loads(result.stdout)["error"]
+
+
 def test_nothing_is_made_by_a_refused_run(photos):
     run(photos, "--set", "data.positive_class=dosg")
     assert not (photos.parent / "runs").exists()

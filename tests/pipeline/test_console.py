@@ -65,13 +65,6 @@ def test_a_component_that_fails_is_shown_as_failed():
     assert "Trainer: failed" in screen.getvalue()
 
 
-def test_a_quiet_view_shows_nothing():
-    screen = io.StringIO()
-    with RunView(screen, ["Trainer"], quiet=True) as view, followed(view):
-        launch("Trainer", message="epoch 1/3")
-    assert screen.getvalue() == ""
-
-
 def test_log_levels_are_as_before_afterwards():
     before = logging.getLogger("absl").level
     with RunView(io.StringIO(), []) as view, followed(view):

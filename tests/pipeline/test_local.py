@@ -8,6 +8,8 @@ from pipeline import local
 from pipeline.local import RunError, root_message
 from pipeline.settings import load, preset_path
 
+SETTINGS = load(preset_path("notebook_cnn"))
+
 
 def test_the_first_error_is_found_in_beams_traceback():
     text = (
@@ -30,7 +32,7 @@ def test_an_error_without_a_message_is_told_by_its_name():
 
 
 def test_two_runs_cannot_work_in_one_folder(tmp_path: Path):
-    local._new_run_folder(tmp_path)
+    local._new_run_folder(tmp_path, SETTINGS)
     with (
         local._locked(tmp_path),
         pytest.raises(RunError, match="another run is working in"),
@@ -40,7 +42,7 @@ def test_two_runs_cannot_work_in_one_folder(tmp_path: Path):
 
 
 def test_a_folder_is_free_again_after_a_run_that_failed(tmp_path: Path):
-    local._new_run_folder(tmp_path)
+    local._new_run_folder(tmp_path, SETTINGS)
     with pytest.raises(ValueError, match="boom"), local._locked(tmp_path):
         raise ValueError("boom")
     with local._locked(tmp_path):
@@ -49,14 +51,14 @@ def test_a_folder_is_free_again_after_a_run_that_failed(tmp_path: Path):
 
 def test_latest_moves_to_the_newer_run(tmp_path: Path):
     for _ in range(2):
-        folder = local._new_run_folder(tmp_path)
+        folder = local._new_run_folder(tmp_path, SETTINGS)
         local._point_latest(tmp_path, folder)
         assert (tmp_path / "latest").resolve() == folder
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_results_of_other_code_are_not_reused(tmp_path: Path):
-    local._new_run_folder(tmp_path)
+    local._new_run_folder(tmp_path, SETTINGS)
     assert local._code_is_unchanged(tmp_path)
     local._remember_code(tmp_path)
     assert local._code_is_unchanged(tmp_path)
@@ -66,6 +68,5 @@ def test_results_of_other_code_are_not_reused(tmp_path: Path):
 
 def test_an_output_folder_that_is_a_file_is_refused(tmp_path: Path):
     (tmp_path / "file").touch()
-    settings = load(preset_path("notebook_cnn"))
     with pytest.raises(RunError, match="can't be written to"):
-        local.run(settings, tmp_path / "file", data_version="")
+        local.run(SETTINGS, tmp_path / "file", data_version="")

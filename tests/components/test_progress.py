@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from components.trainer.progress import Progress, time_left
+from components.progress import Progress, time_left
 
 
 @pytest.mark.parametrize(
