@@ -9,8 +9,6 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import (
     BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
@@ -24,33 +22,20 @@ from components.image_example_gen.sources import check_class
 from components.imbalance_sampler.census import validate_prevalence
 from components.imbalance_sampler.request import NEGATIVE, POSITIVE, parse_request, validate_splits
 from components.names import TEST, TRAIN, VAL
+from pipeline.kubeflow.settings import Kubeflow
+from pipeline.section import Count, Fraction, PositiveCount, Section, WholeNumber
 
 IN_PROCESS_RUNNER = "FnApiRunner"
 PRESETS_DIR = Path(__file__).parent / "presets"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$")]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class SettingsError(ValueError):
     """Settings that can't be used; the message names the key, the value and what is allowed."""
 
 
-def _whole_number(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("a whole number is wanted, not true or false")
-    return value
-
-
-Count = Annotated[int, BeforeValidator(_whole_number), Field(ge=0)]
-PositiveCount = Annotated[int, BeforeValidator(_whole_number), Field(ge=1)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-
-class Data(_Section):
+class Data(Section):
     """Where the photographs are and what is refused on the way in."""
 
     source: str = Field(
@@ -72,7 +57,7 @@ class Data(_Section):
     )
 
 
-class Population(_Section):
+class Population(Section):
     """The balance of the real world, at which the model will work."""
 
     prevalence: dict[str, Annotated[float, Field(gt=0)]] | None = Field(
@@ -81,7 +66,7 @@ class Population(_Section):
     )
 
 
-class Sampler(_Section):
+class Sampler(Section):
     """Which images go to which split, and how many."""
 
     random_state: int = Field(default=42, description="The seed of the assignment.")
@@ -100,14 +85,14 @@ class Sampler(_Section):
     )
 
 
-class ClassWeight(_Section):
+class ClassWeight(Section):
     """The weight of each side in the loss."""
 
     positive: Annotated[float, Field(gt=0)] = 1.0
     negative: Annotated[float, Field(gt=0)] = 1.0
 
 
-class Trainer(_Section):
+class Trainer(Section):
     """The model and how it learns."""
 
     model: Literal["cnn", "xception"] = Field(
@@ -119,7 +104,7 @@ class Trainer(_Section):
     head: Literal["flatten", "pooled"] = Field(
         default="pooled", description="flatten: the notebook's; pooled: averages over the image."
     )
-    image_size: Annotated[int, BeforeValidator(_whole_number), Field(ge=16, le=1024)] = Field(
+    image_size: Annotated[WholeNumber, Field(ge=16, le=1024)] = Field(
         default=128, description="Side in pixels to which images are resized."
     )
     input_scale: Literal["auto", "0..1", "-1..1"] = Field(
@@ -155,7 +140,7 @@ class Trainer(_Section):
     random_state: int = Field(default=42, description="The seed of weights and batches.")
 
 
-class Calibrator(_Section):
+class Calibrator(Section):
     """How the operating point is chosen on val."""
 
     rule: Literal["best_f1", "recall_at_precision", "fixed"] = Field(
@@ -167,7 +152,7 @@ class Calibrator(_Section):
     threshold: Fraction = Field(default=0.5, description="The threshold, for fixed.")
 
 
-class Evaluator(_Section):
+class Evaluator(Section):
     """What is measured on test, and the bounds that bless a model."""
 
     slices: list[list[str]] = Field(default=[], description="Crosses of slice columns.")
@@ -180,7 +165,7 @@ class Evaluator(_Section):
         return gates
 
 
-class Pusher(_Section):
+class Pusher(Section):
     """Where a blessed model goes."""
 
     registry: str | None = Field(
@@ -188,7 +173,7 @@ class Pusher(_Section):
     )
 
 
-class Beam(_Section):
+class Beam(Section):
     """The runner of the Beam components."""
 
     runner: str = Field(
@@ -198,7 +183,7 @@ class Beam(_Section):
     options: list[str] = Field(default=[], description='Such as ["--direct_num_workers=2"].')
 
 
-class Settings(_Section):
+class Settings(Section):
     """One pipeline, from the photographs to the pushed model."""
 
     name: Name = Field(description="Lower case letters, digits and -, as Kubernetes wants it.")
@@ -210,6 +195,7 @@ class Settings(_Section):
     evaluator: Evaluator = Evaluator()
     pusher: Pusher = Pusher()
     beam: Beam = Beam()
+    kubeflow: Kubeflow | None = None
 
     @model_validator(mode="after")
     def _prevalence_weighs_both_sides(self) -> "Settings":

@@ -27,13 +27,31 @@ the folder in which the command runs. This page is written by
 def reference() -> str:
     """The reference as Markdown: a table a section."""
     sections = [
-        _section(name, field.annotation)
+        section
         for name, field in Settings.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        if (model := _model(field.annotation)) is not None
+        for section in _sections(name, model)
     ]
     name = Settings.model_fields["name"]
     top = f"\n`name` (needed): {name.description}\n"
     return _HEAD + top + "".join(sections)
+
+
+def _model(kind: Any) -> type[BaseModel] | None:
+    """The section that a field holds, be it optional or in a list; None for a plain value."""
+    for part in (kind, *typing.get_args(kind)):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return part
+    return None
+
+
+def _sections(name: str, model: type[BaseModel]) -> Iterator[str]:
+    """A section's table, then those of the sections in it that say more than their keys."""
+    yield _section(name, model)
+    for key, field in model.model_fields.items():
+        inner = _model(field.annotation)
+        if inner is not None and any(part.description for part in inner.model_fields.values()):
+            yield from _sections(f"{name}.{key}", inner)
 
 
 def _section(name: str, model: type[BaseModel]) -> str:
@@ -52,6 +70,8 @@ def _rows(section: str, model: type[BaseModel]) -> Iterator[str]:
 def _default(field: FieldInfo) -> str:
     if field.default is PydanticUndefined:
         return "needed"
+    if isinstance(field.default, BaseModel) or (_model(field.annotation) and field.default):
+        return "see below"
     return "none" if field.default is None else f"`{field.default}`"
 
 
