@@ -3,7 +3,7 @@
 # Features of an image's tf.Example. Slice columns of a manifest stand beside them
 # under their own names, so a manifest must not use one of these.
 IMAGE = "image"
-"""bytes: the encoded image, baseline RGB JPEG or PNG, upright."""
+"""bytes: the encoded image, upright RGB JPEG or PNG; a JPEG that is so keeps its bytes."""
 LABEL = "label"
 """int64: 1 for the positive class, 0 for every other."""
 CLASS_NAME = "class_name"
@@ -18,9 +18,24 @@ WIDTH = "width"
 """int64: width in pixels of the stored image."""
 HEIGHT = "height"
 """int64: height in pixels of the stored image."""
+FEATURES = "features"
+"""bytes: what a frozen backbone makes of the image, float16 in C order; it replaces the image."""
+FEATURES_SHAPE = "features_shape"
+"""int64: shape of the features, such as (4, 4, 2048) or (2048,)."""
 
 RESERVED_FEATURES = frozenset(
-    {IMAGE, LABEL, CLASS_NAME, URI, IMAGE_ID, PERCEPTUAL_HASH, WIDTH, HEIGHT}
+    {
+        IMAGE,
+        LABEL,
+        CLASS_NAME,
+        URI,
+        IMAGE_ID,
+        PERCEPTUAL_HASH,
+        WIDTH,
+        HEIGHT,
+        FEATURES,
+        FEATURES_SHAPE,
+    }
 )
 
 POSITIVE_LABEL = 1
@@ -38,6 +53,7 @@ EXAMPLES = "examples"
 QUARANTINE = "quarantine"
 DRAWN_EXAMPLES = "drawn_examples"
 SAMPLING = "sampling"
+FEATURED_EXAMPLES = "featured_examples"
 MODEL = "model"
 MODEL_RUN = "model_run"
 CALIBRATED_MODEL = "calibrated_model"
@@ -46,6 +62,7 @@ BLESSING = "blessing"
 PREDICTIONS = "predictions"
 PUSHED_MODEL = "pushed_model"
 REPORT = "report"
+STUDY_REPORT = "study_report"
 
 # Signatures and outputs of an exported model.
 SERVING_DEFAULT = "serving_default"

@@ -1,7 +1,10 @@
 """How far a long loop is, and how much longer it takes, on a logger every few seconds."""
 
+import contextlib
 import logging
+import threading
 import time
+from collections.abc import Callable, Iterator
 
 _INTERVAL_SECONDS = 3.0
 
@@ -66,3 +69,41 @@ def time_left(elapsed: float, done: float, total: float) -> str:
     if seconds < 90:
         return f"about {seconds} s left"
     return f"about {round(seconds / 60)} min left"
+
+
+@contextlib.contextmanager
+def watched(
+    done: Callable[[], int],
+    *,
+    total: int,
+    logger: str,
+    what: str = "images",
+    interval: float = _INTERVAL_SECONDS,
+) -> Iterator[None]:
+    """While the block runs, logs from time to time how much is done, whoever does the work.
+
+    Args:
+      done: gives the number of things done so far.
+      total: how many there are.
+      logger: name of the logger that gets the lines, at INFO.
+      what: the things counted, in the plural.
+      interval: seconds between two lines.
+    """
+    progress = Progress(what, total=total, logger=logger, interval=0, closing=False)
+    ended = threading.Event()
+
+    def watch() -> None:
+        counted = 0
+        while not ended.wait(interval):
+            now = min(total, done())
+            if now > counted:
+                progress.advance(now - counted)
+                counted = now
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -1,7 +1,6 @@
-"""The command line: `outnumbered run`, `predict`, `settings`, `data make-sample`."""
+"""The command line: `outnumbered run`, `predict`, `settings`, `data make-sample`, `kubeflow`."""
 
 import json
-from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -10,19 +9,18 @@ import yaml
 from rich.console import Console
 from rich.progress import Progress
 
-from pipeline import settings as settings_module
+from pipeline.kubeflow.cli import app as kubeflow_app
+from pipeline.options import (
+    Exit,
+    JsonOption,
+    PresetOption,
+    SetOption,
+    SettingsOption,
+    fail,
+    load_settings,
+)
 from pipeline.settings import Settings, SettingsError
-
-
-class Exit(IntEnum):
-    """The exit codes of the command line."""
-
-    DONE = 0
-    FAILED = 1
-    WRONG_USE = 2
-    NOT_BLESSED = 3
-    INTERRUPTED = 130
-
+from pipeline.study.cli import study
 
 app = typer.Typer(
     name="outnumbered",
@@ -42,25 +40,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Make and look at data sets.")
 app.add_typer(data_app, name="data")
-
-_PRESETS = ", ".join(settings_module.preset_names())
-PresetOption = Annotated[
-    str | None, typer.Option("--preset", help=f"Settings that come with the project: {_PRESETS}.")
-]
-SettingsOption = Annotated[
-    Path | None, typer.Option("--settings", help="A settings file of your own (YAML).")
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Override one value, such as `--set trainer.epochs=5`. May be given many times.",
-    ),
-]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print JSON on standard output, all else on standard error.")
-]
+app.add_typer(kubeflow_app, name="kubeflow")
+app.command()(study)
 
 
 @app.command()
@@ -192,21 +173,13 @@ def _load(
     preset: str | None, path: Path | None, overrides: list[str] | None, *, as_json: bool
 ) -> Settings:
     try:
-        if preset is not None and path is None:
-            path = settings_module.preset_path(preset)
-        elif path is None or preset is not None:
-            raise SettingsError("give one of --preset and --settings")
-        return settings_module.load(path, overrides or ())
+        return load_settings(preset, path, overrides)
     except SettingsError as error:
         _fail(str(error), Exit.WRONG_USE, as_json=as_json)
 
 
 def _fail(message: str, code: Exit, *, as_json: bool) -> NoReturn:
-    Console(stderr=True).print(f"[bold red]error:[/] {message}", highlight=False, soft_wrap=True)
-    if as_json:
-        status = "interrupted" if code is Exit.INTERRUPTED else "failed"
-        print(json.dumps({"status": status, "blessed": False, "error": message}))
-    raise typer.Exit(code)
+    fail(message, code, as_json=as_json, blessed=False)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from tfx.components.schema_gen.component import SchemaGen
 from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.placeholder.placeholder import Placeholder
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types import BaseChannel
 
@@ -22,7 +23,8 @@ from components.imbalance_sampler.component import ImbalanceSampler
 from components.pusher.component import Pusher
 from components.reporter.component import Reporter
 from components.trainer.component import trainer
-from pipeline.settings import IN_PROCESS_RUNNER, Beam, Settings
+from pipeline.features import feature_extractor, frozen_backbone
+from pipeline.settings import IN_PROCESS_RUNNER, Beam, ImageSettings, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +36,33 @@ class Places:
       registry: folder of the pushed model's numbered versions.
       checkpoints: folder in which an interrupted training finds its last epoch.
       data_version: a digest of the data, so that changed data is read again.
+      features: folder in which features are kept for later runs; empty: nowhere.
     """
 
     pipeline_root: str
     registry: str
     checkpoints: str
-    data_version: str
+    data_version: str | RuntimeParameter
+    features: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunParameters:
+    """What is given anew with each run, where the orchestrator has parameters for it.
+
+    Attributes:
+      source: in place of `data.source`.
+      span: what stands in for `{SPAN}` in the source and the manifest.
+      epochs: in place of `trainer.epochs`.
+      model: in place of `trainer.model`.
+      pipeline_root: below which interrupted trainings are kept.
+    """
+
+    source: RuntimeParameter
+    span: RuntimeParameter
+    epochs: RuntimeParameter
+    model: RuntimeParameter
+    pipeline_root: RuntimeParameter
 
 
 def build(
@@ -48,6 +71,7 @@ def build(
     *,
     connection: Any = None,
     enable_cache: bool = True,
+    parameters: RunParameters | None = None,
 ) -> Pipeline:
     """The main job: photographs in, a judged and pushed model and its report out.
 
@@ -56,6 +80,7 @@ def build(
       places: where the run keeps what it makes.
       connection: ConnectionConfig of the MLMD store; None where the orchestrator has none to give.
       enable_cache: reuse the outputs of earlier runs whose inputs and settings are the same.
+      parameters: what may be given with each run; None: all is as the settings say.
 
     Returns:
       A pipeline for any TFX runner.
@@ -63,14 +88,15 @@ def build(
     return Pipeline(
         pipeline_name=settings.name,
         pipeline_root=places.pipeline_root,
-        components=_nodes(settings, places),
+        components=_nodes(settings, places, parameters),
         enable_cache=enable_cache,
         metadata_connection_config=connection,
-        beam_pipeline_args=_beam_args(settings.beam),
+        beam_pipeline_args=beam_args(settings.beam),
     )
 
 
-def _beam_args(beam: Beam) -> list[str | Placeholder]:
+def beam_args(beam: Beam) -> list[str | Placeholder]:
+    """The options of every Beam component."""
     args: list[str | Placeholder] = [f"--runner={beam.runner}"]
     if beam.runner == IN_PROCESS_RUNNER:
         # Unless an image is named TFX packs itself up for each component, for two seconds,
@@ -79,14 +105,22 @@ def _beam_args(beam: Beam) -> list[str | Placeholder]:
     return [*args, *beam.options]
 
 
-def _nodes(settings: Settings, places: Places) -> list[BaseNode]:
-    example_gen = _example_gen(settings, places)
-    images = example_gen.outputs[names.EXAMPLES]
-    sampler = _sampler(settings, images)
-    examples = sampler.outputs[names.DRAWN_EXAMPLES]
-    sampling = sampler.outputs[names.SAMPLING]
+def _nodes(settings: Settings, places: Places, parameters: RunParameters | None) -> list[BaseNode]:
+    ingest = example_gen(settings, places, parameters)
+    images = ingest.outputs[names.EXAMPLES]
+    drawn = sampler(settings, images)
+    examples = drawn.outputs[names.DRAWN_EXAMPLES]
+    sampling = drawn.outputs[names.SAMPLING]
+    # A run with parameters may be given another model, so nothing is computed for this one.
+    backbone = None if parameters else frozen_backbone(settings.trainer)
+    extractor = backbone and feature_extractor(backbone, examples, store=places.features)
     train = trainer(
-        examples, settings=settings.trainer.model_dump(), checkpoint_root=places.checkpoints
+        extractor.outputs[names.FEATURED_EXAMPLES] if extractor else examples,
+        settings=settings.trainer.model_dump(),
+        checkpoint_root=places.checkpoints,
+        epochs=parameters.epochs if parameters else None,
+        model=parameters.model if parameters else None,
+        pipeline_root=parameters.pipeline_root if parameters else None,
     )
     calibrator = Calibrator(
         model=train.outputs[names.MODEL], examples=examples, **settings.calibrator.model_dump()
@@ -109,15 +143,16 @@ def _nodes(settings: Settings, places: Places) -> list[BaseNode]:
         model_run=train.outputs[names.MODEL_RUN],
         examples=examples,
         sampling=sampling,
-        quarantine=example_gen.outputs[names.QUARANTINE],
+        quarantine=ingest.outputs[names.QUARANTINE],
         pushed_model=pusher.outputs[names.PUSHED_MODEL],
         title=settings.name,
         settings=settings.model_dump(mode="json"),
     )
     return [
-        example_gen,
+        ingest,
         *_validation(settings, images),
-        sampler,
+        drawn,
+        *([extractor] if extractor else []),
         train,
         calibrator,
         evaluator,
@@ -126,10 +161,13 @@ def _nodes(settings: Settings, places: Places) -> list[BaseNode]:
     ]
 
 
-def _example_gen(settings: Settings, places: Places) -> ImageExampleGen:
+def example_gen(
+    settings: ImageSettings, places: Places, parameters: RunParameters | None
+) -> ImageExampleGen:
+    """The component that reads the images."""
     data = settings.data
     return ImageExampleGen(
-        source=data.source,
+        source=parameters.source if parameters else data.source,
         manifest=data.manifest,
         positive_class=data.positive_class,
         slices=data.slices,
@@ -137,6 +175,7 @@ def _example_gen(settings: Settings, places: Places) -> ImageExampleGen:
         max_bad_fraction=data.max_bad_fraction,
         max_pixels=data.max_pixels,
         data_version=places.data_version,
+        span=parameters.span if parameters else "",
     )
 
 
@@ -152,15 +191,16 @@ def _validation(settings: Settings, images: BaseChannel) -> list[BaseNode]:
     return [statistics_gen, schema_gen, validator]
 
 
-def _sampler(settings: Settings, images: BaseChannel) -> ImbalanceSampler:
-    sampler = settings.sampler
+def sampler(settings: ImageSettings, images: BaseChannel) -> ImbalanceSampler:
+    """The component that draws the splits."""
+    asked = settings.sampler
     return ImbalanceSampler(
         examples=images,
-        splits=sampler.splits,
-        random_state=sampler.random_state,
-        assignment=sampler.assignment,
-        group_by=sampler.group_by,
-        keep_rest=sampler.keep_rest,
+        splits=asked.splits,
+        random_state=asked.random_state,
+        assignment=asked.assignment,
+        group_by=asked.group_by,
+        keep_rest=asked.keep_rest,
         prevalence=settings.population.prevalence,
     )
 

@@ -11,9 +11,10 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import yaml
+from pydantic import BaseModel
 
 from pipeline.console import RunView, captured_output, followed
 from pipeline.settings import Settings
@@ -25,7 +26,7 @@ METRICS_FILE = "metrics.json"
 REPORT_FILE = "report.html"
 LOG_FILE = "run.log"
 _CODE_DIRS = ("components", "pipeline")
-_CODE_SUFFIXES = frozenset({".py", ".jinja", ".css"})
+_CODE_SUFFIXES = frozenset({".py", ".jinja", ".css", ".js"})
 # As the operating system and as SQLite put it.
 _FULL_DISK = ("no space left on device", "database or disk is full")
 
@@ -82,40 +83,73 @@ def run(
     Raises:
       RunError: the folder can't be written to or is in use, or a component failed.
     """
+
+    def make_dag(output: Path, *, enable_cache: bool) -> "Pipeline":
+        from pipeline.dag import Places, build
+
+        places = Places(
+            pipeline_root=str(output / "tfx" / "artifacts"),
+            registry=str(Path(settings.pusher.registry or output / "registry").absolute()),
+            checkpoints=str(output / "tfx" / "checkpoints"),
+            features=str(output / "features"),
+            data_version=data_version,
+        )
+        connection = metadata_connection(output)
+        return build(settings, places, connection=connection, enable_cache=enable_cache)
+
+    folder = execute(settings, output, make_dag, result="Report", use_cache=use_cache)
+    return RunResult(folder, json.loads((folder / METRICS_FILE).read_text(encoding="utf-8")))
+
+
+class MakeDag(Protocol):
+    """Makes the pipeline that works under an output folder."""
+
+    def __call__(self, output: Path, *, enable_cache: bool) -> "Pipeline":
+        """The pipeline, with its metadata where `metadata_connection` says."""
+
+
+def execute(
+    settings: BaseModel, output: Path, make_dag: MakeDag, *, result: str, use_cache: bool
+) -> Path:
+    """Runs a pipeline and puts all it makes under one folder.
+
+    Args:
+      settings: kept beside the result.
+      output: the folder; a second run in it reuses what has not changed.
+      make_dag: makes the pipeline, once TensorFlow may be loaded.
+      result: the kind of `components.artifacts` whose files are what the run came to.
+      use_cache: reuse the outputs of earlier runs.
+
+    Returns:
+      The run's own folder, with the result's files, settings and log; `output/latest` points
+      at it.
+
+    Raises:
+      RunError: the folder can't be written to or is in use, or a component failed.
+    """
     output = output.absolute()
     folder = _new_run_folder(output, settings)
     log = folder / LOG_FILE
     with _locked(output), captured_output(log) as screen:
         try:
             print("Loading TensorFlow and TFX", file=screen)
-            _launch(_dag(settings, output, data_version, use_cache=use_cache), screen)
+            # Before TensorFlow is: the first component to touch a GPU would take all its memory.
+            os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+            unchanged = _code_is_unchanged(output)
+            _launch(make_dag(output, enable_cache=use_cache and unchanged), screen)
             _remember_code(output)
-            _collect_report(output, folder)
+            _collect(output, folder, result)
         except Exception as error:  # whatever a component, Beam or MLMD ends with
             raise RunError(_complaint(error, output, log)) from error
     _point_latest(output, folder)
-    return RunResult(folder, json.loads((folder / METRICS_FILE).read_text(encoding="utf-8")))
+    return folder
 
 
-def _dag(settings: Settings, output: Path, data_version: str, *, use_cache: bool) -> "Pipeline":
-    # Before TensorFlow is loaded: the first component to touch a GPU would take all its memory.
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+def metadata_connection(output: Path) -> Any:
+    """ConnectionConfig of the metadata that lie under an output folder."""
     from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
-    from pipeline.dag import Places, build
-
-    places = Places(
-        pipeline_root=str(output / "tfx" / "artifacts"),
-        registry=str(Path(settings.pusher.registry or output / "registry").absolute()),
-        checkpoints=str(output / "tfx" / "checkpoints"),
-        data_version=data_version,
-    )
-    return build(
-        settings,
-        places,
-        connection=sqlite_metadata_connection_config(str(_metadata_path(output))),
-        enable_cache=use_cache and _code_is_unchanged(output),
-    )
+    return sqlite_metadata_connection_config(str(_metadata_path(output)))
 
 
 def _launch(dag: "Pipeline", screen: TextIO) -> None:
@@ -127,7 +161,7 @@ def _launch(dag: "Pipeline", screen: TextIO) -> None:
         LocalDagRunner().run(dag)
 
 
-def _new_run_folder(output: Path, settings: Settings) -> Path:
+def _new_run_folder(output: Path, settings: BaseModel) -> Path:
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     folder = output / "runs" / stamp
     try:
@@ -160,27 +194,28 @@ def _locked(output: Path) -> Iterator[None]:
         yield
 
 
-def _collect_report(output: Path, folder: Path) -> None:
-    report = _newest_report(_metadata_path(output))
-    for name in (METRICS_FILE, REPORT_FILE):
-        shutil.copyfile(Path(report) / name, folder / name)
+def _collect(output: Path, folder: Path, result: str) -> None:
+    source = _newest_artifact(_metadata_path(output), result)
+    for file in sorted(Path(source).iterdir()):
+        shutil.copyfile(file, folder / file.name)
 
 
-def _newest_report(metadata_path: Path) -> str:
+def _newest_artifact(metadata_path: Path, kind_name: str) -> str:
     from ml_metadata.metadata_store import MetadataStore
     from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
-    from components.artifacts import Report
+    from components import artifacts
 
     store = MetadataStore(sqlite_metadata_connection_config(str(metadata_path)))
     run = max(store.get_contexts_by_type("pipeline_run"), key=lambda context: context.id)
     types = {kind.id: kind.name for kind in store.get_artifact_types()}
-    reports = [
+    type_name = getattr(artifacts, kind_name).TYPE_NAME
+    found = [
         artifact.uri
         for artifact in store.get_artifacts_by_context(run.id)
-        if types[artifact.type_id] == Report.TYPE_NAME
+        if types[artifact.type_id] == type_name
     ]
-    return reports[-1]
+    return found[-1]
 
 
 def _point_latest(output: Path, folder: Path) -> None:

@@ -6,10 +6,10 @@ from components import names
 from components.image_example_gen import sources
 from components.imbalance_sampler import census, demand
 from components.imbalance_sampler.request import check_class_names, parse_request
-from pipeline.settings import Settings
+from pipeline.settings import ImageSettings
 
 
-def check_data(settings: Settings) -> str:
+def check_data(settings: ImageSettings) -> str:
     """Lists the images, and checks that the splits could be filled if all were accepted.
 
     Returns:
@@ -31,7 +31,7 @@ def check_data(settings: Settings) -> str:
     return sources.data_version(records)
 
 
-def _check_splits(settings: Settings, counts: Counter[str]) -> None:
+def _check_splits(settings: ImageSettings, counts: Counter[str]) -> None:
     found = census.Census.of(
         {(name, _label(name, settings)): count for name, count in counts.items()}
     )
@@ -41,6 +41,6 @@ def _check_splits(settings: Settings, counts: Counter[str]) -> None:
     census.prevalence(settings.population.prevalence, found)
 
 
-def _label(class_name: str, settings: Settings) -> int:
+def _label(class_name: str, settings: ImageSettings) -> int:
     positive = class_name == settings.data.positive_class
     return names.POSITIVE_LABEL if positive else names.NEGATIVE_LABEL

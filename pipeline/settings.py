@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import yaml
 from pydantic import (
@@ -92,6 +92,16 @@ class ClassWeight(Section):
     negative: Annotated[float, Field(gt=0)] = 1.0
 
 
+Ratio = Annotated[float, Field(gt=0, le=1)]
+
+
+class Mixture(Section):
+    """First fewer of the larger side, then repetitions of the smaller, each up to a ratio."""
+
+    undersample: Ratio | None = None
+    oversample: Ratio | None = None
+
+
 class Trainer(Section):
     """The model and how it learns."""
 
@@ -113,9 +123,14 @@ class Trainer(Section):
     fine_tune: bool = Field(
         default=False, description="Train Xception's last blocks too, once the head has settled."
     )
-    sampling_strategy: Literal["representative", "balanced", "oversample"] = Field(
+    sampling_strategy: (
+        Literal["representative", "balanced", "undersample", "oversample"] | Mixture
+    ) = Field(
         default="representative",
-        description="balanced: fewer of the larger side; oversample: the rarer side repeated.",
+        description=(
+            "balanced, or undersample: fewer of the larger side; oversample: the smaller side "
+            "repeated; or both, up to ratios of the smaller to the larger."
+        ),
     )
     class_weight: Literal["balanced"] | ClassWeight | None = Field(
         default=None, description="Weights in the loss; balanced: n / (2 × images of the side)."
@@ -183,22 +198,17 @@ class Beam(Section):
     options: list[str] = Field(default=[], description='Such as ["--direct_num_workers=2"].')
 
 
-class Settings(Section):
-    """One pipeline, from the photographs to the pushed model."""
+class ImageSettings(Section):
+    """What a pipeline and a study have in common: images, splits of them, and a trainer."""
 
     name: Name = Field(description="Lower case letters, digits and -, as Kubernetes wants it.")
     data: Data
     population: Population = Population()
     sampler: Sampler
     trainer: Trainer = Trainer()
-    calibrator: Calibrator = Calibrator()
-    evaluator: Evaluator = Evaluator()
-    pusher: Pusher = Pusher()
-    beam: Beam = Beam()
-    kubeflow: Kubeflow | None = None
 
     @model_validator(mode="after")
-    def _prevalence_weighs_both_sides(self) -> "Settings":
+    def _prevalence_weighs_both_sides(self) -> Self:
         positive_class = self.data.positive_class
         if (known := self.class_names()) is not None:
             check_class(positive_class, known, asked="data.positive_class")
@@ -207,11 +217,8 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
-    def _splits_fit(self) -> "Settings":
+    def _splits_are_sound(self) -> Self:
         splits = self.sampler.splits
-        missing = [name for name in (TRAIN, VAL, TEST) if name not in splits]
-        if missing:
-            raise ValueError(f"sampler.splits lacks {', '.join(missing)}; found {sorted(splits)}")
         request = parse_request(splits, assignment=self.sampler.assignment)
         asked = {ask.key for split in request.splits for ask in split.asks}
         if POSITIVE not in asked:
@@ -224,6 +231,29 @@ class Settings(Section):
         )
         return self
 
+    def class_names(self) -> frozenset[str] | None:
+        """Every class there may be; None where the settings name no more than the two sides."""
+        weighed = frozenset(self.population.prevalence or {POSITIVE})
+        return None if weighed & {POSITIVE, NEGATIVE} else weighed
+
+
+class Settings(ImageSettings):
+    """One pipeline, from the photographs to the pushed model."""
+
+    calibrator: Calibrator = Calibrator()
+    evaluator: Evaluator = Evaluator()
+    pusher: Pusher = Pusher()
+    beam: Beam = Beam()
+    kubeflow: Kubeflow | None = None
+
+    @model_validator(mode="after")
+    def _every_component_has_its_split(self) -> Self:
+        splits = self.sampler.splits
+        missing = [name for name in (TRAIN, VAL, TEST) if name not in splits]
+        if missing:
+            raise ValueError(f"sampler.splits lacks {', '.join(missing)}; found {sorted(splits)}")
+        return self
+
     @model_validator(mode="after")
     def _slices_are_columns(self) -> "Settings":
         for column in (column for cross in self.evaluator.slices for column in cross):
@@ -234,19 +264,17 @@ class Settings(Section):
                 )
         return self
 
-    def class_names(self) -> frozenset[str] | None:
-        """Every class there may be; None where the settings name no more than the two sides."""
-        weighed = frozenset(self.population.prevalence or {POSITIVE})
-        return None if weighed & {POSITIVE, NEGATIVE} else weighed
 
-
-def preset_names() -> list[str]:
+def preset_names(folder: Path = PRESETS_DIR) -> list[str]:
     """The presets that come with the project, sorted."""
-    return sorted(path.stem for path in PRESETS_DIR.glob("*.yaml"))
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+AnySettings = TypeVar("AnySettings", bound=Section)
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
-    """Reads a settings file and applies `key=value` overrides.
+    """Reads a pipeline's settings file and applies `key=value` overrides.
 
     Args:
       path: a YAML file.
@@ -255,21 +283,30 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
     Raises:
       SettingsError: the file can't be read or a value is not allowed.
     """
-    return parse(apply_overrides(_read_yaml(path), overrides), origin=str(path))
+    return parse(read(path, overrides), origin=str(path))
 
 
-def preset_path(name: str) -> Path:
+def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The tree of a settings file with its overrides, not yet checked.
+
+    Raises:
+      SettingsError: the file can't be read, or an override has no place in it.
+    """
+    return apply_overrides(_read_yaml(path), overrides)
+
+
+def preset_path(name: str, folder: Path = PRESETS_DIR) -> Path:
     """The settings file of a preset.
 
     Raises:
       SettingsError: there is no such preset; the nearest name is suggested.
     """
-    if name not in preset_names():
+    known = preset_names(folder)
+    if name not in known:
         raise SettingsError(
-            f"no preset {name!r}{_nearest(name, preset_names())}; there are: "
-            f"{', '.join(preset_names())}"
+            f"no preset {name!r}{_nearest(name, known)}; there are: {', '.join(known)}"
         )
-    return PRESETS_DIR / f"{name}.yaml"
+    return folder / f"{name}.yaml"
 
 
 def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -290,24 +327,33 @@ def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
 
 
 def parse(tree: Mapping[str, Any], *, origin: str) -> Settings:
-    """Settings from a parsed YAML tree.
+    """A pipeline's settings from a parsed YAML tree.
+
+    Raises: as `parse_as`.
+    """
+    return parse_as(Settings, tree, origin=origin)
+
+
+def parse_as(kind: type[AnySettings], tree: Mapping[str, Any], *, origin: str) -> AnySettings:
+    """Settings of any kind from a parsed YAML tree.
 
     Raises:
       SettingsError: a key or value is not allowed; every fault is named, a line each.
     """
     try:
-        return Settings.model_validate(tree)
+        return kind.model_validate(tree)
     except ValidationError as error:
-        faults = "\n".join(f"  {_fault(details)}" for details in error.errors())
+        faults = "\n".join(f"  {_fault(kind, details)}" for details in error.errors())
         raise SettingsError(f"{origin}: settings that can't be used\n{faults}") from error
 
 
-def _fault(details: ErrorDetails) -> str:
+def _fault(kind: type[BaseModel], details: ErrorDetails) -> str:
     # A union reports a fault a member, each with the member's name in its path.
-    path = [str(part) for part in details["loc"] if not str(part).startswith(("literal", "Class"))]
+    members = ("literal", "Class", "Mixture")
+    path = [str(part) for part in details["loc"] if not str(part).startswith(members)]
     key = ".".join(path)
     if details["type"] == "extra_forbidden":
-        known = _known_keys(path[:-1])
+        known = _known_keys(kind, path[:-1])
         return f"{key}: no such setting{_nearest(path[-1], known)}; there are: {', '.join(known)}"
     if details["type"] == "missing":
         return f"{key}: is needed and not there"
@@ -317,15 +363,24 @@ def _fault(details: ErrorDetails) -> str:
     return f"{key}: {message}; found {details['input']!r}"
 
 
-def _known_keys(path: Sequence[str]) -> list[str]:
-    model: type[BaseModel] = Settings
+def _known_keys(kind: type[BaseModel], path: Sequence[str]) -> list[str]:
     for part in path:
-        field = model.model_fields.get(part)
-        annotation = field.annotation if field else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return sorted(ClassWeight.model_fields)
-        model = annotation
-    return sorted(model.model_fields)
+        if part.isdigit():  # a place in a list, of whose kind the field told already
+            continue
+        field = kind.model_fields.get(part)
+        inner = section_of(field.annotation) if field else None
+        if inner is None:
+            return []
+        kind = inner
+    return sorted(kind.model_fields)
+
+
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field holds, be it optional or in a list; None for a plain value."""
+    for part in (annotation, *get_args(annotation)):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return part
+    return None
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:

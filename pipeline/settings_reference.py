@@ -3,7 +3,7 @@
 import builtins
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from pipeline.settings import Settings
+from pipeline.settings import Settings, section_of
+from pipeline.study.settings import Arm, StudySettings
 
 PATH = Path(__file__).parents[1] / "docs" / "settings.md"
 
@@ -24,53 +25,66 @@ the folder in which the command runs. This page is written by
 """
 
 
+_STUDY_HEAD = """
+# Settings of a study
+
+`outnumbered study` reads a file of its own: `name` and the sections `data`, `population`,
+`sampler`, `trainer`, `beam` and `kubeflow` as above, with splits of any names, and these keys.
+`--scale` multiplies every number of images in `sampler.splits`.
+"""
+_TABLE_HEAD = "| key | values | default | |\n|---|---|---|---|\n"
+
+
 def reference() -> str:
     """The reference as Markdown: a table a section."""
-    sections = [
-        section
-        for name, field in Settings.model_fields.items()
-        if (model := _model(field.annotation)) is not None
-        for section in _sections(name, model)
-    ]
     name = Settings.model_fields["name"]
-    top = f"\n`name` (needed): {name.description}\n"
-    return _HEAD + top + "".join(sections)
+    return (
+        f"{_HEAD}\n`name` (needed): {name.description}\n{''.join(_all_sections(Settings))}"
+        f"{_STUDY_HEAD}{_study_rows()}{_section('arms[]', Arm)}"
+    )
 
 
-def _model(kind: Any) -> type[BaseModel] | None:
-    """The section that a field holds, be it optional or in a list; None for a plain value."""
-    for part in (kind, *typing.get_args(kind)):
-        if isinstance(part, type) and issubclass(part, BaseModel):
-            return part
-    return None
+def _all_sections(settings: type[BaseModel]) -> Iterator[str]:
+    for name, field in settings.model_fields.items():
+        if (model := section_of(field.annotation)) is not None:
+            yield from _sections(name, model)
+
+
+def _study_rows() -> str:
+    rows = _field_rows(
+        {
+            name: field
+            for name, field in StudySettings.model_fields.items()
+            if name not in Settings.model_fields
+        }
+    )
+    return f"\n{_TABLE_HEAD}{''.join(rows)}"
 
 
 def _sections(name: str, model: type[BaseModel]) -> Iterator[str]:
     """A section's table, then those of the sections in it that say more than their keys."""
     yield _section(name, model)
     for key, field in model.model_fields.items():
-        inner = _model(field.annotation)
+        inner = section_of(field.annotation)
         if inner is not None and any(part.description for part in inner.model_fields.values()):
             yield from _sections(f"{name}.{key}", inner)
 
 
 def _section(name: str, model: type[BaseModel]) -> str:
-    rows = "".join(_rows(name, model))
-    return (
-        f"\n## {name}\n\n{model.__doc__}\n\n| key | values | default | |\n|---|---|---|---|\n{rows}"
-    )
+    rows = "".join(_field_rows(model.model_fields, f"{name}."))
+    return f"\n## {name}\n\n{model.__doc__}\n\n{_TABLE_HEAD}{rows}"
 
 
-def _rows(section: str, model: type[BaseModel]) -> Iterator[str]:
-    for key, field in model.model_fields.items():
-        cells = (f"`{section}.{key}`", _values(field), _default(field), field.description or "")
+def _field_rows(fields: Mapping[str, FieldInfo], prefix: str = "") -> Iterator[str]:
+    for key, field in fields.items():
+        cells = (f"`{prefix}{key}`", _values(field), _default(field), field.description or "")
         yield f"| {' | '.join(cells)} |\n"
 
 
 def _default(field: FieldInfo) -> str:
     if field.default is PydanticUndefined:
         return "needed"
-    if isinstance(field.default, BaseModel) or (_model(field.annotation) and field.default):
+    if isinstance(field.default, BaseModel) or (section_of(field.annotation) and field.default):
         return "see below"
     return "none" if field.default is None else f"`{field.default}`"
 

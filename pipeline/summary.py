@@ -41,7 +41,7 @@ def show(result: RunResult, console: Console) -> None:
 
 
 def _confusion(metrics: Mapping[str, Any]) -> RenderableType:
-    table = _table("Confusion matrix on test")
+    table = new_table("Confusion matrix on test")
     for header in ("", "predicted positive", "predicted negative"):
         table.add_column(header, justify="right" if header else "left")
     table.add_row("positive", str(metrics["tp"]), str(metrics["fn"]))
@@ -50,17 +50,17 @@ def _confusion(metrics: Mapping[str, Any]) -> RenderableType:
 
 
 def _figures(metrics: Mapping[str, Any], intervals: Mapping[str, Any]) -> RenderableType:
-    table = _table(f"At the operating point, {metrics['threshold']:.4f}")
+    table = new_table(f"At the operating point, {metrics['threshold']:.4f}")
     table.add_column("metric")
     table.add_column("value", justify="right")
     table.add_column("95 % interval", justify="right")
     for name in ("precision", "recall", "f1", "pr_auc", "accuracy"):
-        table.add_row(name, _figure(metrics[name]), _interval(intervals.get(name)))
+        table.add_row(name, figure(metrics[name]), _interval(intervals.get(name)))
     return table
 
 
 def _slices(slices: list[dict[str, Any]]) -> RenderableType:
-    table = _table("Slices")
+    table = new_table("Slices")
     table.add_column("slice", no_wrap=True)
     for header in ("images", "positives", "recall", "missed", "precision", "false"):
         table.add_column(header, justify="right")
@@ -71,8 +71,8 @@ def _slices(slices: list[dict[str, Any]]) -> RenderableType:
         table.add_row(
             name,
             *(str(row["examples"]), str(row["positives"])),
-            *(_figure(row["recall"]), str(row["fn"])),
-            *(_figure(precision), str(row["fp"])),
+            *(figure(row["recall"]), str(row["fn"])),
+            *(figure(precision), str(row["fp"])),
         )
     return table
 
@@ -90,11 +90,13 @@ def _places(result: RunResult) -> RenderableType:
     )
 
 
-def _table(title: str) -> Table:
+def new_table(title: str) -> Table:
+    """An empty table in the style of all summaries."""
     return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
 
 
-def _figure(value: float | None) -> str:
+def figure(value: float | None) -> str:
+    """A figure as tables show it."""
     return "–" if value is None else f"{value:.3f}"
 
 

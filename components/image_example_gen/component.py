@@ -26,6 +26,7 @@ class ImageExampleGenSpec(component_spec.ComponentSpec):
         executor.MAX_BAD_FRACTION: component_spec.ExecutionParameter(type=float),
         executor.MAX_PIXELS: component_spec.ExecutionParameter(type=int),
         executor.DATA_VERSION: component_spec.ExecutionParameter(type=str),
+        executor.SPAN: component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {}
     OUTPUTS = {
@@ -51,7 +52,7 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
     SPEC_CLASS = ImageExampleGenSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - an argument a setting
         self,
         *,
         source: Text,
@@ -62,6 +63,7 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
         max_bad_fraction: float = 0.01,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         data_version: Text = "",
+        span: Text = "",
     ):
         """Specifies the component.
 
@@ -78,6 +80,8 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
           max_pixels: pixels (width times height) above which an image is refused, undecoded.
           data_version: `sources.data_version` of the listing. The component doesn't read it:
             it makes a changed input miss TFX's cache.
+          span: what stands in for `{SPAN}` in source and manifest, such as `7` or
+            `2026-11-24`; a number becomes the span of the examples.
         """
         super().__init__(
             spec=ImageExampleGenSpec(
@@ -89,6 +93,7 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
                 max_bad_fraction=max_bad_fraction,
                 max_pixels=max_pixels,
                 data_version=data_version,
+                span=span,
                 examples=Channel(type=standard_artifacts.Examples),
                 quarantine=Channel(type=artifacts.Quarantine),
             )

@@ -13,6 +13,7 @@ So the output is the same, byte for byte, whatever the number of workers.
 
 import gc
 import json
+import logging
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,7 +30,6 @@ from tfx.types import Artifact, artifact_utils
 from components import example_files, names
 from components.image_example_gen import verdict
 from components.image_example_gen.perceptual_hash import as_hex
-from components.image_example_gen.progress import LOGGER, watched
 from components.image_example_gen.shards import (
     Outcome,
     Rules,
@@ -38,7 +38,13 @@ from components.image_example_gen.shards import (
     ingest,
     settle,
 )
-from components.image_example_gen.sources import ImageRecord, composed, list_images
+from components.image_example_gen.sources import (
+    ImageRecord,
+    SourceError,
+    composed,
+    list_images,
+)
+from components.progress import watched
 
 # Execution properties.
 SOURCE = "source"
@@ -49,10 +55,14 @@ MAX_SIDE = "max_side"
 MAX_BAD_FRACTION = "max_bad_fraction"
 MAX_PIXELS = "max_pixels"
 DATA_VERSION = "data_version"
+SPAN = "span"
+
+_LOGGER = logging.getLogger("outnumbered.image_example_gen")
 
 QUARANTINE_FILE = "quarantine.jsonl"
 SUMMARY_FILE = "summary.json"
 
+_SPAN_PLACE = "{SPAN}"
 _SHARD_IMAGES = 128
 _MAX_SHARDS = 1000
 
@@ -97,6 +107,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             if fileio.isdir(staging.folder):
                 fileio.rmtree(staging.folder)
         examples.split_names = artifact_utils.encode_split_names([names.ALL])
+        if (span := exec_properties.get(SPAN) or "").isdecimal():
+            examples.span = int(span)
         examples_utils.set_payload_format(
             examples,
             example_gen_pb2.FORMAT_TF_EXAMPLE,  # type: ignore[attr-defined]
@@ -111,7 +123,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         for shard, first in enumerate(firsts):
             staging.write_listing(shard, first, records[first : first + size])
         shards = range(len(firsts))
-        with watched(lambda: staging.finished() * size, total=len(records)):
+        with watched(lambda: staging.finished() * size, total=len(records), logger=_LOGGER.name):
             self._for_each("Ingest", shards, beam.Map(ingest, staging, rules))
         return [staging.read_outcome(shard) for shard in shards]
 
@@ -132,12 +144,22 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
 
 def _listing(exec_properties: Mapping[str, Any]) -> list[ImageRecord]:
+    span = exec_properties.get(SPAN) or ""
     return list_images(
-        exec_properties[SOURCE],
-        manifest=exec_properties[MANIFEST],
+        _at_span(exec_properties[SOURCE], span),
+        manifest=_at_span(exec_properties[MANIFEST], span),
         slices=json.loads(exec_properties[SLICES]),
         positive_class=exec_properties[POSITIVE_CLASS],
     )
+
+
+def _at_span(path: str, span: str) -> str:
+    if _SPAN_PLACE in path and not span:
+        raise SourceError(
+            f"{path} has a place for a span, and none was given; give the run a value for the "
+            f"parameter 'span', or leave {_SPAN_PLACE} out"
+        )
+    return path.replace(_SPAN_PLACE, span)
 
 
 def _rules(exec_properties: Mapping[str, Any]) -> Rules:
@@ -197,7 +219,7 @@ def _account(
         positive_class=composed(exec_properties[POSITIVE_CLASS]),
         max_bad_fraction=float(exec_properties[MAX_BAD_FRACTION]),
     )
-    LOGGER.info(
+    _LOGGER.info(
         "%s images: %s accepted, %s duplicates, %s in quarantine",
         *(f"{account[key]:,}" for key in ("listed", "accepted", "duplicates", "quarantined")),
     )

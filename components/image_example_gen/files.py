@@ -7,8 +7,9 @@ scheme such as `gs://` or `s3://`.
 import os
 import re
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any, NamedTuple
+
+from components.beam_io import beam_io
 
 _SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
@@ -117,7 +118,7 @@ def read_bytes(path: str) -> bytes:
     if not is_remote(path):
         with open(path, "rb") as file:
             return file.read()
-    beam = _beam()
+    beam = beam_io()
     # By content, never by name: Beam would unpack a file whose name ends in .gz.
     kind = beam.filesystem.CompressionTypes.UNCOMPRESSED
     try:
@@ -133,15 +134,8 @@ def _from_metadata(relative: str, metadata: Any) -> FoundFile:
 
 
 def _match(pattern: str) -> list[Any]:
-    beam = _beam()
+    beam = beam_io()
     try:
         return beam.filesystems.FileSystems.match([pattern])[0].metadata_list
     except (beam.filesystem.BeamIOError, ValueError) as error:
         raise OSError(f"cannot list {pattern}: {error}") from error
-
-
-def _beam() -> ModuleType:
-    import apache_beam.io.filesystem
-    import apache_beam.io.filesystems
-
-    return apache_beam.io

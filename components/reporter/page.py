@@ -3,9 +3,7 @@
 The template escapes every text; figures are SVG elements that escape their own.
 """
 
-import importlib.metadata
 import math
-import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,21 +14,12 @@ from markupsafe import Markup
 
 from components import names
 from components.evaluator import metrics as evaluation_metrics
-from components.reporter import figures, slices, wording
+from components.reporter import figures, provenance, slices, wording
 from components.reporter.metrics import answer, exported_epoch
 from components.reporter.record import RunRecord
 from components.reporter.thumbnails import WrongImages
 
 _FOLDER = Path(__file__).parent
-_PACKAGES = (
-    "outnumbered",
-    "tfx",
-    "tensorflow",
-    "keras",
-    "tensorflow-model-analysis",
-    "apache-beam",
-    "numpy",
-)
 _HEADLINE = {"recall": "Recall", "precision": "Precision", "f1": "F1", "pr_auc": "PR-AUC"}
 _COMPARED = _HEADLINE | {
     "auc": "ROC-AUC",
@@ -75,22 +64,11 @@ def render(
         figures=_figures(record, metrics),
         rankings=(slices.by_recall(record.evaluation), slices.by_specificity(record.evaluation)),
         wrong=wrong,
-        settings=flattened(settings),
-        versions=_versions(),
+        settings=provenance.flattened(settings),
+        versions=provenance.versions(),
         written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         style=Markup((_FOLDER / "report.css").read_text(encoding="utf-8")),
     )
-
-
-def flattened(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested settings as dotted keys and their values, in order."""
-    rows: list[tuple[str, str]] = []
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            rows.extend(flattened(value, f"{prefix}{key}."))
-        else:
-            rows.append((f"{prefix}{key}", wording.DASH if value is None else str(value)))
-    return rows
 
 
 def _figures(record: RunRecord, metrics: Mapping[str, Any]) -> dict[str, Markup]:
@@ -124,14 +102,3 @@ def _test_prevalence(metrics: Mapping[str, Any]) -> float | None:
     share = metrics["positives"] / metrics["examples"]
     world = metrics["at_prevalence"]["prevalence"]
     return None if math.isclose(share, world, rel_tol=0.02) else share
-
-
-def _versions() -> list[tuple[str, str]]:
-    """Of Python and of the packages that had a part in the figures."""
-    found = [("Python", platform.python_version())]
-    for package in _PACKAGES:
-        try:
-            found.append((package, importlib.metadata.version(package)))
-        except importlib.metadata.PackageNotFoundError:
-            continue  # Run from a folder, without being installed.
-    return found

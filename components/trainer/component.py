@@ -1,18 +1,55 @@
-"""TFX's Trainer with this project's `run_fn`."""
+"""TFX's Trainer with this project's `run_fn`, and parameters of its own."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from tfx.components.trainer.component import Trainer
+from tfx.components.trainer import component as tfx_trainer
+from tfx.dsl.components.base.base_component import BaseComponent
+from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.proto import trainer_pb2
-from tfx.types import BaseChannel
+from tfx.types import BaseChannel, Channel, standard_artifacts, standard_component_specs
+from tfx.types.component_spec import ExecutionParameter
+from tfx.utils import json_utils
 
 from components import names
+from components.trainer import executor
 
 _RUN_FN = "components.trainer.run.run_fn"
 
 
-def trainer(examples: BaseChannel, *, settings: Mapping[str, Any], checkpoint_root: str) -> Trainer:
+class TrainerSpec(standard_component_specs.TrainerSpec):
+    """TFX's spec, with what may be given anew with each run."""
+
+    PARAMETERS = {
+        **standard_component_specs.TrainerSpec.PARAMETERS,
+        executor.EPOCHS: ExecutionParameter(type=int, optional=True),
+        executor.MODEL_NAME: ExecutionParameter(type=str, optional=True),
+        executor.PIPELINE_ROOT: ExecutionParameter(type=str, optional=True),
+    }
+
+
+class Trainer(tfx_trainer.Trainer):
+    """TFX's Trainer, of which some settings can be parameters of a run."""
+
+    SPEC_CLASS = TrainerSpec
+    EXECUTOR_SPEC = ExecutorClassSpec(executor.Executor)
+
+    def __init__(self, spec: TrainerSpec):
+        """Wires the component; `trainer` makes the spec."""
+        # Not TFX's own: that makes a spec without the parameters.
+        BaseComponent.__init__(self, spec=spec)
+
+
+def trainer(
+    examples: BaseChannel,
+    *,
+    settings: Mapping[str, Any],
+    checkpoint_root: str,
+    epochs: RuntimeParameter | None = None,
+    model: RuntimeParameter | None = None,
+    pipeline_root: RuntimeParameter | None = None,
+) -> Trainer:
     """The component that trains on the split `train` and watches the split `val`.
 
     Args:
@@ -20,14 +57,32 @@ def trainer(examples: BaseChannel, *, settings: Mapping[str, Any], checkpoint_ro
       settings: the trainer's settings as plain JSON values, see `TrainerSettings`.
       checkpoint_root: folder in which an interrupted training is kept until it has gone
         on to its end; it must outlive the process, so no temporary one.
+      epochs: parameter of a run that stands in for the setting.
+      model: parameter of a run that stands in for the setting.
+      pipeline_root: parameter of a run: interrupted trainings are kept in its folder
+        `checkpoints`, and not in `checkpoint_root`.
 
     Returns:
       a component with the outputs `model` and `model_run`.
     """
-    return Trainer(
-        examples=examples,
-        run_fn=_RUN_FN,
-        train_args=trainer_pb2.TrainArgs(splits=[names.TRAIN]),  # type: ignore[attr-defined]
-        eval_args=trainer_pb2.EvalArgs(splits=[names.VAL]),  # type: ignore[attr-defined]
-        custom_config={"trainer": dict(settings), "checkpoint_root": checkpoint_root},
+    spec = TrainerSpec(
+        **{
+            standard_component_specs.EXAMPLES_KEY: examples,
+            standard_component_specs.RUN_FN_KEY: _RUN_FN,
+            standard_component_specs.TRAIN_ARGS_KEY: trainer_pb2.TrainArgs(  # type: ignore[attr-defined]
+                splits=[names.TRAIN]
+            ),
+            standard_component_specs.EVAL_ARGS_KEY: trainer_pb2.EvalArgs(  # type: ignore[attr-defined]
+                splits=[names.VAL]
+            ),
+            standard_component_specs.CUSTOM_CONFIG_KEY: json_utils.dumps(
+                {executor.SETTINGS: dict(settings), executor.CHECKPOINT_ROOT: checkpoint_root}
+            ),
+            executor.EPOCHS: epochs,
+            executor.MODEL_NAME: model,
+            executor.PIPELINE_ROOT: pipeline_root,
+            names.MODEL: Channel(type=standard_artifacts.Model),
+            names.MODEL_RUN: Channel(type=standard_artifacts.ModelRun),
+        }
     )
+    return Trainer(spec)

@@ -21,12 +21,19 @@ class Split:
       name: what messages call it.
       files: its shards, in order.
       labels: int64 (n,), 1 for the positive class, in the order of the records.
+      image_ids: bytes (n,), the images' identities.
+      class_names: bytes (n,), the classes as the user named them.
+      features_shape: of the features that a FeatureExtractor put in the images' place; None
+        where the records hold images.
       digest: SHA-256, in hex, of all its records in order: the identity of its content.
     """
 
     name: str
     files: tuple[str, ...]
     labels: np.ndarray
+    image_ids: np.ndarray
+    class_names: np.ndarray
+    features_shape: tuple[int, ...] | None
     digest: str
 
     @property
@@ -55,8 +62,7 @@ def read_split(name: str, patterns: Iterable[str]) -> Split:
     files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
     if not files:
         raise FileNotFoundError(f"split {name!r} has no file; looked for {patterns}")
-    labels, digest = _scan(files)
-    split = Split(name=name, files=tuple(files), labels=labels, digest=digest)
+    split = _scan(name, files)
     if not split.positives or not split.negatives:
         raise ValueError(
             f"split {name!r} needs images of both sides, and has {split.positives} positive "
@@ -65,14 +71,56 @@ def read_split(name: str, patterns: Iterable[str]) -> Split:
     return split
 
 
-def _scan(files: list[str]) -> tuple[np.ndarray, str]:
-    feature = {names.LABEL: tf.io.FixedLenFeature([], tf.int64)}
-    labels, digest = [np.zeros(0, np.int64)], hashlib.sha256()
+def _scan(name: str, files: list[str]) -> Split:
+    feature = {
+        names.LABEL: tf.io.FixedLenFeature([], tf.int64),
+        names.IMAGE_ID: tf.io.FixedLenFeature([], tf.string, ""),
+        names.CLASS_NAME: tf.io.FixedLenFeature([], tf.string, ""),
+        names.FEATURES_SHAPE: tf.io.RaggedFeature(tf.int64),
+    }
+    columns: dict[str, list[np.ndarray]] = {key: [] for key in feature}
+    digest = hashlib.sha256()
     for records in tf.data.TFRecordDataset(files).batch(_SCAN_BATCH):
-        labels.append(tf.io.parse_example(records, feature)[names.LABEL].numpy())
+        parsed = tf.io.parse_example(records, feature)
+        shapes = parsed.pop(names.FEATURES_SHAPE)
+        columns[names.FEATURES_SHAPE].append(shapes[0].numpy())
+        for key, values in parsed.items():
+            columns[key].append(values.numpy())
         for record in records.numpy():
             digest.update(record)
-    return np.concatenate(labels), digest.hexdigest()
+    shape = columns[names.FEATURES_SHAPE][0] if columns[names.FEATURES_SHAPE] else ()
+    return Split(
+        name=name,
+        files=tuple(files),
+        labels=_column(columns[names.LABEL], np.int64),
+        image_ids=_column(columns[names.IMAGE_ID], object),
+        class_names=_column(columns[names.CLASS_NAME], object),
+        features_shape=tuple(int(side) for side in shape) or None,
+        digest=digest.hexdigest(),
+    )
+
+
+def _column(parts: list[np.ndarray], dtype: type) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.zeros(0, dtype)
+
+
+def feature_batches(split: Split, *, batch_size: int) -> tf.data.Dataset:
+    """A split's features, in the order of `split.labels`: float16 (b, *features_shape).
+
+    Raises:
+      ValueError: the records hold no features.
+    """
+    shape = split.features_shape
+    if shape is None:
+        raise ValueError(f"split {split.name!r} holds images, not features of them")
+    feature = {names.FEATURES: tf.io.FixedLenFeature([], tf.string)}
+
+    def parse(records: tf.Tensor) -> tf.Tensor:
+        encoded = tf.io.parse_example(records, feature)[names.FEATURES]
+        return tf.reshape(tf.io.decode_raw(encoded, tf.float16), (-1, *shape))
+
+    records = tf.data.TFRecordDataset(list(split.files)).batch(batch_size)
+    return records.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(1)
 
 
 def image_batches(

@@ -1,9 +1,10 @@
 """What the trained part of a network takes in, computed once an image and kept on disk.
 
 For a network that is trained whole these are its resized pixels; for one on a frozen body
-they are the body's output. Either way no image is decoded twice, whatever the number of
-epochs. The rows lie in one flat file that is mapped into memory: while it fits, the page
-cache serves it at the speed of memory; when it does not, it is read from disk.
+they are the body's output, which a FeatureExtractor may have computed before. Either way no
+image is decoded twice, whatever the number of epochs. The rows lie in one flat file that is
+mapped into memory: while it fits, the page cache serves it at the speed of memory; when it
+does not, it is read from disk.
 """
 
 import os
@@ -16,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.progress import Progress
-from components.trainer.data import Split, image_batches
+from components.trainer.data import Split, feature_batches, image_batches
 from components.trainer.preprocessing import Preprocessing
 
 _BATCH_SIZE = 32
@@ -27,7 +28,8 @@ class Rows:
     """The trained part's input for every image of a split.
 
     Attributes:
-      values: float32 (n, ...), in the order of the split's records.
+      values: float32 (n, ...), in the order of the split's records; float16 where they are
+        a FeatureExtractor's.
       labels: int64 (n,).
     """
 
@@ -57,6 +59,23 @@ def compute_rows(
     if not path.exists():
         _write(_row_batches(split, body, preprocessing, jit_compile=jit_compile), path)
     return Rows(np.memmap(path, np.float32, mode="r", shape=shape), split.labels)
+
+
+def feature_rows(split: Split, *, path: Path) -> Rows:
+    """The features that the split's records hold, from `path` if they lie there.
+
+    Args:
+      split: with features in the images' place.
+      path: of the file; whoever passes it answers for its being of the same split.
+
+    Raises:
+      ValueError: the records hold no features.
+    """
+    if not path.exists():
+        batches = feature_batches(split, batch_size=_BATCH_SIZE)
+        _write((batch.numpy() for batch in batches), path)
+    shape = (len(split.labels), *(split.features_shape or ()))
+    return Rows(np.memmap(path, np.float16, mode="r", shape=shape), split.labels)
 
 
 def _row_batches(
@@ -97,7 +116,8 @@ def row_batches(rows: Rows, indices: tf.data.Dataset, *, batch_size: int) -> tf.
     """
 
     def take(chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return rows.values[chosen], rows.labels[chosen, None].astype(np.float32)
+        values = rows.values[chosen].astype(np.float32, copy=False)
+        return values, rows.labels[chosen, None].astype(np.float32)
 
     def gather(chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         values, labels = tf.numpy_function(take, [chosen], (tf.float32, tf.float32))

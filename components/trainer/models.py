@@ -1,6 +1,7 @@
 """The networks, each in the parts that training tells apart."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
@@ -63,14 +64,35 @@ def build_network(
         settings.image_size, weights or settings.weights, pooled=settings.head == "pooled"
     )
     pretrained.trainable = False
-    features = keras.Input(pretrained.output_shape[1:], name="features")
+    head = build_head(settings, pretrained.output_shape[1:], epoch_images=epoch_images)
+    return _assemble(pretrained, head, settings)
+
+
+def build_head(
+    settings: TrainerSettings, features_shape: Sequence[int], *, epoch_images: int = 1
+) -> keras.Model:
+    """What sits on a pretrained body: its features (b, *features_shape) to probabilities (b, 1).
+
+    Args: as `build_network`.
+    """
+    features = keras.Input(features_shape, name="features")
     outputs = (
         flatten_head(features)
         if settings.head == "flatten"
         else pooled_head(features, images=epoch_images)
     )
-    head = keras.Model(features, outputs, name="head")
-    return _assemble(pretrained, head, settings)
+    return keras.Model(features, outputs, name="head")
+
+
+def pooled_penalty(images: int) -> float:
+    """Factor of the sum of squared weights in the pooled head's loss.
+
+    The loss is a mean over images, so the penalty of the summed loss is divided by them.
+
+    Args:
+      images: how many the loss sums over in an epoch.
+    """
+    return 1 / (2 * _POOLED_HEAD_C * images)
 
 
 def _assemble(pretrained: keras.Model, head: keras.Model, settings: TrainerSettings) -> Network:
@@ -157,14 +179,11 @@ def flatten_head(features: keras.KerasTensor) -> keras.KerasTensor:
 def pooled_head(features: keras.KerasTensor, *, images: int) -> keras.KerasTensor:
     """Logistic regression on pooled features (b, c), with an L2 penalty.
 
-    The loss is a mean over images, so the penalty of the summed loss is divided by them.
-
     Args:
       features: the body's output.
       images: how many the loss sums over in an epoch.
     """
-    penalty = keras.regularizers.L2(1 / (2 * _POOLED_HEAD_C * images))
-    return _probability(penalty)(features)
+    return _probability(keras.regularizers.L2(pooled_penalty(images)))(features)
 
 
 def xception_body(image_size: int, weights: str, *, pooled: bool) -> keras.Model:

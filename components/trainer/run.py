@@ -21,7 +21,7 @@ from components.trainer.checkpoint import Checkpoint, training_identity
 from components.trainer.data import Split, read_split
 from components.trainer.devices import DevicePolicy, precision, use_devices
 from components.trainer.export import export
-from components.trainer.features import Rows, compute_rows
+from components.trainer.features import Rows, compute_rows, feature_rows
 from components.trainer.history import Epoch
 from components.trainer.models import Network, build_network
 from components.trainer.preprocessing import Preprocessing
@@ -105,6 +105,14 @@ def _rows(
     policy: DevicePolicy,
     folder: Path,
 ) -> Rows:
+    if split.features_shape is not None:
+        expected = tuple(network.trained.input_shape[1:])
+        if split.features_shape != expected:
+            raise ValueError(
+                f"split {split.name!r} holds features of shape {split.features_shape}, and the "
+                f"model that is trained takes {expected}; extract them for its settings"
+            )
+        return feature_rows(split, path=folder / f"{split.name}.rows")
     return compute_rows(
         split,
         network.body,

@@ -3,68 +3,114 @@
 Strategies, in the words of imbalanced-learn:
 
 - `representative`: every image once, the split's own balance.
-- `balanced`: the larger side is undersampled to the size of the smaller, by a choice that
-  the seed makes once and that holds for all epochs.
+- `balanced`, also called `undersample`: the larger side is undersampled to the size of the
+  smaller, by a choice that the seed makes once and that holds for all epochs.
 - `oversample`: every image of the larger side once, those of the smaller repeated until
   both sides are as many; no two of them differ by more than one repetition.
+- a mixture, `{"undersample": u, "oversample": o}`: first the larger side is undersampled
+  until the smaller is `u` times as many, then the smaller is repeated until it is `o` times
+  as many. A ratio that is reached already changes nothing; either may be left out.
 
 In each, the sides are interleaved evenly, and each epoch has an order of its own, a
 function of seed and epoch, so training that resumes at epoch k sees what it would have.
 tf.data mixes TensorFlow's global seed into the interleaving: `run_fn` sets that one too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from components import names
+from components.trainer.settings import Strategy
 
 _NEGATIVE_AND_POSITIVE = (names.NEGATIVE_LABEL, names.POSITIVE_LABEL)
 
 
-def epoch_size(labels: np.ndarray, strategy: str) -> int:
+def epoch_size(labels: np.ndarray, strategy: Strategy) -> int:
     """How many images an epoch has, repetitions counted."""
     return sum(_side_sizes(labels, strategy))
 
 
-def _side_sizes(labels: np.ndarray, strategy: str) -> list[int]:
+def _side_sizes(labels: np.ndarray, strategy: Strategy) -> list[int]:
     """Images an epoch of the negative and of the positive side."""
     counts = [int(np.sum(labels == side)) for side in _NEGATIVE_AND_POSITIVE]
     match strategy:
         case "representative":
             return counts
-        case "balanced":
+        case "balanced" | "undersample":
             return [min(counts)] * 2
         case "oversample":
             return [max(counts)] * 2
+        case Mapping():
+            return _mixed(counts, strategy.get("undersample"), strategy.get("oversample"))
     raise ValueError(
-        "sampling_strategy must be 'representative', 'balanced' or 'oversample'. "
-        f"Received: {strategy!r}"
+        "sampling_strategy must be 'representative', 'balanced', 'undersample', 'oversample' or "
+        f"a mixture. Received: {strategy!r}"
     )
 
 
+def _mixed(counts: Sequence[int], undersample: float | None, oversample: float | None) -> list[int]:
+    smaller, larger = sorted(counts)
+    if undersample:
+        larger = max(smaller, min(larger, round(smaller / undersample)))
+    if oversample:
+        smaller = max(smaller, round(larger * oversample))
+    return [smaller, larger] if counts[0] <= counts[1] else [larger, smaller]
+
+
+def epoch_order(
+    labels: np.ndarray, *, strategy: Strategy, random_state: int, epoch: int
+) -> np.ndarray:
+    """The images of one epoch as int64 (n,), for who has all rows at hand.
+
+    They are those of `epoch_indices`, mixed by the same rule: each next image is of a side
+    drawn with the sides' shares until one side has run out. tf.data takes a tenth of a second
+    for an order; the small heads that train on features are done with the epoch in that time.
+
+    Args: as `epoch_indices`.
+    """
+    order = np.random.default_rng([random_state, epoch])
+    sides = _sides(labels, strategy, random_state, order)
+    sizes = [len(side) for side in sides]
+    positive = order.random(sum(sizes)) < sizes[1] / sum(sizes)
+    drawn = np.cumsum([~positive, positive], axis=1)
+    ended = np.flatnonzero((drawn >= np.array(sizes)[:, None]).any(axis=0))[0] + 1
+    positive[ended:] = drawn[0, ended - 1] >= sizes[0]
+    mixed = np.empty(sum(sizes), np.int64)
+    mixed[~positive], mixed[positive] = sides
+    return mixed
+
+
+def _sides(
+    labels: np.ndarray, strategy: Strategy, random_state: int, order: np.random.Generator
+) -> list[np.ndarray]:
+    """The images of each side, in the order in which an epoch takes them."""
+    sides = []
+    for label, size in zip(_NEGATIVE_AND_POSITIVE, _side_sizes(labels, strategy), strict=True):
+        members = np.flatnonzero(labels == label)
+        if size < len(members):
+            members = np.random.default_rng(random_state).choice(members, size, replace=False)
+        sides.append(_repeated(members, size, order))
+    return sides
+
+
 def epoch_indices(
-    labels: np.ndarray, *, strategy: str, random_state: int, epoch: int
+    labels: np.ndarray, *, strategy: Strategy, random_state: int, epoch: int
 ) -> tf.data.Dataset:
     """The images of one epoch, as int64 scalars that index `labels`.
 
     Args:
       labels: int64 (n,) of 0 and 1.
-      strategy: `representative`, `balanced` or `oversample`.
+      strategy: see above.
       random_state: seed of the choice and of the order.
       epoch: which pass, from 0.
     """
-    sizes = _side_sizes(labels, strategy)
     order = np.random.default_rng([random_state, epoch])
-    sides = []
-    for label, size in zip(_NEGATIVE_AND_POSITIVE, sizes, strict=True):
-        members = np.flatnonzero(labels == label)
-        if size < len(members):
-            members = np.random.default_rng(random_state).choice(members, size, replace=False)
-        sides.append(tf.data.Dataset.from_tensor_slices(_repeated(members, size, order)))
+    sides = _sides(labels, strategy, random_state, order)
+    sizes = [len(side) for side in sides]
     mixed = tf.data.Dataset.sample_from_datasets(
-        sides,
+        [tf.data.Dataset.from_tensor_slices(side) for side in sides],
         weights=[size / sum(sizes) for size in sizes],
         seed=int(order.integers(2**31)),
         stop_on_empty_dataset=False,
@@ -79,7 +125,7 @@ def _repeated(members: np.ndarray, size: int, order: np.random.Generator) -> np.
 
 
 def loss_weights(
-    labels: np.ndarray, *, strategy: str, class_weight: str | Mapping[str, float] | None
+    labels: np.ndarray, *, strategy: Strategy, class_weight: str | Mapping[str, float] | None
 ) -> dict[int, float] | None:
     """The weight of each label in the loss, or None where all weigh the same.
 

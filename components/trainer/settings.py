@@ -4,6 +4,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+Strategy = (
+    Literal["representative", "balanced", "undersample", "oversample"] | Mapping[str, float | None]
+)
+"""What an epoch is made of, see `components.trainer.sampling`."""
+
 # The smallest side that leaves every layer of Xception something to look at.
 XCEPTION_MIN_SIZE = 71
 # Three poolings halve the side three times.
@@ -48,7 +53,7 @@ class TrainerSettings:
     image_size: int
     input_scale: Literal["auto", "0..1", "-1..1"]
     fine_tune: bool
-    sampling_strategy: Literal["representative", "balanced", "oversample"]
+    sampling_strategy: Strategy
     class_weight: Literal["balanced"] | Mapping[str, float] | None
     loss: Literal["binary_crossentropy", "focal"]
     augmentation: bool

@@ -12,7 +12,6 @@ LAUNCHER_SCHEMES = ("gs", "s3", "minio")
 _QUANTITY = r"^\d+(\.\d+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
 _DNS_LABEL = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 _DNS_SUBDOMAIN = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
-_CRON_FIELDS = 6
 
 Quantity = Annotated[str, StringConstraints(pattern=_QUANTITY)]
 DnsLabel = Annotated[str, StringConstraints(pattern=_DNS_LABEL)]
@@ -139,19 +138,9 @@ class Schedule(Section):
     @field_validator("cron")
     @classmethod
     def _six_fields(cls, cron: str) -> str:
-        from croniter import CroniterError, croniter
+        from pipeline.kubeflow.cron import check
 
-        fields = cron.split()
-        if len(fields) != _CRON_FIELDS:
-            hint = f"; did you mean '0 {cron}'?" if len(fields) == _CRON_FIELDS - 1 else ""
-            raise ValueError(
-                "a schedule wants six fields: second minute hour day month weekday, in UTC; "
-                f"found {len(fields)}{hint}"
-            )
-        try:
-            croniter(cron, second_at_beginning=True)
-        except CroniterError as error:
-            raise ValueError(f"not a schedule: {error}") from error
+        check(cron)
         return cron
 
 

@@ -1,8 +1,10 @@
 import logging
+import re
+import time
 
 import pytest
 
-from components.progress import Progress, time_left
+from components.progress import Progress, time_left, watched
 
 
 @pytest.mark.parametrize(
@@ -39,3 +41,15 @@ def test_without_a_closing_line_a_fast_loop_is_silent(caplog):
     with caplog.at_level(logging.INFO, logger="outnumbered.trainer"):
         Progress("images", total=10, interval=60, closing=False).advance(10)
     assert not caplog.messages
+
+
+def test_progress_is_logged_while_images_are_read(caplog):
+    done = iter(range(0, 3000, 1000))
+    with (
+        caplog.at_level(logging.INFO, logger="outnumbered.trainer"),
+        watched(lambda: next(done, 2500), total=2500, logger="outnumbered.trainer", interval=0.01),
+    ):
+        while len(caplog.messages) < 3:
+            time.sleep(0.01)
+    assert re.fullmatch(r"1,000 of 2,500 images, about .* left", caplog.messages[0])
+    assert caplog.messages[2].startswith("2,500 of 2,500 images")

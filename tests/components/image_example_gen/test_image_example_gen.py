@@ -2,9 +2,7 @@ import hashlib
 import json
 import logging
 import os
-import re
 import shutil
-import time
 
 import pytest
 from pictures_on_disk import encoded, picture, read_lines, write, write_pictures
@@ -14,7 +12,6 @@ from components import example_files, names
 from components.image_example_gen import shards
 from components.image_example_gen.images import read_image
 from components.image_example_gen.perceptual_hash import as_hex
-from components.image_example_gen.progress import watched
 from components.image_example_gen.sources import ImageRecord, SourceError, data_version, list_images
 from components.image_example_gen.verdict import BadImagesError
 
@@ -221,18 +218,6 @@ def test_the_account_is_logged(photos, ingest, caplog):
     with caplog.at_level(logging.INFO, logger="outnumbered.image_example_gen"):
         ingest(photos)
     assert "8 images: 8 accepted, 0 duplicates, 0 in quarantine" in caplog.messages
-
-
-def test_progress_is_logged_while_images_are_read(caplog):
-    done = iter(range(0, 3000, 1000))
-    with (
-        caplog.at_level(logging.INFO, logger="outnumbered.image_example_gen"),
-        watched(lambda: next(done, 2500), total=2500, interval=0.01),
-    ):
-        while len(caplog.messages) < 3:
-            time.sleep(0.01)
-    assert re.fullmatch(r"1,000 of 2,500 images, about .* left", caplog.messages[0])
-    assert caplog.messages[2].startswith("2,500 of 2,500 images")
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from components.evaluator import metrics
-from components.reporter import figures, page, slices, wording
+from components.reporter import figures, provenance, slices, wording
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_of_many_slices_the_worst_are_shown_and_the_rest_counted():
 
 def test_settings_become_dotted_keys():
     nested = {"trainer": {"head": {"units": 64}, "weights": None}, "splits": {}, "gates": ["a"]}
-    assert page.flattened(nested) == [
+    assert provenance.flattened(nested) == [
         ("trainer.head.units", "64"),
         ("trainer.weights", wording.DASH),
         ("splits", "{}"),

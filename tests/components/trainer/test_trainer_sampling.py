@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.trainer.sampling import epoch_indices, epoch_size, loss_weights
+from components.trainer.sampling import epoch_indices, epoch_order, epoch_size, loss_weights
 
 LABELS = np.array([0] * 30 + [1] * 4)
 
@@ -91,3 +91,50 @@ def test_given_weights_go_with_any_strategy():
 def test_an_unknown_strategy_is_refused_by_name():
     with pytest.raises(ValueError, match="Received: 'smote'"):
         epoch_size(LABELS, "smote")
+
+
+@pytest.mark.parametrize(
+    ("mixture", "sizes"),
+    [
+        ({"undersample": 0.5}, (8, 4)),
+        ({"undersample": 0.2, "oversample": 0.5}, (20, 10)),
+        ({"oversample": 1.0}, (30, 30)),
+        ({"undersample": 0.1}, (30, 4)),
+        ({"undersample": None, "oversample": 0.1}, (30, 4)),
+    ],
+)
+def test_a_mixture_first_takes_fewer_of_the_larger_side_then_repeats_the_smaller(mixture, sizes):
+    epoch = _epoch(mixture)
+    assert (np.sum(LABELS[epoch] == 0), np.sum(LABELS[epoch] == 1)) == sizes
+    flipped = (1 - LABELS)[_epoch(mixture, labels=1 - LABELS)]
+    assert (np.sum(flipped == 1), np.sum(flipped == 0)) == sizes
+
+
+def _order(strategy, *, labels=LABELS, random_state: int = 42, epoch: int = 0) -> np.ndarray:
+    return epoch_order(labels, strategy=strategy, random_state=random_state, epoch=epoch)
+
+
+MIXTURE = {"undersample": 0.2, "oversample": 0.5}
+STRATEGIES = ["representative", "undersample", "oversample", MIXTURE]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
+def test_an_order_holds_the_very_images_of_the_epoch(strategy):
+    for epoch in (0, 1):
+        assert sorted(_order(strategy, epoch=epoch)) == sorted(_epoch(strategy, epoch=epoch))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
+def test_an_order_is_a_function_of_seed_and_number_alone(strategy):
+    first = _order(strategy, epoch=3)
+    np.testing.assert_array_equal(_order(strategy, epoch=3), first)
+    assert list(_order(strategy, epoch=4)) != list(first)
+    assert list(_order(strategy, epoch=3, random_state=1)) != list(first)
+
+
+@pytest.mark.parametrize("strategy", ["representative", "oversample"])
+def test_an_order_interleaves_the_sides_evenly(strategy):
+    labels = np.array([0] * 3000 + [1] * 300)
+    parts = np.array_split(labels[_order(strategy, labels=labels)], 10)
+    expected = 1 / 11 if strategy == "representative" else 0.5
+    assert np.abs(np.array([part.mean() for part in parts]) - expected).max() < 0.15

@@ -132,7 +132,15 @@ def test_the_learning_rate_falls_on_a_plateau(train, tmp_path):
 
 def test_trainings_share_an_identity_only_with_settings_and_images_in_common(make_settings):
     def split(digest: str) -> Split:
-        return Split(name="train", files=("elsewhere",), labels=np.array([0, 1]), digest=digest)
+        return Split(
+            name="train",
+            files=("elsewhere",),
+            labels=np.array([0, 1]),
+            image_ids=np.array([b"a", b"b"]),
+            class_names=np.array([b"cats", b"dogs"]),
+            features_shape=None,
+            digest=digest,
+        )
 
     identity = training_identity(make_settings(), [split("a"), split("b")])
     assert training_identity(make_settings(), [split("a"), split("b")]) == identity

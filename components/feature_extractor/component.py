@@ -1,0 +1,78 @@
+"""FeatureExtractor's specification: what goes in, what comes out, which settings it takes."""
+
+from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.types import BaseChannel, Channel, component_spec, standard_artifacts
+
+from components import names
+from components.feature_extractor import executor
+
+
+class FeatureExtractorSpec(component_spec.ComponentSpec):
+    """Channels and execution properties of FeatureExtractor."""
+
+    PARAMETERS = {
+        executor.WEIGHTS: component_spec.ExecutionParameter(type=str),
+        executor.WEIGHTS_VERSION: component_spec.ExecutionParameter(type=str),
+        executor.POOLED: component_spec.ExecutionParameter(type=int),
+        executor.IMAGE_SIZE: component_spec.ExecutionParameter(type=int),
+        executor.INPUT_SCALE: component_spec.ExecutionParameter(type=str),
+        executor.STORE: component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS = {names.EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples)}
+    OUTPUTS = {
+        names.FEATURED_EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples)
+    }
+
+
+class FeatureExtractor(base_beam_component.BaseBeamComponent):
+    """Puts each image through a frozen backbone once, ever.
+
+    Features are kept in a store by image and by what they depend on: the backbone's weights
+    themselves, its pooling, the image size and the range of the pixels. Splits, arms,
+    epochs and later runs that have an image in common find its features there; other weights
+    under the same file name are other features.
+
+    Outputs:
+      featured_examples: the splits of `examples`, shard by shard in their order, with
+        `features` (float16) and `features_shape` in place of `image`.
+    """
+
+    SPEC_CLASS = FeatureExtractorSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
+
+    def __init__(
+        self,
+        examples: BaseChannel,
+        *,
+        weights: str,
+        pooled: bool,
+        image_size: int,
+        input_scale: str,
+        store: str = "",
+        weights_version: str = "",
+    ):
+        """Specifies the component.
+
+        Args:
+          examples: images with the features of `components.names`.
+          weights: `imagenet`, `none`, or the path of a Keras 3 weights file.
+          pooled: whether the last feature map is averaged over the image.
+          image_size: side in pixels of the square that every image is resized to.
+          input_scale: range of the pixels that the backbone sees, `0..1` or `-1..1`.
+          store: local or mounted folder in which features are kept for later runs; empty:
+            they are computed anew whenever this component runs.
+          weights_version: a digest of the weights' file. The component doesn't read it: it
+            makes a changed file miss TFX's cache.
+        """
+        super().__init__(
+            spec=FeatureExtractorSpec(
+                examples=examples,
+                weights=weights,
+                weights_version=weights_version,
+                pooled=int(pooled),
+                image_size=image_size,
+                input_scale=input_scale,
+                store=store,
+                featured_examples=Channel(type=standard_artifacts.Examples),
+            )
+        )

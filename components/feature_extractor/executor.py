@@ -1,0 +1,218 @@
+"""FeatureExtractor's executor: infer what the store lacks, then write the splits anew."""
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import keras
+import numpy as np
+import tensorflow as tf
+from apache_beam.ml.inference.base import KeyedModelHandler, PredictionResult, RunInference
+from apache_beam.ml.inference.tensorflow_inference import ModelType, TFModelHandlerNumpy
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+from tfx.dsl.io import fileio
+from tfx.proto import example_gen_pb2
+from tfx.types import Artifact, artifact_utils
+
+from components import example_files, names
+from components.feature_extractor.backbone import Backbone, FeatureModel, infer
+from components.feature_extractor.store import FeatureReader, FeatureStore
+from components.progress import watched
+
+WEIGHTS = "weights"
+WEIGHTS_VERSION = "weights_version"
+POOLED = "pooled"
+IMAGE_SIZE = "image_size"
+INPUT_SCALE = "input_scale"
+STORE = "store"
+
+_LOGGER = logging.getLogger("outnumbered.feature_extractor")
+_BATCH = 32
+# Small enough to lose little when a run is cut off, large enough to be few files.
+_PART_IMAGES = 256
+_WEIGHTS_FILE = "body.weights.h5"
+
+
+class Executor(BaseBeamExecutor):
+    """Executes FeatureExtractor."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[Artifact]],
+        output_dict: dict[str, list[Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes every split of `examples` with features in the images' place.
+
+        Args:
+          input_dict: `examples`.
+          output_dict: `featured_examples`.
+          exec_properties: see `component.FeatureExtractor`.
+
+        Raises:
+          FileNotFoundError: the weights are not there.
+          ValueError: the weights do not fit.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        source = artifact_utils.get_single_instance(input_dict[names.EXAMPLES])
+        target = artifact_utils.get_single_instance(output_dict[names.FEATURED_EXAMPLES])
+        splits = artifact_utils.decode_split_names(source.split_names)
+        shards = {split: example_files.split_files(source.uri, split) for split in splits}
+        backbone = _backbone(exec_properties)
+        body = backbone.build()
+        root = exec_properties[STORE] or os.path.join(target.uri, ".features")
+        store = FeatureStore(Path(root) / backbone.key(body))
+        self._extract([file for files in shards.values() for file in files], backbone, body, store)
+        self._rewrite(shards, target.uri, store)
+        if not exec_properties[STORE]:
+            fileio.rmtree(root)
+        target.split_names = artifact_utils.encode_split_names(splits)
+        examples_utils.set_payload_format(
+            target,
+            example_gen_pb2.FORMAT_TF_EXAMPLE,  # type: ignore[attr-defined]
+        )
+
+    def _extract(
+        self, files: Sequence[str], backbone: Backbone, body: keras.Model, store: FeatureStore
+    ) -> None:
+        known = store.image_ids()
+        missing = len(set(_image_ids(files)) - known)
+        _LOGGER.info("features of %s images are there, %s to go", len(known), missing)
+        if not missing:
+            return
+        store.folder.mkdir(parents=True, exist_ok=True)
+        weights = str(store.folder / _WEIGHTS_FILE)
+        body.save_weights(weights)
+        handler = TFModelHandlerNumpy(
+            weights,
+            model_type=ModelType.SAVED_WEIGHTS,
+            create_model_fn=partial(FeatureModel, backbone),
+            inference_fn=infer,  # type: ignore[arg-type]
+            min_batch_size=_BATCH,
+            max_batch_size=_BATCH,
+        )
+        before = len(known)
+        with (
+            watched(lambda: store.count() - before, total=missing, logger=_LOGGER.name),
+            self._make_beam_pipeline() as pipeline,
+        ):
+            _ = (
+                pipeline
+                | "Shards" >> beam.Create(list(files))
+                | "Spread" >> beam.Reshuffle()
+                | "Read" >> beam.FlatMap(_images)
+                | "Lacking" >> beam.ParDo(_Lacking(store.folder))
+                | "Infer" >> RunInference(KeyedModelHandler(handler))
+                | "Keep" >> beam.ParDo(_Keep(store.folder))
+            )
+
+    def _rewrite(self, shards: Mapping[str, Sequence[str]], uri: str, store: FeatureStore) -> None:
+        tasks = []
+        for split, files in shards.items():
+            folder = example_files.split_dir(uri, split)
+            fileio.makedirs(folder)
+            tasks += [(file, os.path.join(folder, os.path.basename(file))) for file in files]
+        with self._make_beam_pipeline() as pipeline:
+            _ = (
+                pipeline
+                | "Shards" >> beam.Create(tasks)
+                | "Spread" >> beam.Reshuffle()
+                | "Rewrite" >> beam.ParDo(_Rewrite(store.folder))
+            )
+
+
+def _backbone(exec_properties: Mapping[str, Any]) -> Backbone:
+    return Backbone(
+        weights=exec_properties[WEIGHTS],
+        pooled=bool(exec_properties[POOLED]),
+        image_size=int(exec_properties[IMAGE_SIZE]),
+        input_scale=exec_properties[INPUT_SCALE],
+    )
+
+
+def _image_ids(files: Iterable[str]) -> Iterator[str]:
+    feature = {names.IMAGE_ID: tf.io.FixedLenFeature([], tf.string)}
+    for records in tf.data.TFRecordDataset(list(files)).batch(256):
+        for image_id in tf.io.parse_example(records, feature)[names.IMAGE_ID].numpy():
+            yield image_id.decode()
+
+
+def _images(file: str) -> Iterator[tuple[str, bytes]]:
+    for record in tf.data.TFRecordDataset(file).as_numpy_iterator():
+        features = tf.train.Example.FromString(record).features.feature
+        yield (
+            features[names.IMAGE_ID].bytes_list.value[0].decode(),
+            features[names.IMAGE].bytes_list.value[0],
+        )
+
+
+class _Lacking(beam.DoFn):
+    """Lets those images pass whose features are not in the store."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def setup(self) -> None:
+        self._known = FeatureStore(self._folder).image_ids()
+
+    def process(self, element: tuple[str, bytes]) -> Iterator[tuple[str, bytes]]:
+        if element[0] not in self._known:
+            yield element
+
+
+class _Keep(beam.DoFn):
+    """Puts features into the store, a part at a time."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def setup(self) -> None:
+        self._store = FeatureStore(self._folder)
+
+    def start_bundle(self) -> None:
+        self._held: list[tuple[str, np.ndarray]] = []
+
+    def process(self, element: tuple[str, PredictionResult]) -> None:
+        image_id, result = element
+        self._held.append((image_id, np.asarray(result.inference)))
+        if len(self._held) == _PART_IMAGES:
+            self.finish_bundle()
+
+    def finish_bundle(self) -> None:
+        if self._held:
+            image_ids, features = zip(*self._held, strict=True)
+            self._store.add(image_ids, np.stack(features))
+        self._held = []
+
+
+class _Rewrite(beam.DoFn):
+    """Copies a shard, each image replaced by its features."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def setup(self) -> None:
+        self._reader = FeatureStore(self._folder).reader()
+
+    def process(self, element: tuple[str, str]) -> None:
+        source, target = element
+        with tf.io.TFRecordWriter(f"{target}.writing") as writer:
+            for record in tf.data.TFRecordDataset(source).as_numpy_iterator():
+                writer.write(_with_features(record, self._reader))
+        fileio.rename(f"{target}.writing", target, overwrite=True)
+
+
+def _with_features(record: bytes, reader: FeatureReader) -> bytes:
+    example = tf.train.Example.FromString(record)
+    features = example.features.feature
+    values = reader[features[names.IMAGE_ID].bytes_list.value[0].decode()]
+    del features[names.IMAGE]
+    features[names.FEATURES].bytes_list.value.append(values.tobytes())
+    features[names.FEATURES_SHAPE].int64_list.value.extend(values.shape)
+    # The same record gives the same bytes: trainings and caches are known by them.
+    return example.SerializeToString(deterministic=True)

@@ -1,0 +1,171 @@
+"""`s3://`, `minio://` and `gs://` for TFX's fileio, by way of Beam's file systems.
+
+TensorFlow's own file systems, which fileio uses for the rest, know no `s3://` in the wheels of
+today. Where the store is and who may use it, the environment says: `AWS_ENDPOINT_URL`,
+`AWS_ACCESS_KEY_ID` and their like, or Google's default credentials. `minio://` is Kubeflow's
+name for the store of its own cluster, which speaks S3.
+"""
+
+import contextlib
+import io
+import posixpath
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from tfx.dsl.io import fileio, filesystem, filesystem_registry
+from tfx.dsl.io.filesystem import PathType
+
+from components.beam_io import beam_io
+
+_MINIO, _S3 = "minio://", "s3://"
+# Lower is preferred; TensorFlow's stands at 10.
+_PRIORITY = 0
+
+
+def register() -> None:
+    """Makes fileio use Beam for the three schemes; may be called again."""
+    filesystem_registry.DEFAULT_FILESYSTEM_REGISTRY.register(BeamFilesystem, priority=_PRIORITY)
+
+
+class BeamFilesystem(filesystem.Filesystem):
+    """Folders of an object store are names only: they are there when something is in them."""
+
+    SUPPORTED_SCHEMES = ["s3://", "minio://", "gs://"]  # noqa: RUF012 - as TFX reads it
+
+    @staticmethod
+    def open(name: PathType, mode: str = "r") -> Any:
+        """A file object; what is written is there, whole, when it is closed."""
+        systems, path = beam_io().filesystems.FileSystems, _path(name)
+        # By content, never by name: Beam would unpack a file whose name ends in .gz.
+        kind = beam_io().filesystem.CompressionTypes.UNCOMPRESSED
+        with _as_not_found():
+            begin = systems.create if "w" in mode else systems.open
+            file = begin(path, compression_type=kind)
+        return file if "b" in mode else _as_text(file)
+
+    @staticmethod
+    def copy(src: PathType, dst: PathType, overwrite: bool = False) -> None:
+        """Copies one file."""
+        _refuse_overwriting(dst, overwrite)
+        with _as_not_found():
+            beam_io().filesystems.FileSystems.copy([_path(src)], [_path(dst)])
+
+    @staticmethod
+    def exists(path: PathType) -> bool:
+        """Whether there is a file of that name, or one below it."""
+        return bool(beam_io().filesystems.FileSystems.exists(_path(path))) or bool(_below(path))
+
+    @staticmethod
+    def glob(pattern: PathType) -> list[PathType]:
+        """The files that match."""
+        return [_named_as(_text(pattern), found.path) for found in _match(_text(pattern))]
+
+    @staticmethod
+    def isdir(path: PathType) -> bool:
+        """Whether there is a file below that name."""
+        return bool(_below(path))
+
+    @staticmethod
+    def listdir(path: PathType) -> list[PathType]:
+        """The names right below a folder."""
+        root = _folder(path)
+        names = {found.removeprefix(root).partition("/")[0] for found in _below(path)}
+        if not names:
+            raise filesystem.NotFoundError(path)
+        return [*sorted(names)]
+
+    @staticmethod
+    def makedirs(path: PathType) -> None:
+        """Nothing: a folder comes with its first file."""
+
+    @staticmethod
+    def mkdir(path: PathType) -> None:
+        """Nothing: a folder comes with its first file."""
+
+    @staticmethod
+    def remove(path: PathType) -> None:
+        """Removes one file."""
+        with _as_not_found():
+            beam_io().filesystems.FileSystems.delete([_path(path)])
+
+    @staticmethod
+    def rename(src: PathType, dst: PathType, overwrite: bool = False) -> None:
+        """Copies one file and removes the first; the copy is there whole or not at all."""
+        _refuse_overwriting(dst, overwrite)
+        with _as_not_found():
+            beam_io().filesystems.FileSystems.rename([_path(src)], [_path(dst)])
+
+    @staticmethod
+    def rmtree(path: PathType) -> None:
+        """Removes all files below a folder."""
+        if not (found := _below(path)):
+            raise filesystem.NotFoundError(path)
+        with _as_not_found():
+            beam_io().filesystems.FileSystems.delete([_path(name) for name in found])
+
+    @staticmethod
+    def stat(path: PathType) -> Any:
+        """Beam's metadata of a file, which has `size_in_bytes`."""
+        if not (found := _match(_text(path))):
+            raise filesystem.NotFoundError(path)
+        return found[0]
+
+    @staticmethod
+    def walk(
+        top: PathType, topdown: bool = True, onerror: Callable[..., None] | None = None
+    ) -> Iterable[tuple[PathType, list[PathType], list[PathType]]]:
+        """Folders, their folders and their files, as `os.walk` gives them."""
+        root = _text(top)
+        paths = {name: posixpath.join(root, _text(name)) for name in BeamFilesystem.listdir(root)}
+        folders = [name for name, path in paths.items() if BeamFilesystem.isdir(path)]
+        files = [name for name in paths if name not in folders]
+        if topdown:
+            yield root, folders, files
+        for folder in folders:
+            yield from BeamFilesystem.walk(paths[folder], topdown, onerror)
+        if not topdown:
+            yield root, folders, files
+
+
+def _below(path: PathType) -> list[str]:
+    root = _folder(path)
+    return [_named_as(root, metadata.path) for metadata in _match(root + "**")]
+
+
+def _text(path: PathType) -> str:
+    return path.decode() if isinstance(path, bytes) else path
+
+
+def _folder(path: PathType) -> str:
+    return _text(path).rstrip("/") + "/"
+
+
+def _path(path: PathType) -> str:
+    text = _text(path)
+    return _S3 + text.removeprefix(_MINIO) if text.startswith(_MINIO) else text
+
+
+def _named_as(asked: str, found: str) -> str:
+    return _MINIO + found.removeprefix(_S3) if asked.startswith(_MINIO) else found
+
+
+def _match(pattern: str) -> list[Any]:
+    (result,) = beam_io().filesystems.FileSystems.match([_path(pattern)])
+    return result.metadata_list
+
+
+def _refuse_overwriting(path: PathType, overwrite: bool) -> None:
+    if not overwrite and fileio.exists(path):
+        raise OSError(f"{_text(path)} is there already")
+
+
+def _as_text(file: Any) -> Any:
+    return io.TextIOWrapper(file, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _as_not_found() -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, beam_io().filesystem.BeamIOError) as error:
+        raise filesystem.NotFoundError(str(error)) from error

@@ -1,0 +1,1 @@
+"""Compares the arms of a study: figures, paired comparisons, and the answer in words."""

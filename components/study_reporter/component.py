@@ -1,0 +1,77 @@
+"""The StudyReporter: compares the arms of a study."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tfx.dsl.components.base.base_component import BaseComponent
+from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
+from tfx.types import BaseChannel, Channel, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+
+from components import artifacts, names
+from components.study_reporter import executor
+
+
+def study_reporter(
+    arms: Mapping[str, BaseChannel], *, title: str, study: Mapping[str, Any]
+) -> BaseComponent:
+    """A component with an input an arm, `arm_00` and so on, whatever the arms are called.
+
+    A union of channels would be one input, but compiles to a Resolver, which Kubeflow's
+    backend refuses.
+
+    Outputs:
+      study_report: `study.html`, which needs nothing outside itself, `study.json`, `runs.csv`
+        and `predictions.parquet`.
+
+    Args:
+      arms: a ModelRun each, by the arm's name, in the study's order.
+      title: what the page is called.
+      study: plain JSON values: `name`; `comparisons`, `all` (the default), `baseline` or a
+        list of pairs of arms; `baseline`, an arm, the first where None; `settings`, of the
+        whole study; `prevalence`, the real world's share of positives, as a number or as
+        weights by class or side, or None.
+
+    Raises:
+      ValueError: there is no arm.
+    """
+    if not arms:
+        raise ValueError("a study report needs at least one arm, and there is none")
+    keys = [executor.input_key(index) for index in range(len(arms))]
+    spec_class = _spec_class(keys)
+    component = type(
+        "StudyReporter",
+        (BaseComponent,),
+        {
+            "__module__": __name__,
+            "__doc__": "Compares the arms of a study.",
+            "SPEC_CLASS": spec_class,
+            "EXECUTOR_SPEC": ExecutorClassSpec(executor.Executor),
+        },
+    )
+    parameters = {
+        executor.TITLE: title,
+        executor.ARMS: json.dumps(list(arms)),
+        executor.STUDY: json.dumps(study),
+        names.STUDY_REPORT: Channel(type=artifacts.StudyReport),
+    }
+    inputs = dict(zip(keys, arms.values(), strict=True))
+    return component(spec=spec_class(**inputs, **parameters))
+
+
+def _spec_class(keys: list[str]) -> type[ComponentSpec]:
+    return type(
+        "StudyReporterSpec",
+        (ComponentSpec,),
+        {
+            "__module__": __name__,
+            "__doc__": "What goes into the StudyReporter and what comes out.",
+            "PARAMETERS": {
+                key: ExecutionParameter(type=str)
+                for key in (executor.TITLE, executor.ARMS, executor.STUDY)
+            },
+            "INPUTS": {key: ChannelParameter(type=standard_artifacts.ModelRun) for key in keys},
+            "OUTPUTS": {names.STUDY_REPORT: ChannelParameter(type=artifacts.StudyReport)},
+        },
+    )

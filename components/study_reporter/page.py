@@ -1,0 +1,179 @@
+"""The study's report as one HTML page that needs nothing outside itself.
+
+The template escapes every text; figures are SVG elements that escape their own.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from components.reporter import provenance
+from components.reporter import wording as run_wording
+from components.study_reporter import plots, scores, wording
+from components.study_reporter.answer import SIGNIFICANCE
+from components.study_reporter.comparisons import COMPARED, Tests
+from components.study_reporter.plots import Mark
+
+_FOLDER = Path(__file__).parent
+_RUN_STYLE = Path(provenance.__file__).parent / "report.css"
+_START = 49
+"""Place of 0.5 among the thresholds of the pooled counts."""
+
+
+def render(figures: Mapping[str, Any], tests: Tests) -> str:
+    """The page as text.
+
+    Args:
+      figures: content of `study.json`.
+      tests: the judged arms, for curves.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "rate": run_wording.rate,
+        "span": wording.span,
+        "range_of": wording.range_of,
+        "signed": wording.signed,
+        "p_value": wording.p_value,
+        "percent": wording.percent,
+        "amount": wording.amount,
+        "plural": wording.plural,
+    }
+    script = (_FOLDER / "thresholds.js").read_text(encoding="utf-8")
+    return environment.get_template("study.html.jinja").render(
+        study=figures,
+        labels=wording.LABELS,
+        compared=COMPARED,
+        columns=_columns(),
+        significance=SIGNIFICANCE,
+        pairs={split: _pairs(figures, split) for split in tests},
+        mcnemar={split: _mcnemar(figures, split) for split in tests},
+        figures={split: _split_figures(figures, tests, split) for split in tests},
+        losses=_losses(figures),
+        start=_START,
+        pooled_start={split: _pooled_start(figures, split) for split in tests},
+        settings=provenance.flattened(figures["settings"] or {}),
+        arm_settings=_arm_settings(figures),
+        versions=provenance.versions(),
+        written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        style=Markup(_RUN_STYLE.read_text(encoding="utf-8") + _read("study.css")),
+        script=Markup(script),
+        script_hash=_hash(script),
+    )
+
+
+def _read(name: str) -> str:
+    return (_FOLDER / name).read_text(encoding="utf-8")
+
+
+def _hash(script: str) -> str:
+    """What the page's policy lets run, and nothing else."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _columns() -> list[tuple[str, str | None]]:
+    """Metrics of the main table; those with None stand at no threshold."""
+    return [(metric, None if metric in scores.FREE else "at") for metric in (*COMPARED, "loss")]
+
+
+def _pairs(figures: Mapping[str, Any], split: str) -> list[dict[str, Any]]:
+    """A row a pair of arms: its comparisons by (metric, threshold)."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in figures["comparisons"]:
+        if row["split"] == split:
+            pair = (row["first"], row["second"])
+            cells = found.setdefault(pair, {"first": pair[0], "second": pair[1], "cells": {}})
+            cells["cells"][f"{row['metric']} {row['threshold'] or ''}".strip()] = row
+    return list(found.values())
+
+
+def _mcnemar(figures: Mapping[str, Any], split: str) -> list[dict[str, Any]]:
+    return [row for row in figures["mcnemar"] if row["split"] == split]
+
+
+def _split_figures(figures: Mapping[str, Any], tests: Tests, split: str) -> dict[str, Any]:
+    place = list(tests).index(split)
+    curves = plots.curves(tests[split])
+    sizes = figures["splits"][split]
+    chance = sizes["positives"] / (sizes["positives"] + sizes["negatives"])
+    drawn: dict[str, Any] = {
+        "f1": plots.thresholds(f"f1-{place}", _f1_marks(figures, split), "F1"),
+        "curves": {
+            name: plots.precision_recall(100 * place + index, name, curves, chance)
+            for index, name in enumerate(curves)
+        },
+        "differences": None,
+    }
+    if pairs := _pairs(figures, split):
+        drawn["differences"] = plots.differences(
+            f"differences-{place}", _difference_marks(pairs), "difference of F1"
+        )
+    return drawn
+
+
+def _f1_marks(figures: Mapping[str, Any], split: str) -> dict[str, tuple[Mark, Mark]]:
+    rows = {arm["arm"]: arm["tests"][split] for arm in figures["arms"] if split in arm["tests"]}
+    return {
+        name: (_mark(test[scores.AT_HALF]["f1"]), _mark(test[scores.AT_OWN]["f1"]))
+        for name, test in rows.items()
+    }
+
+
+def _mark(found: Mapping[str, Any]) -> Mark:
+    return Mark(found["mean"], found["interval"])
+
+
+def _difference_marks(pairs: list[dict[str, Any]]) -> dict[str, tuple[Mark, Mark]]:
+    marks = {}
+    for pair in pairs:
+        half, own = (pair["cells"][f"f1 {threshold}"] for threshold in scores.THRESHOLDS)
+        marks[f"{pair['first']}\n{wording.MINUS} {pair['second']}"] = (
+            Mark(half["difference"], half["interval"]),
+            Mark(own["difference"], own["interval"]),
+        )
+    return marks
+
+
+def _losses(figures: Mapping[str, Any]) -> dict[str, Markup]:
+    ceiling = plots.loss_ceiling(figures["arms"])
+    return {
+        arm["arm"]: plots.losses(index, arm, ceiling)
+        for index, arm in enumerate(figures["arms"])
+        if any(row["loss"]["mean"] is not None for row in arm["epochs"])
+    }
+
+
+def _pooled_start(figures: Mapping[str, Any], split: str) -> dict[str, dict[str, Any]]:
+    """Pooled counts and rates at 0.5, which stand there before the slider is moved."""
+    rows = {}
+    for name, found in figures["pooled"]["splits"][split].items():
+        tp, fp, tn, fn = (found[count][_START] for count in scores.COUNTS)
+        rows[name] = {
+            "tp": tp,
+            "fp": fp,
+            "tn": tn,
+            "fn": fn,
+            "recall": tp / (tp + fn),
+            "precision": tp / (tp + fp) if tp + fp else None,
+            "f1": 2 * tp / (2 * tp + fp + fn),
+        }
+    return rows
+
+
+def _arm_settings(figures: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The settings in which the arms differ, by key, a value an arm; `–` where one has none."""
+    flat = [dict(provenance.flattened(arm["settings"])) for arm in figures["arms"]]
+    keys = dict.fromkeys(key for arm in flat for key in arm)
+    rows = {key: [arm.get(key, run_wording.DASH) for arm in flat] for key in keys}
+    return {key: values for key, values in rows.items() if len(set(values)) > 1}

@@ -1,0 +1,213 @@
+"""The study's figures. Arms stand in panels or rows of their own, so any number of them fits."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from components.evaluator import metrics
+from components.reporter.canvas import GRID, MUTED, NEGATIVE, POSITIVE, draw, legend_above
+from components.study_reporter.comparisons import Judged
+from components.study_reporter.record import SplitScores
+from components.study_reporter.wording import quoted
+
+RECALLS = np.linspace(0, 1, 201)
+"""Where precision is averaged over replicates."""
+
+_WIDTH_INCHES = 4.9
+_ROW_INCHES = 0.42
+_NAME_FITS = 26
+# A panel of a loss is not stretched by the first epoch's outlier or one bad replicate.
+_HEADROOM = 1.05
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A dot with its interval.
+
+    Attributes:
+      value: where the dot stands; None for none.
+      interval: its ends; None where there is none.
+    """
+
+    value: float | None
+    interval: Sequence[float] | None
+
+
+def losses(index: int, arm: Mapping[str, Any], ceiling: float) -> Markup:
+    """Mean loss on train and val by epoch, with bars of one standard deviation.
+
+    Args:
+      index: of the arm, which keeps figures of a page apart.
+      arm: of `study.json`.
+      ceiling: end of the scale, the same for all arms.
+    """
+    epochs = arm["epochs"]
+
+    def paint(axes: Axes) -> None:
+        series = (("loss", "train", MUTED, -0.08), ("val_loss", "val", POSITIVE, 0.08))
+        for key, label, colour, shift in series:
+            rows = [row for row in epochs if row[key]["mean"] is not None]
+            if rows:
+                _bars(axes, rows, key, shift, color=colour, label=label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set(xlabel="epoch", ylabel="loss", ylim=(0, ceiling))
+        legend_above(axes, columns=2)
+
+    description = (
+        f"Loss of {quoted(arm['arm'])} by epoch, mean and standard deviation over replicates, "
+        f"{len(epochs)} epochs."
+    )
+    return draw(f"losses-{index}", description, paint)
+
+
+def loss_ceiling(arms: Sequence[Mapping[str, Any]]) -> float:
+    """The end of a scale that holds every arm's mean loss and its bars.
+
+    A loss many times the others', such as that of a replicate about to diverge, is cut off.
+    """
+    tops = [
+        row[key]["mean"] + (row[key]["sd"] or 0)
+        for arm in arms
+        for row in arm["epochs"]
+        for key in ("loss", "val_loss")
+        if row[key]["mean"] is not None
+    ]
+    if not tops:
+        return 1.0
+    return _HEADROOM * min(max(tops), 4 * float(np.quantile(tops, 0.9)) or 1.0)
+
+
+def precision_recall(
+    index: int, arm: str, curves: Mapping[str, NDArray[np.float64]], chance: float
+) -> Markup:
+    """Mean precision over recall, with a band of one standard deviation over replicates.
+
+    Args:
+      index: keeps figures of a page apart.
+      arm: whose panel it is.
+      curves: what `precision_at_recall` gives of each arm; the others stand behind.
+      chance: share of positives.
+    """
+    own = curves[arm]
+    mean = own.mean(axis=0)
+
+    def paint(axes: Axes) -> None:
+        for other, rows in curves.items():
+            if other != arm:
+                axes.plot(RECALLS, rows.mean(axis=0), color=MUTED, linewidth=0.9, alpha=0.55)
+        if len(own) > 1:
+            spread = own.std(axis=0, ddof=1)
+            low, high = np.clip(mean - spread, 0, 1), np.clip(mean + spread, 0, 1)
+            axes.fill_between(RECALLS, low, high, color=POSITIVE, alpha=0.22, linewidth=0)
+        axes.plot(RECALLS, mean, color=POSITIVE)
+        axes.axhline(chance, color=MUTED, linestyle=(0, (1, 2)), linewidth=1.2)
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.03), xlabel="recall", ylabel="precision")
+
+    description = (
+        f"Precision against recall of {quoted(arm)}, mean and standard deviation over replicates: "
+        f"{np.interp(0.5, RECALLS, mean):.2f} at a recall of 0.5, "
+        f"{np.interp(0.9, RECALLS, mean):.2f} at 0.9."
+    )
+    return draw(f"precision-recall-{index}", description, paint)
+
+
+def precision_at_recall(scores: SplitScores) -> NDArray[np.float64]:
+    """Precision of each replicate at each of `RECALLS`, (replicates, recalls).
+
+    It is that of the highest threshold whose recall reaches the one asked for: between two
+    thresholds no other precision can be had, so none is drawn as a straight line.
+    """
+    rows = []
+    for probabilities in scores.probabilities:
+        points = metrics.curve(scores.labels, probabilities)
+        # A recall such as 3 / 10 is to reach 0.3 in spite of its last digit.
+        reached = np.searchsorted(points.recall, RECALLS - 1e-9)
+        rows.append(points.precision()[reached])
+    return np.stack(rows)
+
+
+def thresholds(name: str, rows: Mapping[str, tuple[Mark, Mark]], label: str) -> Markup:
+    """A metric at 0.5 beside that at the own threshold, a row an arm.
+
+    Args:
+      name: unique among the figures of a page.
+      rows: at 0.5 and at the own threshold, by arm.
+      label: of the axis.
+    """
+    told = "; ".join(
+        f"{arm}: {_told(half)} at 0.5, {_told(own)} at its own threshold"
+        for arm, (half, own) in rows.items()
+    )
+    return _dots(name, f"{label}. {told}.", rows, label, zero=False)
+
+
+def differences(name: str, rows: Mapping[str, tuple[Mark, Mark]], label: str) -> Markup:
+    """Differences with their intervals around a line at 0, a row a pair of arms.
+
+    The names of a pair stand on two lines.
+    """
+    told = "; ".join(
+        f"{' '.join(pair.split())}: {_told(half)} at 0.5, {_told(own)} at own thresholds"
+        for pair, (half, own) in rows.items()
+    )
+    return _dots(name, f"{label}. {told}.", rows, label, zero=True)
+
+
+def curves(judged: Mapping[str, Judged]) -> dict[str, NDArray[np.float64]]:
+    """`precision_at_recall` of each arm of a test split."""
+    return {name: precision_at_recall(arm.scores) for name, arm in judged.items()}
+
+
+def _bars(
+    axes: Axes, rows: Sequence[Mapping[str, Any]], key: str, shift: float, **style: Any
+) -> None:
+    # Beside each other, so that the bars of train and val do not cover one another.
+    numbers = [row["epoch"] + shift for row in rows]
+    means = [row[key]["mean"] for row in rows]
+    spreads = [row[key]["sd"] or 0 for row in rows]
+    axes.errorbar(numbers, means, spreads, capsize=1.6, elinewidth=0.9, linewidth=1.6, **style)
+
+
+def _dots(
+    name: str, description: str, rows: Mapping[str, tuple[Mark, Mark]], label: str, *, zero: bool
+) -> Markup:
+    series = ((0, NEGATIVE, "at 0.5", -0.15), (1, POSITIVE, "at its own threshold", 0.15))
+
+    def paint(axes: Axes) -> None:
+        if (figure := axes.get_figure(root=True)) is not None:
+            figure.set_size_inches(_WIDTH_INCHES, 1.0 + _ROW_INCHES * len(rows))
+        if zero:
+            axes.axvline(0, color=MUTED, linewidth=1.0, linestyle=(0, (1, 2)))
+        for which, colour, legend, shift in series:
+            marks = [(y + shift, pair[which]) for y, pair in enumerate(rows.values())]
+            for y, mark in marks:
+                if mark.interval is not None:
+                    axes.plot(mark.interval, [y, y], color=colour, alpha=0.45, linewidth=3)
+            found = [(mark.value, y) for y, mark in marks if mark.value is not None]
+            axes.plot(*zip(*found, strict=True), "o", color=colour, markersize=5, label=legend)
+        axes.set_yticks(range(len(rows)), [_shortened(arm) for arm in rows], fontsize=8.5)
+        axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=label)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(visible=False, axis="y")
+        axes.spines["left"].set_color(GRID)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+        legend_above(axes, columns=2)
+
+    return draw(name, description, paint)
+
+
+def _told(mark: Mark) -> str:
+    return "undefined" if mark.value is None else f"{mark.value:.3f}"
+
+
+def _shortened(name: str) -> str:
+    """Each line of a label cut to what fits beside the axes."""
+    lines = name.split("\n")
+    fit = [line if len(line) <= _NAME_FITS else f"{line[: _NAME_FITS - 1]}…" for line in lines]
+    return "\n".join(fit)

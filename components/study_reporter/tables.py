@@ -1,0 +1,93 @@
+"""The study's rows for a spreadsheet or a notebook of the user's own."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from components.study_reporter import scores
+from components.study_reporter.comparisons import Judged, Tests
+from components.study_reporter.record import Arm, Replicate
+
+_SETTINGS = ("model", "sampling_strategy", "class_weight", "learning_rate")
+_AT = [
+    f"{metric}_{threshold}"
+    for threshold in scores.THRESHOLDS
+    for metric in (*scores.COUNTS, *scores.RATES)
+]
+COLUMNS = (
+    "arm",
+    "replicate",
+    "random_state",
+    "status",
+    "detail",
+    "train_split",
+    "val_split",
+    "test_split",
+    *_SETTINGS,
+    "epochs",
+    "threshold",
+    *_AT,
+    *scores.FREE,
+)
+"""Of `runs.csv`; `_at_half` is at 0.5, `_at_own` at `threshold`."""
+
+
+def runs(arms: Sequence[Arm], tests: Tests) -> str:
+    """A row an arm, test split and replicate, as CSV.
+
+    What is undefined is empty, and so is every figure of a diverged replicate.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    for arm in arms:
+        for split in arm.test_splits:
+            judged = tests.get(split, {}).get(arm.name)
+            for replicate in arm.replicates:
+                writer.writerow(_run(arm, split, replicate, judged))
+    return text.getvalue()
+
+
+def predictions(arms: Sequence[Arm]) -> pd.DataFrame:
+    """All arms' predictions, with a column `arm` before the others."""
+    frames = [arm.predictions.assign(arm=arm.name) for arm in arms if len(arm.predictions)]
+    if not frames:
+        return arms[0].predictions.assign(arm="")
+    rows = pd.concat(frames, ignore_index=True)
+    rows["arm"] = rows["arm"].astype("category")
+    return rows[["arm", *rows.columns.drop("arm")]]
+
+
+def _run(arm: Arm, split: str, replicate: Replicate, judged: Judged | None) -> dict[str, Any]:
+    row = {
+        "arm": arm.name,
+        "replicate": replicate.number,
+        "random_state": replicate.random_state,
+        "status": "trained" if replicate.diverged is None else "diverged",
+        "detail": replicate.diverged or "",
+        "train_split": arm.about["train_split"],
+        "val_split": arm.val_split,
+        "test_split": split,
+        "epochs": len(replicate.epochs),
+    }
+    row |= {key: _cell(arm.about["settings"].get(key)) for key in _SETTINGS}
+    if judged is None or replicate.diverged is not None:
+        return row
+    place = judged.replicates.index(replicate.number)
+    row["threshold"] = judged.thresholds[scores.AT_OWN][place]
+    for threshold in scores.THRESHOLDS:
+        for metric, values in judged.values[threshold].items():
+            value = int(values[place]) if metric in scores.COUNTS else _cell(values[place])
+            row[f"{metric}_{threshold}"] = value
+    return row | {metric: values[place] for metric, values in judged.values[None].items()}
+
+
+def _cell(value: Any) -> Any:
+    """Empty for None and NaN; what is nested as JSON."""
+    if value is None or value != value:  # noqa: PLR0124 - NaN alone differs from itself
+        return ""
+    return json.dumps(value) if isinstance(value, dict | list) else value

@@ -1,0 +1,321 @@
+"""The function that TFX's Trainer calls for an arm of a study: many seeds, all figures kept."""
+
+import hashlib
+import io
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tfx.components.trainer.fn_args_utils import FnArgs
+from tfx.dsl.io import fileio
+
+from components import names
+from components.progress import Progress
+from components.trainer import replicates
+from components.trainer.checkpoint import Checkpoint
+from components.trainer.data import Split, read_split
+from components.trainer.devices import DevicePolicy, precision, use_devices
+from components.trainer.features import Rows, compute_rows, feature_rows
+from components.trainer.history import Epoch
+from components.trainer.models import build_network
+from components.trainer.preprocessing import Preprocessing
+from components.trainer.replicates import ArmRows, Replicate, train_heads, train_network
+from components.trainer.settings import TrainerSettings
+
+_LOGGER = logging.getLogger("outnumbered.trainer")
+
+ARM_FILE = "arm.json"
+REPLICATES_FILE = "replicates.json"
+PREDICTIONS_FILE = "predictions.parquet"
+WEIGHTS_FILE = "first_replicate.npz"
+"""Arrays in the order of Keras's `get_weights` of the trained part; none where it diverged."""
+
+
+OnEpoch = Callable[[Epoch], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """What tells an arm from the others, beside the trainer's settings.
+
+    Attributes:
+      name: what the report calls it.
+      train_split: the split that it learns from.
+      val_split: the split that it is watched on, and that its threshold is chosen on.
+      test_splits: the splits that it is judged on.
+      replicates: trainings, each by a seed of its own: the settings' seed plus its number.
+    """
+
+    name: str
+    train_split: str
+    val_split: str
+    test_splits: Sequence[str]
+    replicates: int
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> "Arm":
+        """The arm in `values`, which names every attribute and nothing else.
+
+        Raises:
+          ValueError: a name is missing or unknown, or there is no replicate.
+        """
+        known = {field.name for field in fields(cls)}
+        if known != values.keys():
+            raise ValueError(f"an arm has {sorted(known)}. Received: {sorted(values)}")
+        if values["replicates"] < 1:
+            raise ValueError(f"an arm wants 1 replicate or more. Received: {values['replicates']}")
+        return cls(**values)
+
+    def as_json(self) -> dict[str, Any]:
+        """The arm as plain JSON values; `from_mapping` reads them back."""
+        return asdict(self)
+
+    @property
+    def judged(self) -> list[str]:
+        """The splits whose probabilities are kept: val, then those of test."""
+        return list(dict.fromkeys([self.val_split, *self.test_splits]))
+
+
+def run_fn(fn_args: FnArgs) -> None:
+    """Trains every replicate of an arm and keeps all their figures and predictions.
+
+    Writes to `fn_args.model_run_dir` `arm.json` (what the arm is), `replicates.json` (the
+    epochs of each), and `predictions.parquet` (the probability of each image of val and the
+    test splits by each replicate); to `fn_args.serving_model_dir` the weights of the trained
+    part of the first replicate. A replicate that diverges is told as such, and the others go
+    on. An arm that is cut off goes on after its last whole replicate.
+
+    Args:
+      fn_args: of TFX, with `custom_config` {"trainer": the settings, "arm": see `Arm`,
+        "checkpoint_root": the folder for interrupted trainings}; `train_files` holds one
+        pattern, `eval_files` one for each of the arm's judged splits, in order.
+
+    Raises:
+      ValueError: the settings or a split are not fit for training.
+      FileNotFoundError: a split or the file of weights is not there.
+    """
+    started = time.monotonic()
+    config = fn_args.custom_config
+    settings = TrainerSettings.from_mapping(config["trainer"])
+    arm = Arm.from_mapping(config["arm"])
+    splits = ArmSplits(
+        train=read_split(arm.train_split, fn_args.train_files),
+        judged={
+            name: read_split(name, [pattern])
+            for name, pattern in zip(arm.judged, fn_args.eval_files, strict=True)
+        },
+    )
+    training = _ArmTraining(settings, arm, splits, checkpoint_root=config["checkpoint_root"])
+    done = training.run()
+    _write_weights(fn_args.serving_model_dir, done[0])
+    _write_predictions(fn_args.model_run_dir, done, splits)
+    _write_json(
+        fn_args.model_run_dir,
+        REPLICATES_FILE,
+        [_account(number, replicate) for number, replicate in enumerate(done)],
+    )
+    summary = _summary(settings, arm, splits)
+    summary["seconds"] = round(time.monotonic() - started, 3)
+    _write_json(fn_args.model_run_dir, ARM_FILE, summary)
+    training.clear()
+
+
+@dataclass(frozen=True)
+class ArmSplits:
+    """The images of an arm: what it learns from, and all splits that it is judged on."""
+
+    train: Split
+    judged: Mapping[str, Split]
+
+    @property
+    def all(self) -> list[Split]:
+        """Every split, train first."""
+        return [self.train, *self.judged.values()]
+
+
+class _ArmTraining:
+    """The training of all replicates that are not there yet."""
+
+    def __init__(
+        self, settings: TrainerSettings, arm: Arm, splits: ArmSplits, *, checkpoint_root: str
+    ):
+        self._settings = settings
+        self._arm = arm
+        self._splits = splits
+        self._folder = os.path.join(checkpoint_root, _identity(settings, arm, splits))
+
+    def run(self) -> list[Replicate]:
+        """Returns: the replicates, in the order of their seeds."""
+        seeds = [self._settings.random_state + number for number in range(self._arm.replicates)]
+        kept = {seed: replicates.load(self._path(seed)) for seed in seeds}
+        missing = [seed for seed, replicate in kept.items() if replicate is None]
+        if len(missing) < len(seeds):
+            found = len(seeds) - len(missing)
+            _LOGGER.info("arm %s goes on after %d of its replicates", self._arm.name, found)
+        for replicate in self._trained(missing) if missing else ():
+            if replicate.random_state != seeds[0]:
+                replicate.weights = []  # those of the first are kept, for who wants to look
+            replicates.save(replicate, self._path(replicate.random_state))
+            kept[replicate.random_state] = replicate
+        return [replicate for replicate in kept.values() if replicate is not None]
+
+    def clear(self) -> None:
+        """Removes what was kept for the case of an interruption."""
+        if fileio.exists(self._folder):
+            fileio.rmtree(self._folder)
+
+    def _path(self, seed: int) -> str:
+        return os.path.join(self._folder, f"replicate-{seed}.npz")
+
+    def _trained(self, seeds: Sequence[int]) -> Iterator[Replicate]:
+        total = len(seeds) * self._settings.epochs
+        progress = Progress(f"epochs of arm {self._arm.name}", total=total)
+        policy, strategy = use_devices()
+        with strategy.scope(), precision(policy), _local(self._folder) as folder:
+            on_features = self._splits.train.features_shape is not None
+            train = self._on_features if on_features else self._on_images
+            yield from train(seeds, policy, folder, lambda epoch: progress.advance(1))
+
+    def _on_features(
+        self, seeds: Sequence[int], policy: DevicePolicy, folder: Path, on_epoch: OnEpoch
+    ) -> Iterator[Replicate]:
+        rows = self._arm_rows(lambda split, path: feature_rows(split, path=path), folder)
+        for stack in train_heads(self._settings, seeds, rows, on_epoch=on_epoch):
+            yield from stack
+
+    def _on_images(
+        self, seeds: Sequence[int], policy: DevicePolicy, folder: Path, on_epoch: OnEpoch
+    ) -> Iterator[Replicate]:
+        settings = self._settings
+        body = build_network(settings).body
+        preprocessing = Preprocessing(settings.image_size, settings.pixel_range)
+        rows = self._arm_rows(
+            lambda split, path: compute_rows(
+                split, body, preprocessing, path=path, jit_compile=policy.jit_compile
+            ),
+            folder,
+        )
+        for seed in seeds:
+            yield train_network(
+                settings,
+                seed,
+                rows,
+                policy=policy,
+                checkpoint=Checkpoint(os.path.join(self._folder, f"epochs-{seed}")),
+                on_epoch=on_epoch,
+            )
+
+    def _arm_rows(self, read: Callable[[Split, Path], Rows], folder: Path) -> ArmRows:
+        rows = {
+            split.name: read(split, folder / f"{split.name}.rows") for split in self._splits.all
+        }
+        return ArmRows(
+            train=rows[self._arm.train_split],
+            val=self._arm.val_split,
+            judged={name: rows[name] for name in self._arm.judged},
+        )
+
+
+def _identity(settings: TrainerSettings, arm: Arm, splits: ArmSplits) -> str:
+    """A digest of all that a replicate depends on; how many there are is not part of it."""
+    content = [settings.as_json(), arm.judged, *(split.digest for split in splits.all)]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
+    return f"arm-{digest.hexdigest()[:32]}"
+
+
+@contextmanager
+def _local(folder: str) -> Iterator[Path]:
+    """Where the rows lie while the arm trains."""
+    if "://" not in folder:
+        yield Path(folder)
+        return
+    with TemporaryDirectory() as temporary:
+        yield Path(temporary)
+
+
+def _account(number: int, replicate: Replicate) -> dict[str, Any]:
+    return {
+        "replicate": number,
+        "random_state": replicate.random_state,
+        "status": replicate.status,
+        "detail": replicate.detail,
+        "epochs": replicate.epochs,
+    }
+
+
+def _summary(settings: TrainerSettings, arm: Arm, splits: ArmSplits) -> dict[str, Any]:
+    own = arm.as_json()
+    return {
+        "arm": own.pop("name"),
+        **own,
+        "settings": settings.as_json(),
+        "splits": {
+            split.name: {"positives": split.positives, "negatives": split.negatives}
+            for split in splits.all
+        },
+    }
+
+
+def _write_weights(folder: str, first: Replicate) -> None:
+    fileio.makedirs(folder)
+    with fileio.open(os.path.join(folder, WEIGHTS_FILE), "wb") as file:
+        buffer = io.BytesIO()
+        np.savez(buffer, *first.weights)
+        file.write(buffer.getvalue())
+
+
+def _write_predictions(folder: str, done: Sequence[Replicate], splits: ArmSplits) -> None:
+    tables = [
+        pd.DataFrame(
+            {
+                "replicate": np.int32(number),
+                "split": name,
+                names.IMAGE_ID: _texts(splits.judged[name].image_ids),
+                names.LABEL: splits.judged[name].labels,
+                names.CLASS_NAME: _texts(splits.judged[name].class_names),
+                names.PROBABILITY: probabilities,
+            }
+        )
+        for number, replicate in enumerate(done)
+        for name, probabilities in replicate.probabilities.items()
+    ]
+    found = [pa.Table.from_pandas(table, schema=_SCHEMA) for table in tables]
+    rows = pa.concat_tables([_SCHEMA.empty_table(), *found])
+    fileio.makedirs(folder)
+    buffer = io.BytesIO()
+    pq.write_table(rows, buffer)
+    with fileio.open(os.path.join(folder, PREDICTIONS_FILE), "wb") as file:
+        file.write(buffer.getvalue())
+
+
+_SCHEMA = pa.schema(
+    [
+        ("replicate", pa.int32()),
+        ("split", pa.string()),
+        (names.IMAGE_ID, pa.string()),
+        (names.LABEL, pa.int64()),
+        (names.CLASS_NAME, pa.string()),
+        (names.PROBABILITY, pa.float32()),
+    ]
+)
+
+
+def _texts(values: np.ndarray) -> list[str]:
+    return [value.decode() for value in values]
+
+
+def _write_json(folder: str, name: str, value: Any) -> None:
+    fileio.makedirs(folder)
+    with fileio.open(os.path.join(folder, name), "w") as file:
+        file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")

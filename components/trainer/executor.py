@@ -1,0 +1,74 @@
+"""TFX's generic Trainer executor, with parameters of a run put into its settings."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from tfx.components.trainer.executor import GenericExecutor
+from tfx.types import Artifact
+from tfx.utils import json_utils
+
+from components.trainer.settings import OWN_PIXEL_RANGE
+
+# Execution properties that TFX's Trainer does not have.
+EPOCHS = "epochs"
+MODEL_NAME = "model_name"
+"""Not `model`, which is the name of an output."""
+PIPELINE_ROOT = "pipeline_root"
+
+# Keys of `custom_config`, which `run_fn` reads.
+SETTINGS = "trainer"
+CHECKPOINT_ROOT = "checkpoint_root"
+
+_CUSTOM_CONFIG = "custom_config"
+_CHECKPOINTS = "checkpoints"
+
+
+class Executor(GenericExecutor):
+    """Executes the Trainer."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[Artifact]],
+        output_dict: dict[str, list[Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Trains, see `components.trainer.run`.
+
+        Args:
+          input_dict: `examples`.
+          output_dict: `model` and `model_run`.
+          exec_properties: TFX's, and those of this module where they are set.
+
+        Raises:
+          ValueError: a parameter of the run is out of bounds.
+        """
+        config = json_utils.loads(exec_properties[_CUSTOM_CONFIG])
+        config = with_parameters(config, exec_properties)
+        changed = {_CUSTOM_CONFIG: json_utils.dumps(config)}
+        super().Do(input_dict, output_dict, {**exec_properties, **changed})
+
+
+def with_parameters(
+    config: Mapping[str, Any], exec_properties: Mapping[str, Any]
+) -> dict[str, Any]:
+    """`custom_config` with the parameters that are set in place of its own values.
+
+    Raises:
+      ValueError: a parameter is out of bounds.
+    """
+    settings = dict(config[SETTINGS])
+    if (epochs := exec_properties.get(EPOCHS)) is not None:
+        if epochs < 1:
+            raise ValueError(f"the parameter 'epochs' wants 1 or more; found {epochs}")
+        settings["epochs"] = epochs
+    if model := exec_properties.get(MODEL_NAME):
+        if model not in OWN_PIXEL_RANGE:
+            raise ValueError(
+                f"the parameter 'model' wants one of {sorted(OWN_PIXEL_RANGE)}; found {model!r}"
+            )
+        settings["model"] = model
+    changed = {**config, SETTINGS: settings}
+    if root := exec_properties.get(PIPELINE_ROOT):
+        changed[CHECKPOINT_ROOT] = os.path.join(root, _CHECKPOINTS)
+    return changed

@@ -1,0 +1,230 @@
+"""Many heads on the same frozen features, trained side by side.
+
+A head on features is a small network: training one is mostly waiting for the next little
+operation, so replicates of it are stacked and each operation does the work of all. A head
+of tens of megabytes is the other way round: its weights pass through memory at each step,
+and stacking gains nothing. `stack_size` tells the two apart.
+
+Each replicate keeps its own weights, order of images and learning rate, so it comes to what
+it would have come to alone.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from components.trainer.features import Rows
+
+_STACK_BYTES = 16 * 2**20
+_MAX_STACK = 16
+_PREDICT_BATCH = 256
+# Those of keras.optimizers.Adam.
+_BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7
+# That of keras.losses.BinaryFocalCrossentropy.
+_FOCAL_GAMMA = 2.0
+
+Weights = list[np.ndarray]
+"""Kernel and bias of each layer in turn, as Keras gives those of a head."""
+
+Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+def stack_size(parameters: int) -> int:
+    """How many heads of this many parameters to train together; 1 where that isn't faster."""
+    return max(1, min(_MAX_STACK, _STACK_BYTES // (4 * parameters)))
+
+
+def crossentropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Binary cross-entropy of each image."""
+    return tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
+
+
+def focal_crossentropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Focal loss of each image, gamma 2, without class balancing.
+
+    Source: T.-Y. Lin et al., Focal Loss for Dense Object Detection, ICCV 2017.
+    """
+    wrong = tf.sigmoid(tf.where(labels > 0, -logits, logits))
+    return wrong**_FOCAL_GAMMA * crossentropy(labels, logits)
+
+
+LOSSES: dict[str, Loss] = {"binary_crossentropy": crossentropy, "focal": focal_crossentropy}
+
+
+class HeadStack:
+    """Heads of one form: dense layers with relu between them and a sigmoid at the end."""
+
+    def __init__(self, weights: Sequence[Weights], *, loss: str, penalty: float = 0.0):
+        """Takes the heads as they begin.
+
+        Args:
+          weights: of each of r replicates.
+          loss: a key of `LOSSES`.
+          penalty: factor of the sum of squares of the last kernel in the loss.
+        """
+        self._weights = [[tf.Variable(array) for array in arrays] for arrays in weights]
+        self._moments = [
+            [(tf.Variable(tf.zeros_like(w)), tf.Variable(tf.zeros_like(w))) for w in own]
+            for own in self._weights
+        ]
+        self._steps = tf.Variable(0.0)
+        self._loss = LOSSES[loss]
+        self._penalty = penalty
+
+    def get_weights(self, replicate: int) -> Weights:
+        """A copy of one head's weights."""
+        return [variable.numpy() for variable in self._weights[replicate]]
+
+    def set_weights(self, replicate: int, weights: Weights) -> None:
+        """Replaces one head's weights; the optimizer's state stays."""
+        for variable, value in zip(self._weights[replicate], weights, strict=True):
+            variable.assign(value)
+
+    def penalties(self) -> np.ndarray:
+        """What the squared weights add to each head's loss: float32 (r,)."""
+        return np.array([float(self._penalty_of(own)) for own in self._weights], np.float32)
+
+    def run_epoch(
+        self,
+        rows: Rows,
+        orders: np.ndarray,
+        *,
+        batch_size: int,
+        loss_weights: np.ndarray,
+        rates: Sequence[float],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """One pass of Adam.
+
+        Args:
+          rows: what the heads learn from.
+          orders: int64 (r, n), the images of the pass for each replicate.
+          batch_size: of all but the last step.
+          loss_weights: float32 (m,), the weight in the loss of each of the rows' m images.
+          rates: learning rate of each replicate.
+
+        Returns:
+          float32 (r, n) each: probability of each image as the head stood before it learned
+          from it, and its loss, weight and penalty within.
+        """
+        batches = _batches(rows, orders, loss_weights, batch_size=batch_size)
+        probabilities, losses = self._run(batches, tf.constant(rates, tf.float32))
+        return probabilities.numpy().T, losses.numpy().T
+
+    @tf.function(reduce_retracing=True)
+    def _run(self, batches: tf.data.Dataset, rates: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        probabilities = tf.TensorArray(tf.float32, 0, dynamic_size=True, infer_shape=False)
+        losses = tf.TensorArray(tf.float32, 0, dynamic_size=True, infer_shape=False)
+        for step, (values, labels, loss_weights) in batches.enumerate():
+            logits, loss = self._step(values, labels, loss_weights, rates)
+            index = tf.cast(step, tf.int32)
+            probabilities = probabilities.write(index, tf.transpose(tf.sigmoid(logits)))
+            losses = losses.write(index, tf.transpose(loss))
+        return probabilities.concat(), losses.concat()
+
+    def _step(
+        self, values: tf.Tensor, labels: tf.Tensor, loss_weights: tf.Tensor, rates: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        variables = [variable for own in self._weights for variable in own]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            logits = self._logits(values)
+            penalties = tf.stack([self._penalty_of(own) for own in self._weights])
+            losses = loss_weights * self._loss(labels, logits) + penalties[:, None]
+            # The heads share nothing, so the gradient of the sum is each one's own.
+            total = tf.reduce_sum(tf.reduce_mean(losses, axis=1))
+        self._update(tape.gradient(total, variables), rates)
+        return logits, losses
+
+    def _penalty_of(self, own: Sequence[tf.Variable]) -> tf.Tensor:
+        # The last pair of kernel and bias.
+        return self._penalty * tf.reduce_sum(tf.square(own[-2])) if self._penalty else 0.0
+
+    def _logits(self, values: tf.Tensor) -> tf.Tensor:
+        """Of images (r, b, d), each replicate's own: (r, b)."""
+        layers = list(zip(*self._weights, strict=True))
+        hidden = values
+        for index in range(0, len(layers), 2):
+            if index:
+                hidden = tf.nn.relu(hidden)
+            hidden = tf.matmul(hidden, _stacked(layers[index])) + tf.expand_dims(
+                _stacked(layers[index + 1]), 1
+            )
+        return hidden[..., 0]
+
+    def _update(self, gradients: Sequence[tf.Tensor], rates: tf.Tensor) -> None:
+        self._steps.assign_add(1.0)
+        powers = tf.pow(_BETA_1, self._steps), tf.pow(_BETA_2, self._steps)
+        remaining = iter(gradients)
+        for replicate, own in enumerate(self._weights):
+            for variable, moments in zip(own, self._moments[replicate], strict=True):
+                _adam(variable, moments, next(remaining), powers, rates[replicate])
+
+    def logits(self, rows: Rows) -> np.ndarray:
+        """What the sigmoid turns into probabilities, of all rows by each head: float32 (r, m)."""
+        return np.concatenate([self._of_shared(part) for part in _parts(rows)], axis=1)
+
+    @tf.function(reduce_retracing=True)
+    def _of_shared(self, values: tf.Tensor) -> tf.Tensor:
+        shared = tf.cast(values, tf.float32)[None]
+        repeated = tf.repeat(shared, len(self._weights), axis=0)
+        return self._logits(repeated)
+
+
+def _stacked(variables: Sequence[tf.Variable]) -> tf.Tensor:
+    # A stack of one would be a copy: of all weights, at each step.
+    return variables[0][None] if len(variables) == 1 else tf.stack(variables)
+
+
+def _adam(
+    variable: tf.Variable,
+    moments: tuple[tf.Variable, tf.Variable],
+    gradient: tf.Tensor,
+    powers: tuple[tf.Tensor, tf.Tensor],
+    rate: tf.Tensor,
+) -> None:
+    """Keras's Adam in TensorFlow's one kernel: one pass over the weights in place of ten."""
+    tf.raw_ops.ResourceApplyAdam(
+        var=variable.handle,
+        m=moments[0].handle,
+        v=moments[1].handle,
+        beta1_power=powers[0],
+        beta2_power=powers[1],
+        lr=rate,
+        beta1=_BETA_1,
+        beta2=_BETA_2,
+        epsilon=_EPSILON,
+        grad=gradient,
+    )
+
+
+def _flat(values: np.ndarray) -> np.ndarray:
+    return values.reshape(len(values), -1)
+
+
+def _parts(rows: Rows) -> Iterator[np.ndarray]:
+    values = _flat(rows.values)
+    for first in range(0, len(values), _PREDICT_BATCH):
+        yield np.ascontiguousarray(values[first : first + _PREDICT_BATCH])
+
+
+def _batches(
+    rows: Rows, orders: np.ndarray, loss_weights: np.ndarray, *, batch_size: int
+) -> tf.data.Dataset:
+    """Steps of an epoch: values (r, b, d), labels (r, b) and loss weights (r, b), float32."""
+    values = _flat(rows.values)
+    labels = rows.labels.astype(np.float32)
+
+    def take(chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        chosen = chosen.T
+        return values[chosen].astype(np.float32), labels[chosen], loss_weights[chosen]
+
+    def gather(chosen: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        parts = tf.numpy_function(take, [chosen], [tf.float32] * 3, stateful=False)
+        for part, width in zip(parts, [values.shape[1:], (), ()], strict=True):
+            part.set_shape((len(orders), None, *width))
+        return tuple(parts)
+
+    # A step's images lie together in the transposed orders.
+    steps = tf.data.Dataset.from_tensor_slices(orders.T).batch(batch_size)
+    return steps.map(gather, num_parallel_calls=2, deterministic=True).prefetch(4)

@@ -1,0 +1,348 @@
+"""Replicates: one training by many seeds, each judged on the same images.
+
+Heads on frozen features train stacked, see `components.trainer.heads`; any other network
+trains whole, one replicate after the other.
+"""
+
+import io
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tfx.dsl.io import fileio
+
+from components.evaluator import metrics
+from components.trainer import history
+from components.trainer.checkpoint import Checkpoint
+from components.trainer.devices import DevicePolicy
+from components.trainer.features import Rows, row_batches
+from components.trainer.heads import LOSSES, HeadStack, Weights, stack_size
+from components.trainer.history import Epoch
+from components.trainer.models import Network, build_head, build_network, pooled_penalty
+from components.trainer.sampling import epoch_order, epoch_size, loss_weights
+from components.trainer.settings import TrainerSettings
+from components.trainer.training import TRAIN, Training, TrainingDivergedError
+
+_PREDICT_BATCH = 64
+
+TRAINED = "trained"
+DIVERGED = "diverged"
+
+
+@dataclass
+class Replicate:
+    """One training of an arm.
+
+    Attributes:
+      random_state: its seed.
+      epochs: the figures of its epochs.
+      detail: why it diverged; empty where it didn't.
+      probabilities: by split, float32 (n,) in the order of the split; empty where it diverged.
+      weights: of the trained part of the network; empty where it diverged.
+    """
+
+    random_state: int
+    epochs: list[Epoch] = field(default_factory=list)
+    detail: str = ""
+    probabilities: dict[str, np.ndarray] = field(default_factory=dict)
+    weights: Weights = field(default_factory=list)
+
+    @property
+    def status(self) -> str:
+        """`trained` or `diverged`."""
+        return DIVERGED if self.detail else TRAINED
+
+
+@dataclass(frozen=True)
+class ArmRows:
+    """What the replicates of an arm learn from and are judged on.
+
+    Attributes:
+      train: what they learn from.
+      val: what they are watched on; the name of its split.
+      judged: the rows of every split, val too, whose probabilities are kept.
+    """
+
+    train: Rows
+    val: str
+    judged: Mapping[str, Rows]
+
+
+def train_heads(
+    settings: TrainerSettings,
+    seeds: Sequence[int],
+    rows: ArmRows,
+    *,
+    on_epoch: Callable[[Epoch], None],
+) -> Iterator[list[Replicate]]:
+    """Trains a head on features for each seed, stack by stack.
+
+    Args:
+      settings: the trainer's; their own seed is not used.
+      seeds: one a replicate.
+      rows: features.
+      on_epoch: is called with the figures of each epoch of each replicate.
+
+    Yields:
+      the replicates of one stack.
+    """
+    first = _head(settings, seeds[0], rows.train)
+    size = stack_size(first.count_params())
+    for start in range(0, len(seeds), size):
+        yield _HeadTraining(settings, seeds[start : start + size], rows, on_epoch).run()
+        keras.backend.clear_session()
+
+
+def _head(settings: TrainerSettings, seed: int, train: Rows) -> keras.Model:
+    keras.utils.set_random_seed(seed)
+    images = epoch_size(train.labels, settings.sampling_strategy)
+    return build_head(settings, train.values.shape[1:], epoch_images=images)
+
+
+class _HeadTraining:
+    """The training of one stack."""
+
+    def __init__(
+        self,
+        settings: TrainerSettings,
+        seeds: Sequence[int],
+        rows: ArmRows,
+        on_epoch: Callable[[Epoch], None],
+    ):
+        self._settings = settings
+        self._on_epoch = on_epoch
+        self._rows = rows
+        self._replicates = [Replicate(seed) for seed in seeds]
+        labels = rows.train.labels
+        images = epoch_size(labels, settings.sampling_strategy)
+        self._stack = HeadStack(
+            [_head(settings, seed, rows.train).get_weights() for seed in seeds],
+            loss=settings.loss,
+            penalty=pooled_penalty(images) if settings.head == "pooled" else 0.0,
+        )
+        weights = loss_weights(
+            labels, strategy=settings.sampling_strategy, class_weight=settings.class_weight
+        )
+        self._loss_weights = np.array(
+            [weights[label] if weights else 1.0 for label in labels], np.float32
+        )
+
+    def run(self) -> list[Replicate]:
+        """Trains all to their ends.
+
+        Returns:
+          the replicates, in the order of their seeds.
+        """
+        while running := self._running():
+            self._run_epoch(running)
+        for index, replicate in enumerate(self._replicates):
+            if replicate.status == TRAINED:
+                self._stack.set_weights(index, replicate.weights)
+        self._judge()
+        return self._replicates
+
+    def _running(self) -> list[int]:
+        settings = self._settings
+        return [
+            index
+            for index, replicate in enumerate(self._replicates)
+            if not replicate.detail
+            and not history.is_finished(
+                replicate.epochs, limit=settings.epochs, patience=settings.early_stopping
+            )
+        ]
+
+    def _run_epoch(self, running: Sequence[int]) -> None:
+        """One epoch of the whole stack; what it does to heads that have ended is not kept."""
+        settings, replicates = self._settings, self._replicates
+        epoch = max(len(replicate.epochs) for replicate in replicates)
+        rates = [self._rate(replicate) for replicate in replicates]
+        started = time.monotonic()
+        labels = self._rows.train.labels
+        orders = np.stack(
+            [
+                epoch_order(
+                    labels,
+                    strategy=settings.sampling_strategy,
+                    random_state=replicate.random_state,
+                    epoch=epoch,
+                )
+                for replicate in replicates
+            ]
+        )
+        learned = self._stack.run_epoch(
+            self._rows.train,
+            orders,
+            batch_size=settings.batch_size,
+            loss_weights=self._loss_weights,
+            rates=rates,
+        )
+        watched = self._watch()
+        seconds = (time.monotonic() - started) / len(replicates)
+        for index in running:
+            probabilities, losses = learned[0][index], learned[1][index]
+            logs = _figures(labels[orders[index]], probabilities, float(losses.mean()))
+            logs |= {f"val_{name}": value for name, value in watched[index].items()}
+            self._record(index, epoch, logs, rates[index], seconds)
+
+    def _rate(self, replicate: Replicate) -> float:
+        settings = self._settings
+        return history.learning_rate(
+            replicate.epochs,
+            initial=settings.learning_rate,
+            patience=settings.reduce_lr_on_plateau,
+        )
+
+    def _watch(self) -> list[dict[str, float]]:
+        val = self._rows.judged[self._rows.val]
+        logits = self._stack.logits(val)
+        labels = np.broadcast_to(val.labels.astype(np.float32), logits.shape)
+        losses = LOSSES[self._settings.loss](labels, logits).numpy().mean(axis=1)
+        losses = losses + self._stack.penalties()
+        probabilities = tf.sigmoid(logits).numpy()
+        return [
+            _figures(val.labels, probabilities[index], float(losses[index]))
+            for index in range(len(self._replicates))
+        ]
+
+    def _record(
+        self, index: int, epoch: int, logs: dict[str, float], rate: float, seconds: float
+    ) -> None:
+        replicate = self._replicates[index]
+        if not math.isfinite(logs["loss"]):
+            replicate.detail = (
+                f"the loss is {logs['loss']} in epoch {epoch + 1} at a learning rate of {rate:g}"
+            )
+            return
+        record = history.epoch_record(
+            logs, epoch=epoch + 1, phase=TRAIN, learning_rate=rate, seconds=seconds
+        )
+        replicate.epochs.append(record)
+        self._on_epoch(record)
+        patience = self._settings.early_stopping
+        kept = history.exported_index(replicate.epochs, patience=patience)
+        last = kept == len(replicate.epochs) - 1
+        if last and (patience is not None or len(replicate.epochs) == self._settings.epochs):
+            replicate.weights = self._stack.get_weights(index)
+
+    def _judge(self) -> None:
+        for name, rows in self._rows.judged.items():
+            probabilities = tf.sigmoid(self._stack.logits(rows)).numpy()
+            for replicate, own in zip(self._replicates, probabilities, strict=True):
+                if replicate.status == TRAINED:
+                    replicate.probabilities[name] = own
+
+
+def _figures(labels: np.ndarray, probabilities: np.ndarray, loss: float) -> dict[str, float]:
+    """The figures of an epoch at threshold 0.5, 0 where undefined, and the exact PR-AUC."""
+    counts = metrics.confusion(labels, metrics.is_positive(probabilities, 0.5))
+    rates = metrics.rates(counts)
+    # A head that diverges has no order of images.
+    ordered = math.isfinite(loss)
+    return {
+        "loss": loss,
+        **{name: float(getattr(counts, name)) for name in ("tp", "fp", "tn", "fn")},
+        **{name: _defined(rates[name]) for name in ("accuracy", "precision", "recall")},
+        "pr_auc": metrics.average_precision(metrics.curve(labels, probabilities)) if ordered else 0,
+    }
+
+
+def _defined(rate: float) -> float:
+    return rate if math.isfinite(rate) else 0.0
+
+
+def train_network(
+    settings: TrainerSettings,
+    seed: int,
+    rows: ArmRows,
+    *,
+    policy: DevicePolicy,
+    checkpoint: Checkpoint,
+    on_epoch: Callable[[Epoch], None],
+) -> Replicate:
+    """Trains a whole network by one seed.
+
+    Args:
+      settings: the trainer's; their own seed is not used.
+      seed: of weights and batches.
+      rows: images, or what the untrained part of the network makes of them.
+      policy: how the devices are used.
+      checkpoint: where this replicate is kept after each epoch.
+      on_epoch: is called with each epoch's figures.
+    """
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)
+    settings = replace(settings, random_state=seed)
+    images = epoch_size(rows.train.labels, settings.sampling_strategy)
+    network = build_network(settings, epoch_images=images)
+    replicate = Replicate(seed)
+
+    def keep(epoch: Epoch) -> None:
+        replicate.epochs.append(epoch)
+        on_epoch(epoch)
+
+    training = Training(
+        network,
+        train=rows.train,
+        val=rows.judged[rows.val],
+        settings=settings,
+        policy=policy,
+        checkpoint=checkpoint,
+        on_epoch=keep,
+    )
+    try:
+        training.run()
+    except TrainingDivergedError as error:
+        replicate.detail = str(error)
+        return replicate
+    replicate.weights = network.trained.get_weights()
+    replicate.probabilities = {name: _predict(network, own) for name, own in rows.judged.items()}
+    return replicate
+
+
+def _predict(network: Network, rows: Rows) -> np.ndarray:
+    batches = tf.data.Dataset.range(len(rows.labels))
+    values = row_batches(rows, batches, batch_size=_PREDICT_BATCH).map(lambda row, _: row)
+    return network.trained.predict(values, verbose=0)[:, 0].astype(np.float32)
+
+
+def save(replicate: Replicate, path: str) -> None:
+    """Keeps a replicate, so that an arm which is cut off goes on after it; whole or not at all."""
+    buffer = io.BytesIO()
+    arrays = {
+        "account": np.array(json.dumps([replicate.random_state, replicate.detail])),
+        "epochs": np.array(json.dumps(replicate.epochs)),
+        **{f"split {name}": own for name, own in replicate.probabilities.items()},
+        **{f"weight {index}": array for index, array in enumerate(replicate.weights)},
+    }
+    np.savez(buffer, allow_pickle=False, **arrays)
+    fileio.makedirs(os.path.dirname(path))
+    with fileio.open(f"{path}.partial", "wb") as file:
+        file.write(buffer.getvalue())
+    fileio.rename(f"{path}.partial", path, overwrite=True)
+
+
+def load(path: str) -> Replicate | None:
+    """A replicate that `save` kept, or None where there is none."""
+    if not fileio.exists(path):
+        return None
+    with fileio.open(path, "rb") as file, np.load(io.BytesIO(file.read())) as saved:
+        random_state, detail = json.loads(str(saved["account"]))
+        weights = sum(name.startswith("weight ") for name in saved.files)
+        return Replicate(
+            random_state=random_state,
+            detail=detail,
+            epochs=json.loads(str(saved["epochs"])),
+            probabilities={
+                name.removeprefix("split "): saved[name]
+                for name in saved.files
+                if name.startswith("split ")
+            },
+            weights=[saved[f"weight {index}"] for index in range(weights)],
+        )

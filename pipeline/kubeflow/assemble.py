@@ -1,0 +1,183 @@
+"""A TFX pipeline as the documents that Kubeflow Pipelines and Vertex AI read.
+
+TFX's own compiler makes the pipeline's spec. What it leaves out is put in here: defaults of
+parameters, artifact types for the entrypoint, resources, images, retries, and names that Argo,
+on which Kubeflow Pipelines runs its steps, accepts.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from tfx.components import FileBasedExampleGen
+from tfx.dsl.components.base.base_driver import BaseDriver
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.dsl.components.common.importer import Importer
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.orchestration.data_types import RuntimeParameter
+from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import (
+    KubeflowV2DagRunner,
+    KubeflowV2DagRunnerConfig,
+)
+from tfx.orchestration.pipeline import Pipeline
+from tfx.utils import name_utils
+
+from pipeline.kubeflow import platform
+from pipeline.kubeflow.compile import CompileError
+from pipeline.kubeflow.settings import Kubeflow
+
+ENTRYPOINT = ("python", "-m", "pipeline.kubeflow.entrypoint")
+ARTIFACT_TYPES_FLAG = "--artifact_types"
+_DATA_VERSION = "data_version"
+_NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9-]")
+
+
+def pipeline_spec(dag: Pipeline, kubeflow: Kubeflow) -> dict[str, Any]:
+    """The pipeline's spec, version 2.1.
+
+    Raises:
+      CompileError: a node needs what the cluster does not have.
+    """
+    spec = _job(dag, kubeflow)["pipelineSpec"]
+    return {**spec, "defaultPipelineRoot": kubeflow.pipeline_root}
+
+
+def platform_spec(dag: Pipeline, kubeflow: Kubeflow) -> dict[str, Any]:
+    """What only Kubernetes knows of each step."""
+    configs = {
+        _label(_name(node.id)): platform.executor_config(node.id, kubeflow) for node in _steps(dag)
+    }
+    return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": configs}}}}
+
+
+def vertex_job(dag: Pipeline, kubeflow: Kubeflow) -> dict[str, Any]:
+    """The pipeline as the job that Vertex AI runs.
+
+    Raises:
+      CompileError: a node needs what the service does not have.
+    """
+    return _job(dag, kubeflow)
+
+
+def _job(dag: Pipeline, kubeflow: Kubeflow) -> dict[str, Any]:
+    for node in dag.components:
+        _check(node)
+    config = KubeflowV2DagRunnerConfig(
+        default_image=kubeflow.image,
+        default_commands=list(ENTRYPOINT),
+        use_pipeline_spec_2_1=True,
+    )
+    job = KubeflowV2DagRunner(config).run(dag, write_out=False)
+    spec = job["pipelineSpec"]
+    _set_defaults(spec, dag)
+    for node in dag.components:
+        _complete(spec, node, kubeflow)
+    job["pipelineSpec"] = _renamed(spec, [node.id for node in dag.components])
+    return job
+
+
+def _check(node: BaseNode) -> None:
+    if isinstance(node, Resolver):
+        raise CompileError(
+            f"{node.id} would be a Resolver, which the backend of Kubeflow Pipelines does not "
+            "run; find the artifact in a component instead"
+        )
+    if isinstance(node, FileBasedExampleGen):
+        raise CompileError(
+            f"{node.id} finds its input in a driver hook, which the backend of Kubeflow "
+            "Pipelines does not run, so that data which changes under its path would not be "
+            "seen; use ImageExampleGen, whose span and data version are parameters"
+        )
+    if node.driver_class is not BaseDriver and not isinstance(node, Importer):
+        raise CompileError(
+            f"{node.id} has a driver of its own, {node.driver_class.__name__}, which the backend "
+            "of Kubeflow Pipelines does not run; do its work in the executor"
+        )
+
+
+def _steps(dag: Pipeline) -> Iterable[BaseNode]:
+    return (node for node in dag.components if not isinstance(node, Importer))
+
+
+def _runtime_parameters(dag: Pipeline) -> Iterable[RuntimeParameter]:
+    values = (value for node in dag.components for value in node.exec_properties.values())
+    return (value for value in values if isinstance(value, RuntimeParameter))
+
+
+def _set_defaults(spec: dict[str, Any], dag: Pipeline) -> None:
+    for parameter in _runtime_parameters(dag):
+        if parameter.default is not None:
+            declared = spec["root"]["inputDefinitions"]["parameters"][parameter.name]
+            declared["defaultValue"] = parameter.default
+            declared["isOptional"] = True
+
+
+def _complete(spec: dict[str, Any], node: BaseNode, kubeflow: Kubeflow) -> None:
+    task = spec["root"]["dag"]["tasks"][node.id]
+    if not _may_be_cached(node):
+        task.pop("cachingOptions", None)
+    if isinstance(node, Importer):
+        return
+    if kubeflow.retries.count:
+        task["retryPolicy"] = platform.retry_policy(kubeflow.retries)
+    container = spec["deploymentSpec"]["executors"][_label(node.id)]["container"]
+    container["args"] += [ARTIFACT_TYPES_FLAG, json.dumps(_artifact_types(node), sort_keys=True)]
+    container["resources"] = platform.resources(node.id, kubeflow)
+    if environment := platform.environment(kubeflow):
+        container["env"] = environment
+    if kubeflow.gpu_image and platform.on_gpu(node.id, kubeflow.gpu):
+        container["image"] = kubeflow.gpu_image
+
+
+def _may_be_cached(node: BaseNode) -> bool:
+    """Whether all that a node reads is in its cache key: artifacts, or data of a stated version.
+
+    The key of the rest holds the path of the data, which may have changed under it.
+    """
+    version = node.exec_properties.get(_DATA_VERSION)
+    if isinstance(version, RuntimeParameter):
+        version = version.default
+    return bool(node.inputs) or bool(version)
+
+
+def _artifact_types(node: BaseNode) -> dict[str, str]:
+    """The class of each artifact by its key, which is unique over inputs and outputs."""
+    channels = {**node.inputs, **node.outputs}
+    return {key: name_utils.get_full_name(channel.type) for key, channel in channels.items()}
+
+
+def _label(name: str) -> str:
+    return f"{name}_executor"
+
+
+def _name(node_id: str) -> str:
+    return _NOT_IN_A_NAME.sub("-", node_id)
+
+
+def _renamed(spec: dict[str, Any], ids: list[str]) -> dict[str, Any]:
+    """The spec with names that Argo accepts: letters, digits and -."""
+    names = {node_id: _name(node_id) for node_id in ids}
+    if len(set(names.values())) < len(names):
+        raise CompileError(
+            "the ids of two components differ in nothing but signs that Argo refuses: "
+            f"{sorted(ids)}; give one of them another"
+        )
+    tasks = spec["root"]["dag"]["tasks"]
+    executors = spec["deploymentSpec"]["executors"]
+    for task in tasks.values():
+        task["taskInfo"]["name"] = names[task["taskInfo"]["name"]]
+        task["componentRef"]["name"] = names[task["componentRef"]["name"]]
+        if "dependentTasks" in task:
+            task["dependentTasks"] = [names[task_id] for task_id in task["dependentTasks"]]
+        for artifact in task.get("inputs", {}).get("artifacts", {}).values():
+            producer = artifact["taskOutputArtifact"]
+            producer["producerTask"] = names[producer["producerTask"]]
+    for component_id, component in spec["components"].items():
+        component["executorLabel"] = _label(names[component_id])
+    spec["components"] = {names[key]: value for key, value in spec["components"].items()}
+    spec["root"]["dag"]["tasks"] = {names[key]: value for key, value in tasks.items()}
+    spec["deploymentSpec"]["executors"] = {
+        _label(names[node_id]): executors[_label(node_id)] for node_id in ids
+    }
+    return spec

@@ -1,0 +1,189 @@
+"""Compiles a pipeline for Kubeflow Pipelines, or for Vertex AI."""
+
+import importlib.util
+import json
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from pipeline.kubeflow.errors import UsageError
+from pipeline.kubeflow.settings import Kubeflow
+from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from tfx.orchestration.pipeline import Pipeline
+
+_NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
+_SUFFIXES = {"kubeflow": (".yaml", ".yml"), "vertex": (".json",)}
+_CHECKPOINTS = "checkpoints"
+# Where Vertex AI mounts every bucket.
+_VERTEX_BUCKETS = "/gcs/"
+
+
+class CompileError(UsageError):
+    """A pipeline that the cluster could not run; the message says which part of it, and why."""
+
+
+def compile_pipeline(settings: Settings, output: Path, *, data_version: str = "") -> Path:
+    """Compiles the main pipeline.
+
+    What an operator changes from run to run are parameters of it: `source`, `span`,
+    `data_version`, `epochs`, `model` and `pipeline_root`, each with its value in the settings
+    as the default.
+
+    Args:
+      settings: with the section `kubeflow`.
+      output: the file to write, see `compile_dag`.
+      data_version: names the very data that `source` holds. Without it the images are read
+        anew in each run; with it a run whose parameters are all the same may take them, and
+        what was made of them, from the cache.
+
+    Returns:
+      `output`.
+
+    Raises:
+      CompileError: a setting is missing, or the cluster could not run the pipeline.
+    """
+    kubeflow = settings.kubeflow
+    if kubeflow is None:
+        raise CompileError(
+            "kubeflow: is needed and not there; give image and pipeline_root in that section of "
+            "the settings"
+        )
+    _check_kfp()
+    from tfx.orchestration.data_types import RuntimeParameter
+
+    from pipeline.dag import Places, RunParameters, build
+
+    def parameter(name: str, default: str | int) -> RuntimeParameter:
+        return RuntimeParameter(name, ptype=type(default), default=default)
+
+    places = Places(
+        pipeline_root=kubeflow.pipeline_root,
+        registry=_registry(settings, kubeflow),
+        checkpoints=f"{kubeflow.pipeline_root}/{_CHECKPOINTS}",
+        data_version=parameter("data_version", data_version),
+    )
+    parameters = RunParameters(
+        source=parameter("source", settings.data.source),
+        span=parameter("span", ""),
+        epochs=parameter("epochs", settings.trainer.epochs),
+        model=parameter("model", settings.trainer.model),
+        pipeline_root=parameter("pipeline_root", kubeflow.pipeline_root),
+    )
+    dag = build(settings, places, parameters=parameters)
+    return compile_dag(dag, kubeflow, output)
+
+
+def compile_dag(dag: "Pipeline", kubeflow: Kubeflow, output: Path) -> Path:
+    """Compiles any TFX pipeline.
+
+    Args:
+      dag: the pipeline. A node of a step in `gpu.steps`, or whose id is such a step's, a point
+        and more, runs on GPU nodes.
+      kubeflow: the settings.
+      output: the file to write: for `kubeflow` YAML of two documents, the pipeline and what
+        only Kubernetes knows of it; for `vertex` one JSON object. The same pipeline and
+        settings give the same bytes. A file that is there is replaced whole.
+
+    Returns:
+      `output`.
+
+    Raises:
+      CompileError: the cluster could not run the pipeline, or the file can't be written.
+    """
+    _check_kfp()
+    _check_suffix(output, kubeflow)
+    _check_name(dag.pipeline_info.pipeline_name)
+    from pipeline.kubeflow import assemble
+
+    if kubeflow.target == "vertex":
+        _check_vertex(kubeflow)
+        job = assemble.vertex_job(dag, kubeflow)
+        text = json.dumps(job, sort_keys=True, indent=2) + "\n"
+    else:
+        documents = [assemble.pipeline_spec(dag, kubeflow), assemble.platform_spec(dag, kubeflow)]
+        text = yaml.safe_dump_all(documents, sort_keys=True, allow_unicode=True)
+    _write(output, text)
+    return output
+
+
+def _registry(settings: Settings, kubeflow: Kubeflow) -> str:
+    registry = settings.pusher.registry
+    if kubeflow.target == "vertex":
+        mounts, where = [_VERTEX_BUCKETS], "a path such as /gcs/bucket/registry"
+    else:
+        mounts = [volume.path.rstrip("/") + "/" for volume in kubeflow.volumes]
+        where = "a path below one of kubeflow.volumes, which every step mounts"
+    if registry is None or not any(f"{registry}/".startswith(mount) for mount in mounts):
+        raise CompileError(
+            f"pusher.registry: a folder that outlives the pod of the Pusher is needed, {where}; "
+            f"found {registry!r}, with mounts {mounts}"
+        )
+    return registry
+
+
+def _check_kfp() -> None:
+    missing = [name for name in ("kfp", "kfp.kubernetes") if not _is_installed(name)]
+    if missing:
+        raise CompileError(
+            f"{' and '.join(missing)} can't be imported, and compiling needs them; install kfp and "
+            "kfp-kubernetes, such as with `uv sync`"
+        )
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # of the package above it
+        return False
+
+
+def _check_suffix(output: Path, kubeflow: Kubeflow) -> None:
+    allowed = _SUFFIXES[kubeflow.target]
+    if output.suffix not in allowed:
+        raise CompileError(
+            f"a pipeline for {kubeflow.target} is written to a file that ends in "
+            f"{' or '.join(allowed)}; found {output}"
+        )
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.match(name):
+        raise CompileError(
+            "a pipeline's name is one for Kubernetes: up to 63 lower case letters, digits and -, "
+            f"with a letter or a digit at both ends; found {name!r}"
+        )
+
+
+def _check_vertex(kubeflow: Kubeflow) -> None:
+    if not kubeflow.pipeline_root.startswith("gs://"):
+        raise CompileError(
+            "kubeflow.pipeline_root: Vertex AI keeps artifacts on gs:// alone; found "
+            f"{kubeflow.pipeline_root}"
+        )
+    given = {
+        "volumes": kubeflow.volumes,
+        "secrets": kubeflow.secrets,
+        "gpu.node_selector": kubeflow.gpu.node_selector,
+    }
+    for key, value in given.items():
+        if value:
+            raise CompileError(
+                f"kubeflow.{key}: Vertex AI has none of these; leave it out, or set "
+                "kubeflow.target to kubeflow"
+            )
+
+
+def _write(path: Path, text: str) -> None:
+    fresh = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(path)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise CompileError(f"{path} can't be written ({error.strerror})") from error

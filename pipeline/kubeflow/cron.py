@@ -1,0 +1,76 @@
+"""Six-field cron expressions, as the scheduler of Kubeflow Pipelines reads them, in UTC."""
+
+import datetime
+import itertools
+import re
+from collections.abc import Iterator
+
+from cron_descriptor import Options, get_description
+from croniter import CroniterError, croniter
+
+_FIELDS = ("second", "minute", "hour", "day", "month", "weekday")
+_NAMES = {
+    "month": "JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC",
+    "weekday": "SUN|MON|TUE|WED|THU|FRI|SAT",
+}
+_LAST_WEEKDAY = 6
+
+
+def check(cron: str) -> None:
+    """Refuses an expression that the cluster's scheduler would refuse or read otherwise.
+
+    Args:
+      cron: second, minute, hour, day, month, weekday.
+
+    Raises:
+      ValueError: the number of fields, or a field, is not right.
+    """
+    fields = cron.split()
+    if len(fields) != len(_FIELDS):
+        hint = f"; did you mean '0 {cron}'?" if len(fields) == len(_FIELDS) - 1 else ""
+        raise ValueError(
+            f"a schedule wants six fields: {' '.join(_FIELDS)}, in UTC; found {len(fields)}{hint}"
+        )
+    for name, field in zip(_FIELDS, fields, strict=True):
+        _check_field(name, field)
+    try:
+        croniter(cron, second_at_beginning=True).get_next()
+    except CroniterError as error:
+        raise ValueError(f"not a schedule: {error}") from error
+
+
+def words(cron: str) -> str:
+    """The expression in English, such as "At 03:00:00, only on Monday (UTC)"."""
+    options = Options()
+    options.use_24hour_time_format = True
+    return f"{get_description(cron, options)} (UTC)"
+
+
+def times(cron: str, after: datetime.datetime) -> Iterator[datetime.datetime]:
+    """The times of a schedule after a moment, without end, in UTC."""
+    schedule = croniter(
+        cron, after.astimezone(datetime.UTC), second_at_beginning=True, ret_type=datetime.datetime
+    )
+    while True:
+        yield schedule.get_next()
+
+
+def next_times(
+    cron: str, *, count: int = 5, after: datetime.datetime | None = None
+) -> list[datetime.datetime]:
+    """The next times of a schedule, in UTC; `after` is now where it is not given."""
+    return list(itertools.islice(times(cron, after or datetime.datetime.now(datetime.UTC)), count))
+
+
+def _check_field(name: str, field: str) -> None:
+    # croniter knows more than the cluster's scheduler: L, #, H, random values, weekday 7.
+    value = rf"(\d{{1,2}}|{_NAMES[name]})" if name in _NAMES else r"\d{1,2}"
+    part = rf"([*?]|{value}(-{value})?)(/\d{{1,2}})?"
+    if not re.fullmatch(rf"{part}(,{part})*", field, re.IGNORECASE):
+        raise ValueError(
+            f"the {name} field of a schedule wants *, numbers, ranges (1-5), lists (1,3) and "
+            f"steps (*/2); found {field!r}"
+        )
+    weekdays = re.sub(r"/\d+", "", field) if name == "weekday" else ""
+    if any(int(number) > _LAST_WEEKDAY for number in re.findall(r"\d+", weekdays)):
+        raise ValueError(f"weekdays of a schedule are 0 (Sunday) to 6; found {field!r}")

@@ -1,0 +1,117 @@
+"""A compiled pipeline: its name, what parameters it takes, and a digest of what it does."""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.kubeflow.errors import UsageError
+
+DATA_VERSION = "data_version"
+_SUFFIXES = (".yaml", ".yml")
+_DIGITS = 12
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "STRING": (str,),
+    "NUMBER_INTEGER": (int,),
+    "NUMBER_DOUBLE": (int, float),
+    "BOOLEAN": (bool,),
+    "LIST": (list,),
+    "STRUCT": (dict,),
+}
+
+
+@dataclass(frozen=True)
+class Package:
+    """A compiled pipeline, as a file.
+
+    Attributes:
+      path: the YAML file.
+      name: the pipeline's name in it.
+      parameters: the type of each runtime parameter, such as NUMBER_INTEGER, by name.
+      digest: 12 hex digits that change with what the pipeline does, not with how it is written.
+    """
+
+    path: Path
+    name: str
+    parameters: Mapping[str, str]
+    digest: str
+
+    @property
+    def version_name(self) -> str:
+        """The name under which Kubeflow Pipelines keeps this very version of the pipeline."""
+        return f"{self.name}-{self.digest}"
+
+    def arguments(self, texts: Sequence[str]) -> dict[str, Any]:
+        """Runtime parameters from `name=value` texts, each of the type that the pipeline declares.
+
+        Raises:
+          UsageError: not of that form, no such parameter, or a value of another type.
+        """
+        return dict(self._argument(text) for text in texts)
+
+    def _argument(self, text: str) -> tuple[str, Any]:
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise UsageError(f"--param wants name=value, such as epochs=5; found {text!r}")
+        if name not in self.parameters:
+            near = difflib.get_close_matches(name, self.parameters, n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            known = ", ".join(sorted(self.parameters)) or "none"
+            raise UsageError(
+                f"--param {text}: no such parameter{hint}; the pipeline takes: {known}"
+            )
+        return name, _typed(value, self.parameters[name], origin=f"--param {text}")
+
+
+def read(path: Path) -> Package:
+    """Reads a compiled pipeline.
+
+    Raises:
+      UsageError: no such file, or not a compiled pipeline.
+    """
+    if path.suffix not in _SUFFIXES:
+        raise UsageError(
+            f"{path}: a compiled pipeline ends in .yaml; `kubeflow compile` writes one"
+        )
+    try:
+        documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"the compiled pipeline {path} can't be read: {error}") from error
+    spec = documents[0] if documents else None
+    if not isinstance(spec, dict) or not {"pipelineInfo", "root"} <= spec.keys():
+        raise UsageError(
+            f"{path} is not a compiled pipeline: its first document lacks pipelineInfo and root; "
+            "make one with `outnumbered kubeflow compile`"
+        )
+    inputs = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    return Package(
+        path=path,
+        name=spec["pipelineInfo"]["name"],
+        parameters={name: declared.get("parameterType", "") for name, declared in inputs.items()},
+        digest=_digest(documents),
+    )
+
+
+def _digest(documents: Sequence[Any]) -> str:
+    canonical = json.dumps(documents, sort_keys=True, default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:_DIGITS]
+
+
+def _typed(text: str, kind: str, *, origin: str) -> Any:
+    if kind == "STRING":
+        return text
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{origin}: not YAML: {error}") from error
+    wanted = _TYPES.get(kind)
+    # Python's True is an int.
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if wanted and (not isinstance(value, wanted) or (int in wanted and not is_number)):
+        raise UsageError(f"{origin}: a value of type {kind} is wanted; found {value!r}")
+    return value

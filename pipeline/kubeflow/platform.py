@@ -1,0 +1,134 @@
+"""What a step's pod asks the cluster for: devices, nodes, memory, volumes, secrets, retries."""
+
+from typing import Any
+
+from google.protobuf import json_format
+from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes
+from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineDeploymentConfig, PipelineTaskSpec
+
+from pipeline.kubeflow.settings import Gpu, Kubeflow, Resources, Retries, Secret, Volume
+
+_ContainerSpec = PipelineDeploymentConfig.PipelineContainerSpec
+_ResourceSpec = _ContainerSpec.ResourceSpec
+# Bytes of a suffix of a Kubernetes quantity.
+_SUFFIXES = {
+    "": 1.0,
+    "m": 1e-3,
+    "k": 1e3,
+    "M": 1e6,
+    "G": 1e9,
+    "T": 1e12,
+    "Ki": 2.0**10,
+    "Mi": 2.0**20,
+    "Gi": 2.0**30,
+    "Ti": 2.0**40,
+}
+_GIGA = 1e9
+_SHARED_MEMORY_PATH = "/dev/shm"
+_SCRATCH_PATH = "/work"
+
+
+def on_gpu(node_id: str, gpu: Gpu) -> bool:
+    """Whether a node's step runs on a GPU node: it is such a step, or an arm of one.
+
+    Args:
+      node_id: such as `Trainer`, or `Trainer.balanced`.
+      gpu: the settings.
+    """
+    return gpu.count > 0 and node_id.partition(".")[0] in gpu.steps
+
+
+def resources(node_id: str, kubeflow: Kubeflow) -> dict[str, Any]:
+    """The `resources` of a step's container, as the pipeline's JSON has them."""
+    gpu = kubeflow.gpu if on_gpu(node_id, kubeflow.gpu) else None
+    asked = gpu.resources if gpu else kubeflow.resources
+    spec = _ResourceSpec(cpu_limit=_number(asked.cpu), memory_limit=_number(asked.memory) / _GIGA)
+    if kubeflow.target == "kubeflow":
+        # Newer backends read the text, older ones the number, and Vertex AI knows no text.
+        spec.resource_cpu_limit, spec.resource_memory_limit = asked.cpu, asked.memory
+    if gpu:
+        spec.accelerator.type, spec.accelerator.count = gpu.accelerator, gpu.count
+        if kubeflow.target == "kubeflow":
+            spec.accelerator.resource_type = gpu.accelerator
+            spec.accelerator.resource_count = str(gpu.count)
+    return json_format.MessageToDict(spec)
+
+
+def environment(kubeflow: Kubeflow) -> list[dict[str, str]]:
+    """The `env` of a step's container, sorted by name."""
+    return [{"name": name, "value": value} for name, value in sorted(kubeflow.env.items())]
+
+
+def retry_policy(retries: Retries) -> dict[str, Any]:
+    """The `retryPolicy` of a task."""
+    policy = PipelineTaskSpec.RetryPolicy(
+        max_retry_count=retries.count, backoff_factor=retries.backoff_factor
+    )
+    policy.backoff_duration.seconds = retries.backoff_seconds
+    policy.backoff_max_duration.seconds = retries.max_backoff_seconds
+    return json_format.MessageToDict(policy)
+
+
+def executor_config(node_id: str, kubeflow: Kubeflow) -> dict[str, Any]:
+    """What only Kubernetes knows of a step, as the second document of the YAML has it.
+
+    Selectors and tolerations of GPU nodes are those of GPU steps alone, so that no other step
+    is sent to such a node, nor let onto it where the nodes are tainted.
+    """
+    gpu = kubeflow.gpu if on_gpu(node_id, kubeflow.gpu) else None
+    config = kubernetes.KubernetesExecutorConfig(
+        pvc_mount=[_mount(volume) for volume in kubeflow.volumes],
+        secret_as_env=[_secret(secret) for secret in kubeflow.secrets],
+        empty_dir_mounts=_folders(gpu.resources if gpu else kubeflow.resources),
+    )
+    if gpu:
+        config.node_selector.labels.update(gpu.node_selector)
+        for toleration in gpu.tolerations:
+            config.tolerations.add(**toleration.model_dump(exclude_none=True))
+    return json_format.MessageToDict(config)
+
+
+def _folders(asked: Resources) -> list[kubernetes.EmptyDirMount]:
+    folders = []
+    if asked.shared_memory:
+        folders.append(
+            kubernetes.EmptyDirMount(
+                volume_name="shared-memory",
+                mount_path=_SHARED_MEMORY_PATH,
+                medium="Memory",
+                size_limit=asked.shared_memory,
+            )
+        )
+    if asked.ephemeral_storage:
+        folders.append(
+            kubernetes.EmptyDirMount(
+                volume_name="scratch",
+                mount_path=_SCRATCH_PATH,
+                size_limit=asked.ephemeral_storage,
+            )
+        )
+    return folders
+
+
+def _mount(volume: Volume) -> kubernetes.PvcMount:
+    # The name stands twice: older backends read the one, newer ones the other.
+    mount = kubernetes.PvcMount(mount_path=volume.path, constant=volume.claim)
+    mount.pvc_name_parameter.runtime_value.constant.string_value = volume.claim
+    return mount
+
+
+def _secret(secret: Secret) -> kubernetes.SecretAsEnv:
+    found = kubernetes.SecretAsEnv(
+        secret_name=secret.name,
+        key_to_env=[
+            kubernetes.SecretAsEnv.SecretKeyToEnvMap(secret_key=key, env_var=variable)
+            for variable, key in sorted(secret.env.items())
+        ],
+    )
+    found.secret_name_parameter.runtime_value.constant.string_value = secret.name
+    return found
+
+
+def _number(quantity: str) -> float:
+    digits = quantity.rstrip("".join(_SUFFIXES))
+    return float(digits) * _SUFFIXES[quantity.removeprefix(digits)]

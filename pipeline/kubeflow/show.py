@@ -1,0 +1,127 @@
+"""What the commands of Kubeflow show: tables and lines of progress."""
+
+import datetime
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Column, Table
+
+from pipeline.kubeflow import schedule
+from pipeline.kubeflow.runs import Run
+
+_WIDE = 200
+_ID_WIDTH = 36
+_COLOURS = {"SUCCEEDED": "green", "FAILED": "red", "CANCELED": "red", "RUNNING": "cyan"}
+
+
+def console() -> Console:
+    """Standard output; wide where no one looks, so that no id is cut."""
+    screen = Console()
+    return screen if screen.is_terminal else Console(width=_WIDE)
+
+
+def runs_table(listed: Sequence[Run]) -> Table:
+    """A line a run."""
+    table = Table("run", "state", "started (UTC)", "took", "by", _id_column())
+    for run in listed:
+        by = "schedule" if run.schedule_id else "hand"
+        table.add_row(
+            run.name, _coloured(run.state), _moment(run.created_at), _took(run), by, run.run_id
+        )
+    return table
+
+
+def show_run(run: Run, console: Console) -> None:
+    """A run, its parameters and its steps."""
+    console.print(f"{run.name}  {_coloured(run.state)}  started {_moment(run.created_at)}", end="")
+    console.print(f", {_took(run)}")
+    if run.error:
+        console.print(run.error, style="red", markup=False, soft_wrap=True)
+    if run.parameters:
+        table = Table("parameter", "value")
+        for name, value in sorted(run.parameters.items()):
+            table.add_row(name, str(value))
+        console.print(table)
+    if run.tasks:
+        table = Table("step", "state", "error")
+        for task in run.tasks:
+            table.add_row(task.name, _coloured(task.state), task.error or "")
+        console.print(table)
+    _plain(console, f"artifacts: {run.pipeline_root or 'in the default pipeline root'}")
+    _plain(console, f"page: {run.url}")
+
+
+def schedules_table(found: Sequence[Any]) -> Table:
+    """A line a schedule, each a V2beta1RecurringRun."""
+    table = Table("schedule", "state", "cron", "in words", "next", _id_column())
+    for one in map(schedule.as_json, found):
+        soonest = one["next"][0] if one["next"] else "-"
+        state = "[green]on[/]" if one["enabled"] else "[yellow]paused[/]"
+        table.add_row(
+            one["name"], state, one["cron"] or "-", one["words"] or "-", soonest, one["schedule_id"]
+        )
+    return table
+
+
+def show_schedule(found: Any, console: Console) -> None:
+    """A schedule in words, with its next times."""
+    one = schedule.as_json(found)
+    state = "on" if one["enabled"] else "paused"
+    _plain(console, f"schedule {one['name']} ({one['schedule_id']}): {state}")
+    if one["cron"]:
+        _plain(console, f"{one['cron']}: {one['words']}; never two runs at once")
+    for moment in one["next"]:
+        _plain(console, f"  {moment}")
+
+
+def run_progress(console: Console) -> Callable[[Run], None]:
+    """A line whenever the state of a run or of one of its steps changes."""
+    shown: list[str] = []
+
+    def progress(run: Run) -> None:
+        working = ", ".join(task.name for task in run.tasks if task.state == "RUNNING")
+        line = f"{run.name}: {run.state}" + (f" ({working})" if working else "")
+        if line not in shown[-1:]:
+            shown.append(line)
+            _plain(console, line)
+
+    return progress
+
+
+def waiting_progress(console: Console) -> Callable[[int], None]:
+    """A line whenever the number of runs in flight changes."""
+    shown: list[int] = []
+
+    def progress(count: int) -> None:
+        if count not in shown[-1:]:
+            shown.append(count)
+            if count or len(shown) > 1:
+                _plain(console, f"{count} runs of the schedule in flight")
+
+    return progress
+
+
+def _id_column() -> Column:
+    return Column("id", no_wrap=True, min_width=_ID_WIDTH)
+
+
+def _plain(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _coloured(state: str) -> str:
+    colour = _COLOURS.get(state)
+    return f"[{colour}]{state}[/]" if colour else state
+
+
+def _moment(moment: datetime.datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}" if moment else "-"
+
+
+def _took(run: Run) -> str:
+    seconds = run.seconds()
+    if seconds is None:
+        return "-"
+    took = str(datetime.timedelta(seconds=round(seconds)))
+    return took if run.finished else f"{took} so far"

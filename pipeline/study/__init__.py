@@ -1,0 +1,1 @@
+"""The study: many arms by many seeds on the same images, in one pipeline."""

@@ -1,0 +1,101 @@
+"""The study as a TFX DAG: one ingest, one sampling, a Trainer an arm, one report."""
+
+from typing import Any
+
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.orchestration.pipeline import Pipeline
+from tfx.types import BaseChannel
+
+from components import names
+from components.feature_extractor.component import FeatureExtractor
+from components.study_reporter.component import study_reporter
+from components.trainer.arm import Arm
+from components.trainer.arm_component import arm_trainer
+from pipeline.dag import Places, RunParameters, beam_args, example_gen, sampler
+from pipeline.features import FrozenBackbone, feature_extractor, frozen_backbone
+from pipeline.study import settings as study_settings
+from pipeline.study.settings import StudySettings
+
+
+def build(
+    study: StudySettings,
+    places: Places,
+    *,
+    connection: Any = None,
+    enable_cache: bool = True,
+    parameters: RunParameters | None = None,
+) -> Pipeline:
+    """The study: every arm trained on the same images, and the report that compares them.
+
+    Args:
+      study: the study's settings.
+      places: where the run keeps what it makes.
+      connection: ConnectionConfig of the MLMD store; None where the orchestrator has none to give.
+      enable_cache: reuse the outputs of earlier runs whose inputs and settings are the same.
+      parameters: what may be given with each run; None: all is as the settings say.
+
+    Returns:
+      A pipeline for any TFX runner.
+    """
+    return Pipeline(
+        pipeline_name=study.name,
+        pipeline_root=places.pipeline_root,
+        components=_nodes(study, places, parameters),
+        enable_cache=enable_cache,
+        metadata_connection_config=connection,
+        beam_pipeline_args=beam_args(study.beam),
+    )
+
+
+def _nodes(
+    study: StudySettings, places: Places, parameters: RunParameters | None
+) -> list[BaseNode]:
+    images = example_gen(study, places, parameters)
+    drawn = sampler(study, images.outputs[names.EXAMPLES])
+    examples = drawn.outputs[names.DRAWN_EXAMPLES]
+    extractors = _extractors(study, places, examples)
+    arms: dict[str, BaseNode] = {}
+    for arm in study.arms:
+        settings = study.trainer_of(arm)
+        source = extractors.get(frozen_backbone(settings))
+        arms[arm.name] = arm_trainer(
+            source.outputs[names.FEATURED_EXAMPLES] if source else examples,
+            settings=settings.model_dump(),
+            arm=_arm(arm, study.replicates),
+            checkpoint_root=places.checkpoints,
+        )
+    reporter = study_reporter(
+        {name: node.outputs[names.MODEL_RUN] for name, node in arms.items()},
+        title=study.name,
+        study={
+            "name": study.name,
+            "baseline": study.baseline_name,
+            "comparisons": study.comparisons,
+            "prevalence": study.population.prevalence,
+            "settings": study.model_dump(mode="json"),
+        },
+    )
+    return [images, drawn, *extractors.values(), *arms.values(), reporter]
+
+
+def _arm(arm: study_settings.Arm, replicates: int) -> Arm:
+    return Arm(
+        name=arm.name,
+        train_split=arm.train,
+        val_split=arm.val,
+        test_splits=tuple(arm.test),
+        replicates=replicates,
+    )
+
+
+def _extractors(
+    study: StudySettings, places: Places, examples: BaseChannel
+) -> dict[FrozenBackbone | None, FeatureExtractor]:
+    backbones = [frozen_backbone(study.trainer_of(arm)) for arm in study.arms]
+    return {
+        backbone: feature_extractor(backbone, examples, store=places.features).with_id(
+            backbone.node_id
+        )
+        for backbone in dict.fromkeys(backbones)
+        if backbone is not None
+    }

@@ -1,0 +1,66 @@
+"""Runs a study on this machine, and says in short what came of it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import local
+from pipeline.study.settings import StudySettings
+
+if TYPE_CHECKING:
+    from tfx.orchestration.pipeline import Pipeline
+
+STUDY_FILE = "study.json"
+REPORT_FILE = "study.html"
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a finished study left.
+
+    Attributes:
+      folder: its own folder, with report, figures, settings and log.
+      study: the content of `study.json`.
+    """
+
+    folder: Path
+    study: dict[str, Any]
+
+    @property
+    def report(self) -> Path:
+        """The HTML page of the study."""
+        return self.folder / REPORT_FILE
+
+
+def run_study(
+    study: StudySettings, output: Path, *, data_version: str, use_cache: bool = True
+) -> StudyResult:
+    """Runs every arm that is not there yet and writes the report.
+
+    Args:
+      study: the study's settings.
+      output: folder for all it makes; a second run in it reuses what has not changed.
+      data_version: a digest of the data, so that changed data is read again.
+      use_cache: reuse the outputs of earlier runs.
+
+    Raises:
+      RunError: the folder can't be written to or is in use, or a component failed.
+    """
+
+    def make_dag(output: Path, *, enable_cache: bool) -> "Pipeline":
+        from pipeline.dag import Places
+        from pipeline.study.dag import build
+
+        places = Places(
+            pipeline_root=str(output / "tfx" / "artifacts"),
+            registry=str(output / "registry"),
+            checkpoints=str(output / "tfx" / "checkpoints"),
+            features=str(Path(study.feature_store or output / "features").absolute()),
+            data_version=data_version,
+        )
+        connection = local.metadata_connection(output)
+        return build(study, places, connection=connection, enable_cache=enable_cache)
+
+    folder = local.execute(study, output, make_dag, result="StudyReport", use_cache=use_cache)
+    return StudyResult(folder, json.loads((folder / STUDY_FILE).read_text(encoding="utf-8")))

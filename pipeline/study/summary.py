@@ -1,0 +1,83 @@
+"""A finished study in a screenful: the answer, the arms in figures, and where things lie."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
+
+from components.study_reporter.scores import AT_HALF, AT_OWN
+from pipeline.study.run import StudyResult
+from pipeline.summary import figure, new_table
+
+_RATES = ("precision", "recall", "f1", "accuracy")
+
+
+def as_json(result: StudyResult) -> dict[str, Any]:
+    """What `outnumbered study --json` prints of a finished study."""
+    study = result.study
+    return {
+        "status": "done",
+        "answer": study["answer"]["headline"],
+        "arms": {arm["arm"]: _figures(arm) for arm in study["arms"]},
+        "report": str(result.report),
+        "folder": str(result.folder),
+    }
+
+
+def _figures(arm: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "trained": len(arm["replicates"]["trained"]),
+        "diverged": len(arm["replicates"]["diverged"]),
+        "threshold": arm["threshold"]["mean"],
+        "tests": {
+            split: {
+                "at_0.5": _means(found[AT_HALF]),
+                "at_own_threshold": _means(found[AT_OWN]),
+                "pr_auc": found["pr_auc"]["mean"],
+            }
+            for split, found in arm["tests"].items()
+        },
+    }
+
+
+def _means(estimates: Mapping[str, Any]) -> dict[str, float | None]:
+    return {name: estimates[name]["mean"] for name in _RATES}
+
+
+def show(result: StudyResult, console: Console) -> None:
+    """Prints the summary of a finished study."""
+    study = result.study
+    console.print()
+    console.print(Text(study["answer"]["headline"], style="bold"))
+    for split in dict.fromkeys(split for arm in study["arms"] for split in arm["tests"]):
+        console.print(_arms(study["arms"], split))
+    for arm in study["arms"]:
+        for replicate in arm["replicates"]["diverged"]:
+            number, detail = replicate["replicate"], replicate["detail"]
+            console.print(f"{arm['arm']}: replicate {number} diverged: {detail}", style="yellow")
+    console.print(_places(result))
+
+
+def _arms(arms: list[dict[str, Any]], split: str) -> RenderableType:
+    shown = new_table(f"Means over replicates on {split}")
+    shown.add_column("arm", no_wrap=True)
+    for header in ("precision", "recall", "F1", "own threshold", "F1 there", "PR-AUC"):
+        shown.add_column(header, justify="right")
+    for arm in arms:
+        if split not in arm["tests"]:
+            continue
+        found = arm["tests"][split]
+        half = found[AT_HALF]
+        shown.add_row(
+            arm["arm"],
+            *(figure(half[name]["mean"]) for name in ("precision", "recall", "f1")),
+            figure(arm["threshold"]["mean"]),
+            figure(found[AT_OWN]["f1"]["mean"]),
+            figure(found["pr_auc"]["mean"]),
+        )
+    return shown
+
+
+def _places(result: StudyResult) -> RenderableType:
+    return Group(Text(f"Report:  {result.report}"), Text(f"Figures: {result.folder}"))

@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+
+from components.feature_extractor.store import FeatureStore
+
+
+def _features(*values: float) -> np.ndarray:
+    return np.array(values, np.float16)[:, None] * np.ones((1, 3), np.float16)
+
+
+def test_what_is_added_is_found_by_image(tmp_path):
+    store = FeatureStore(tmp_path / "store")
+    assert store.image_ids() == set()
+    store.add(["a", "b"], _features(1, 2))
+    store.add(["c"], _features(3))
+    reader = store.reader()
+    assert store.image_ids() == {"a", "b", "c"}
+    np.testing.assert_array_equal(reader["b"], [2, 2, 2])
+    np.testing.assert_array_equal(reader["c"], [3, 3, 3])
+    assert reader["a"].dtype == np.float16
+
+
+def test_features_stay_on_disk_until_they_are_asked_for(tmp_path):
+    store = FeatureStore(tmp_path / "store")
+    store.add(["a"], _features(1))
+    assert isinstance(store.reader()["a"], np.memmap)
+
+
+def test_a_part_that_was_cut_off_does_not_count(tmp_path):
+    store = FeatureStore(tmp_path / "store")
+    store.add(["a"], _features(1))
+    (listing,) = store.folder.glob("*.ids")
+    listing.unlink()
+    assert store.image_ids() == set()
+    with pytest.raises(KeyError):
+        store.reader()["a"]
+
+
+def test_work_done_twice_leaves_one_part(tmp_path):
+    store = FeatureStore(tmp_path / "store")
+    for _ in range(2):
+        store.add(["a", "b"], _features(1, 2))
+    assert len(list(store.folder.iterdir())) == 2

@@ -1,0 +1,164 @@
+"""Arms of a study on disk, simulated so that the truth is known."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tfx.types import standard_artifacts
+
+from components import artifacts, names
+from components.study_reporter import executor, record
+
+EPOCHS = 6
+
+
+@dataclass
+class ArmOnDisk:
+    """How an arm's models score.
+
+    Attributes:
+      name: of the arm.
+      shift: log odds added to every image: moves what 0.5 calls positive, not the ranking.
+      skill: distance of the two classes in log odds; that of the noise of images is about 2.
+      diverged: reason by replicate.
+    """
+
+    name: str
+    shift: float = 0.0
+    skill: float = 8.0
+    val_split: str = "val"
+    test_splits: Sequence[str] = ("test",)
+    diverged: dict[int, str] = field(default_factory=dict)
+    settings: dict = field(default_factory=dict)
+
+
+@dataclass
+class StudyOnDisk:
+    """Arms judged on the same images; each split's positives and negatives by name."""
+
+    root: Path
+    arms: Sequence[ArmOnDisk]
+    splits: dict[str, tuple[int, int]] = field(
+        default_factory=lambda: {"train": (150, 1500), "val": (100, 1000), "test": (100, 1000)}
+    )
+    replicates: int = 10
+    seed: int = 1
+    positive_class: str = "dogs"
+
+    def write(self) -> "StudyOnDisk":
+        for index, arm in enumerate(self.arms):
+            folder = self.folder(index)
+            folder.mkdir(parents=True)
+            (folder / "arm.json").write_text(json.dumps(self._about(arm)))
+            rows = [self._replicate(arm, number) for number in range(self.replicates)]
+            (folder / "replicates.json").write_text(json.dumps(rows))
+            pq.write_table(self._predictions(arm, index), folder / "predictions.parquet")
+        return self
+
+    def folder(self, index: int) -> Path:
+        return self.root / f"arm{index}"
+
+    def read(self) -> list[record.Arm]:
+        return [
+            record.read(str(self.folder(index)), arm.name) for index, arm in enumerate(self.arms)
+        ]
+
+    def report(self, **study) -> Path:
+        """Runs the StudyReporter; gives the folder of the report."""
+        inputs = {}
+        for index in range(len(self.arms)):
+            run = standard_artifacts.ModelRun()
+            run.uri = str(self.folder(index))
+            inputs[executor.input_key(index)] = [run]
+        report = artifacts.StudyReport()
+        report.uri = str(self.root / "report")
+        settings = {
+            executor.TITLE: "study of balance",
+            executor.ARMS: json.dumps([arm.name for arm in self.arms]),
+            executor.STUDY: json.dumps({"name": "balance", "settings": {"scale": 1}, **study}),
+        }
+        executor.Executor().Do(inputs, {names.STUDY_REPORT: [report]}, settings)
+        return Path(report.uri)
+
+    def images(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Labels, and how hard each image is for every model."""
+        positives, negatives = self.splits[split]
+        rng = np.random.default_rng([self.seed, *split.encode()])
+        labels = np.repeat([1, 0], [positives, negatives])
+        return labels, rng.normal(0, 1.6, labels.size)
+
+    def probabilities(self, arm: ArmOnDisk, index: int, number: int, split: str) -> np.ndarray:
+        labels, hardness = self.images(split)
+        rng = np.random.default_rng([self.seed, index, number])
+        own_shift = rng.normal(0, 0.3)
+        noise = np.random.default_rng([self.seed, index, number, *split.encode()])
+        scores = arm.skill * (labels - 0.5) + hardness + noise.normal(0, 1.0, labels.size)
+        return 1 / (1 + np.exp(-(scores + arm.shift + own_shift)))
+
+    def _about(self, arm: ArmOnDisk) -> dict:
+        return {
+            "arm": arm.name,
+            "settings": {
+                "model": "xception",
+                "sampling_strategy": "representative",
+                "class_weight": None,
+                "learning_rate": 3e-4,
+                **arm.settings,
+            },
+            "train_split": "train",
+            "val_split": arm.val_split,
+            "test_splits": list(arm.test_splits),
+            "replicates": self.replicates,
+            "splits": {
+                name: {"positives": self.splits[name][0], "negatives": self.splits[name][1]}
+                for name in ("train", arm.val_split, *arm.test_splits)
+            },
+            "seconds": 12.3,
+        }
+
+    def _replicate(self, arm: ArmOnDisk, number: int) -> dict:
+        diverged = arm.diverged.get(number)
+        rng = np.random.default_rng([self.seed, number])
+        epochs = [
+            {
+                "epoch": epoch + 1,
+                "phase": "train",
+                "loss": 0.3 * 0.7**epoch + rng.uniform(0, 0.03),
+                "val_loss": 0.35 * 0.75**epoch + 0.05 + rng.uniform(0, 0.05),
+                "learning_rate": 3e-4,
+                "seconds": 1.0,
+            }
+            for epoch in range(EPOCHS if diverged is None else 2)
+        ]
+        return {
+            "replicate": number,
+            "random_state": 42000 + number,
+            "status": "trained" if diverged is None else "diverged",
+            "detail": diverged or "",
+            "epochs": epochs,
+        }
+
+    def _predictions(self, arm: ArmOnDisk, index: int) -> pa.Table:
+        parts = []
+        for number in range(self.replicates):
+            if number in arm.diverged:
+                continue
+            for split in dict.fromkeys([arm.val_split, *arm.test_splits]):
+                labels, _ = self.images(split)
+                count = labels.size
+                places = range(count)
+                classes = [self.positive_class if label else "cats" for label in labels]
+                columns = {
+                    record.REPLICATE: [number] * count,
+                    record.SPLIT: [split] * count,
+                    names.IMAGE_ID: [f"{split}{place * 7919 % 100003:06d}" for place in places],
+                    names.LABEL: labels.tolist(),
+                    names.CLASS_NAME: classes,
+                    names.PROBABILITY: self.probabilities(arm, index, number, split),
+                }
+                parts.append(pa.table(columns).cast(record.SCHEMA))
+        return pa.concat_tables(parts) if parts else record.SCHEMA.empty_table()

@@ -1,0 +1,143 @@
+import numpy as np
+import pytest
+from sklearn import metrics as sklearn_metrics
+
+from components.study_reporter import bootstrap
+
+
+def weights_of(labels, draws):
+    return np.concatenate(list(bootstrap._image_weights(labels == 1, draws)), axis=1)
+
+
+@pytest.fixture(scope="module")
+def models():
+    """Labels, and scores of three models with many equal ones."""
+    rng = np.random.default_rng(2)
+    labels = np.repeat([1, 0], [20, 60])
+    rng.shuffle(labels)
+    rows = np.round(np.clip(rng.normal(0.35 + 0.3 * labels, 0.2, (3, 80)), 0, 1), 1)
+    return labels, rows.astype(np.float32)
+
+
+def test_each_draw_keeps_the_sizes_of_the_classes(models):
+    labels, _ = models
+    weights = weights_of(labels, 500)
+    assert weights.shape == (80, 500)
+    assert (weights[labels == 1].sum(axis=0) == 20).all()
+    assert (weights[labels == 0].sum(axis=0) == 60).all()
+    assert weights.mean() == pytest.approx(1)
+    # A count of a binomial of n trials with chance 1 / n.
+    assert weights[labels == 0].var() == pytest.approx(1 - 1 / 60, rel=0.05)
+
+
+def test_drawn_metrics_are_those_of_the_drawn_images(models):
+    labels, rows = models
+    rates = bootstrap.rates(labels, rows >= 0.5, draws=8)
+    areas = bootstrap.average_precisions(labels, rows, draws=8)
+    weights = weights_of(labels, 8)
+    for model, probabilities in enumerate(rows):
+        called = probabilities >= 0.5
+        for draw in range(8):
+            weight = {"sample_weight": weights[:, draw]}
+            expected = {
+                "recall": sklearn_metrics.recall_score(labels, called, **weight),
+                "precision": sklearn_metrics.precision_score(labels, called, **weight),
+                "f1": sklearn_metrics.f1_score(labels, called, **weight),
+                "accuracy": sklearn_metrics.accuracy_score(labels, called, **weight),
+            }
+            for name, value in expected.items():
+                assert rates[name][model, draw] == pytest.approx(value)
+            area = sklearn_metrics.average_precision_score(labels, probabilities, **weight)
+            assert areas[model, draw] == pytest.approx(area, abs=1e-6)
+
+
+def test_replicates_are_drawn_with_the_variance_of_their_mean():
+    values = np.array([0.1, 0.5, 0.2, 0.9])
+    drawn = values @ bootstrap.replicate_weights(4, 50_000)
+    assert drawn.mean() == pytest.approx(values.mean(), abs=0.005)
+    assert drawn.var() == pytest.approx(values.var(ddof=1) / 4, rel=0.03)
+
+
+IMAGES, DRAWS = 200, 1000
+
+
+@pytest.fixture(scope="module")
+def image_weights():
+    rng = np.random.default_rng(1)
+    return rng.multinomial(IMAGES, np.full(IMAGES, 1 / IMAGES), size=DRAWS).T / IMAGES
+
+
+def interval(rng, weights, *, replicates, by_image, by_replicate, by_both):
+    """Of a metric that is a mean over images, of arms that differ in chance alone."""
+    values = (
+        rng.normal(0, by_image, IMAGES)
+        + rng.normal(0, by_replicate, (replicates, 1))
+        + rng.normal(0, by_both, (replicates, IMAGES))
+    )
+    drawn = values @ weights, np.zeros((replicates, DRAWS))
+    found = bootstrap.compare(values.mean(axis=1), np.zeros(replicates), drawn, images=IMAGES)
+    return found["interval"]
+
+
+@pytest.mark.parametrize(
+    "spread",
+    [
+        {"by_image": 0.4, "by_replicate": 0.0, "by_both": 0.0},
+        {"by_image": 0.0, "by_replicate": 0.03, "by_both": 0.0},
+        {"by_image": 0.0, "by_replicate": 0.0, "by_both": 0.8},
+        {"by_image": 0.2, "by_replicate": 0.02, "by_both": 0.4},
+    ],
+)
+@pytest.mark.parametrize("replicates", [3, 10])
+def test_intervals_hold_the_truth_whatever_varies(image_weights, spread, replicates):
+    rng = np.random.default_rng(0)
+    found = [interval(rng, image_weights, replicates=replicates, **spread) for _ in range(200)]
+    held = np.mean([low <= 0 <= high for low, high in found])
+    assert 0.91 <= held <= 1
+
+
+def test_intervals_are_no_wider_than_they_must_be(image_weights):
+    rng, spread = np.random.default_rng(0), {"by_image": 0.3, "by_replicate": 0, "by_both": 0.9}
+    found = [interval(rng, image_weights, replicates=10, **spread) for _ in range(60)]
+    error = np.sqrt(0.3**2 / IMAGES + 0.9**2 / (10 * IMAGES))
+    assert np.mean(np.diff(found)) == pytest.approx(2 * 1.96 * error, rel=0.15)
+
+
+def test_equal_arms_differ_in_nothing():
+    values, drawn = np.full(4, 0.8), np.random.default_rng(0).random((4, 100))
+    found = bootstrap.compare(values, values, (drawn, drawn), images=50)
+    assert found == {"difference": 0, "interval": [0, 0], "p": 1}
+
+
+def test_a_metric_that_is_undefined_for_an_arm_is_not_compared():
+    values, drawn = np.full(4, 0.8), np.full((4, 100), 0.8)
+    nothing = np.full(4, np.nan), np.full((4, 100), np.nan)
+    found = bootstrap.compare(values, nothing[0], (drawn, nothing[1]), images=50)
+    assert found == {"difference": None, "interval": None, "p": None}
+
+
+def test_undefined_draws_are_left_out():
+    values = np.array([0.8, 0.6, np.nan])
+    rng = np.random.default_rng(0)
+    drawn = rng.normal(0.7, 0.01, (3, 400))
+    drawn[2] = np.nan
+    zeros = np.zeros((3, 400))
+    found = bootstrap.compare(values, np.zeros(3), (drawn, zeros), images=50)
+    assert found["difference"] == pytest.approx(0.7)
+    assert found["interval"][0] < 0.7 < found["interval"][1]
+
+
+def test_one_replicate_leaves_the_chance_of_the_images():
+    rng = np.random.default_rng(0)
+    drawn = rng.normal(0.1, 0.02, (1, 4000))
+    found = bootstrap.compare(
+        np.array([0.1]), np.zeros(1), (drawn, np.zeros((1, 4000))), images=1000
+    )
+    assert found["interval"] == pytest.approx([0.1 - 0.0393, 0.1 + 0.0393], abs=0.002)
+
+
+def test_holm_corrects_stepwise():
+    p_values = [0.01, 0.04, 0.03, 0.005, 0.9]
+    assert bootstrap.holm(p_values) == pytest.approx([0.04, 0.09, 0.09, 0.025, 0.9])
+    assert bootstrap.holm([]) == []
+    assert bootstrap.holm([0.6, 0.7]) == [1, 1]

@@ -1,0 +1,298 @@
+import base64
+import csv
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from study_on_disk import ArmOnDisk, StudyOnDisk
+from tfx.types import Channel, standard_artifacts
+
+from components.study_reporter import answer, comparisons, record, scores, summary
+from components.study_reporter.component import study_reporter
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, and the text between them."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.elements = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def report(tmp_path, arms, study=None, **changes):
+    made = StudyOnDisk(tmp_path / "arms", arms, **changes).write()
+    folder = made.report(**(study or {}))
+    html = (folder / "study.html").read_text(encoding="utf-8")
+    return html, json.loads((folder / "study.json").read_text(encoding="utf-8"))
+
+
+def test_means_are_over_trained_replicates_alone(shifted):
+    study, _, figures = shifted
+    balanced, _, oversampled = figures["arms"]
+    assert balanced["replicates"]["trained"] == list(range(10))
+    assert oversampled["replicates"]["diverged"] == [
+        {"replicate": 3, "detail": "loss is NaN in epoch 2"}
+    ]
+    test = oversampled["tests"]["test"]
+    assert test["at_half"]["f1"]["replicates"] == 9
+    labels, _ = study.images("test")
+    found = []
+    for number in (0, 1, 2, 4, 5, 6, 7, 8, 9):
+        called = study.probabilities(study.arms[2], 2, number, "test") >= 0.5
+        found.append(np.count_nonzero(called & (labels == 1)))
+    assert test["at_half"]["tp"]["mean"] == pytest.approx(np.mean(found))
+    assert test["at_half"]["tp"]["sd"] == pytest.approx(np.std(found, ddof=1))
+
+
+def test_a_shift_is_found_at_half_and_gone_at_own_thresholds(shifted):
+    _, _, figures = shifted
+    f1 = {
+        (row["first"], row["second"], row["threshold"]): row
+        for row in figures["comparisons"]
+        if row["metric"] == "f1"
+    }
+    half = f1["unbalanced", "balanced", "at_half"]
+    own = f1["unbalanced", "balanced", "at_own"]
+    assert half["difference"] > 0.3
+    assert half["p_corrected"] < 0.001
+    assert own["p_corrected"] > 0.05
+    assert f1["oversampled", "balanced", "at_half"]["replicates"] == 9
+    assert (
+        "no difference is left that 1,100 images and 9 replicates can show"
+        in (figures["answer"]["headline"])
+    )
+
+
+def test_equal_arms_are_seldom_told_apart(tmp_path):
+    told = 0
+    for seed in range(12):
+        arms = [ArmOnDisk("a"), ArmOnDisk("b")]
+        splits = {"train": (1, 1), "val": (40, 200), "test": (60, 300)}
+        study = StudyOnDisk(tmp_path / str(seed), arms, splits=splits, replicates=4, seed=seed)
+        rows = comparisons.compare_all(summary.judge(study.write().read()), [("b", "a")])
+        told += any(row["p_corrected"] < answer.SIGNIFICANCE for row in rows)
+    assert told <= 3
+
+
+def test_a_family_is_all_comparisons_in_a_metric(shifted):
+    _, _, figures = shifted
+    for metric in comparisons.COMPARED:
+        rows = [row for row in figures["comparisons"] if row["metric"] == metric]
+        assert len(rows) == (3 if metric == "pr_auc" else 6)
+        smallest = min(rows, key=lambda row: row["p"])
+        assert smallest["p_corrected"] == pytest.approx(min(1, len(rows) * smallest["p"]))
+
+
+def test_real_world_precision_follows_the_weights_of_the_classes(shifted):
+    _, _, figures = shifted
+    assert figures["prevalence"] == pytest.approx(1 / 51)
+    test = figures["arms"][0]["tests"]["test"]
+    world = test["at_prevalence"]["at_half"]["precision"]["mean"]
+    assert 0 < world < test["at_half"]["precision"]["mean"]
+
+
+def test_every_run_is_a_row(shifted):
+    _, folder, figures = shifted
+    with (folder / "runs.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 30
+    assert [row["arm"] for row in rows[::10]] == ["balanced", "unbalanced", "oversampled"]
+    lost = rows[23]
+    assert (lost["status"], lost["detail"], lost["f1_at_half"]) == (
+        "diverged",
+        "loss is NaN in epoch 2",
+        "",
+    )
+    assert {row["random_state"] for row in rows[3::10]} == {"42003"}
+    mean = np.mean([float(row["f1_at_own"]) for row in rows[:10]])
+    assert mean == pytest.approx(figures["arms"][0]["tests"]["test"]["at_own"]["f1"]["mean"])
+    assert int(rows[0]["tp_at_half"]) + int(rows[0]["fn_at_half"]) == 100
+
+
+def test_every_prediction_is_kept(shifted):
+    _, folder, _ = shifted
+    rows = pq.read_table(folder / "predictions.parquet").to_pandas()
+    assert rows.groupby("arm", observed=True).size().to_dict() == {
+        "balanced": 22_000,
+        "unbalanced": 22_000,
+        "oversampled": 19_800,
+    }
+    assert list(rows.columns) == ["arm", *record.SCHEMA.names]
+
+
+def test_the_page_runs_its_own_script_and_asks_for_nothing_outside_itself(shifted):
+    _, folder, figures = shifted
+    html = (folder / "study.html").read_text(encoding="utf-8")
+    page = Page(html)
+    assert figures["answer"]["headline"] in page.text
+    for tag, attributes in page.elements:
+        assert tag not in ("link", "iframe", "object", "embed", "base", "img")
+        for name in ("src", "href", "xlink:href"):
+            assert attributes.get(name, "#").startswith("#")
+    (script,) = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src &#39;sha256-{digest}&#39;" in html or f"sha256-{digest}" in html
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_slider_finds_the_counts_of_each_row(shifted):
+    _, folder, figures = shifted
+    html = (folder / "study.html").read_text(encoding="utf-8")
+    (data,) = re.findall(r'id="pooled-counts">(.*?)</script>', html, re.DOTALL)
+    pooled = json.loads(data)
+    assert pooled == figures["pooled"]
+    rows = [a["data-pooled"] for _, a in Page(html).elements if "data-pooled" in a]
+    assert [json.loads(row) for row in rows] == [
+        ["test", "balanced"],
+        ["test", "unbalanced"],
+        ["test", "oversampled"],
+    ]
+    counts = pooled["splits"]["test"]["balanced"]
+    at_half = figures["arms"][0]["tests"]["test"]["at_half"]
+    assert counts["tp"][49] == pytest.approx(10 * at_half["tp"]["mean"])
+    assert {a + b for a, b in zip(counts["tp"], counts["fn"], strict=True)} == {1000}
+
+
+def test_what_users_named_is_shown_and_never_run(tmp_path):
+    name = "</script><b>$x$ & \"犬\" 'a'"
+    html, figures = report(
+        tmp_path,
+        [ArmOnDisk(name, settings={"note": "<i>"}), ArmOnDisk("b", settings={"note": "<u>"})],
+        replicates=2,
+        splits={"train": (5, 5), "val": (20, 60), "test": (20, 60)},
+        positive_class="<s>",
+    )
+    page = Page(html)
+    assert not {tag for tag, _ in page.elements} & {"i", "u", "s"}
+    assert len(re.findall("<script", html)) == 2
+    rows = [a["data-pooled"] for _, a in page.elements if "data-pooled" in a]
+    assert json.loads(rows[0]) == ["test", name]
+    assert name in page.text
+    assert figures["positive_classes"] == ["<s>"]
+
+
+def test_an_arm_that_diverged_does_not_sink_the_others(tmp_path):
+    arms = [
+        ArmOnDisk("lost", diverged={0: "loss is NaN", 1: "loss is NaN"}),
+        ArmOnDisk("a"),
+        ArmOnDisk("b"),
+    ]
+    html, figures = report(tmp_path, arms, replicates=2)
+    assert figures["arms"][0]["tests"] == {}
+    assert {row["first"] for row in figures["comparisons"]} == {"b"}
+    sentence = "All 2 replicates of “lost” diverged, so it isn't judged: loss is NaN."
+    assert sentence in Page(html).text
+
+
+def test_a_study_in_which_all_diverged_still_has_its_report(tmp_path):
+    html, figures = report(tmp_path, [ArmOnDisk("a", diverged={0: "NaN"})], replicates=1)
+    assert figures["answer"]["headline"] == (
+        "No arm has a trained replicate, so there is nothing to judge."
+    )
+    assert "“a” diverged" in Page(html).text
+
+
+def test_one_arm_with_one_replicate_has_no_spread(tmp_path):
+    html, figures = report(tmp_path, [ArmOnDisk("only")], replicates=1)
+    estimate = figures["arms"][0]["tests"]["test"]["at_half"]["f1"]
+    assert (estimate["sd"], estimate["interval"]) == (None, None)
+    assert figures["comparisons"] == []
+    assert "Paired comparisons" not in html
+    assert "how much the seed matters can't be seen" in Page(html).text
+
+
+def test_models_are_judged_on_each_of_their_test_sets(tmp_path):
+    arms = [ArmOnDisk("a", shift=1, test_splits=("test", "even")), ArmOnDisk("b")]
+    splits = {"train": (5, 5), "val": (50, 500), "test": (50, 500), "even": (200, 200)}
+    html, figures = report(tmp_path, arms, splits=splits, replicates=3, study={"prevalence": 0.02})
+    assert list(figures["arms"][0]["tests"]) == ["test", "even"]
+    assert {row["split"] for row in figures["comparisons"]} == {"test"}
+    (sentence,) = figures["answer"]["test_sets"]
+    assert "makes precision look better. Re-weighted to the real world's 2 %" in sentence
+    assert sentence in Page(html).text
+
+
+def test_replicates_without_finite_probabilities_count_as_diverged(tmp_path):
+    study = StudyOnDisk(tmp_path, [ArmOnDisk("a")], replicates=2).write()
+    path = study.folder(0) / "predictions.parquet"
+    rows = pq.read_table(path).to_pandas()
+    rows.loc[rows.index[-1], "probability"] = np.nan
+    rows.to_parquet(path)
+    (arm,) = study.read()
+    assert [replicate.number for replicate in arm.trained] == [0]
+    assert "not numbers" in arm.diverged[0].diverged
+    assert len(scores.own_thresholds(arm)) == 1
+
+
+def test_arms_with_other_images_under_the_same_split_are_refused(tmp_path):
+    small = {"train": (5, 5), "val": (20, 60), "test": (20, 60)}
+    one = StudyOnDisk(tmp_path / "one", [ArmOnDisk("a")], splits=small, replicates=1).write()
+    other = StudyOnDisk(
+        tmp_path / "other",
+        [ArmOnDisk("b")],
+        splits={**small, "test": (20, 70)},
+        replicates=1,
+    ).write()
+    with pytest.raises(ValueError, match="split 'test' has 90 images in arm 'b' that are not"):
+        summary.judge([*one.read(), *other.read()])
+
+
+def test_a_missing_replicate_is_refused(tmp_path):
+    study = StudyOnDisk(tmp_path, [ArmOnDisk("a")], replicates=2).write()
+    path = study.folder(0) / "predictions.parquet"
+    rows = pq.read_table(path).to_pandas()
+    rows[rows["replicate"] == 0].to_parquet(path)
+    with pytest.raises(ValueError, match="arm 'a' must hold the same images of split 'val'"):
+        study.read()
+
+
+def test_pairs_are_all_those_with_the_baseline_or_those_listed():
+    arms = ["a", "b", "c"]
+    assert comparisons.pairs(arms, "all", "b") == [("a", "b"), ("c", "b"), ("c", "a")]
+    assert comparisons.pairs(arms, "baseline", "a") == [("b", "a"), ("c", "a")]
+    assert comparisons.pairs(arms, [["a", "c"]], "a") == [("a", "c")]
+    for asked, baseline, message in (
+        ("all", "x", "baseline names arm 'x'"),
+        ([["a", "x"]], "a", "comparisons names arm 'x'"),
+        ([["a", "a"]], "a", "compared with itself"),
+        ("some", "a", "must be 'all', 'baseline' or a list"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            comparisons.pairs(arms, asked, baseline)
+
+
+def test_mcnemar_is_the_mid_p_of_the_discordant_images():
+    assert comparisons.mcnemar(0, 0) == 1
+    assert comparisons.mcnemar(5, 5) == pytest.approx(1)
+    # 2 (C(10,0) + C(10,1) / 2) / 2^10
+    assert comparisons.mcnemar(1, 9) == pytest.approx(2 * (1 + 5) / 1024)
+    assert comparisons.mcnemar(9, 1) == comparisons.mcnemar(1, 9)
+    assert comparisons.mcnemar(0, 4) == pytest.approx(1 / 16)
+
+
+def test_the_component_has_an_input_an_arm_whatever_their_names():
+    arms = {"class weight 10": standard_artifacts.ModelRun, "b": standard_artifacts.ModelRun}
+    channels = {name: Channel(type=kind) for name, kind in arms.items()}
+    component = study_reporter(channels, title="t", study={"name": "s"})
+    assert component.id == "StudyReporter"
+    assert list(component.inputs) == ["arm_00", "arm_01"]
+    assert component.inputs["arm_01"] is channels["b"]
+    assert list(component.outputs) == ["study_report"]
+    assert json.loads(component.exec_properties["arms"]) == ["class weight 10", "b"]
+    one = study_reporter({"a": channels["b"]}, title="t", study={"name": "s"})
+    assert list(one.inputs) == ["arm_00"]
+    with pytest.raises(ValueError, match="at least one arm"):
+        study_reporter({}, title="t", study={"name": "s"})

@@ -1,0 +1,89 @@
+import os
+from collections.abc import Iterator
+
+import boto3
+import numpy as np
+import pytest
+from moto.server import ThreadedMotoServer
+from tfx.dsl.io import fileio
+
+from components import object_store
+from components.trainer.checkpoint import Checkpoint, TrainingState
+
+
+@pytest.fixture(scope="module", params=["s3", "minio"])
+def root(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A bucket's URI, with the environment by which Beam finds it."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    variables = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.get_host_and_port()[1]}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    boto3.client("s3").create_bucket(Bucket="artifacts")
+    object_store.register()
+    yield f"{request.param}://artifacts/root"
+    for name, value in before.items():
+        os.environ.pop(name) if value is None else os.environ.update({name: value})
+    server.stop()
+
+
+def write(path: str, text: str) -> None:
+    with fileio.open(path, "w") as file:
+        file.write(text)
+
+
+def test_files_are_written_read_listed_walked_and_removed(root: str):
+    folder = f"{root}/files"
+    assert not fileio.exists(folder)
+    write(f"{folder}/a.txt", "ä")
+    write(f"{folder}/below/b.txt", "b")
+    with fileio.open(f"{folder}/a.txt", "r") as file:
+        assert file.read() == "ä"
+    assert fileio.listdir(folder) == ["a.txt", "below"]
+    assert fileio.isdir(folder)
+    assert not fileio.isdir(f"{folder}/a.txt")
+    assert fileio.glob(f"{folder}/*.txt") == [f"{folder}/a.txt"]
+    assert list(fileio.walk(folder)) == [
+        (folder, ["below"], ["a.txt"]),
+        (f"{folder}/below", [], ["b.txt"]),
+    ]
+    assert fileio.stat(f"{folder}/a.txt").size_in_bytes == 2
+    fileio.remove(f"{folder}/a.txt")
+    fileio.rmtree(folder)
+    assert not fileio.exists(folder)
+
+
+def test_a_file_is_replaced_by_renaming_only_when_that_is_asked(root: str):
+    write(f"{root}/names/new", "new")
+    write(f"{root}/names/old", "old")
+    with pytest.raises(OSError, match="is there already"):
+        fileio.rename(f"{root}/names/new", f"{root}/names/old")
+    fileio.rename(f"{root}/names/new", f"{root}/names/old", overwrite=True)
+    assert fileio.listdir(f"{root}/names") == ["old"]
+    with fileio.open(f"{root}/names/old", "r") as file:
+        assert file.read() == "new"
+
+
+def test_what_is_not_there_is_said_not_to_be(root: str):
+    for act in (fileio.listdir, fileio.rmtree, fileio.stat):
+        with pytest.raises(fileio.NotFoundError):
+            act(f"{root}/nothing")
+    with pytest.raises(fileio.NotFoundError):
+        fileio.open(f"{root}/nothing", "rb")
+
+
+def test_an_interrupted_training_is_found_again(root: str):
+    folder = f"{root}/checkpoints/1"
+    assert Checkpoint(folder).load() == TrainingState()
+    weights = [np.arange(6.0).reshape(2, 3)]
+    Checkpoint(folder).save(TrainingState(epochs=[{"epoch": 1}], variables=weights))
+    found = Checkpoint(folder).load()
+    assert found.epochs == [{"epoch": 1}]
+    np.testing.assert_array_equal(found.variables, weights)
+    Checkpoint(folder).clear()
+    assert not fileio.exists(folder)

@@ -1,0 +1,33 @@
+import pytest
+
+from components.trainer.executor import with_parameters
+
+CONFIG = {"trainer": {"epochs": 20, "model": "cnn", "batch_size": 16}, "checkpoint_root": "here"}
+
+
+def test_parameters_of_a_run_stand_in_for_settings():
+    changed = with_parameters(
+        CONFIG, {"epochs": 3, "model_name": "xception", "pipeline_root": "s3://bucket/root"}
+    )
+    assert changed == {
+        "trainer": {"epochs": 3, "model": "xception", "batch_size": 16},
+        "checkpoint_root": "s3://bucket/root/checkpoints",
+    }
+    assert CONFIG["trainer"]["epochs"] == 20
+
+
+@pytest.mark.parametrize("unset", [{}, {"epochs": None, "model_name": "", "pipeline_root": None}])
+def test_parameters_that_are_not_set_change_nothing(unset):
+    assert with_parameters(CONFIG, unset) == CONFIG
+
+
+@pytest.mark.parametrize(
+    ("parameters", "complaint"),
+    [
+        ({"epochs": 0}, "'epochs' wants 1 or more; found 0"),
+        ({"model_name": "resnet"}, "'model' wants one of .*'cnn'.*; found 'resnet'"),
+    ],
+)
+def test_a_parameter_out_of_bounds_is_refused(parameters, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        with_parameters(CONFIG, parameters)

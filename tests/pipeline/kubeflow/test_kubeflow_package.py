@@ -1,0 +1,104 @@
+"""A compiled pipeline is known by what it does, and its parameters by their types."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.kubeflow import package
+from pipeline.kubeflow.errors import UsageError
+
+SPEC = {
+    "pipelineInfo": {"name": "cats-vs-dogs"},
+    "root": {
+        "dag": {"tasks": {}},
+        "inputDefinitions": {
+            "parameters": {
+                "epochs": {"parameterType": "NUMBER_INTEGER"},
+                "learning_rate": {"parameterType": "NUMBER_DOUBLE"},
+                "model": {"parameterType": "STRING"},
+                "augment": {"parameterType": "BOOLEAN"},
+                "slices": {"parameterType": "LIST"},
+            }
+        },
+    },
+}
+PLATFORM = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {}}}}}
+
+
+def written(path: Path, *documents: object, **style: object) -> package.Package:
+    path.write_text(yaml.safe_dump_all(documents, **style))
+    return package.read(path)
+
+
+@pytest.fixture
+def compiled(tmp_path: Path) -> package.Package:
+    return written(tmp_path / "pipeline.yaml", SPEC, PLATFORM)
+
+
+def test_the_digest_is_that_of_what_the_pipeline_does(compiled, tmp_path):
+    other = written(
+        tmp_path / "other.yaml", SPEC, PLATFORM, sort_keys=False, default_flow_style=True
+    )
+    assert compiled.digest == other.digest
+    assert compiled.version_name == f"cats-vs-dogs-{compiled.digest}"
+
+
+def test_the_digest_changes_with_either_document(compiled, tmp_path):
+    changed = {**SPEC, "schemaVersion": "2.1.0"}
+    digests = {
+        compiled.digest,
+        written(tmp_path / "1.yaml", changed, PLATFORM).digest,
+        written(tmp_path / "2.yaml", SPEC, {"platforms": {}}).digest,
+        written(tmp_path / "3.yaml", SPEC).digest,
+    }
+    assert len(digests) == 4
+
+
+def test_arguments_take_the_types_that_the_pipeline_declares(compiled):
+    texts = ["epochs=5", "learning_rate=1", "model=007", "augment=true", "slices=[a, b]"]
+    assert compiled.arguments(texts) == {
+        "epochs": 5,
+        "learning_rate": 1,
+        "model": "007",
+        "augment": True,
+        "slices": ["a", "b"],
+    }
+
+
+def test_an_argument_may_hold_an_equals_sign_or_be_empty(compiled):
+    assert compiled.arguments(["model=a=b"]) == {"model": "a=b"}
+    assert compiled.arguments(["model="]) == {"model": ""}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epoch=5", "did you mean 'epochs'"),
+        ("epochs", "wants name=value"),
+        ("=5", "wants name=value"),
+        ("epochs=5.5", "NUMBER_INTEGER is wanted; found 5.5"),
+        ("epochs=true", "NUMBER_INTEGER is wanted; found True"),
+        ("learning_rate=high", "NUMBER_DOUBLE is wanted; found 'high'"),
+        ("augment=1", "BOOLEAN is wanted; found 1"),
+        ("slices=[a", "not YAML"),
+    ],
+)
+def test_a_wrong_argument_is_refused_by_its_name(compiled, text, message):
+    with pytest.raises(UsageError, match=message):
+        compiled.arguments([text])
+
+
+@pytest.mark.parametrize("content", ["", "[1, 2]", "name: x", "a: [", "kind: Workflow\nspec: {}"])
+def test_what_is_no_compiled_pipeline_is_refused(content, tmp_path):
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(content)
+    with pytest.raises(UsageError, match=r"pipeline\.yaml"):
+        package.read(path)
+
+
+def test_a_file_that_is_not_there_or_not_yaml_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="can't be read"):
+        package.read(tmp_path / "nowhere.yaml")
+    with pytest.raises(UsageError, match=r"ends in \.yaml"):
+        package.read(tmp_path / "pipeline.json")

@@ -1,0 +1,127 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.settings import SettingsError
+from pipeline.study.settings import load_study, scaled_splits, study_presets
+
+TREE: dict[str, Any] = {
+    "name": "study-small",
+    "data": {"source": "photos", "positive_class": "dogs"},
+    "sampler": {
+        "splits": {
+            "train_even": {"cats": 20, "dogs": 20},
+            "train_rare": {"cats": 20, "dogs": 2},
+            "val": {"cats": 10, "dogs": 1},
+            "test": {"cats": 10, "dogs": 1},
+        }
+    },
+    "arms": [
+        {"name": "balanced", "train": "train_even"},
+        {"name": "weighted", "train": "train_rare", "trainer": {"class_weight": {"positive": 10}}},
+    ],
+    "replicates": 2,
+}
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Loads TREE with keys changed."""
+
+    def loaded(*overrides: str, scale: float = 1.0, **changes: Any):
+        path = tmp_path / "study.yaml"
+        path.write_text(yaml.safe_dump(TREE | changes))
+        return load_study(None, path, overrides, scale=scale)
+
+    return loaded
+
+
+def _arm(**changes: Any) -> dict[str, Any]:
+    return {"name": "other", "train": "train_even"} | changes
+
+
+def test_an_arm_has_the_study_s_trainer_with_its_own_values_in_place(load):
+    study = load("trainer.epochs=7")
+    balanced, weighted = (study.trainer_of(arm) for arm in study.arms)
+    assert balanced.epochs == weighted.epochs == 7
+    assert balanced.class_weight is None
+    assert weighted.class_weight is not None
+    assert weighted.class_weight.positive == 10
+    assert weighted.class_weight.negative == 1
+
+
+def test_the_first_arm_is_the_baseline_unless_another_is_named(load):
+    assert load().baseline_name == "balanced"
+    assert load(baseline="weighted").baseline_name == "weighted"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arms": [_arm(train="trian_even")]}, "arm 'other': train names split 'trian_even'"),
+        ({"arms": [_arm(val="vall")]}, "arm 'other': val names split 'vall'"),
+        ({"arms": [_arm(test=["tests"])]}, "arm 'other': test names split 'tests'"),
+        ({"arms": [_arm(), _arm()]}, "two arms are named 'other'"),
+        ({"arms": [_arm(val="train_even")]}, "the split that it learns from"),
+        ({"arms": [_arm(test=["val"])]}, "the split that its threshold is chosen on"),
+        ({"arms": []}, "at least 1 item"),
+        ({"arms": [_arm(trainer={"epoch": 3})]}, "arm 'other': trainer.epoch"),
+        ({"arms": [_arm(trainer={"learning_rate": -1})]}, "trainer.learning_rate.*found -1"),
+        ({"replicates": 0}, "replicates.*greater than or equal to 1.*found 0"),
+        ({"baseline": "none"}, "no arm 'none'"),
+        ({"arm": []}, "no such setting .did you mean 'arms'"),
+        ({"arms": [_arm(trian="x")]}, r"arms.0.trian: no such setting .did you mean 'train'"),
+    ],
+)
+def test_a_study_that_can_t_be_is_refused_with_what_is_wrong(load, changes, message):
+    with pytest.raises(SettingsError, match=message):
+        load(**changes)
+
+
+def test_a_scale_shrinks_every_split_alike(load):
+    splits = load(scale=0.5, arms=[_arm()], sampler={"splits": _even(40)}).sampler.splits
+    assert splits == _even(20)
+
+
+def _even(size: int) -> dict[str, dict[str, int]]:
+    return {split: {"cats": size, "dogs": size} for split in ("train_even", "val", "test")}
+
+
+def test_a_scale_rounds_half_up_and_leaves_fractions():
+    splits = {"a": {"cats": 25, "dogs": 0.5}, "b": {"total": 10, "ratio": {"cats": 3, "dogs": 1}}}
+    assert scaled_splits(splits, 0.1) == {
+        "a": {"cats": 3, "dogs": 0.5},
+        "b": {"total": 1, "ratio": {"cats": 3, "dogs": 1}},
+    }
+
+
+def test_a_scale_that_leaves_a_split_without_positives_is_refused(load):
+    with pytest.raises(SettingsError, match=r"'(val|test)' has no positive image.*\n.*--scale"):
+        load(scale=0.1)
+
+
+@pytest.mark.parametrize("scale", [0, -1, float("nan"), float("inf")])
+def test_a_scale_is_above_zero(load, scale):
+    with pytest.raises(SettingsError, match="--scale wants a number above 0"):
+        load(scale=scale)
+
+
+@pytest.mark.parametrize("preset", study_presets())
+def test_every_preset_is_a_study(preset):
+    assert load_study(preset, None).arms
+
+
+def test_the_presets_of_the_notebook_fit_the_half_of_their_images():
+    for preset in ("training", "validation", "evaluation"):
+        splits = load_study(preset, None, scale=0.5).sampler.splits.values()
+        for name in ("cats", "dogs"):
+            assert sum(split[name] for split in splits) <= 2500
+
+
+def test_one_of_preset_and_file_is_wanted():
+    with pytest.raises(SettingsError, match="one of --preset and --settings"):
+        load_study("training", Path("mine.yaml"))
+    with pytest.raises(SettingsError, match="did you mean 'training'"):
+        load_study("trainning", None)
