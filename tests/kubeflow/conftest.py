@@ -1,0 +1,106 @@
+"""A cluster's object store on localhost, and a small pipeline to run on it."""
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from launcher import Cluster
+from moto.server import ThreadedMotoServer
+from store_on_localhost import ARTIFACTS, PHOTOS, ObjectStore
+
+from pipeline.sample.dataset import make_sample
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[ObjectStore]:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    _, port = server.get_host_and_port()
+    url = f"http://127.0.0.1:{port}"
+    client = boto3.client(
+        "s3",
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id="key",
+        aws_secret_access_key="of it",
+    )
+    for bucket in (ARTIFACTS, PHOTOS):
+        client.create_bucket(Bucket=bucket)
+    yield ObjectStore(url, client)
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def bytecode(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment in which modules are compiled once, as they are in an image."""
+    folder = os.environ.get("PYTHONPYCACHEPREFIX") or str(tmp_path_factory.mktemp("bytecode"))
+    return {"PYTHONPYCACHEPREFIX": folder, "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """400 cats and 40 dogs, 48 pixels wide."""
+    folder = tmp_path_factory.mktemp("data") / "sample"
+    make_sample(folder, images=440, side=48, random_state=1, workers=2)
+    return folder
+
+
+@pytest.fixture
+def cluster(object_store: ObjectStore, bytecode: dict[str, str], tmp_path: Path) -> Cluster:
+    registry = tmp_path / "registry"
+    registry.mkdir()
+    return Cluster(
+        object_store.client,
+        tmp_path / "pods",
+        secrets={"store": object_store.secret},
+        claims={"registry": registry},
+        environment=bytecode,
+    )
+
+
+@pytest.fixture
+def tree(object_store: ObjectStore, cluster: Cluster) -> dict[str, Any]:
+    """Settings of a pipeline that trains for two epochs on the sample, which lies in a bucket."""
+    registry = cluster.claims["registry"]
+    return {
+        "name": "small",
+        "data": {
+            "source": f"s3://{PHOTOS}/{{SPAN}}",
+            "manifest": f"s3://{PHOTOS}/{{SPAN}}/manifest.csv",
+            "positive_class": "dogs",
+            "slices": ["breed", "lighting"],
+        },
+        "population": {"prevalence": {"cats": 10, "dogs": 1}},
+        "sampler": {
+            "splits": {
+                "train": {"cats": 200, "dogs": 20},
+                "val": {"cats": 80, "dogs": 8},
+                "test": {"cats": 80, "dogs": 8},
+            }
+        },
+        "trainer": {"model": "cnn", "image_size": 32, "epochs": 2},
+        "evaluator": {"gates": ["recall >= 0.01"]},
+        "pusher": {"registry": str(registry / "dogs")},
+        "kubeflow": {
+            "image": "registry.example/outnumbered:1.0",
+            "gpu_image": "registry.example/outnumbered-gpu:1.0",
+            "pipeline_root": f"s3://{ARTIFACTS}/root",
+            "volumes": [{"claim": "registry", "path": str(registry)}],
+            "env": {
+                "AWS_ENDPOINT_URL": object_store.url,
+                "AWS_DEFAULT_REGION": "us-east-1",
+            },
+            "secrets": [
+                {
+                    "name": "store",
+                    "env": {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret"},
+                }
+            ],
+            "gpu": {"node_selector": {"pool": "gpu"}},
+        },
+    }

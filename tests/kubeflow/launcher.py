@@ -1,0 +1,504 @@
+"""Kubeflow Pipelines on this machine: what its backend and launcher do with a compiled pipeline.
+
+It reads the YAML alone. Each step's own command line runs in a process, with an environment and
+a file system of its own: what it can see of other steps comes through the object store, and
+what the backend passes on. Not simulated: limits of CPU and memory, the network, and images.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from google.protobuf import json_format
+from kfp.kubernetes import kubernetes_executor_config_pb2
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+PROJECT = Path(__file__).parents[2]
+_MIRRORS = {"s3://": "s3", "minio://": "minio", "gs://": "gcs"}
+_INPUT_PATH = re.compile(r"\{\{\$\.(inputs|outputs)\.artifacts\['([^']+)'\]\.(path|uri)\}\}")
+_INPUT_PARAMETER = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]\}\}")
+_TYPES: dict[str, tuple[type, ...]] = {
+    "STRING": (str,),
+    "NUMBER_INTEGER": (int,),
+    "NUMBER_DOUBLE": (int, float),
+}
+
+Artifact = dict[str, Any]
+
+
+class StepFailedError(RuntimeError):
+    """A step that failed as often as it may be tried."""
+
+
+class UnschedulableError(RuntimeError):
+    """A pod that would wait for ever."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of the cluster.
+
+    Attributes:
+      labels: for selectors.
+      taints: keys of NoSchedule taints.
+      devices: how many of each device, such as nvidia.com/gpu.
+    """
+
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    taints: Sequence[str] = ()
+    devices: Mapping[str, int] = field(default_factory=dict)
+
+
+CPU_NODE = Node("cpu")
+GPU_NODE = Node(
+    "gpu", labels={"pool": "gpu"}, taints=["nvidia.com/gpu"], devices={"nvidia.com/gpu": 1}
+)
+
+
+@dataclass(frozen=True)
+class Pod:
+    """One attempt at a step.
+
+    Attributes:
+      task: the step's name in the pipeline.
+      attempt: 1 for the first.
+      node: where it runs.
+      folder: its file system.
+      process: the step's command.
+    """
+
+    task: str
+    attempt: int
+    node: str
+    folder: Path
+    process: subprocess.Popen[bytes]
+
+
+@dataclass
+class Step:
+    """What became of a step.
+
+    Attributes:
+      outputs: its artifacts, as the backend passes them on.
+      pods: its attempts; none where the cache had its outputs.
+      waits: seconds between the attempts.
+      seconds: wall seconds of all attempts.
+    """
+
+    outputs: dict[str, Artifact] = field(default_factory=dict)
+    pods: list[Pod] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def cached(self) -> bool:
+        """Whether its outputs came from the cache."""
+        return not self.pods
+
+
+@dataclass
+class Cluster:
+    """A cluster with Kubeflow Pipelines on it.
+
+    Attributes:
+      store: an S3 client.
+      folder: for the pods' file systems.
+      secrets: keys and values of each.
+      claims: the folder of each persistent volume claim; it is mounted at this very path.
+      nodes: where pods may run.
+      environment: what the image gives to each process beside `PATH` and `PYTHONPATH`.
+      parallel: pods at a time.
+      sleep: waits the seconds between two attempts.
+      on_pod: is told of each pod that starts.
+    """
+
+    store: Any
+    folder: Path
+    secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    claims: Mapping[str, Path] = field(default_factory=dict)
+    nodes: Sequence[Node] = (CPU_NODE, GPU_NODE)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    parallel: int = 2
+    sleep: Callable[[float], None] = lambda _: None
+    on_pod: Callable[[Pod], None] = lambda _: None
+    _cache: dict[str, dict[str, Artifact]] = field(default_factory=dict)
+    _ids: Iterable[int] = field(default_factory=lambda: itertools.count(1))
+
+    def run(
+        self,
+        package: Path,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        pipeline_root: str | None = None,
+    ) -> dict[str, Step]:
+        """Runs a compiled pipeline to its end.
+
+        Args:
+          package: the YAML file.
+          parameters: runtime parameters; the others have their defaults.
+          pipeline_root: None takes the package's.
+
+        Returns:
+          what became of each step, by the name of its task.
+
+        Raises:
+          StepFailedError: a step failed as often as it may be tried.
+        """
+        run = Run(self, package, parameters or {}, pipeline_root)
+        return run.finish()
+
+    def new_id(self) -> str:
+        """An id that no artifact has yet."""
+        return str(next(self._ids))  # type: ignore[call-overload]
+
+
+class Run:
+    """One run of a pipeline."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        package: Path,
+        parameters: Mapping[str, Any],
+        pipeline_root: str | None,
+    ):
+        spec, *platforms = yaml.safe_load_all(package.read_text(encoding="utf-8"))
+        self.cluster = cluster
+        self.spec = spec
+        # Refuses what is not of the schema, as the API server does.
+        json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+        self.platform = _platform(platforms)
+        self.parameters = _runtime_parameters(spec, parameters)
+        root = pipeline_root or spec["defaultPipelineRoot"]
+        self.id = f"run-{cluster.new_id()}"
+        self.root = f"{root}/{spec['pipelineInfo']['name']}/{self.id}"
+        self.steps: dict[str, Step] = {}
+
+    def finish(self) -> dict[str, Step]:
+        tasks = self.spec["root"]["dag"]["tasks"]
+        waiting = dict(tasks)
+        running: dict[Future[Step], str] = {}
+        with ThreadPoolExecutor(self.cluster.parallel) as pool:
+            while waiting or running:
+                for name in [name for name in waiting if self._is_ready(waiting[name])]:
+                    running[pool.submit(self._run_task, name, waiting.pop(name))] = name
+                if not running:
+                    raise RuntimeError(f"{sorted(waiting)} wait for each other")
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    self.steps[running.pop(future)] = future.result()
+        return self.steps
+
+    def _is_ready(self, task: Mapping[str, Any]) -> bool:
+        return _producers(task) <= self.steps.keys()
+
+    def _run_task(self, name: str, task: Mapping[str, Any]) -> Step:
+        component = self.spec["components"][task["componentRef"]["name"]]
+        label = component["executorLabel"]
+        container = self.spec["deploymentSpec"]["executors"][label]["container"]
+        config = self.platform.executors.get(label, {})
+        work = Work(self, name, task, component, container, _parsed(config))
+        return work.done()
+
+
+@dataclass
+class Work:
+    """A step that is to be done."""
+
+    run: Run
+    name: str
+    task: Mapping[str, Any]
+    component: Mapping[str, Any]
+    container: Mapping[str, Any]
+    config: Any
+
+    def __post_init__(self) -> None:
+        # The driver's work: it is done once, whatever the attempts.
+        self.uri = f"{self.run.root}/{self.name}/{self.run.cluster.new_id()}"
+        self.inputs = {
+            key: self.run.steps[source["producerTask"]].outputs[source["outputArtifactKey"]]
+            for key, source in _input_artifacts(self.task).items()
+        }
+        self.values = {
+            key: self._value(key, source)
+            for key, source in self.task.get("inputs", {}).get("parameters", {}).items()
+        }
+
+    def done(self) -> Step:
+        cluster = self.run.cluster
+        key = self._fingerprint()
+        if self._may_be_cached() and key in cluster._cache:
+            return Step(outputs=cluster._cache[key])
+        step = Step()
+        started = time.monotonic()
+        retries = _Retries(self.task.get("retryPolicy", {}))
+        while (pod := self._attempt(len(step.pods) + 1, step)).process.returncode:
+            if len(step.pods) > retries.count:
+                raise StepFailedError(f"{self.name} failed {len(step.pods)} times:\n{_log(pod)}")
+            step.waits.append(retries.wait_after(len(step.pods)))
+            cluster.sleep(step.waits[-1])
+        step.outputs = self._publish(pod)
+        step.seconds = time.monotonic() - started
+        if self._may_be_cached():
+            cluster._cache[key] = step.outputs
+        return step
+
+    def _value(self, key: str, source: Mapping[str, Any]) -> Any:
+        if "componentInputParameter" in source:
+            value = self.run.parameters[source["componentInputParameter"]]
+        else:
+            value = source["runtimeValue"]["constant"]
+        declared = self.component["inputDefinitions"]["parameters"][key]["parameterType"]
+        if not isinstance(value, _TYPES[declared]) and not _is_whole(value, declared):
+            raise TypeError(f"{self.name}: {key} is declared {declared}; found {value!r}")
+        return value
+
+    def _may_be_cached(self) -> bool:
+        return self.task.get("cachingOptions", {}).get("enableCache", False)
+
+    def _fingerprint(self) -> str:
+        content = {
+            "artifacts": {key: artifact["name"] for key, artifact in self.inputs.items()},
+            "parameters": self.values,
+            "outputs": self.component.get("outputDefinitions"),
+            "image": self.container["image"],
+            "command": [*self.container["command"], *self.container["args"]],
+            "claims": [mount.constant for mount in self.config.pvc_mount],
+            "env": self.container.get("env"),
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def _attempt(self, attempt: int, step: Step) -> Pod:
+        cluster = self.run.cluster
+        folder = cluster.folder / self.run.id / f"{self.name}-{attempt}"
+        (folder / "work").mkdir(parents=True)
+        for artifact in self.inputs.values():
+            _download(cluster.store, artifact["uri"], _mirror(folder, artifact["uri"]))
+        for uri in [*self._output_uris().values(), self.uri]:
+            _mirror(folder, uri).parent.mkdir(parents=True, exist_ok=True)
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                self._command(folder),
+                cwd=folder / "work",
+                env=self._environment(folder),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        pod = Pod(self.name, attempt, self._node().name, folder, process)
+        step.pods.append(pod)
+        cluster.on_pod(pod)
+        process.wait()
+        return pod
+
+    def _node(self) -> Node:
+        accelerator = self.container.get("resources", {}).get("accelerator", {})
+        device, count = accelerator.get("resourceType"), int(accelerator.get("resourceCount", 0))
+        tolerated = {toleration.key for toleration in self.config.tolerations}
+        for node in self.run.cluster.nodes:
+            if (
+                dict(self.config.node_selector.labels).items() <= node.labels.items()
+                and set(node.taints) <= tolerated
+                and (not device or node.devices.get(device, 0) >= count)
+            ):
+                return node
+        raise UnschedulableError(f"{self.name} fits none of {self.run.cluster.nodes}")
+
+    def _output_uris(self) -> dict[str, str]:
+        outputs = self.component.get("outputDefinitions", {}).get("artifacts", {})
+        return {key: f"{self.uri}/{key}" for key in [*outputs, "executor-logs"]}
+
+    def _output_file(self, folder: Path) -> Path:
+        return _mirror(folder, self.uri) / "output_metadata.json"
+
+    def _executor_input(self, folder: Path) -> str:
+        outputs = self.component.get("outputDefinitions", {}).get("artifacts", {})
+        logs = {"artifactType": {"schemaTitle": "system.Artifact"}}
+        message = {
+            "inputs": {
+                "parameterValues": self.values,
+                "artifacts": {key: {"artifacts": [found]} for key, found in self.inputs.items()},
+            },
+            "outputs": {
+                "artifacts": {
+                    key: {
+                        "artifacts": [
+                            {
+                                "name": key,
+                                "uri": uri,
+                                "type": outputs.get(key, logs)["artifactType"],
+                            }
+                        ]
+                    }
+                    for key, uri in self._output_uris().items()
+                },
+                "outputFile": str(self._output_file(folder)),
+            },
+        }
+        parsed = json_format.ParseDict(message, pipeline_spec_pb2.ExecutorInput())
+        return json_format.MessageToJson(parsed, indent=None)
+
+    def _command(self, folder: Path) -> list[str]:
+        executor_input = self._executor_input(folder)
+        uris = {key: artifact["uri"] for key, artifact in self.inputs.items()}
+        uris |= self._output_uris()
+
+        def located(match: re.Match[str]) -> str:
+            uri = uris[match[2]]
+            return uri if match[3] == "uri" else str(_mirror(folder, uri))
+
+        def valued(match: re.Match[str]) -> str:
+            value = self.values[match[1]]
+            return value if isinstance(value, str) else json.dumps(value)
+
+        def resolved(text: str) -> str:
+            if text == "{{$}}":
+                return executor_input
+            return _INPUT_PARAMETER.sub(valued, _INPUT_PATH.sub(located, text))
+
+        return [resolved(text) for text in (*self.container["command"], *self.container["args"])]
+
+    def _environment(self, folder: Path) -> dict[str, str]:
+        cluster = self.run.cluster
+        for mount in self.config.pvc_mount:
+            if cluster.claims.get(mount.constant) != Path(mount.mount_path):
+                raise UnschedulableError(f"{self.name}: no claim {mount.constant} to mount")
+        secrets = {
+            key.env_var: cluster.secrets[secret.secret_name][key.secret_key]
+            for secret in self.config.secret_as_env
+            for key in secret.key_to_env
+        }
+        return {
+            "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+            "PYTHONPATH": str(PROJECT),
+            "HOME": str(folder),
+            "OUTNUMBERED_LAUNCHER_ROOT": str(folder),
+            **cluster.environment,
+            **{item["name"]: item["value"] for item in self.container.get("env", [])},
+            **secrets,
+        }
+
+    def _publish(self, pod: Pod) -> dict[str, Artifact]:
+        """Uploads the outputs, and keeps of each what the backend keeps."""
+        cluster = self.run.cluster
+        file = self._output_file(pod.folder)
+        said = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        json_format.ParseDict(said, pipeline_spec_pb2.ExecutorOutput())
+        published = {}
+        for key, planned in self._output_uris().items():
+            first = said.get("artifacts", {}).get(key, {}).get("artifacts", [{}])[0]
+            uri = first.get("uri", planned)
+            _upload(cluster.store, _mirror(pod.folder, uri), uri)
+            kept = {"display_name": key, "store_session_info": "{}"}
+            published[key] = {
+                "name": cluster.new_id(),
+                "uri": uri,
+                "metadata": {**first.get("metadata", {}), **kept},
+            }
+        return published
+
+
+class _Retries:
+    def __init__(self, policy: Mapping[str, Any]):
+        self.count = policy.get("maxRetryCount", 0)
+        self._first = _seconds(policy.get("backoffDuration", "0s"))
+        self._factor = policy.get("backoffFactor", 1.0)
+        self._longest = _seconds(policy.get("backoffMaxDuration", "3600s"))
+
+    def wait_after(self, attempt: int) -> float:
+        return min(self._first * self._factor ** (attempt - 1), self._longest)
+
+
+@dataclass(frozen=True)
+class _Platform:
+    executors: Mapping[str, Any]
+
+
+def _platform(documents: Sequence[Any]) -> _Platform:
+    if not documents:
+        return _Platform({})
+    (document,) = documents
+    return _Platform(document["platforms"]["kubernetes"]["deploymentSpec"]["executors"])
+
+
+def _parsed(config: Mapping[str, Any]) -> Any:
+    message = kubernetes_executor_config_pb2.KubernetesExecutorConfig()
+    return json_format.ParseDict(config, message)
+
+
+def _runtime_parameters(spec: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    declared = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    if unknown := given.keys() - declared.keys():
+        raise ValueError(f"the pipeline has no parameters {sorted(unknown)}")
+    values = {}
+    for name, parameter in declared.items():
+        value = given.get(name, parameter.get("defaultValue"))
+        if not isinstance(value, _TYPES[parameter["parameterType"]]):
+            raise TypeError(f"{name}: {parameter['parameterType']} is wanted; found {value!r}")
+        values[name] = value
+    return values
+
+
+def _is_whole(value: Any, declared: str) -> bool:
+    return declared == "NUMBER_INTEGER" and isinstance(value, float) and value.is_integer()
+
+
+def _input_artifacts(task: Mapping[str, Any]) -> dict[str, Any]:
+    artifacts = task.get("inputs", {}).get("artifacts", {})
+    return {key: source["taskOutputArtifact"] for key, source in artifacts.items()}
+
+
+def _producers(task: Mapping[str, Any]) -> set[str]:
+    made = {source["producerTask"] for source in _input_artifacts(task).values()}
+    return made | set(task.get("dependentTasks", []))
+
+
+def _seconds(duration: str) -> float:
+    return float(duration.removesuffix("s"))
+
+
+def _log(pod: Pod) -> str:
+    return (pod.folder / "log").read_text(encoding="utf-8", errors="replace")[-6000:]
+
+
+def _mirror(folder: Path, uri: str) -> Path:
+    scheme, _, rest = uri.partition("://")
+    return folder / _MIRRORS[f"{scheme}://"] / rest
+
+
+def _bucket(uri: str) -> tuple[str, str]:
+    bucket, _, key = uri.partition("://")[2].partition("/")
+    return bucket, key
+
+
+def _download(store: Any, uri: str, path: Path) -> None:
+    bucket, key = _bucket(uri)
+    listed = store.list_objects_v2(Bucket=bucket, Prefix=key)
+    assert not listed["IsTruncated"], f"more files under {uri} than the harness can list"
+    for entry in listed.get("Contents", []):
+        relative = entry["Key"].removeprefix(key).lstrip("/")
+        target = path / relative if relative else path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        store.download_file(bucket, entry["Key"], str(target))
+
+
+def _upload(store: Any, path: Path, uri: str) -> None:
+    bucket, key = _bucket(uri)
+    if path.is_file():
+        store.upload_file(str(path), bucket, key)
+        return
+    for folder, _, names in os.walk(path):
+        for name in names:
+            file = Path(folder, name)
+            store.upload_file(str(file), bucket, f"{key}/{file.relative_to(path)}")

@@ -1,0 +1,321 @@
+"""From settings and a TFX pipeline to what a cluster reads."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kfp import components
+from launcher import PROJECT
+from tfx.components import CsvExampleGen
+from tfx.dsl.components.base.base_driver import BaseDriver
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.dsl.input_resolution.strategies.latest_artifact_strategy import LatestArtifactStrategy
+from tfx.orchestration.pipeline import Pipeline
+from tfx.types import Channel, standard_artifacts
+
+from components.image_example_gen.component import ImageExampleGen
+from components.trainer.component import trainer
+from pipeline.kubeflow import compile as compiler
+from pipeline.kubeflow.compile import CompileError, compile_dag, compile_pipeline
+from pipeline.kubeflow.settings import Kubeflow
+from pipeline.settings import Settings, apply_overrides, parse
+
+TREE = {
+    "name": "small",
+    "data": {"source": "s3://photos/{SPAN}", "positive_class": "dogs"},
+    "sampler": {"splits": {name: {"cats": 10, "dogs": 1} for name in ("train", "val", "test")}},
+    "trainer": {"epochs": 3},
+    "pusher": {"registry": "/registry/dogs"},
+    "kubeflow": {
+        "image": "registry.example/outnumbered:1.0",
+        "gpu_image": "registry.example/outnumbered-gpu:1.0",
+        "pipeline_root": "s3://artifacts/root",
+        "volumes": [{"claim": "registry", "path": "/registry"}],
+        "secrets": [{"name": "store", "env": {"AWS_SECRET_ACCESS_KEY": "secret"}}],
+        "env": {"AWS_ENDPOINT_URL": "http://minio:9000"},
+        "gpu": {"node_selector": {"pool": "gpu"}, "count": 2},
+        "retries": {"count": 2, "backoff_seconds": 30},
+    },
+}
+
+
+def settings(*overrides: str) -> Settings:
+    return parse(apply_overrides(TREE, overrides), origin="test")
+
+
+def kubeflow(*overrides: str) -> Kubeflow:
+    found = settings(*overrides).kubeflow
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compile_pipeline(settings(), tmp_path_factory.mktemp("compiled") / "small.yaml")
+
+
+@pytest.fixture(scope="module")
+def documents(package: Path) -> list[Any]:
+    return list(yaml.safe_load_all(package.read_text()))
+
+
+def executors(documents: list[Any]) -> dict[str, Any]:
+    return documents[0]["deploymentSpec"]["executors"]
+
+
+def platform(documents: list[Any]) -> dict[str, Any]:
+    return documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+def tasks(documents: list[Any]) -> dict[str, Any]:
+    return documents[0]["root"]["dag"]["tasks"]
+
+
+def test_kfp_loads_both_documents_and_their_parameters(package: Path):
+    loaded = components.load_component_from_file(str(package))
+    inputs = {
+        name: (given.type, given.default) for name, given in loaded.component_spec.inputs.items()
+    }
+    assert inputs == {
+        "source": ("String", "s3://photos/{SPAN}"),
+        "span": ("String", ""),
+        "data_version": ("String", ""),
+        "epochs": ("Integer", 3),
+        "model": ("String", "cnn"),
+        "pipeline_root": ("String", "s3://artifacts/root"),
+    }
+    assert "kubernetes" in loaded.platform_spec.platforms
+
+
+def test_the_spec_is_2_1_and_carries_its_pipeline_root(documents: list[Any]):
+    assert documents[0]["schemaVersion"] == "2.1.0"
+    assert documents[0]["defaultPipelineRoot"] == "s3://artifacts/root"
+
+
+def test_another_process_with_another_hash_seed_writes_the_same_bytes(
+    package: Path, tmp_path: Path
+):
+    file = tmp_path / "settings.yaml"
+    file.write_text(yaml.safe_dump(TREE, sort_keys=False))
+    code = (
+        "from pathlib import Path; from pipeline.settings import load; "
+        "from pipeline.kubeflow.compile import compile_pipeline; "
+        f"compile_pipeline(load(Path({str(file)!r})), Path({str(tmp_path / 'again.yaml')!r}))"
+    )
+    environment = {"PYTHONPATH": str(PROJECT), "PYTHONHASHSEED": "12", "PATH": "/usr/bin"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True)
+    assert (tmp_path / "again.yaml").read_bytes() == package.read_bytes()
+
+
+def test_only_the_trainer_is_sent_to_gpu_nodes(documents: list[Any]):
+    placed = {"nodeSelector", "tolerations"}
+    assert {label for label, config in platform(documents).items() if placed & config.keys()} == {
+        "Trainer_executor"
+    }
+    assert platform(documents)["Trainer_executor"]["nodeSelector"] == {"labels": {"pool": "gpu"}}
+    with_device = {
+        label
+        for label, executor in executors(documents).items()
+        if "accelerator" in executor["container"]["resources"]
+    }
+    assert with_device == {"Trainer_executor"}
+
+
+def test_a_gpu_step_has_its_image_device_memory_and_shared_memory(documents: list[Any]):
+    container = executors(documents)["Trainer_executor"]["container"]
+    assert container["image"] == "registry.example/outnumbered-gpu:1.0"
+    assert container["resources"] == {
+        "cpuLimit": 4.0,
+        "memoryLimit": pytest.approx(17.179869184),
+        "resourceCpuLimit": "4",
+        "resourceMemoryLimit": "16Gi",
+        "accelerator": {
+            "type": "nvidia.com/gpu",
+            "count": "2",
+            "resourceType": "nvidia.com/gpu",
+            "resourceCount": "2",
+        },
+    }
+    assert platform(documents)["Trainer_executor"]["emptyDirMounts"] == [
+        {
+            "volumeName": "shared-memory",
+            "mountPath": "/dev/shm",
+            "medium": "Memory",
+            "sizeLimit": "2Gi",
+        }
+    ]
+
+
+def test_every_step_has_the_entrypoint_retries_volumes_secrets_and_environment(
+    documents: list[Any],
+):
+    for label, executor in executors(documents).items():
+        container = executor["container"]
+        assert container["command"] == ["python", "-m", "pipeline.kubeflow.entrypoint"]
+        assert container["env"] == [{"name": "AWS_ENDPOINT_URL", "value": "http://minio:9000"}]
+        config = platform(documents)[label]
+        assert config["pvcMount"][0]["constant"] == "registry"
+        assert config["pvcMount"][0]["mountPath"] == "/registry"
+        assert config["secretAsEnv"][0]["keyToEnv"] == [
+            {"secretKey": "secret", "envVar": "AWS_SECRET_ACCESS_KEY"}
+        ]
+    for task in tasks(documents).values():
+        assert task["retryPolicy"] == {
+            "maxRetryCount": 2,
+            "backoffDuration": "30s",
+            "backoffFactor": 2.0,
+            "backoffMaxDuration": "3600s",
+        }
+
+
+def test_images_are_read_anew_in_each_run_unless_their_version_is_given(
+    documents: list[Any], tmp_path: Path
+):
+    uncached = {name for name, task in tasks(documents).items() if "cachingOptions" not in task}
+    assert uncached == {"ImageExampleGen"}
+    package = compile_pipeline(settings(), tmp_path / "small.yaml", data_version="2026-11-24")
+    versioned = list(yaml.safe_load_all(package.read_text()))
+    assert tasks(versioned)["ImageExampleGen"]["cachingOptions"] == {"enableCache": True}
+    assert versioned[0]["root"]["inputDefinitions"]["parameters"]["data_version"][
+        "defaultValue"
+    ] == ("2026-11-24")
+
+
+def test_the_types_of_all_artifacts_are_written_for_the_entrypoint(documents: list[Any]):
+    arguments = executors(documents)["ImageExampleGen_executor"]["container"]["args"]
+    types = json.loads(arguments[arguments.index("--artifact_types") + 1])
+    assert types == {
+        "examples": "tfx.types.standard_artifacts.Examples",
+        "quarantine": "components.artifacts.Quarantine",
+    }
+
+
+def test_vertex_gets_one_json_object_with_its_own_accelerator_names(tmp_path: Path):
+    own = settings(
+        "kubeflow.target=vertex",
+        "kubeflow.pipeline_root=gs://bucket/root",
+        "kubeflow.volumes=[]",
+        "kubeflow.secrets=[]",
+        "kubeflow.gpu={accelerator: NVIDIA_TESLA_T4, count: 1}",
+        "pusher.registry=/gcs/bucket/registry",
+    )
+    job = json.loads(compile_pipeline(own, tmp_path / "small.json").read_text())
+    assert job["runtimeConfig"]["gcsOutputDirectory"] == "gs://bucket/root"
+    executor = job["pipelineSpec"]["deploymentSpec"]["executors"]["Trainer_executor"]
+    assert executor["container"]["resources"] == {
+        "cpuLimit": 4.0,
+        "memoryLimit": pytest.approx(17.179869184),
+        "accelerator": {"type": "NVIDIA_TESLA_T4", "count": "1"},
+    }
+
+
+def test_arms_of_a_step_run_on_gpu_nodes_under_names_that_argo_accepts(tmp_path: Path):
+    example_gen = example_gen_of("images")
+    arms = [
+        trainer(
+            example_gen.outputs["examples"], settings={}, checkpoint_root="s3://artifacts/root"
+        ).with_id(f"Trainer.{arm}")
+        for arm in ("balanced", "representative")
+    ]
+    package = compile_dag(dag(example_gen, *arms), kubeflow(), tmp_path / "study.yaml")
+    found = list(yaml.safe_load_all(package.read_text()))
+    assert set(tasks(found)) == {"ImageExampleGen", "Trainer-balanced", "Trainer-representative"}
+    for arm in ("Trainer-balanced", "Trainer-representative"):
+        assert tasks(found)[arm]["dependentTasks"] == ["ImageExampleGen"]
+        assert tasks(found)[arm]["taskInfo"]["name"] == arm
+        assert "nodeSelector" in platform(found)[f"{arm}_executor"]
+
+
+def example_gen_of(source: str) -> ImageExampleGen:
+    return ImageExampleGen(source=source, positive_class="dogs")
+
+
+def dag(*nodes: Any, name: str = "study") -> Pipeline:
+    return Pipeline(pipeline_name=name, pipeline_root="s3://artifacts/root", components=list(nodes))
+
+
+class OwnDriver(BaseDriver):
+    pass
+
+
+class DrivenExampleGen(ImageExampleGen):
+    DRIVER_CLASS = OwnDriver
+
+
+def resolver() -> Resolver:
+    return Resolver(
+        strategy_class=LatestArtifactStrategy, model=Channel(type=standard_artifacts.Model)
+    ).with_id("champion")
+
+
+@pytest.mark.parametrize(
+    ("node", "reason"),
+    [
+        (resolver, "champion would be a Resolver"),
+        (lambda: CsvExampleGen(input_base="data"), "CsvExampleGen finds its input in a driver"),
+        (
+            lambda: DrivenExampleGen(source="images", positive_class="dogs"),
+            "DrivenExampleGen has a driver of its own, OwnDriver",
+        ),
+    ],
+)
+def test_what_the_backend_would_not_run_is_refused(node: Any, reason: str, tmp_path: Path):
+    with pytest.raises(CompileError, match=reason):
+        compile_dag(dag(node()), kubeflow(), tmp_path / "refused.yaml")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["Study", "study_1", "-study", "s" * 64])
+def test_a_name_that_kubernetes_refuses_is_refused(name: str, tmp_path: Path):
+    with pytest.raises(CompileError, match="a pipeline's name is one for Kubernetes"):
+        compile_dag(dag(example_gen_of("images"), name=name), kubeflow(), tmp_path / "refused.yaml")
+
+
+def test_a_registry_that_would_go_with_its_pod_is_refused(tmp_path: Path):
+    for registry in ("null", "models", "/models", "/registry-of-others/dogs"):
+        with pytest.raises(CompileError, match=r"pusher.registry: a folder that outlives the pod"):
+            compile_pipeline(settings(f"pusher.registry={registry}"), tmp_path / "refused.yaml")
+
+
+def test_settings_without_the_section_are_refused(tmp_path: Path):
+    with pytest.raises(CompileError, match="kubeflow: is needed and not there"):
+        compile_pipeline(settings("kubeflow=null"), tmp_path / "refused.yaml")
+
+
+def test_a_missing_kfp_is_said_to_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(compiler, "_is_installed", lambda name: name != "kfp.kubernetes")
+    with pytest.raises(CompileError, match=r"kfp\.kubernetes can't be imported"):
+        compile_pipeline(settings(), tmp_path / "refused.yaml")
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("kubeflow.pipeline_root=s3://artifacts/root", "gs:// alone"),
+        (
+            "kubeflow.volumes=[{claim: c, path: /registry}]",
+            r"volumes: Vertex AI has none",
+        ),
+    ],
+)
+def test_what_vertex_lacks_is_refused(override: str, reason: str, tmp_path: Path):
+    overrides = [
+        "kubeflow.target=vertex",
+        "kubeflow.pipeline_root=gs://bucket/root",
+        "kubeflow.volumes=[]",
+        "kubeflow.secrets=[]",
+        "kubeflow.gpu.node_selector={}",
+        "pusher.registry=/gcs/bucket/registry",
+        override,
+    ]
+    with pytest.raises(CompileError, match=reason):
+        compile_pipeline(settings(*overrides), tmp_path / "refused.json")
+
+
+def test_a_file_with_another_ending_is_refused(tmp_path: Path):
+    with pytest.raises(CompileError, match=r"ends in \.yaml or \.yml"):
+        compile_pipeline(settings(), tmp_path / "pipeline.json")

@@ -1,0 +1,163 @@
+"""The entrypoint of a step, with a small executor of its own in a process of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from launcher import PROJECT
+
+from pipeline.kubeflow import entrypoint
+from pipeline.kubeflow.entrypoint import EntrypointError
+
+EXECUTOR = """
+import json, pathlib
+from tfx.dsl.components.base.base_executor import BaseExecutor
+
+class Executor(BaseExecutor):
+    def Do(self, input_dict, output_dict, exec_properties):
+        (examples,), (model,) = input_dict["examples"], output_dict["model"]
+        seen = {
+            "type": type(examples).__name__,
+            "uri": examples.uri,
+            "split_names": examples.split_names,
+            "span": examples.span,
+            "payload_format": examples.get_string_custom_property("payload_format"),
+            "blessed": examples.get_int_custom_property("blessed"),
+            "properties": exec_properties,
+        }
+        pathlib.Path(model.uri, "seen.json").write_text(json.dumps(seen))
+        model.set_string_custom_property("base", examples.uri)
+        model.set_int_custom_property("layers", 3)
+        if exec_properties["fail"]:
+            raise ValueError("asked to fail")
+        import threading
+        threading.Thread(target=threading.Event().wait).start()
+"""
+INPUTS_SPEC = {
+    "parameters": {
+        "epochs": {"parameterType": "NUMBER_INTEGER"},
+        "rate": {"parameterType": "NUMBER_DOUBLE"},
+        "fail": {"parameterType": "STRING"},
+    }
+}
+TYPES = {
+    "examples": "tfx.types.standard_artifacts.Examples",
+    "model": "tfx.types.standard_artifacts.Model",
+}
+
+
+def invocation(root: Path, *, fail: str = "") -> dict[str, Any]:
+    """An ExecutorInput as the launcher writes it: inputs have no type, numbers are one kind."""
+    logs = {"artifacts": [{"name": "executor-logs", "uri": "s3://bucket/root/step/1/logs"}]}
+    model = {"name": "model", "uri": "s3://bucket/root/step/1/model"}
+    metadata = {
+        "split_names": '["all"]',
+        "span": 7.0,
+        "payload_format": "FORMAT_TF_EXAMPLE",
+        "blessed": 1.0,
+        "display_name": "examples",
+        "store_session_info": "{}",
+    }
+    examples = {"name": "12", "uri": "s3://bucket/root/gen/0/examples", "metadata": metadata}
+    return {
+        "inputs": {
+            "parameterValues": {"epochs": 3.0, "rate": 1, "fail": fail},
+            "artifacts": {"examples": {"artifacts": [examples]}},
+        },
+        "outputs": {
+            "artifacts": {
+                "model": {"artifacts": [{**model, "type": {"schemaTitle": "system.Model"}}]},
+                "executor-logs": logs,
+            },
+            "outputFile": str(root / "s3/bucket/root/step/1/output_metadata.json"),
+        },
+    }
+
+
+def run(folder: Path, **how: Any) -> subprocess.CompletedProcess[str]:
+    (folder / "small_executor.py").write_text(EXECUTOR)
+    arguments = {
+        "--executor_class_path": "small_executor.Executor",
+        "--json_serialized_invocation_args": json.dumps(invocation(folder, **how)),
+        "--json_serialized_inputs_spec_args": json.dumps(INPUTS_SPEC),
+        "--artifact_types": json.dumps(TYPES),
+    }
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "pipeline.kubeflow.entrypoint"),
+            *(text for pair in arguments.items() for text in pair),
+            "--runner=FnApiRunner",
+        ],
+        env={"PYTHONPATH": f"{PROJECT}:{folder}", "OUTNUMBERED_LAUNCHER_ROOT": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pod")
+
+
+@pytest.fixture(scope="module")
+def done(folder: Path) -> subprocess.CompletedProcess[str]:
+    return run(folder)
+
+
+def test_a_step_ends_though_a_thread_of_it_never_does(done: subprocess.CompletedProcess[str]):
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_executor_sees_tfx_artifacts_at_the_launchers_paths(done: Any, folder: Path):
+    seen = json.loads((folder / "s3/bucket/root/step/1/model/seen.json").read_text())
+    assert seen == {
+        "type": "Examples",
+        "uri": str(folder / "s3/bucket/root/gen/0/examples"),
+        "split_names": '["all"]',
+        "span": 7,
+        "payload_format": "FORMAT_TF_EXAMPLE",
+        "blessed": 1,
+        "properties": {"epochs": 3, "rate": 1, "fail": ""},
+    }
+
+
+def test_the_output_file_tells_the_properties_and_the_uris(done: Any, folder: Path):
+    said = json.loads((folder / "s3/bucket/root/step/1/output_metadata.json").read_text())
+    (model,) = said["artifacts"].pop("model")["artifacts"]
+    assert said == {"artifacts": {}}
+    assert model["uri"] == "s3://bucket/root/step/1/model"
+    assert model["metadata"]["layers"] == 3
+    assert model["metadata"]["base"] == "s3://bucket/root/gen/0/examples"
+    assert "tfx_version" in model["metadata"]
+
+
+def test_a_failed_executor_fails_the_step_and_writes_no_output_file(tmp_path: Path):
+    done = run(tmp_path, fail="yes")
+    assert done.returncode == 1
+    assert "ValueError: asked to fail" in done.stderr
+    assert not (tmp_path / "s3/bucket/root/step/1/output_metadata.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        ("gs://bucket/a/b", "/gcs/bucket/a/b"),
+        ("s3://bucket/a/b", "/s3/bucket/a/b"),
+        ("minio://bucket/a/b", "/minio/bucket/a/b"),
+    ],
+)
+def test_uris_are_where_the_launcher_keeps_them(
+    uri: str, path: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv(entrypoint.ROOT_VARIABLE, raising=False)
+    assert entrypoint.local_path(uri) == path
+
+
+def test_a_uri_that_the_launcher_has_no_folder_for_is_refused():
+    with pytest.raises(EntrypointError, match=r"found 'hdfs://cluster/a'"):
+        entrypoint.local_path("hdfs://cluster/a")

@@ -1,0 +1,355 @@
+"""Kubeflow Pipelines over HTTP: what is sent, what is tried again, and how a failure is told."""
+
+import datetime
+import ipaddress
+import socket
+import ssl
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from kfp_samples import section, write_package
+from kfp_server import KfpServer
+
+from pipeline.kubeflow import package, runs, transport
+from pipeline.kubeflow.client import connect, run_name
+from pipeline.kubeflow.errors import (
+    ConflictError,
+    KubeflowError,
+    NotFoundError,
+    RefusedError,
+    UnavailableError,
+    UsageError,
+    WaitTimeoutError,
+)
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "_BACKOFF_SECONDS", 0)
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> package.Package:
+    return package.read(write_package(tmp_path_factory.mktemp("package") / "pipeline.yaml"))
+
+
+@pytest.fixture
+def server():
+    with KfpServer() as running:
+        yield running
+
+
+@pytest.fixture
+def api(server):
+    return connect(section(server.url))
+
+
+def started(api, compiled, **arguments):
+    version, _ = api.ensure_version(compiled)
+    return api.start_run("a run", api.experiment_id(), arguments, version=version)
+
+
+def test_a_package_is_uploaded_once(api, server, compiled):
+    first, uploaded = api.ensure_version(compiled)
+    second, uploaded_again = api.ensure_version(compiled)
+    assert (uploaded, uploaded_again) == (True, False)
+    assert first == second
+    (version,) = server.all("versions")
+    assert version["display_name"] == compiled.version_name
+    assert set(version["pipeline_spec"]) == {"pipeline_spec", "platform_spec"}
+
+
+def test_another_package_is_another_version_of_the_same_pipeline(api, server, compiled, tmp_path):
+    other = package.read(write_package(tmp_path / "other.yaml", message="bye"))
+    first, _ = api.ensure_version(compiled)
+    second, _ = api.ensure_version(other)
+    assert first.pipeline_id == second.pipeline_id
+    assert len(server.all("versions")) == 2
+
+
+def test_a_version_that_someone_else_uploads_meanwhile_is_taken(api, server, compiled):
+    api.ensure_version(compiled)
+    # The first look does not find it yet.
+    server.fail(200, method="GET", path="/pipelines/.+/versions", body=b"{}")
+    version, uploaded = api.ensure_version(compiled)
+    assert not uploaded
+    assert version.version_id == server.all("versions")[0]["pipeline_version_id"]
+
+
+def test_a_run_carries_its_version_parameters_root_and_account(server, compiled):
+    api = connect(section(server.url, service_account="trainer"))
+    started(api, compiled, epochs=3)
+    (run,) = server.all("runs")
+    assert run["pipeline_version_reference"]["pipeline_version_id"]
+    assert run["runtime_config"] == {
+        "parameters": {"epochs": 3},
+        "pipeline_root": "s3://bucket/outnumbered",
+    }
+    assert run["service_account"] == "trainer"
+    assert run["experiment_id"] == server.all("experiments")[0]["experiment_id"]
+
+
+def test_a_run_of_a_package_has_no_caching(api, server, compiled):
+    api.start_run("a run", api.experiment_id(), {}, package=compiled.path)
+    spec = server.all("runs")[0]["pipeline_spec"]["pipeline_spec"]
+    assert [t["cachingOptions"] for t in spec["root"]["dag"]["tasks"].values()] == [{}]
+
+
+def test_every_page_of_a_list_is_read_the_newest_first(api, server, compiled):
+    version, _ = api.ensure_version(compiled)
+    experiment_id = api.experiment_id()
+    for _ in range(101):
+        last = api.start_run("a run", experiment_id, {}, version=version)
+    listed = list(api.runs(api.experiment_id()))
+    assert len({run.run_id for run in listed}) == 101
+    assert listed[0].run_id == last.run_id
+
+
+def test_kfp_prints_nothing(api, compiled, capfd):
+    started(api, compiled)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_name_of_a_run_is_a_time_in_utc():
+    now = datetime.datetime.fromisoformat("2026-01-01T01:00:00+05:00")
+    assert run_name("cats", now) == "cats-20251231T200000Z"
+
+
+def test_a_token_of_the_environment_is_sent(monkeypatch):
+    monkeypatch.setenv("KUBEFLOW_TOKEN", "secret\n")
+    with KfpServer(token="secret") as server:
+        connect(section(server.url, auth={"kind": "token"})).experiment_id()
+
+
+def test_a_token_that_is_not_accepted_is_named_and_not_shown(monkeypatch):
+    monkeypatch.setenv("MY_TOKEN", "old-secret")
+    with KfpServer(token="secret") as server:
+        api = connect(section(server.url, auth={"kind": "token", "token_env": "MY_TOKEN"}))
+        with pytest.raises(RefusedError, match=r"401 Unauthorized.*\$MY_TOKEN") as raised:
+            api.experiment_id()
+    assert "old-secret" not in str(raised.value)
+
+
+def test_no_authentication_where_one_is_wanted_says_which_setting(server):
+    server.token = "secret"
+    with pytest.raises(RefusedError, match=r"kubeflow\.auth\.kind is none"):
+        connect(section(server.url)).experiment_id()
+
+
+def test_a_token_that_is_not_set_is_refused_before_anything_is_sent(server, monkeypatch):
+    monkeypatch.delenv("KUBEFLOW_TOKEN", raising=False)
+    with pytest.raises(UsageError, match="KUBEFLOW_TOKEN is not set"):
+        connect(section(server.url, auth={"kind": "token"}))
+    assert server.requests == []
+
+
+def test_a_service_account_token_is_read_anew_when_it_is_renewed(tmp_path):
+    path = tmp_path / "token"
+    path.write_text("first")
+    auth = {"kind": "service_account", "token_path": str(path)}
+    with KfpServer(token="first") as server:
+        api = connect(section(server.url, auth=auth))
+        api.experiment_id()
+        server.token = "second"
+        path.write_text("second")
+        api.experiment_id()
+        path.unlink()
+        with pytest.raises(KubeflowError, match=r"auth\.token_path"):
+            api.experiment_id()
+
+
+def test_a_service_account_without_a_token_is_refused(tmp_path):
+    auth = {"kind": "service_account", "token_path": str(tmp_path / "token")}
+    with pytest.raises(UsageError, match="projected service account token"):
+        connect(section("http://localhost", auth=auth))
+
+
+def test_no_host_is_refused():
+    with pytest.raises(UsageError, match=r"kubeflow\.host is not set.*port-forward"):
+        connect(section(None))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "advice"),
+    [
+        (400, KubeflowError, "asked to fail with 400"),
+        (403, RefusedError, "no right to it in namespace 'kubeflow'"),
+        (404, NotFoundError, "check the name or id"),
+        (409, ConflictError, "of that name already"),
+        (500, UnavailableError, "deployment ml-pipeline"),
+        (503, UnavailableError, "deployment ml-pipeline"),
+    ],
+)
+def test_an_error_says_who_was_asked_for_what_and_what_to_do(server, api, status, kind, advice):
+    server.fail(status, times=9)
+    with pytest.raises(kind) as raised:
+        api.run("42")
+    assert type(raised.value) is kind
+    message = str(raised.value)
+    assert message.startswith(f"{server.url} was asked for run '42' and answered {status}")
+    assert advice in message
+
+
+def test_a_transient_failure_is_tried_again(server, api):
+    experiment_id = api.experiment_id()
+    server.fail(503, method="GET", times=3)
+    assert api.find_experiment_id() == experiment_id
+
+
+def test_tries_are_bounded(server, api):
+    server.fail(503, times=99)
+    with pytest.raises(UnavailableError):
+        api.run("42")
+    assert server.asked("GET", "/runs/42") == 4
+
+
+def test_a_run_is_never_asked_for_twice(server, api, compiled):
+    server.fail(504, method="POST", path="/runs")
+    with pytest.raises(UnavailableError):
+        started(api, compiled)
+    assert server.asked("POST", "/runs") == 1
+
+
+def test_a_server_that_is_not_there(monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        host = f"http://127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(UnavailableError, match=r"can't be reached \(.*refused.*kubeflow\.host"):
+        connect(section(host)).experiment_id()
+
+
+def test_a_server_that_never_answers_is_given_up(monkeypatch):
+    monkeypatch.setattr(transport, "_READ_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(UnavailableError, match="no answer in time"):
+            connect(section(host)).run("42")
+
+
+def test_a_log_in_page_is_no_answer(server, api):
+    server.fail(200, body=b"<html>Log in</html>", content_type="text/html; charset=utf-8")
+    with pytest.raises(RefusedError, match=r"a web page.*log-in page"):
+        api.experiment_id()
+
+
+def test_a_proxy_s_page_is_told_without_its_tags(server, api):
+    page = b"<html><h1>Bad   Gateway</h1></html>"
+    server.fail(502, times=9, body=page, content_type="text/html")
+    with pytest.raises(UnavailableError, match=": Bad Gateway;"):
+        api.run("42")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for localhost that no authority signed, and its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    path.write_bytes(
+        made.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return path
+
+
+@pytest.fixture
+def tls_server(certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with KfpServer(tls=context) as running:
+        yield running
+
+
+def test_a_certificate_that_no_one_vouches_for_is_refused(tls_server):
+    with pytest.raises(UnavailableError, match=r"TLS failed.*kubeflow\.ca_file"):
+        connect(section(tls_server.url)).experiment_id()
+    assert tls_server.requests == []
+
+
+def test_a_certificate_of_an_authority_of_ones_own_is_trusted(tls_server, certificate):
+    connect(section(tls_server.url, ca_file=str(certificate))).experiment_id()
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_the_check_of_certificates_can_be_switched_off(tls_server):
+    connect(section(tls_server.url, verify_tls=False)).experiment_id()
+
+
+def test_a_file_that_holds_no_certificates_is_refused(tmp_path):
+    for name in ("nowhere.pem", "empty.pem"):
+        (tmp_path / "empty.pem").write_text("")
+        with pytest.raises(UsageError, match=r"ca_file.*PEM"):
+            connect(section("https://localhost", ca_file=str(tmp_path / name)))
+
+
+@pytest.mark.parametrize(
+    ("state", "succeeded"), [("SUCCEEDED", True), ("FAILED", False), ("CANCELED", False)]
+)
+def test_waiting_ends_with_the_run(server, api, compiled, state, succeeded):
+    server.states = ["RUNNING", "RUNNING", state]
+    run_id = started(api, compiled).run_id
+    seen: list[str] = []
+    ended = runs.wait(
+        api, run_id, timeout=None, poll=0.01, progress=lambda run: seen.append(run.state)
+    )
+    assert (ended.state, ended.succeeded) == (state, succeeded)
+    assert seen == ["RUNNING", "RUNNING", state]
+
+
+def test_waiting_outlasts_a_server_that_restarts(server, api, compiled):
+    server.states = ["RUNNING", "SUCCEEDED"]
+    run_id = started(api, compiled).run_id
+
+    def away(run: runs.Run) -> None:
+        if run.state == "RUNNING":
+            server.fail(503, times=6)
+
+    assert runs.wait(api, run_id, timeout=None, poll=0.01, progress=away).succeeded
+
+
+def test_waiting_for_a_server_that_never_answered_ends_at_once(server, api):
+    server.fail(503, times=99)
+    with pytest.raises(UnavailableError):
+        runs.wait(api, "42", timeout=None, poll=0.01)
+
+
+def test_waiting_has_an_end(server, api, compiled):
+    server.states = ["RUNNING"]
+    run_id = started(api, compiled).run_id
+    with pytest.raises(WaitTimeoutError, match=f"runs wait {run_id}"):
+        runs.wait(api, run_id, timeout=0, poll=0.01)
+
+
+def test_a_run_tells_which_step_failed_and_why(server, api, compiled):
+    server.states = ["FAILED"]
+    run_id = started(api, compiled, epochs=3).run_id
+    run = runs.wait(api, run_id, timeout=None, poll=0.01)
+    assert run.error == "Trainer: exit code 137: out of memory"
+    assert run.parameters == {"epochs": 3}
+    assert run.url == f"{server.url}/#/runs/details/{run_id}"
+
+
+def test_a_run_that_goes_on_has_no_end(server, api, compiled):
+    run = runs.describe(started(api, compiled), server.url)
+    assert (run.state, run.finished_at) == ("PENDING", None)

@@ -1,0 +1,120 @@
+"""The whole pipeline, from the compiled file to a pushed model, as a cluster would run it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+from launcher import PROJECT, Cluster, Pod
+from store_on_localhost import ARTIFACTS, PHOTOS, SPAN, ObjectStore
+
+from pipeline.kubeflow.compile import compile_pipeline
+from pipeline.settings import parse
+
+EPOCHS = 12
+
+
+def upload(store: ObjectStore, folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            name = f"{SPAN}/{path.relative_to(folder)}"
+            store.client.upload_file(str(path), PHOTOS, name)
+
+
+def take_away_the_first_trainer(pod: Pod, store: ObjectStore) -> None:
+    """Kills the step as soon as it has saved an epoch, as a spot node's end does."""
+    if pod.task == "Trainer" and pod.attempt == 1:
+        threading.Thread(target=kill_after_an_epoch, args=(pod, store)).start()
+
+
+def kill_after_an_epoch(pod: Pod, store: ObjectStore) -> None:
+    while pod.process.poll() is None and not has_saved_an_epoch(store):
+        time.sleep(0.05)
+    pod.process.kill()
+
+
+def has_saved_an_epoch(store: ObjectStore) -> bool:
+    saved = store.names(ARTIFACTS, "root/checkpoints")
+    return any(name.endswith("/state.npz") for name in saved)
+
+
+def operating_point(model: Path) -> dict[str, Any]:
+    (file,) = model.rglob("operating_point.json")
+    return json.loads(file.read_text())
+
+
+def run_here(tree: dict[str, Any], sample: Path, folder: Path, bytecode: dict[str, str]) -> Path:
+    """The local run of the same settings on the same images; gives its output folder."""
+    tree = {key: value for key, value in tree.items() if key not in {"kubeflow", "pusher"}}
+    data = {"source": str(sample), "manifest": str(sample / "manifest.csv")}
+    tree["data"] = {**tree["data"], **data}
+    tree["trainer"] = {**tree["trainer"], "epochs": EPOCHS}
+    settings = folder / "local.yaml"
+    settings.write_text(yaml.safe_dump(tree))
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pipeline.cli", "run"),
+            *("--settings", str(settings), "--output", str(folder / "runs")),
+        ],
+        env={**os.environ, **bytecode, "PYTHONPATH": str(PROJECT), "PYTHONDONTWRITEBYTECODE": ""},
+        capture_output=True,
+        check=True,
+    )
+    return folder / "runs"
+
+
+def test_the_compiled_pipeline_pushes_the_model_that_a_local_run_does(
+    cluster: Cluster,
+    object_store: ObjectStore,
+    tree: dict[str, Any],
+    sample: Path,
+    bytecode: dict[str, str],
+    tmp_path: Path,
+):
+    upload(object_store, sample)
+    package = compile_pipeline(parse(tree, origin="test"), tmp_path / "small.yaml")
+    pods: list[Pod] = []
+
+    def on_pod(pod: Pod) -> None:
+        pods.append(pod)
+        take_away_the_first_trainer(pod, object_store)
+
+    cluster.on_pod = on_pod
+    steps = cluster.run(package, {"span": SPAN, "epochs": EPOCHS})
+
+    # The Trainer's first node was taken away; the second went on from the object store.
+    first, second = (pod for pod in pods if pod.task == "Trainer")
+    assert first.process.returncode == -signal.SIGKILL
+    assert steps["Trainer"].waits == [60.0]
+    assert "of an interrupted training" in (second.folder / "log").read_text()
+    assert not object_store.names(ARTIFACTS, "root/checkpoints")
+
+    assert {pod.task for pod in pods if pod.node == "gpu"} == {"Trainer"}
+
+    examples = steps["ImageExampleGen"].outputs["examples"]["metadata"]
+    assert examples["split_names"] == '["all"]'
+    assert examples["span"] == int(SPAN)
+    blessing = steps["Evaluator"].outputs["blessing"]["metadata"]
+    assert blessing["current_model"] == steps["Calibrator"].outputs["calibrated_model"]["uri"]
+
+    here = run_here(tree, sample, tmp_path, bytecode)
+    (pushed,) = (cluster.claims["registry"] / "dogs").glob("[0-9]*")
+    (local,) = (here / "registry").glob("[0-9]*")
+    assert pushed.name == local.name
+    assert operating_point(pushed) == operating_point(local)
+    report = object_store.read(steps["Reporter"].outputs["report"]["uri"] + "/metrics.json")
+    local_report = json.loads((here / "latest" / "metrics.json").read_text())
+    assert comparable(json.loads(report)) == comparable(local_report)
+
+
+def comparable(report: dict[str, Any]) -> dict[str, Any]:
+    """All that a report says, but for where the model lies and how long it took."""
+    training = {key: value for key, value in report["training"].items() if key != "seconds"}
+    assert report["pushed_model"]
+    return {**report, "training": training, "pushed_model": None}
