@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 RUN := .venv/bin
 
-.PHONY: demo test check lint format types clean
+.PHONY: demo test check lint format types image clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready  ## the whole pipeline on a data set that it draws itself
@@ -33,6 +33,16 @@ format: .venv/ready  ## mends what lint finds
 .venv/ready: pyproject.toml uv.lock | $(filter .uv/bin/uv,$(UV))
 	$(UV) sync --frozen --python $(PYTHON) --compile-bytecode
 	touch $@
+
+# The builder that is there; IMAGE_ARGS takes what it needs, such as --build-arg BASE=…
+BUILDER ?= $(firstword $(foreach tool,docker podman buildah,$(if $(shell command -v $(tool)),$(tool))))
+IMAGE ?= outnumbered:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+TARGET ?= cpu
+
+image:  ## the container image of the steps; TARGET=gpu for that of GPU nodes
+	$(if $(BUILDER),,$(error no docker, podman or buildah is installed; name yours with BUILDER=))
+	$(BUILDER) build --target $(TARGET) $(IMAGE_ARGS) --tag $(IMAGE)$(if $(filter gpu,$(TARGET)),-gpu) \
+	    --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) .
 
 clean:
 	rm -rf .venv .uv runs sample .pytest_cache .mypy_cache .ruff_cache

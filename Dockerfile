@@ -1,0 +1,83 @@
+# The image of every step of the pipeline, in two targets that one lock file pins:
+#   cpu (what a build without --target gives): docker build --tag outnumbered:0.1.0 .
+#   gpu (CUDA's libraries beside it):          docker build --target gpu --tag outnumbered:0.1.0-gpu .
+# Any base with Python 3.11 as python3 and its venv module will do.
+ARG BASE=python:3.11-slim-bookworm
+
+FROM ${BASE} AS build
+ENV UV_COMPILE_BYTECODE=1 \
+    UV_LINK_MODE=copy \
+    UV_PROJECT_ENVIRONMENT=/opt/outnumbered \
+    UV_PYTHON=python3 \
+    UV_PYTHON_DOWNLOADS=never
+# pyfarmhash, which TFDV asks for, comes as source: a compiler and Python's headers are needed.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends g++ \
+        $(python3 -c 'import os, sysconfig; \
+            header = sysconfig.get_path("include") + "/Python.h"; \
+            print("" if os.path.exists(header) else "python3-dev")') \
+    && rm -rf /var/lib/apt/lists/* \
+    && python3 -m venv /opt/uv \
+    && /opt/uv/bin/pip install --no-cache-dir 'uv>=0.7,<1'
+WORKDIR /src
+# The packages before the project: a change of its code leaves their layer as it was.
+COPY pyproject.toml uv.lock ./
+RUN --mount=type=cache,target=/root/.cache/uv \
+    /opt/uv/bin/uv sync --frozen --no-dev --no-install-project
+
+FROM build AS build-cpu
+COPY README.md LICENSE ./
+COPY components components
+COPY pipeline pipeline
+RUN --mount=type=cache,target=/root/.cache/uv \
+    /opt/uv/bin/uv sync --frozen --no-dev --no-editable
+
+FROM build AS build-gpu
+RUN --mount=type=cache,target=/root/.cache/uv \
+    /opt/uv/bin/uv sync --frozen --no-dev --no-install-project --extra gpu
+COPY README.md LICENSE ./
+COPY components components
+COPY pipeline pipeline
+RUN --mount=type=cache,target=/root/.cache/uv \
+    /opt/uv/bin/uv sync --frozen --no-dev --no-editable --extra gpu
+
+FROM ${BASE} AS runtime
+ARG BASE
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="outnumbered" \
+      org.opencontainers.image.description="The production image pipeline for the class that is outnumbered" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="${BASE}"
+# Group 0 may write where the user may, for clusters that give each container a user of its own.
+# The launcher of Kubeflow Pipelines keeps artifacts in /gcs, /minio and /s3; /registry is where
+# deploy/ mounts the model registry. Nothing else is written, so the root may be read-only.
+RUN if python3 -m pip --version >/dev/null 2>&1; then \
+        python3 -m pip uninstall --yes --root-user-action ignore setuptools wheel pip; \
+    fi \
+    && echo 'outnumbered:x:10001:0:outnumbered:/work:/usr/sbin/nologin' >> /etc/passwd \
+    && install --directory --owner 10001 --group 0 --mode 0775 \
+        /work /gcs /minio /s3 /registry
+ENV HOME=/work \
+    KERAS_HOME=/work/.keras \
+    MPLCONFIGDIR=/work/.config/matplotlib \
+    PATH=/opt/outnumbered/bin:${PATH} \
+    PYTHONUNBUFFERED=1 \
+    TMPDIR=/work \
+    XDG_CACHE_HOME=/work/.cache \
+    XDG_CONFIG_HOME=/work/.config
+WORKDIR /work
+USER 10001:0
+# No ENTRYPOINT: each step of a pipeline brings its whole command.
+CMD ["outnumbered", "--help"]
+
+FROM runtime AS gpu
+# What the NVIDIA container toolkit mounts into the container: compute and nvidia-smi.
+ENV NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+COPY --from=build-gpu /opt/outnumbered /opt/outnumbered
+
+FROM runtime AS cpu
+COPY --from=build-cpu /opt/outnumbered /opt/outnumbered

@@ -1,0 +1,110 @@
+"""The settings that come with the overlays load, and name what the overlays make."""
+
+import json
+import re
+from pathlib import PurePosixPath
+
+import pytest
+from cluster_objects import DEPLOY, named, pods, render, server
+
+from pipeline.settings import load
+
+SETTINGS_OF = {"plain-gpu": "cats_vs_dogs", "cloud-gpu": "cats_vs_dogs_cloud"}
+
+
+@pytest.fixture(params=sorted(SETTINGS_OF))
+def deployed(request):
+    """Settings, and the objects of their overlay."""
+    settings = load(DEPLOY / "settings" / f"{SETTINGS_OF[request.param]}.yaml")
+    return settings, render(request.param)
+
+
+def test_each_overlay_has_settings_and_each_settings_file_an_overlay():
+    assert {path.name for path in (DEPLOY / "overlays").iterdir()} == SETTINGS_OF.keys()
+    stems = {path.stem for path in (DEPLOY / "settings").iterdir()}
+    assert stems == set(SETTINGS_OF.values())
+
+
+def test_the_account_the_claims_and_the_namespace_are_there(deployed):
+    settings, objects = deployed
+    kubeflow = settings.kubeflow
+    account = named(objects, "ServiceAccount")[kubeflow.service_account]
+    assert account["metadata"]["namespace"] == kubeflow.namespace
+    claims = named(objects, "PersistentVolumeClaim")
+    assert {volume.claim for volume in kubeflow.volumes} <= claims.keys()
+
+
+def test_the_steps_may_read_exactly_the_secrets_of_the_settings(deployed):
+    settings, objects = deployed
+    role = named(objects, "Role")[settings.kubeflow.service_account]
+    readable = {
+        name
+        for rule in role["rules"]
+        if "secrets" in rule["resources"]
+        for name in rule["resourceNames"]
+    }
+    assert readable == {secret.name for secret in settings.kubeflow.secrets}
+
+
+def test_the_image_is_the_overlays_and_the_gpu_image_its_sibling(deployed):
+    settings, objects = deployed
+    images = {
+        container["image"] for pod in pods(objects) for container in pod["spec"]["containers"]
+    }
+    assert settings.kubeflow.image in images
+    assert settings.kubeflow.gpu_image == f"{settings.kubeflow.image}-gpu"
+
+
+def test_models_are_pushed_to_the_folder_that_is_made_and_served(deployed):
+    settings, objects = deployed
+    registry = PurePosixPath(settings.pusher.registry)
+    (volume,) = [v for v in settings.kubeflow.volumes if registry.is_relative_to(v.path)]
+    folder = str(registry.relative_to(volume.path))
+    (job,) = named(objects, "Job").values()
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert str(registry) in container["command"]
+    services = named(objects, "InferenceService").values()
+    served = {service["spec"]["predictor"]["model"]["storageUri"] for service in services}
+    mounts = server(objects)["spec"]["containers"][0]["volumeMounts"]
+    served |= {f"pvc://{volume.claim}/{mount.get('subPath')}" for mount in mounts}
+    assert f"pvc://{volume.claim}/{folder}" in served
+
+
+def test_the_weights_are_where_the_job_puts_them(deployed, jobs):
+    settings, _ = deployed
+    arguments = [arg for job in pods(jobs) for arg in job["spec"]["containers"][0]["args"]]
+    assert settings.trainer.weights in arguments
+
+
+def test_the_namespace_may_hold_the_gpus_that_a_step_asks_for(deployed):
+    settings, objects = deployed
+    (quota,) = named(objects, "ResourceQuota").values()
+    gpu = settings.kubeflow.gpu
+    assert int(quota["spec"]["hard"][f"requests.{gpu.accelerator}"]) >= gpu.count > 0
+
+
+def test_gpu_steps_are_sent_to_gpu_nodes(deployed):
+    gpu = deployed[0].kubeflow.gpu
+    assert gpu.node_selector
+    assert gpu.accelerator in {toleration.key for toleration in gpu.tolerations}
+
+
+def test_the_store_of_the_artifacts_can_be_reached(deployed):
+    settings, objects = deployed
+    policy = json.dumps(named(objects, "NetworkPolicy")["outnumbered-steps-object-store"])
+    in_cluster = settings.kubeflow.pipeline_root.startswith("minio://")
+    assert ("seaweedfs" in policy) == in_cluster
+    assert bool(settings.kubeflow.secrets) == in_cluster
+
+
+def test_alerts_watch_the_pods_of_the_pipeline_and_the_served_model(deployed):
+    settings, objects = deployed
+    (rule,) = named(objects, "PrometheusRule").values()
+    text = json.dumps(rule)
+    patterns = set(re.findall(r'pod=~\\"([^"\\]+)\\"', text))
+    assert patterns
+    # A run that was submitted, and one of a schedule, to whose name a suffix is put bare.
+    for pod in (f"{settings.name}-x7k2p-driver-1", f"{settings.name}x7k2p-1-812-driver-1"):
+        assert all(re.fullmatch(pattern, pod) for pattern in patterns)
+    assert 'model_name=\\"outnumbered\\"' in text
+    assert settings.kubeflow.schedule.cron == "0 0 3 * * *"  # once a day, which 26 hours follow

@@ -1,0 +1,82 @@
+"""What the Dockerfile says that no build is needed to see."""
+
+import re
+import tomllib
+from importlib.metadata import requires
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def stages():
+    """The instructions of each stage, by its name, with continued lines joined."""
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    found, name = {}, ""
+    for line in lines:
+        if line.startswith("FROM "):
+            name = line.split(" AS ")[1]
+            found[name] = []
+        elif name:
+            found[name].append(line)
+    return found
+
+
+def copied(stage):
+    return [line.split()[1:-1] for line in stages()[stage] if line.startswith("COPY")]
+
+
+@pytest.mark.parametrize("target", ["cpu", "gpu"])
+def test_a_target_is_the_runtime_stage_and_the_environment_alone(target):
+    assert copied(target) == [[f"--from=build-{target}", "/opt/outnumbered"]]
+    assert not any(line.startswith("RUN") for line in stages()[target])
+    assert f"FROM runtime AS {target}" in (ROOT / "Dockerfile").read_text()
+
+
+def test_a_build_without_a_target_gives_the_cpu_image():
+    assert list(stages())[-1] == "cpu"
+
+
+def test_the_runtime_stage_installs_nothing_and_drops_root():
+    text = "\n".join(stages()["runtime"])
+    assert not re.search(r"apt-get|pip install|uv sync", text)
+    assert re.search(r"^USER [1-9]\d*:\d+$", text, re.MULTILINE)
+
+
+def test_all_that_is_installed_comes_from_the_lock_without_the_dev_group():
+    syncs = [line for lines in stages().values() for line in lines if "uv sync" in line]
+    assert len(syncs) == 4
+    assert all("--frozen" in line and "--no-dev" in line for line in syncs)
+    assert all("--extra gpu" in line for line in stages()["build-gpu"] if "uv sync" in line)
+
+
+def test_the_build_context_is_what_the_dockerfile_copies():
+    ignore = (ROOT / ".dockerignore").read_text().splitlines()
+    admitted = {line[1:] for line in ignore if line.startswith("!")}
+    builds = [line for name in stages() if name.startswith("build") for line in copied(name)]
+    sources = {name for line in builds for name in line}
+    assert "*" in ignore
+    assert admitted == sources
+    assert all((ROOT / name).exists() for name in sources)
+
+
+def bounds(requirements):
+    """The bounds of each package, as versions: 13 is 13.0."""
+    return {
+        asked.name: {(bound.operator, Version(bound.version)) for bound in asked.specifier}
+        for asked in requirements
+    }
+
+
+def test_the_gpu_extra_is_what_tensorflow_asks_for_with_cuda():
+    optional = [asked for asked in map(Requirement, requires("tensorflow")) if asked.marker]
+    with_cuda = [asked for asked in optional if asked.marker.evaluate({"extra": "and-cuda"})]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    ours = map(Requirement, project["optional-dependencies"]["gpu"])
+    assert bounds(ours) == bounds(
+        asked for asked in with_cuda if not asked.marker.evaluate({"extra": ""})
+    )

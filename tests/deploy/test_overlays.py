@@ -1,0 +1,117 @@
+"""Each overlay renders to objects that Kubernetes' own schemas accept, and that fit together."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import kubernetes_validate
+import pytest
+from cluster_objects import as_pod, matches, named, pods, server
+
+SCHEMAS = Path(__file__).with_name("schemas")
+CUSTOM_KINDS = sorted(path.stem for path in SCHEMAS.glob("*.json"))
+# The oldest that is still in use, and a new one.
+KUBERNETES_VERSIONS = ("1.30", "1.34")
+
+
+def check(item, version):
+    """Raises unless the schema of Kubernetes, or of the custom kind, accepts the object."""
+    if item["kind"] in CUSTOM_KINDS:
+        schema = json.loads((SCHEMAS / f"{item['kind']}.json").read_text())
+        jsonschema.validate(item, schema)
+    else:
+        kubernetes_validate.validate(item, version, strict=True)
+
+
+@pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
+def test_the_schemas_accept_every_object(rendered, version):
+    for item in rendered:
+        check(item, version)
+
+
+@pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
+def test_the_schemas_accept_the_jobs_made_by_hand(jobs, version):
+    for job in jobs:
+        check(job, version)
+
+
+@pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
+def test_the_pod_parts_of_a_custom_kind_are_a_pod(rendered, version):
+    for service in named(rendered, "InferenceService").values():
+        pod = {"apiVersion": "v1", "kind": "Pod", **as_pod(service)}
+        kubernetes_validate.validate(pod, version, strict=True)
+
+
+def test_a_misspelt_field_is_refused(rendered):
+    for item in rendered:
+        wrong = json.loads(json.dumps(item))
+        wrong["spec" if "spec" in item else "metadata"]["minReplica"] = 1
+        with pytest.raises((kubernetes_validate.ValidationError, jsonschema.ValidationError)):
+            check(wrong, KUBERNETES_VERSIONS[0])
+
+
+def test_every_object_lies_in_the_namespace_of_the_runs(rendered, jobs):
+    assert {item["metadata"]["namespace"] for item in rendered + jobs} == {"kubeflow"}
+
+
+def test_no_two_objects_share_a_kind_and_name(rendered):
+    names = [(item["kind"], item["metadata"]["name"]) for item in rendered]
+    assert len(names) == len(set(names))
+
+
+def test_pods_run_as_accounts_and_mount_volumes_that_are_there(rendered, jobs):
+    accounts, claims = named(rendered, "ServiceAccount"), named(rendered, "PersistentVolumeClaim")
+    config_maps = named(rendered, "ConfigMap")
+    for pod in pods(rendered + jobs):
+        assert pod["spec"]["serviceAccountName"] in accounts
+        for volume in pod["spec"]["volumes"]:
+            if "persistentVolumeClaim" in volume:
+                assert volume["persistentVolumeClaim"]["claimName"] in claims
+            if "configMap" in volume:
+                assert volume["configMap"]["name"] in config_maps
+
+
+def test_the_registry_can_be_written_and_read_by_many_nodes(rendered):
+    claim = named(rendered, "PersistentVolumeClaim")["outnumbered-registry"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+
+
+def test_exactly_one_model_server_reads_the_registry(rendered):
+    servers = {**named(rendered, "Deployment"), **named(rendered, "InferenceService")}
+    assert len(servers) == 1
+    text = json.dumps(list(servers.values()))
+    assert "outnumbered-registry" in text
+    assert "cats-vs-dogs" in text
+
+
+def test_services_monitors_and_budgets_select_the_server(rendered):
+    labels = server(rendered)["metadata"]["labels"]
+    for kind in ("PodMonitor", "PodDisruptionBudget"):
+        for item in named(rendered, kind).values():
+            assert matches(item["spec"]["selector"], labels)
+    services = named(rendered, "Service").values()
+    assert all(service["spec"]["selector"].items() <= labels.items() for service in services)
+    for monitor in named(rendered, "ServiceMonitor").values():
+        selector = monitor["spec"]["selector"]
+        assert any(matches(selector, service["metadata"]["labels"]) for service in services)
+
+
+def test_the_named_ports_of_a_service_and_its_monitor_are_the_servers(rendered):
+    services = named(rendered, "Service").values()
+    for service in services:
+        ports = {port["name"] for port in server(rendered)["spec"]["containers"][0]["ports"]}
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
+    for monitor in named(rendered, "ServiceMonitor").values():
+        ports = {port["name"] for service in services for port in service["spec"]["ports"]}
+        assert {endpoint["port"] for endpoint in monitor["spec"]["endpoints"]} <= ports
+
+
+def test_the_server_says_how_it_is_scraped(rendered):
+    (container,) = server(rendered)["spec"]["containers"]
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "monitoring"]
+    assert f"--monitoring_config_file={mount['mountPath']}/monitoring.config" in container["args"]
+    (config,) = named(rendered, "ConfigMap").values()
+    monitors = {**named(rendered, "ServiceMonitor"), **named(rendered, "PodMonitor")}
+    (monitor,) = monitors.values()
+    endpoints = monitor["spec"].get("endpoints") or monitor["spec"]["podMetricsEndpoints"]
+    assert f'path: "{endpoints[0]["path"]}"' in config["data"]["monitoring.config"]
