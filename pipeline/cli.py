@@ -17,9 +17,8 @@ from pipeline.options import (
     SetOption,
     SettingsOption,
     fail,
-    load_settings,
 )
-from pipeline.settings import Settings, SettingsError
+from pipeline.settings import Settings, SettingsError, load_settings
 from pipeline.study.cli import study
 
 app = typer.Typer(

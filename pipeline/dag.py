@@ -47,19 +47,28 @@ class Places:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunParameters:
-    """What is given anew with each run, where the orchestrator has parameters for it.
+class DataParameters:
+    """Which data a run reads, where the orchestrator has parameters for it.
 
     Attributes:
       source: in place of `data.source`.
       span: what stands in for `{SPAN}` in the source and the manifest.
+    """
+
+    source: RuntimeParameter
+    span: RuntimeParameter
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunParameters(DataParameters):
+    """What is given anew with each run, where the orchestrator has parameters for it.
+
+    Attributes:
       epochs: in place of `trainer.epochs`.
       model: in place of `trainer.model`.
       pipeline_root: below which interrupted trainings are kept.
     """
 
-    source: RuntimeParameter
-    span: RuntimeParameter
     epochs: RuntimeParameter
     model: RuntimeParameter
     pipeline_root: RuntimeParameter
@@ -162,7 +171,7 @@ def _nodes(settings: Settings, places: Places, parameters: RunParameters | None)
 
 
 def example_gen(
-    settings: ImageSettings, places: Places, parameters: RunParameters | None
+    settings: ImageSettings, places: Places, parameters: DataParameters | None
 ) -> ImageExampleGen:
     """The component that reads the images."""
     data = settings.data

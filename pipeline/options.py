@@ -9,7 +9,6 @@ import typer
 from rich.console import Console
 
 from pipeline import settings as settings_module
-from pipeline.settings import Settings, SettingsError
 
 
 class Exit(IntEnum):
@@ -40,19 +39,6 @@ SetOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print JSON on standard output, all else on standard error.")
 ]
-
-
-def load_settings(preset: str | None, path: Path | None, overrides: list[str] | None) -> Settings:
-    """The settings that the options ask for.
-
-    Raises:
-      SettingsError: not exactly one of preset and path is given, or a value is not allowed.
-    """
-    if preset is not None and path is None:
-        path = settings_module.preset_path(preset)
-    elif path is None or preset is not None:
-        raise SettingsError("give one of --preset and --settings")
-    return settings_module.load(path, overrides or ())
 
 
 def fail(message: str, code: Exit, *, as_json: bool, **facts: Any) -> NoReturn:

@@ -286,6 +286,21 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
     return parse(read(path, overrides), origin=str(path))
 
 
+def load_settings(
+    preset: str | None, path: Path | None, overrides: Sequence[str] | None
+) -> Settings:
+    """The settings that the options ask for.
+
+    Raises:
+      SettingsError: not exactly one of preset and path is given, or a value is not allowed.
+    """
+    if preset is not None and path is None:
+        path = preset_path(preset)
+    elif path is None or preset is not None:
+        raise SettingsError("give one of --preset and --settings")
+    return load(path, overrides or ())
+
+
 def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The tree of a settings file with its overrides, not yet checked.
 

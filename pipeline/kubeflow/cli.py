@@ -28,16 +28,17 @@ from pipeline.options import (
     SetOption,
     SettingsOption,
     fail,
-    load_settings,
 )
 from pipeline.preflight import check_data
 from pipeline.settings import Settings, SettingsError
+from pipeline.study.settings import StudySettings, load_any
 
 if TYPE_CHECKING:
     from pipeline.kubeflow.client import Api
     from pipeline.kubeflow.runs import Run
     from pipeline.kubeflow.schedule import Applied, Waiting
 
+AnySettings = Settings | StudySettings
 _EXITS = "Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted."
 _FILES = {"kubeflow": "pipeline.yaml", "vertex": "pipeline.json"}
 _VERTEX_SUFFIX = ".json"
@@ -105,12 +106,13 @@ def compile_command(
 ) -> None:
     """Writes the pipeline as Kubeflow Pipelines reads it. Needs no cluster.
 
-    The same settings give the same bytes.
+    The same settings give the same bytes. A file with `arms` is a study's, and compiles to its
+    arms side by side.
 
         outnumbered kubeflow compile --settings mine.yaml -o pipeline.yaml
     """
     with _told(as_json=as_json):
-        loaded = load_settings(preset, settings, overrides)
+        loaded = load_any(preset, settings, overrides)
         written = _compile(loaded, output or Path(_FILES[_section(loaded).target]))
         if written.suffix == _VERTEX_SUFFIX:
             _tell_file(written, as_json=as_json)
@@ -144,7 +146,7 @@ def submit(
         outnumbered kubeflow submit --settings mine.yaml --param epochs=5 --wait
     """
     with _told(as_json=as_json):
-        loaded = load_settings(preset, settings, overrides)
+        loaded = load_any(preset, settings, overrides)
         api = _connected(loaded)
         data_version, note = _data_version(loaded, param or ())
         with _packaged(loaded, package, data_version) as compiled:
@@ -184,7 +186,7 @@ def schedule_apply(
     with _told(as_json=as_json):
         from pipeline.kubeflow import schedule
 
-        loaded = load_settings(preset, settings, overrides)
+        loaded = load_any(preset, settings, overrides)
         planned = _planned(loaded)
         api = _connected(loaded)
         with _packaged(loaded, package) as compiled:
@@ -207,7 +209,7 @@ def schedule_list(
     with _told(as_json=as_json):
         from pipeline.kubeflow import schedule, show
 
-        api = _connected(load_settings(preset, settings, overrides))
+        api = _connected(load_any(preset, settings, overrides))
         experiment_id = api.find_experiment_id()
         found = api.schedules(experiment_id) if experiment_id else []
         if as_json:
@@ -227,7 +229,7 @@ def schedule_pause(
     with _told(as_json=as_json):
         from pipeline.kubeflow import schedule
 
-        loaded = load_settings(preset, settings, overrides)
+        loaded = load_any(preset, settings, overrides)
         api = _connected(loaded)
         applied = schedule.pause(api, loaded.name)
         _tell_schedule(applied, as_json=as_json)
@@ -244,7 +246,7 @@ def schedule_resume(
     with _told(as_json=as_json):
         from pipeline.kubeflow import schedule
 
-        loaded = load_settings(preset, settings, overrides)
+        loaded = load_any(preset, settings, overrides)
         api = _connected(loaded)
         applied = schedule.resume(api, loaded.name)
         _tell_schedule(applied, as_json=as_json)
@@ -267,7 +269,7 @@ def schedule_delete(
     with _told(as_json=as_json):
         from pipeline.kubeflow import schedule
 
-        loaded = load_settings(preset, settings, overrides)
+        loaded = load_any(preset, settings, overrides)
         api = _connected(loaded)
         waiting = _waiting(force, timeout, poll)
         count = schedule.delete(api, loaded.name, waiting)
@@ -289,7 +291,7 @@ def runs_list(
     with _told(as_json=as_json):
         from pipeline.kubeflow import show
 
-        api = _connected(load_settings(preset, settings, overrides))
+        api = _connected(load_any(preset, settings, overrides))
         listed = _listed(api, limit)
         if as_json:
             _print_json({"status": "done", "runs": [run.as_json() for run in listed]})
@@ -309,7 +311,7 @@ def runs_show(
     with _told(as_json=as_json):
         from pipeline.kubeflow import runs
 
-        api = _connected(load_settings(preset, settings, overrides))
+        api = _connected(load_any(preset, settings, overrides))
         run = runs.describe(api.run(run_id or _newest(api)), str(api.section.host))
         _tell_run(run, as_json=as_json, waited=False)
 
@@ -329,7 +331,7 @@ def runs_wait(
     A server that is away for less than five minutes is waited for.
     """
     with _told(as_json=as_json):
-        api = _connected(load_settings(preset, settings, overrides))
+        api = _connected(load_any(preset, settings, overrides))
         run = _wait(api, run_id or _newest(api), timeout, poll)
         _tell_run(run, as_json=as_json, waited=True)
 
@@ -355,7 +357,7 @@ def _told(*, as_json: bool) -> Iterator[None]:
         fail("interrupted; what runs on the cluster goes on", Exit.INTERRUPTED, as_json=as_json)
 
 
-def _section(settings: Settings) -> Kubeflow:
+def _section(settings: AnySettings) -> Kubeflow:
     if settings.kubeflow is None:
         raise UsageError(
             "the settings have no section kubeflow, which says where the pipeline runs: give at "
@@ -364,7 +366,7 @@ def _section(settings: Settings) -> Kubeflow:
     return settings.kubeflow
 
 
-def _connected(settings: Settings) -> "Api":
+def _connected(settings: AnySettings) -> "Api":
     section = _section(settings)
     if section.target != "kubeflow":
         raise UsageError(
@@ -377,7 +379,9 @@ def _connected(settings: Settings) -> "Api":
 
 
 @contextlib.contextmanager
-def _packaged(settings: Settings, path: Path | None, data_version: str = "") -> Iterator[Package]:
+def _packaged(
+    settings: AnySettings, path: Path | None, data_version: str = ""
+) -> Iterator[Package]:
     if path is not None:
         yield packages.read(path)
         return
@@ -386,14 +390,16 @@ def _packaged(settings: Settings, path: Path | None, data_version: str = "") -> 
         yield packages.read(_compile(settings, output, data_version))
 
 
-def _compile(settings: Settings, output: Path, data_version: str = "") -> Path:
+def _compile(settings: AnySettings, output: Path, data_version: str = "") -> Path:
     with Console(stderr=True).status("compiling"):
-        from pipeline.kubeflow.compile import compile_pipeline
+        from pipeline.kubeflow.compile import compile_pipeline, compile_study
 
+        if isinstance(settings, StudySettings):
+            return compile_study(settings, output, data_version=data_version)
         return compile_pipeline(settings, output, data_version=data_version)
 
 
-def _planned(settings: Settings) -> Schedule:
+def _planned(settings: AnySettings) -> Schedule:
     planned = _section(settings).schedule
     if planned is None:
         raise UsageError(
@@ -407,7 +413,7 @@ def _planned(settings: Settings) -> Schedule:
     return planned
 
 
-def _data_version(settings: Settings, params: Sequence[str]) -> tuple[str, str | None]:
+def _data_version(settings: AnySettings, params: Sequence[str]) -> tuple[str, str | None]:
     """The digest of the images, and why there is none where they can't be listed from here."""
     given = {text.partition("=")[0] for text in params}
     if given & {DATA_VERSION, *_OTHER_DATA}:

@@ -12,8 +12,10 @@ import yaml
 from pipeline.kubeflow.errors import UsageError
 from pipeline.kubeflow.settings import Kubeflow
 from pipeline.settings import Settings
+from pipeline.study.settings import StudySettings
 
 if TYPE_CHECKING:
+    from tfx.orchestration.data_types import RuntimeParameter
     from tfx.orchestration.pipeline import Pipeline
 
 _NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
@@ -47,35 +49,78 @@ def compile_pipeline(settings: Settings, output: Path, *, data_version: str = ""
     Raises:
       CompileError: a setting is missing, or the cluster could not run the pipeline.
     """
-    kubeflow = settings.kubeflow
-    if kubeflow is None:
-        raise CompileError(
-            "kubeflow: is needed and not there; give image and pipeline_root in that section of "
-            "the settings"
-        )
+    kubeflow = _section(settings.kubeflow)
     _check_kfp()
-    from tfx.orchestration.data_types import RuntimeParameter
-
     from pipeline.dag import Places, RunParameters, build
-
-    def parameter(name: str, default: str | int) -> RuntimeParameter:
-        return RuntimeParameter(name, ptype=type(default), default=default)
 
     places = Places(
         pipeline_root=kubeflow.pipeline_root,
         registry=_registry(settings, kubeflow),
         checkpoints=f"{kubeflow.pipeline_root}/{_CHECKPOINTS}",
-        data_version=parameter("data_version", data_version),
+        data_version=_parameter("data_version", data_version),
     )
     parameters = RunParameters(
-        source=parameter("source", settings.data.source),
-        span=parameter("span", ""),
-        epochs=parameter("epochs", settings.trainer.epochs),
-        model=parameter("model", settings.trainer.model),
-        pipeline_root=parameter("pipeline_root", kubeflow.pipeline_root),
+        source=_parameter("source", settings.data.source),
+        span=_parameter("span", ""),
+        epochs=_parameter("epochs", settings.trainer.epochs),
+        model=_parameter("model", settings.trainer.model),
+        pipeline_root=_parameter("pipeline_root", kubeflow.pipeline_root),
     )
     dag = build(settings, places, parameters=parameters)
     return compile_dag(dag, kubeflow, output)
+
+
+def compile_study(study: StudySettings, output: Path, *, data_version: str = "") -> Path:
+    """Compiles a study: its arms side by side, each a step of its own.
+
+    `source`, `span` and `data_version` are parameters of it; what an arm is, the settings say.
+    Features are kept for later runs where `feature_store` is a folder below a mounted volume,
+    and computed once a run where it is not given.
+
+    Args:
+      study: with the section `kubeflow`.
+      output: the file to write, see `compile_dag`.
+      data_version: as of `compile_pipeline`.
+
+    Returns:
+      `output`.
+
+    Raises:
+      CompileError: a setting is missing, or the cluster could not run the study.
+    """
+    kubeflow = _section(study.kubeflow)
+    _check_kfp()
+    from pipeline.dag import DataParameters, Places
+    from pipeline.study.dag import build
+
+    if study.feature_store:
+        _check_mounted("feature_store", study.feature_store, kubeflow)
+    places = Places(
+        pipeline_root=kubeflow.pipeline_root,
+        registry="",
+        checkpoints=f"{kubeflow.pipeline_root}/{_CHECKPOINTS}",
+        features=study.feature_store or "",
+        data_version=_parameter("data_version", data_version),
+    )
+    parameters = DataParameters(
+        source=_parameter("source", study.data.source), span=_parameter("span", "")
+    )
+    return compile_dag(build(study, places, parameters=parameters), kubeflow, output)
+
+
+def _section(kubeflow: Kubeflow | None) -> Kubeflow:
+    if kubeflow is None:
+        raise CompileError(
+            "kubeflow: is needed and not there; give image and pipeline_root in that section of "
+            "the settings"
+        )
+    return kubeflow
+
+
+def _parameter(name: str, default: str | int) -> "RuntimeParameter":
+    from tfx.orchestration.data_types import RuntimeParameter
+
+    return RuntimeParameter(name, ptype=type(default), default=default)
 
 
 def compile_dag(dag: "Pipeline", kubeflow: Kubeflow, output: Path) -> Path:
@@ -112,18 +157,22 @@ def compile_dag(dag: "Pipeline", kubeflow: Kubeflow, output: Path) -> Path:
 
 
 def _registry(settings: Settings, kubeflow: Kubeflow) -> str:
-    registry = settings.pusher.registry
+    return _check_mounted("pusher.registry", settings.pusher.registry, kubeflow)
+
+
+def _check_mounted(key: str, folder: str | None, kubeflow: Kubeflow) -> str:
+    """The folder, if it outlives the pod that writes to it."""
     if kubeflow.target == "vertex":
-        mounts, where = [_VERTEX_BUCKETS], "a path such as /gcs/bucket/registry"
+        mounts, where = [_VERTEX_BUCKETS], "a path such as /gcs/bucket/folder"
     else:
         mounts = [volume.path.rstrip("/") + "/" for volume in kubeflow.volumes]
         where = "a path below one of kubeflow.volumes, which every step mounts"
-    if registry is None or not any(f"{registry}/".startswith(mount) for mount in mounts):
+    if folder is None or not any(f"{folder}/".startswith(mount) for mount in mounts):
         raise CompileError(
-            f"pusher.registry: a folder that outlives the pod of the Pusher is needed, {where}; "
-            f"found {registry!r}, with mounts {mounts}"
+            f"{key}: a folder that outlives the pod which writes to it is needed, {where}; "
+            f"found {folder!r}, with mounts {mounts}"
         )
-    return registry
+    return folder
 
 
 def _check_kfp() -> None:

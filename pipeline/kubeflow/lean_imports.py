@@ -7,7 +7,7 @@ import those for notebooks. And the garbage collector goes through a million fre
 and again.
 
 So, for this process: those packages are entered without running their `__init__`; TensorFlow is
-imported first, while what is optional to it is hidden, and notebooks are hidden all along; and
+imported first, while what is optional to it is hidden, and libraries for notebooks all along; and
 the collector rests meanwhile. Afterwards Keras and the rest are imported as ever where a step
 asks for them. No file and no object of a library is changed.
 """
@@ -24,7 +24,7 @@ TFMA = "tensorflow_model_analysis"
 TFX_COMPONENTS = "tfx.components"
 # What TensorFlow tries to import, and does without where it is not installed.
 _OPTIONAL_TO_TENSORFLOW = ("keras", "scipy", "pandas", "sklearn", "matplotlib", "h5py")
-# What several libraries import for notebooks, and do without where it is not installed.
+# What several libraries import for notebooks, and all but TFMA do without.
 _NOTEBOOKS = ("IPython", "ipywidgets")
 
 
@@ -34,13 +34,13 @@ def lean_imports(bare: Collection[str]) -> Iterator[None]:
 
     Args:
       bare: the packages to enter without their `__init__`, of which nothing but modules is
-        wanted.
+        wanted. Libraries for notebooks are hidden where TFMA is one of them.
     """
     finder = _BareFinder(bare)
     sys.meta_path.insert(0, finder)
     gc.disable()
     try:
-        with _hidden(_NOTEBOOKS):
+        with _hidden(_NOTEBOOKS if TFMA in bare else ()):
             with _hidden(_OPTIONAL_TO_TENSORFLOW):
                 import tensorflow  # noqa: F401
             yield

@@ -11,7 +11,7 @@ from components.feature_extractor.component import FeatureExtractor
 from components.study_reporter.component import study_reporter
 from components.trainer.arm import Arm
 from components.trainer.arm_component import arm_trainer
-from pipeline.dag import Places, RunParameters, beam_args, example_gen, sampler
+from pipeline.dag import DataParameters, Places, beam_args, example_gen, sampler
 from pipeline.features import FrozenBackbone, feature_extractor, frozen_backbone
 from pipeline.study import settings as study_settings
 from pipeline.study.settings import StudySettings
@@ -23,7 +23,7 @@ def build(
     *,
     connection: Any = None,
     enable_cache: bool = True,
-    parameters: RunParameters | None = None,
+    parameters: DataParameters | None = None,
 ) -> Pipeline:
     """The study: every arm trained on the same images, and the report that compares them.
 
@@ -48,7 +48,7 @@ def build(
 
 
 def _nodes(
-    study: StudySettings, places: Places, parameters: RunParameters | None
+    study: StudySettings, places: Places, parameters: DataParameters | None
 ) -> list[BaseNode]:
     images = example_gen(study, places, parameters)
     drawn = sampler(study, images.outputs[names.EXAMPLES])

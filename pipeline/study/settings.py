@@ -14,8 +14,10 @@ from pipeline.section import PositiveCount, Section
 from pipeline.settings import (
     Beam,
     ImageSettings,
+    Settings,
     SettingsError,
     Trainer,
+    load_settings,
     parse_as,
     preset_names,
     preset_path,
@@ -143,6 +145,19 @@ def load_study(
         return parse_as(StudySettings, tree, origin=f"{path} at --scale {scale:g}")
     except SettingsError as error:
         raise SettingsError(f"{error}\n  raise --scale, or the split's numbers") from error
+
+
+def load_any(
+    preset: str | None, path: Path | None, overrides: Sequence[str] | None
+) -> Settings | StudySettings:
+    """A pipeline's settings, or a study's where the file has `arms`.
+
+    Raises:
+      SettingsError: not exactly one of preset and path is given, or a value is not allowed.
+    """
+    if path is not None and preset is None and "arms" in read(path):
+        return load_study(None, path, overrides or ())
+    return load_settings(preset, path, overrides)
 
 
 def study_presets() -> list[str]:

@@ -1,6 +1,7 @@
 """An S3 API on localhost with the buckets of a cluster."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 SPAN = "7"
@@ -34,3 +35,9 @@ class ObjectStore:
         """The content of one object."""
         bucket, _, key = uri.partition("://")[2].partition("/")
         return self.client.get_object(Bucket=bucket, Key=key)["Body"].read()
+
+    def upload(self, folder: Path, bucket: str, prefix: str) -> None:
+        """Puts a folder's files below a prefix."""
+        for path in folder.rglob("*"):
+            if path.is_file():
+                self.client.upload_file(str(path), bucket, f"{prefix}/{path.relative_to(folder)}")

@@ -269,7 +269,7 @@ def test_what_the_backend_would_not_run_is_refused(node: Any, reason: str, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["Study", "study_1", "-study", "s" * 64])
+@pytest.mark.parametrize("name", ["Study", "study_1", "-study", "study-"])
 def test_a_name_that_kubernetes_refuses_is_refused(name: str, tmp_path: Path):
     with pytest.raises(CompileError, match="a pipeline's name is one for Kubernetes"):
         compile_dag(dag(example_gen_of("images"), name=name), kubeflow(), tmp_path / "refused.yaml")

@@ -20,13 +20,6 @@ from pipeline.settings import parse
 EPOCHS = 12
 
 
-def upload(store: ObjectStore, folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            name = f"{SPAN}/{path.relative_to(folder)}"
-            store.client.upload_file(str(path), PHOTOS, name)
-
-
 def take_away_the_first_trainer(pod: Pod, store: ObjectStore) -> None:
     """Kills the step as soon as it has saved an epoch, as a spot node's end does."""
     if pod.task == "Trainer" and pod.attempt == 1:
@@ -77,7 +70,7 @@ def test_the_compiled_pipeline_pushes_the_model_that_a_local_run_does(
     bytecode: dict[str, str],
     tmp_path: Path,
 ):
-    upload(object_store, sample)
+    object_store.upload(sample, PHOTOS, SPAN)
     package = compile_pipeline(parse(tree, origin="test"), tmp_path / "small.yaml")
     pods: list[Pod] = []
 

@@ -1,0 +1,109 @@
+"""The launcher harness itself, on a pipeline of two shell commands."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from launcher import Cluster, StepFailedError
+from store_on_localhost import ARTIFACTS, ObjectStore
+
+WRITE = "echo {{$.inputs.parameters['text']}} > {{$.outputs.artifacts['written'].path}}"
+COPY = "cat {{$.inputs.artifacts['read'].path}} > {{$.outputs.artifacts['copied'].path}}"
+
+
+def step(name: str, command: str, output: str, *, inputs: Any, cached: bool, retries: int = 0):
+    """A task, its component and its executor."""
+    artifact = {"artifactType": {"schemaTitle": "system.Artifact"}}
+    declared = {"artifacts": {"read": artifact}} if "artifacts" in inputs else {}
+    if "parameters" in inputs:
+        declared["parameters"] = {"text": {"parameterType": "STRING"}}
+    task = {
+        "taskInfo": {"name": name},
+        "componentRef": {"name": name},
+        "inputs": inputs,
+        "cachingOptions": {"enableCache": cached},
+        "retryPolicy": {
+            "maxRetryCount": retries,
+            "backoffDuration": "10s",
+            "backoffFactor": 3.0,
+            "backoffMaxDuration": "50s",
+        },
+    }
+    component = {
+        "executorLabel": name,
+        "inputDefinitions": declared,
+        "outputDefinitions": {"artifacts": {output: artifact}},
+    }
+    container = {"image": "image:1", "command": ["sh", "-ec"], "args": [command]}
+    return task, component, {"container": container}
+
+
+def write_package(folder: Path, *, copy: str = COPY, fresh: bool = False, retries: int = 0) -> Path:
+    given = {"parameters": {"text": {"componentInputParameter": "text"}}}
+    made = {"taskOutputArtifact": {"producerTask": "write", "outputArtifactKey": "written"}}
+    steps = {
+        "write": step("write", WRITE, "written", inputs=given, cached=not fresh),
+        "copy": step(
+            *("copy", copy, "copied"),
+            inputs={"artifacts": {"read": made}},
+            cached=True,
+            retries=retries,
+        ),
+    }
+    spec = {
+        "pipelineInfo": {"name": "two-commands"},
+        "schemaVersion": "2.1.0",
+        "defaultPipelineRoot": f"s3://{ARTIFACTS}/commands",
+        "root": {
+            "inputDefinitions": {"parameters": {"text": {"parameterType": "STRING"}}},
+            "dag": {"tasks": {name: task for name, (task, _, _) in steps.items()}},
+        },
+        "components": {name: component for name, (_, component, _) in steps.items()},
+        "deploymentSpec": {
+            "executors": {name: executor for name, (_, _, executor) in steps.items()}
+        },
+    }
+    path = folder / "commands.yaml"
+    path.write_text(yaml.safe_dump(spec))
+    return path
+
+
+def test_a_step_reads_what_the_one_before_it_wrote_by_way_of_the_store(
+    cluster: Cluster, object_store: ObjectStore, tmp_path: Path
+):
+    steps = cluster.run(write_package(tmp_path), {"text": "hello"})
+    assert object_store.read(steps["copy"].outputs["copied"]["uri"]) == b"hello\n"
+
+
+def test_the_cache_serves_the_same_inputs_and_no_others(cluster: Cluster, tmp_path: Path):
+    package = write_package(tmp_path)
+    first = cluster.run(package, {"text": "a"})
+    assert not any(step.cached for step in first.values())
+    assert all(step.cached for step in cluster.run(package, {"text": "a"}).values())
+    assert not any(step.cached for step in cluster.run(package, {"text": "b"}).values())
+
+
+def test_a_step_after_an_uncached_one_is_done_again(cluster: Cluster, tmp_path: Path):
+    package = write_package(tmp_path, fresh=True)
+    cluster.run(package, {"text": "a"})
+    assert not any(step.cached for step in cluster.run(package, {"text": "a"}).values())
+
+
+def test_a_failing_step_is_tried_as_often_as_allowed_with_growing_waits(
+    cluster: Cluster, tmp_path: Path
+):
+    waits: list[float] = []
+    cluster.sleep = waits.append
+    package = write_package(tmp_path, copy="echo no good; exit 3", retries=3)
+    with pytest.raises(StepFailedError, match=r"copy failed 4 times:\nno good"):
+        cluster.run(package, {"text": "a"})
+    assert waits == [10.0, 30.0, 50.0]
+
+
+def test_a_parameter_without_a_value_or_of_another_type_is_refused(
+    cluster: Cluster, tmp_path: Path
+):
+    for given in ({}, {"text": 3}):
+        with pytest.raises(TypeError, match="text: STRING is wanted"):
+            cluster.run(write_package(tmp_path), given)

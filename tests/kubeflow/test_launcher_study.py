@@ -1,0 +1,93 @@
+"""A study of two arms, from the compiled file to its report, as a cluster would run it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from launcher import PROJECT, Cluster, Pod
+from store_on_localhost import PHOTOS, SPAN, ObjectStore
+
+from pipeline.kubeflow.compile import CompileError, compile_study
+from pipeline.settings import parse_as
+from pipeline.study.settings import StudySettings
+
+ARMS = [
+    {"name": "cnn", "train": "train"},
+    {"name": "frozen", "train": "train", "trainer": {"model": "xception", "weights": "none"}},
+]
+
+
+@pytest.fixture
+def study_tree(tree: dict[str, Any]) -> dict[str, Any]:
+    """The small pipeline's images and cluster, with two arms in place of its trainer."""
+    kept = {key: tree[key] for key in ("data", "population", "sampler", "kubeflow")}
+    trainer = {"model": "cnn", "image_size": 71, "epochs": 1}
+    return {"name": "study", **kept, "trainer": trainer, "arms": ARMS, "replicates": 2}
+
+
+def study(tree: dict[str, Any]) -> StudySettings:
+    return parse_as(StudySettings, tree, origin="test")
+
+
+def run_here(tree: dict[str, Any], sample: Path, folder: Path) -> dict[str, Any]:
+    """What the study comes to on this machine, on the same images."""
+    data = {"source": str(sample), "manifest": str(sample / "manifest.csv")}
+    local = {key: value for key, value in tree.items() if key != "kubeflow"}
+    (folder / "study.yaml").write_text(yaml.safe_dump({**local, "data": {**tree["data"], **data}}))
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pipeline.cli", "study"),
+            *("--settings", str(folder / "study.yaml"), "--output", str(folder / "runs")),
+        ],
+        cwd=PROJECT,
+        capture_output=True,
+        check=True,
+    )
+    return json.loads((folder / "runs/latest/study.json").read_text())
+
+
+def test_the_arms_of_a_compiled_study_come_to_what_they_do_in_a_local_run(
+    cluster: Cluster,
+    object_store: ObjectStore,
+    study_tree: dict[str, Any],
+    sample: Path,
+    tmp_path: Path,
+):
+    object_store.upload(sample, PHOTOS, SPAN)
+    pods: list[Pod] = []
+    cluster.on_pod = pods.append
+    package = compile_study(study(study_tree), tmp_path / "study.yaml")
+    steps = cluster.run(package, {"span": SPAN})
+
+    arms = {pod.task for pod in pods if pod.node == "gpu"}
+    assert arms == {"Trainer-cnn", "Trainer-frozen"}
+    report = steps["StudyReporter"].outputs["study_report"]["uri"]
+    there = json.loads(object_store.read(f"{report}/study.json"))
+    here = run_here(study_tree, sample, tmp_path)
+    assert [comparable(arm) for arm in there["arms"]] == [comparable(arm) for arm in here["arms"]]
+    assert there["answer"] == here["answer"]
+
+
+def comparable(arm: dict[str, Any]) -> dict[str, Any]:
+    """All figures of an arm, but for how long it took."""
+    return {key: value for key, value in arm.items() if key != "seconds"}
+
+
+def test_arms_wait_for_features_and_not_for_each_other(study_tree: dict[str, Any], tmp_path: Path):
+    package = compile_study(study(study_tree), tmp_path / "study.yaml")
+    tasks = next(yaml.safe_load_all(package.read_text()))["root"]["dag"]["tasks"]
+    (extractor,) = (name for name in tasks if name.startswith("FeatureExtractor"))
+    assert tasks["Trainer-cnn"]["dependentTasks"] == ["ImbalanceSampler"]
+    assert tasks["Trainer-frozen"]["dependentTasks"] == [extractor]
+
+
+def test_a_feature_store_that_would_go_with_its_pod_is_refused(
+    study_tree: dict[str, Any], tmp_path: Path
+):
+    lost = study({**study_tree, "feature_store": "/tmp/features"})
+    with pytest.raises(CompileError, match="feature_store: a folder that outlives the pod"):
+        compile_study(lost, tmp_path / "study.yaml")
