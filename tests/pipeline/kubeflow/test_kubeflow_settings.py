@@ -1,0 +1,97 @@
+from typing import Any
+
+import pytest
+
+from pipeline.settings import SettingsError, parse
+
+SECTION: dict[str, Any] = {
+    "image": "registry.example/outnumbered:1.0.0",
+    "pipeline_root": "s3://artifacts/outnumbered",
+}
+
+
+def parsed(**changes: Any):
+    tree = {
+        "name": "small",
+        "data": {"source": "photos", "positive_class": "dogs"},
+        "sampler": {"splits": {name: {"cats": 10, "dogs": 1} for name in ("train", "val", "test")}},
+        "kubeflow": SECTION | changes,
+    }
+    found = parse(tree, origin="test").kubeflow
+    assert found is not None
+    return found
+
+
+def test_a_section_needs_no_more_than_an_image_and_a_root():
+    section = parsed()
+    assert section.gpu.count == 1
+    assert section.gpu.steps == ["Trainer"]
+    assert section.verify_tls
+    assert section.auth.kind == "none"
+    assert section.schedule is None
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "registry.example:5000/team/outnumbered:1.0.0",
+        "outnumbered@sha256:0123456789abcdef",
+    ],
+)
+def test_an_image_with_a_tag_or_a_digest_is_taken(image):
+    assert parsed(image=image).image == image
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "outnumbered",
+        "outnumbered:latest",
+        "registry.example:5000/outnumbered",
+        "outnumbered:",
+        "out numbered:1",
+    ],
+)
+def test_an_image_that_names_no_version_is_refused(image):
+    with pytest.raises(SettingsError, match=r"kubeflow\.image: an image"):
+        parsed(image=image)
+
+
+@pytest.mark.parametrize("root", ["gs://bucket/a", "s3://bucket", "minio://mlpipeline/v2/"])
+def test_a_root_that_the_launcher_maps_is_taken(root):
+    assert parsed(pipeline_root=root).pipeline_root == root.rstrip("/")
+
+
+@pytest.mark.parametrize("root", ["/mnt/runs", "hdfs://host/a", "abfs://a/b", "s3://", "s3:/a"])
+def test_a_root_that_the_launcher_can_t_map_is_refused_with_what_it_can(root):
+    with pytest.raises(SettingsError, match=r"pipeline_root.*gs://.*s3://.*minio://.*found"):
+        parsed(pipeline_root=root)
+
+
+def test_a_selector_of_gpu_nodes_without_a_gpu_is_refused():
+    with pytest.raises(SettingsError, match="count is 0 and node_selector"):
+        parsed(gpu={"count": 0, "node_selector": {"pool": "gpu"}})
+    assert parsed(gpu={"count": 0}).gpu.count == 0
+
+
+def test_five_fields_are_refused_with_the_six_that_were_meant():
+    with pytest.raises(SettingsError, match=r"six fields.*found 5; did you mean '0 0 3 \* \* \*'"):
+        parsed(schedule={"cron": "0 3 * * *"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schedule": {"cron": "0 0 25 * * *"}}, "not a schedule"),
+        ({"schedule": {"cron": "0 0 3 * * *", "max_concurrency": 2}}, "max_concurrency"),
+        ({"host": "kfp.example"}, "http://"),
+        ({"namespace": "Team_A"}, "namespace"),
+        ({"resources": {"memory": "8 GB"}}, "memory"),
+        ({"volumes": [{"claim": "registry", "path": "registry"}]}, "path"),
+        ({"gpu": {"steps": ["Evaluator"]}}, "gpu.steps"),
+        ({"gpus": {}}, "did you mean 'gpu'"),
+    ],
+)
+def test_what_a_cluster_would_refuse_is_refused_here(changes, message):
+    with pytest.raises(SettingsError, match=message):
+        parsed(**changes)
