@@ -34,11 +34,13 @@ EXECUTORS = {
     "SchemaGen": "tfx.components.schema_gen.executor.Executor",
     "ExampleValidator": "tfx.components.example_validator.executor.Executor",
     "ImbalanceSampler": "components.imbalance_sampler.executor.Executor",
+    "FeatureExtractor": "components.feature_extractor.executor.Executor",
     "Trainer": "components.trainer.executor.Executor",
     "Calibrator": "components.calibrator.executor.Executor",
     NEEDS_TFMA: "components.evaluator.executor.Executor",
     "Pusher": "components.pusher.executor.Executor",
     "Reporter": "components.reporter.executor.Executor",
+    "StudyReporter": "components.study_reporter.executor.Executor",
 }
 _SCHEMA = "title: tfx.Examples\ntype: object\n"
 _REACHED = 42

@@ -122,7 +122,9 @@ def _nodes(settings: Settings, places: Places, parameters: RunParameters | None)
     sampling = drawn.outputs[names.SAMPLING]
     # A run with parameters may be given another model, so nothing is computed for this one.
     backbone = None if parameters else frozen_backbone(settings.trainer)
-    extractor = backbone and feature_extractor(backbone, examples, store=places.features)
+    extractor = backbone and feature_extractor(
+        backbone, examples, store=places.features, splits=[names.TRAIN, names.VAL]
+    )
     train = trainer(
         extractor.outputs[names.FEATURED_EXAMPLES] if extractor else examples,
         settings=settings.trainer.model_dump(),

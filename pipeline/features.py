@@ -1,6 +1,7 @@
 """Which features a training can share, and the component that computes them."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def frozen_backbone(settings: Trainer) -> FrozenBackbone | None:
 
 
 def feature_extractor(
-    backbone: FrozenBackbone, examples: BaseChannel, *, store: str
+    backbone: FrozenBackbone, examples: BaseChannel, *, store: str, splits: Sequence[str] = ()
 ) -> FeatureExtractor:
     """The component that computes the features of one backbone.
 
@@ -59,6 +60,7 @@ def feature_extractor(
       backbone: which.
       examples: the images.
       store: folder in which they are kept for later runs; empty: nowhere.
+      splits: which to compute them of; none: all.
     """
     return FeatureExtractor(
         examples,
@@ -67,6 +69,7 @@ def feature_extractor(
         image_size=backbone.image_size,
         input_scale=backbone.input_scale,
         store=store,
+        splits=splits,
         weights_version=_file_digest(backbone.weights),
     )
 

@@ -1,5 +1,8 @@
 """FeatureExtractor's specification: what goes in, what comes out, which settings it takes."""
 
+import json
+from collections.abc import Sequence
+
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import BaseChannel, Channel, component_spec, standard_artifacts
 
@@ -17,6 +20,7 @@ class FeatureExtractorSpec(component_spec.ComponentSpec):
         executor.IMAGE_SIZE: component_spec.ExecutionParameter(type=int),
         executor.INPUT_SCALE: component_spec.ExecutionParameter(type=str),
         executor.STORE: component_spec.ExecutionParameter(type=str),
+        executor.SPLITS: component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {names.EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples)}
     OUTPUTS = {
@@ -33,7 +37,7 @@ class FeatureExtractor(base_beam_component.BaseBeamComponent):
     under the same file name are other features.
 
     Outputs:
-      featured_examples: the splits of `examples`, shard by shard in their order, with
+      featured_examples: the splits asked for, shard by shard in their order, with
         `features` (float16) and `features_shape` in place of `image`.
     """
 
@@ -49,6 +53,7 @@ class FeatureExtractor(base_beam_component.BaseBeamComponent):
         image_size: int,
         input_scale: str,
         store: str = "",
+        splits: Sequence[str] = (),
         weights_version: str = "",
     ):
         """Specifies the component.
@@ -61,6 +66,7 @@ class FeatureExtractor(base_beam_component.BaseBeamComponent):
           input_scale: range of the pixels that the backbone sees, `0..1` or `-1..1`.
           store: local or mounted folder in which features are kept for later runs; empty:
             they are computed anew whenever this component runs.
+          splits: which to write; none: all.
           weights_version: a digest of the weights' file. The component doesn't read it: it
             makes a changed file miss TFX's cache.
         """
@@ -73,6 +79,7 @@ class FeatureExtractor(base_beam_component.BaseBeamComponent):
                 image_size=image_size,
                 input_scale=input_scale,
                 store=store,
+                splits=json.dumps(list(splits)),
                 featured_examples=Channel(type=standard_artifacts.Examples),
             )
         )

@@ -1,18 +1,16 @@
 """FeatureExtractor's executor: infer what the store lacks, then write the splits anew."""
 
+import json
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
-import keras
 import numpy as np
 import tensorflow as tf
-from apache_beam.ml.inference.base import KeyedModelHandler, PredictionResult, RunInference
-from apache_beam.ml.inference.tensorflow_inference import ModelType, TFModelHandlerNumpy
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.dsl.io import fileio
@@ -20,9 +18,14 @@ from tfx.proto import example_gen_pb2
 from tfx.types import Artifact, artifact_utils
 
 from components import example_files, names
-from components.feature_extractor.backbone import Backbone, FeatureModel, infer
 from components.feature_extractor.store import FeatureReader, FeatureStore
 from components.progress import watched
+
+if TYPE_CHECKING:
+    import keras
+    from apache_beam.ml.inference.base import PredictionResult
+
+    from components.feature_extractor.backbone import Backbone
 
 WEIGHTS = "weights"
 WEIGHTS_VERSION = "weights_version"
@@ -30,6 +33,7 @@ POOLED = "pooled"
 IMAGE_SIZE = "image_size"
 INPUT_SCALE = "input_scale"
 STORE = "store"
+SPLITS = "splits"
 
 _LOGGER = logging.getLogger("outnumbered.feature_extractor")
 _BATCH = 32
@@ -47,7 +51,7 @@ class Executor(BaseBeamExecutor):
         output_dict: dict[str, list[Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes every split of `examples` with features in the images' place.
+        """Writes the splits of `examples` with features in the images' place.
 
         Args:
           input_dict: `examples`.
@@ -55,13 +59,15 @@ class Executor(BaseBeamExecutor):
           exec_properties: see `component.FeatureExtractor`.
 
         Raises:
-          FileNotFoundError: the weights are not there.
+          FileNotFoundError: the weights, or a split, are not there.
           ValueError: the weights do not fit.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         source = artifact_utils.get_single_instance(input_dict[names.EXAMPLES])
         target = artifact_utils.get_single_instance(output_dict[names.FEATURED_EXAMPLES])
-        splits = artifact_utils.decode_split_names(source.split_names)
+        splits = json.loads(exec_properties[SPLITS]) or artifact_utils.decode_split_names(
+            source.split_names
+        )
         shards = {split: example_files.split_files(source.uri, split) for split in splits}
         backbone = _backbone(exec_properties)
         body = backbone.build()
@@ -78,13 +84,19 @@ class Executor(BaseBeamExecutor):
         )
 
     def _extract(
-        self, files: Sequence[str], backbone: Backbone, body: keras.Model, store: FeatureStore
+        self, files: Sequence[str], backbone: "Backbone", body: "keras.Model", store: FeatureStore
     ) -> None:
         known = store.image_ids()
         missing = len(set(_image_ids(files)) - known)
         _LOGGER.info("features of %s images are there, %s to go", len(known), missing)
         if not missing:
             return
+        # Keras and Beam's handler cost seconds, for which a pod's start need not wait.
+        from apache_beam.ml.inference.base import KeyedModelHandler, RunInference
+        from apache_beam.ml.inference.tensorflow_inference import ModelType, TFModelHandlerNumpy
+
+        from components.feature_extractor.backbone import FeatureModel, infer
+
         store.folder.mkdir(parents=True, exist_ok=True)
         weights = str(store.folder / _WEIGHTS_FILE)
         body.save_weights(weights)
@@ -126,7 +138,9 @@ class Executor(BaseBeamExecutor):
             )
 
 
-def _backbone(exec_properties: Mapping[str, Any]) -> Backbone:
+def _backbone(exec_properties: Mapping[str, Any]) -> "Backbone":
+    from components.feature_extractor.backbone import Backbone
+
     return Backbone(
         weights=exec_properties[WEIGHTS],
         pooled=bool(exec_properties[POOLED]),
@@ -177,7 +191,7 @@ class _Keep(beam.DoFn):
     def start_bundle(self) -> None:
         self._held: list[tuple[str, np.ndarray]] = []
 
-    def process(self, element: tuple[str, PredictionResult]) -> None:
+    def process(self, element: tuple[str, "PredictionResult"]) -> None:
         image_id, result = element
         self._held.append((image_id, np.asarray(result.inference)))
         if len(self._held) == _PART_IMAGES:

@@ -11,7 +11,7 @@ from tfx.dsl.io import fileio
 from tfx.types import Artifact, artifact_utils
 
 from components import names
-from components.study_reporter import page, record, summary, tables
+from components.study_reporter import record, summary, tables
 
 TITLE = "title"
 ARMS = "arms"
@@ -49,6 +49,9 @@ class Executor(BaseExecutor):
         Raises:
           ValueError: the arms do not fit together or the study names one that is not there.
         """
+        # With it come the libraries that draw, for which a pod's start need not wait.
+        from components.study_reporter import page
+
         arms = [
             record.read(artifact_utils.get_single_uri(input_dict[input_key(index)]), name)
             for index, name in enumerate(json.loads(exec_properties[ARMS]))

@@ -21,6 +21,7 @@ COUNTS = {"train": 5, "val": 3}
 PROPERTIES = {
     "weights": "none",
     "weights_version": "",
+    "splits": "[]",
     "pooled": 1,
     "image_size": SIZE,
     "input_scale": "-1..1",
@@ -60,10 +61,10 @@ def images(tmp_path_factory) -> Path:
 def extract(tmp_path_factory):
     """Runs the component; returns the Examples artifact that it made."""
 
-    def run(uri: Path, store: Path | str, *, splits=tuple(COUNTS), **changes):
+    def run(uri: Path, store: Path | str, *, given=tuple(COUNTS), **changes):
         examples, featured = standard_artifacts.Examples(), standard_artifacts.Examples()
         examples.uri, featured.uri = str(uri), str(tmp_path_factory.mktemp("featured"))
-        examples.split_names = artifact_utils.encode_split_names(list(splits))
+        examples.split_names = artifact_utils.encode_split_names(list(given))
         context = BaseBeamExecutor.Context(
             beam_pipeline_args=["--runner=FnApiRunner", "--sdk_container_image=none"],
             tmp_dir=str(tmp_path_factory.mktemp("tmp")),
@@ -140,7 +141,7 @@ def test_an_image_that_is_known_does_not_go_through_the_backbone_again(
     assert _records(again.uri, "val") == _records(featured.uri, "val")
     # Other splits, four images that are known and two that are not.
     _write(tmp_path / "grown", "test", [0, 1, 2, 11, 20, 21])
-    grown = extract(tmp_path / "grown", store, splits=["test"])
+    grown = extract(tmp_path / "grown", store, given=["test"])
     assert len(_records(grown.uri, "test")) == 6
     assert len(kept()) == len(set(kept())) == sum(COUNTS.values()) + 2
 
@@ -172,6 +173,12 @@ def test_without_a_store_nothing_is_left_but_the_splits(images, extract):
         "Split-train",
         "Split-val",
     ]
+
+
+def test_only_the_splits_that_are_asked_for_are_written(images, store, extract):
+    featured = extract(images, store, splits='["val"]')
+    assert json.loads(featured.split_names) == ["val"]
+    assert [path.name for path in Path(featured.uri).iterdir()] == ["Split-val"]
 
 
 def test_weights_that_are_not_there_are_named(images, extract, tmp_path):
