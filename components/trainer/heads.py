@@ -147,9 +147,7 @@ class HeadStack:
         for index in range(0, len(layers), 2):
             if index:
                 hidden = tf.nn.relu(hidden)
-            hidden = tf.matmul(hidden, _stacked(layers[index])) + tf.expand_dims(
-                _stacked(layers[index + 1]), 1
-            )
+            hidden = _product(hidden, layers[index]) + tf.stack(layers[index + 1])[:, None]
         return hidden[..., 0]
 
     def _update(self, gradients: Sequence[tf.Tensor], rates: tf.Tensor) -> None:
@@ -171,9 +169,13 @@ class HeadStack:
         return self._logits(repeated)
 
 
-def _stacked(variables: Sequence[tf.Variable]) -> tf.Tensor:
-    # A stack of one would be a copy: of all weights, at each step.
-    return variables[0][None] if len(variables) == 1 else tf.stack(variables)
+def _product(values: tf.Tensor, kernels: Sequence[tf.Variable]) -> tf.Tensor:
+    """Values (r, b, d) times each replicate's kernel (d, h): (r, b, h)."""
+    if len(kernels) == 1:
+        # A stack of one would copy all weights at each step, and a product of many matrices
+        # is spread over cores by matrix.
+        return tf.matmul(values[0], kernels[0])[None]
+    return tf.matmul(values, tf.stack(kernels))
 
 
 def _adam(
