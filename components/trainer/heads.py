@@ -3,7 +3,8 @@
 A head on features is a small network: training one is mostly waiting for the next little
 operation, so replicates of it are stacked and each operation does the work of all. A head
 of tens of megabytes is the other way round: its weights pass through memory at each step,
-and stacking gains nothing. `stack_size` tells the two apart.
+and stacking gains nothing. `stack_size` tells the two apart. Such a head is kept in blocks of
+rows instead: the optimizer changes a block while its gradient is still in the cache.
 
 Each replicate keeps its own weights, order of images and learning rate, so it comes to what
 it would have come to alone.
@@ -18,6 +19,7 @@ from components.trainer.features import Rows
 
 _STACK_BYTES = 16 * 2**20
 _MAX_STACK = 16
+_BLOCK_BYTES = 4 * 2**20
 _PREDICT_BATCH = 256
 # Those of keras.optimizers.Adam.
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7
@@ -26,6 +28,9 @@ _FOCAL_GAMMA = 2.0
 
 Weights = list[np.ndarray]
 """Kernel and bias of each layer in turn, as Keras gives those of a head."""
+
+Blocks = list[tf.Variable]
+"""An array as blocks of its rows, one below the other."""
 
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -63,9 +68,12 @@ class HeadStack:
           loss: a key of `LOSSES`.
           penalty: factor of the sum of squares of the last kernel in the loss.
         """
-        self._weights = [[tf.Variable(array) for array in arrays] for arrays in weights]
+        self._weights = [[_blocks(array) for array in arrays] for arrays in weights]
         self._moments = [
-            [(tf.Variable(tf.zeros_like(w)), tf.Variable(tf.zeros_like(w))) for w in own]
+            [
+                (tf.Variable(tf.zeros_like(block)), tf.Variable(tf.zeros_like(block)))
+                for block in _variables([own])
+            ]
             for own in self._weights
         ]
         self._steps = tf.Variable(0.0)
@@ -74,12 +82,16 @@ class HeadStack:
 
     def get_weights(self, replicate: int) -> Weights:
         """A copy of one head's weights."""
-        return [variable.numpy() for variable in self._weights[replicate]]
+        return [
+            np.concatenate([block.numpy() for block in blocks])
+            for blocks in self._weights[replicate]
+        ]
 
     def set_weights(self, replicate: int, weights: Weights) -> None:
         """Replaces one head's weights; the optimizer's state stays."""
-        for variable, value in zip(self._weights[replicate], weights, strict=True):
-            variable.assign(value)
+        for blocks, array in zip(self._weights[replicate], weights, strict=True):
+            for block, rows in zip(blocks, np.array_split(array, len(blocks)), strict=True):
+                block.assign(rows)
 
     def penalties(self) -> np.ndarray:
         """What the squared weights add to each head's loss: float32 (r,)."""
@@ -125,7 +137,7 @@ class HeadStack:
     def _step(
         self, values: tf.Tensor, labels: tf.Tensor, loss_weights: tf.Tensor, rates: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        variables = [variable for own in self._weights for variable in own]
+        variables = _variables(self._weights)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
             logits = self._logits(values)
@@ -136,9 +148,11 @@ class HeadStack:
         self._update(tape.gradient(total, variables), rates)
         return logits, losses
 
-    def _penalty_of(self, own: Sequence[tf.Variable]) -> tf.Tensor:
+    def _penalty_of(self, own: Sequence[Blocks]) -> tf.Tensor:
+        if not self._penalty:
+            return 0.0
         # The last pair of kernel and bias.
-        return self._penalty * tf.reduce_sum(tf.square(own[-2])) if self._penalty else 0.0
+        return self._penalty * tf.add_n([tf.reduce_sum(tf.square(block)) for block in own[-2]])
 
     def _logits(self, values: tf.Tensor) -> tf.Tensor:
         """Of images (r, b, d), each replicate's own: (r, b)."""
@@ -147,7 +161,8 @@ class HeadStack:
         for index in range(0, len(layers), 2):
             if index:
                 hidden = tf.nn.relu(hidden)
-            hidden = _product(hidden, layers[index]) + tf.stack(layers[index + 1])[:, None]
+            biases = tf.stack([block for (block,) in layers[index + 1]])
+            hidden = _product(hidden, layers[index]) + biases[:, None]
         return hidden[..., 0]
 
     def _update(self, gradients: Sequence[tf.Tensor], rates: tf.Tensor) -> None:
@@ -155,7 +170,7 @@ class HeadStack:
         powers = tf.pow(_BETA_1, self._steps), tf.pow(_BETA_2, self._steps)
         remaining = iter(gradients)
         for replicate, own in enumerate(self._weights):
-            for variable, moments in zip(own, self._moments[replicate], strict=True):
+            for variable, moments in zip(_variables([own]), self._moments[replicate], strict=True):
                 _adam(variable, moments, next(remaining), powers, rates[replicate])
 
     def logits(self, rows: Rows) -> np.ndarray:
@@ -169,8 +184,23 @@ class HeadStack:
         return self._logits(repeated)
 
 
-def _product(values: tf.Tensor, kernels: Sequence[tf.Variable]) -> tf.Tensor:
+def _blocks(array: np.ndarray) -> Blocks:
+    count = -(-array.nbytes // _BLOCK_BYTES)
+    return [tf.Variable(rows) for rows in np.array_split(array, count)]
+
+
+def _variables(weights: Sequence[Sequence[Blocks]]) -> list[tf.Variable]:
+    return [block for own in weights for blocks in own for block in blocks]
+
+
+def _product(values: tf.Tensor, kernels: Sequence[Blocks]) -> tf.Tensor:
     """Values (r, b, d) times each replicate's kernel (d, h): (r, b, h)."""
+    blocks = list(zip(*kernels, strict=True))
+    parts = tf.split(values, [own[0].shape[0] for own in blocks], axis=-1)
+    return tf.add_n([_block_product(*pair) for pair in zip(parts, blocks, strict=True)])
+
+
+def _block_product(values: tf.Tensor, kernels: Sequence[tf.Variable]) -> tf.Tensor:
     if len(kernels) == 1:
         # A stack of one would copy all weights at each step, and a product of many matrices
         # is spread over cores by matrix.
