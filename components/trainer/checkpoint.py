@@ -1,7 +1,6 @@
 """Where a training that was cut off goes on from."""
 
 import hashlib
-import io
 import json
 import logging
 import os
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from tfx.dsl.io import fileio
 
+from components.trainer import arrays
 from components.trainer.data import Split
 from components.trainer.history import Epoch
 from components.trainer.settings import TrainerSettings
@@ -50,29 +50,23 @@ class Checkpoint:
 
     def save(self, state: TrainingState) -> None:
         """Replaces what was saved before; a crash meanwhile leaves that whole."""
-        buffer = io.BytesIO()
-        arrays = {
+        kept = {
             "epochs": np.array(json.dumps(state.epochs)),
-            **_numbered("variable", state.variables),
-            **_numbered("best", state.best),
+            **arrays.numbered("variable", state.variables),
+            **arrays.numbered("best", state.best),
         }
-        np.savez(buffer, allow_pickle=False, **arrays)
-        fileio.makedirs(self.folder)
-        partial = f"{self._path}.partial"
-        with fileio.open(partial, "wb") as file:
-            file.write(buffer.getvalue())
-        fileio.rename(partial, self._path, overwrite=True)
+        arrays.save(self._path, kept)
 
     def load(self) -> TrainingState:
         """The state last saved, or that of a training not yet begun."""
-        if not fileio.exists(self._path):
+        kept = arrays.load(self._path)
+        if kept is None:
             return TrainingState()
-        with fileio.open(self._path, "rb") as file, np.load(io.BytesIO(file.read())) as saved:
-            state = TrainingState(
-                epochs=json.loads(str(saved["epochs"])),
-                variables=_in_order("variable", saved),
-                best=_in_order("best", saved),
-            )
+        state = TrainingState(
+            epochs=json.loads(str(kept["epochs"])),
+            variables=arrays.in_order("variable", kept) or None,
+            best=arrays.in_order("best", kept) or None,
+        )
         _LOGGER.info("going on after epoch %d of an interrupted training", len(state.epochs))
         return state
 
@@ -80,15 +74,6 @@ class Checkpoint:
         """Removes the folder."""
         if fileio.exists(self.folder):
             fileio.rmtree(self.folder)
-
-
-def _numbered(prefix: str, arrays: Arrays | None) -> dict[str, np.ndarray]:
-    return {f"{prefix}_{index}": array for index, array in enumerate(arrays or [])}
-
-
-def _in_order(prefix: str, saved: np.lib.npyio.NpzFile) -> Arrays | None:
-    count = sum(name.startswith(f"{prefix}_") for name in saved.files)
-    return [saved[f"{prefix}_{index}"] for index in range(count)] or None
 
 
 def training_identity(settings: TrainerSettings, splits: Sequence[Split]) -> str:

@@ -4,10 +4,8 @@ Heads on frozen features train stacked, see `components.trainer.heads`; any othe
 trains whole, one replicate after the other.
 """
 
-import io
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,10 +13,9 @@ from dataclasses import dataclass, field, replace
 import keras
 import numpy as np
 import tensorflow as tf
-from tfx.dsl.io import fileio
 
 from components.evaluator import metrics
-from components.trainer import history
+from components.trainer import arrays, history
 from components.trainer.checkpoint import Checkpoint
 from components.trainer.devices import DevicePolicy
 from components.trainer.features import Rows, row_batches
@@ -30,6 +27,8 @@ from components.trainer.settings import TrainerSettings
 from components.trainer.training import TRAIN, Training, TrainingDivergedError
 
 _PREDICT_BATCH = 64
+# Before the name of a split, in the file of a replicate.
+_SPLIT = "split "
 
 TRAINED = "trained"
 DIVERGED = "diverged"
@@ -314,35 +313,27 @@ def _predict(network: Network, rows: Rows) -> np.ndarray:
 
 def save(replicate: Replicate, path: str) -> None:
     """Keeps a replicate, so that an arm which is cut off goes on after it; whole or not at all."""
-    buffer = io.BytesIO()
-    arrays = {
+    kept = {
         "account": np.array(json.dumps([replicate.random_state, replicate.detail])),
         "epochs": np.array(json.dumps(replicate.epochs)),
-        **{f"split {name}": own for name, own in replicate.probabilities.items()},
-        **{f"weight {index}": array for index, array in enumerate(replicate.weights)},
+        **{f"{_SPLIT}{name}": own for name, own in replicate.probabilities.items()},
+        **arrays.numbered("weight", replicate.weights),
     }
-    np.savez(buffer, allow_pickle=False, **arrays)
-    fileio.makedirs(os.path.dirname(path))
-    with fileio.open(f"{path}.partial", "wb") as file:
-        file.write(buffer.getvalue())
-    fileio.rename(f"{path}.partial", path, overwrite=True)
+    arrays.save(path, kept)
 
 
 def load(path: str) -> Replicate | None:
     """A replicate that `save` kept, or None where there is none."""
-    if not fileio.exists(path):
+    kept = arrays.load(path)
+    if kept is None:
         return None
-    with fileio.open(path, "rb") as file, np.load(io.BytesIO(file.read())) as saved:
-        random_state, detail = json.loads(str(saved["account"]))
-        weights = sum(name.startswith("weight ") for name in saved.files)
-        return Replicate(
-            random_state=random_state,
-            detail=detail,
-            epochs=json.loads(str(saved["epochs"])),
-            probabilities={
-                name.removeprefix("split "): saved[name]
-                for name in saved.files
-                if name.startswith("split ")
-            },
-            weights=[saved[f"weight {index}"] for index in range(weights)],
-        )
+    random_state, detail = json.loads(str(kept["account"]))
+    return Replicate(
+        random_state=random_state,
+        detail=detail,
+        epochs=json.loads(str(kept["epochs"])),
+        probabilities={
+            name.removeprefix(_SPLIT): own for name, own in kept.items() if name.startswith(_SPLIT)
+        },
+        weights=arrays.in_order("weight", kept),
+    )
