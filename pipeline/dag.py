@@ -1,5 +1,6 @@
 """The pipeline as a TFX DAG: which component reads what from which, and with what settings."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ from components.reporter.component import Reporter
 from components.trainer.component import trainer
 from pipeline.features import feature_extractor, frozen_backbone
 from pipeline.settings import IN_PROCESS_RUNNER, Beam, ImageSettings, Settings
+from pipeline.study.settings import AnySettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,31 +49,31 @@ class Places:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataParameters:
-    """Which data a run reads, where the orchestrator has parameters for it.
+class RunParameters:
+    """What is given anew with each run, where the orchestrator has parameters for it.
 
     Attributes:
       source: in place of `data.source`.
       span: what stands in for `{SPAN}` in the source and the manifest.
+      pipeline_root: below which interrupted trainings are kept.
     """
 
     source: RuntimeParameter
     span: RuntimeParameter
+    pipeline_root: RuntimeParameter
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunParameters(DataParameters):
-    """What is given anew with each run, where the orchestrator has parameters for it.
+class TrainingParameters(RunParameters):
+    """What a run of the main job may be given beside: how it trains.
 
     Attributes:
       epochs: in place of `trainer.epochs`.
       model: in place of `trainer.model`.
-      pipeline_root: below which interrupted trainings are kept.
     """
 
     epochs: RuntimeParameter
     model: RuntimeParameter
-    pipeline_root: RuntimeParameter
 
 
 def build(
@@ -80,7 +82,7 @@ def build(
     *,
     connection: Any = None,
     enable_cache: bool = True,
-    parameters: RunParameters | None = None,
+    parameters: TrainingParameters | None = None,
 ) -> Pipeline:
     """The main job: photographs in, a judged and pushed model and its report out.
 
@@ -94,17 +96,30 @@ def build(
     Returns:
       A pipeline for any TFX runner.
     """
+    nodes = _nodes(settings, places, parameters)
+    return assemble(settings, places, nodes, connection=connection, enable_cache=enable_cache)
+
+
+def assemble(
+    settings: AnySettings,
+    places: Places,
+    nodes: Sequence[BaseNode],
+    *,
+    connection: Any,
+    enable_cache: bool,
+) -> Pipeline:
+    """A pipeline of the components; the other arguments are as of `build`."""
     return Pipeline(
         pipeline_name=settings.name,
         pipeline_root=places.pipeline_root,
-        components=_nodes(settings, places, parameters),
+        components=nodes,
         enable_cache=enable_cache,
         metadata_connection_config=connection,
-        beam_pipeline_args=beam_args(settings.beam),
+        beam_pipeline_args=_beam_args(settings.beam),
     )
 
 
-def beam_args(beam: Beam) -> list[str | Placeholder]:
+def _beam_args(beam: Beam) -> list[str | Placeholder]:
     """The options of every Beam component."""
     args: list[str | Placeholder] = [f"--runner={beam.runner}"]
     if beam.runner == IN_PROCESS_RUNNER:
@@ -114,7 +129,9 @@ def beam_args(beam: Beam) -> list[str | Placeholder]:
     return [*args, *beam.options]
 
 
-def _nodes(settings: Settings, places: Places, parameters: RunParameters | None) -> list[BaseNode]:
+def _nodes(
+    settings: Settings, places: Places, parameters: TrainingParameters | None
+) -> list[BaseNode]:
     ingest = example_gen(settings, places, parameters)
     images = ingest.outputs[names.EXAMPLES]
     drawn = sampler(settings, images)
@@ -173,7 +190,7 @@ def _nodes(settings: Settings, places: Places, parameters: RunParameters | None)
 
 
 def example_gen(
-    settings: ImageSettings, places: Places, parameters: DataParameters | None
+    settings: ImageSettings, places: Places, parameters: RunParameters | None
 ) -> ImageExampleGen:
     """The component that reads the images."""
     data = settings.data

@@ -1,19 +1,25 @@
-"""An arm of a study as a component: TFX's Trainer with the `run_fn` of many seeds."""
+"""An arm of a study as a component: the Trainer with the `run_fn` of many seeds."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from tfx.components.trainer.component import Trainer
-from tfx.proto import trainer_pb2
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import BaseChannel
 
+from components.trainer import executor
 from components.trainer.arm import Arm
+from components.trainer.component import Trainer, training_spec
 
 _RUN_FN = "components.trainer.arm.run_fn"
 
 
 def arm_trainer(
-    examples: BaseChannel, *, settings: Mapping[str, Any], arm: Arm, checkpoint_root: str
+    examples: BaseChannel,
+    *,
+    settings: Mapping[str, Any],
+    arm: Arm,
+    checkpoint_root: str,
+    pipeline_root: RuntimeParameter | None = None,
 ) -> Trainer:
     """The component that trains every replicate of an arm.
 
@@ -23,19 +29,22 @@ def arm_trainer(
       arm: its name, splits and number of replicates.
       checkpoint_root: folder in which an interrupted arm is kept until it has gone on to its
         end; it must outlive the process, so no temporary one.
+      pipeline_root: parameter of a run: interrupted arms are kept in its folder
+        `checkpoints`, and not in `checkpoint_root`.
 
     Returns:
       a component named for the arm, with the outputs `model` and `model_run`.
     """
-    component = Trainer(
-        examples=examples,
+    spec = training_spec(
+        examples,
         run_fn=_RUN_FN,
-        train_args=trainer_pb2.TrainArgs(splits=[arm.train_split]),  # type: ignore[attr-defined]
-        eval_args=trainer_pb2.EvalArgs(splits=arm.judged),  # type: ignore[attr-defined]
-        custom_config={
-            "trainer": dict(settings),
+        train_splits=[arm.train_split],
+        eval_splits=arm.judged,
+        config={
+            executor.SETTINGS: dict(settings),
             "arm": arm.as_json(),
-            "checkpoint_root": checkpoint_root,
+            executor.CHECKPOINT_ROOT: checkpoint_root,
         },
+        parameters={executor.PIPELINE_ROOT: pipeline_root},
     )
-    return component.with_id(f"Trainer.{arm.name}")
+    return Trainer(spec).with_id(f"Trainer.{arm.name}")

@@ -1,6 +1,6 @@
 """TFX's Trainer with this project's `run_fn`, and parameters of its own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfx.components.trainer import component as tfx_trainer
@@ -36,7 +36,7 @@ class Trainer(tfx_trainer.Trainer):
     EXECUTOR_SPEC = ExecutorClassSpec(executor.Executor)
 
     def __init__(self, spec: TrainerSpec):
-        """Wires the component; `trainer` makes the spec."""
+        """Wires the component; `training_spec` makes the spec."""
         # Not TFX's own: that makes a spec without the parameters.
         BaseComponent.__init__(self, spec=spec)
 
@@ -65,24 +65,52 @@ def trainer(
     Returns:
       a component with the outputs `model` and `model_run`.
     """
-    spec = TrainerSpec(
+    return Trainer(
+        training_spec(
+            examples,
+            run_fn=_RUN_FN,
+            train_splits=[names.TRAIN],
+            eval_splits=[names.VAL],
+            config={executor.SETTINGS: dict(settings), executor.CHECKPOINT_ROOT: checkpoint_root},
+            parameters={
+                executor.EPOCHS: epochs,
+                executor.MODEL_NAME: model,
+                executor.PIPELINE_ROOT: pipeline_root,
+            },
+        )
+    )
+
+
+def training_spec(
+    examples: BaseChannel,
+    *,
+    run_fn: str,
+    train_splits: Sequence[str],
+    eval_splits: Sequence[str],
+    config: Mapping[str, Any],
+    parameters: Mapping[str, RuntimeParameter | None],
+) -> TrainerSpec:
+    """What a training is made of.
+
+    Args:
+      examples: Examples with the splits.
+      run_fn: the import path of the function that trains.
+      train_splits: what it learns from.
+      eval_splits: what it is watched and judged on.
+      config: `custom_config` of the function, plain JSON values.
+      parameters: of a run, by the keys of `executor`; None where a run gives none.
+    """
+    keys = standard_component_specs
+    return TrainerSpec(
         **{
-            standard_component_specs.EXAMPLES_KEY: examples,
-            standard_component_specs.RUN_FN_KEY: _RUN_FN,
-            standard_component_specs.TRAIN_ARGS_KEY: trainer_pb2.TrainArgs(  # type: ignore[attr-defined]
-                splits=[names.TRAIN]
-            ),
-            standard_component_specs.EVAL_ARGS_KEY: trainer_pb2.EvalArgs(  # type: ignore[attr-defined]
-                splits=[names.VAL]
-            ),
-            standard_component_specs.CUSTOM_CONFIG_KEY: json_utils.dumps(
-                {executor.SETTINGS: dict(settings), executor.CHECKPOINT_ROOT: checkpoint_root}
-            ),
-            executor.EPOCHS: epochs,
-            executor.MODEL_NAME: model,
-            executor.PIPELINE_ROOT: pipeline_root,
+            keys.EXAMPLES_KEY: examples,
+            keys.RUN_FN_KEY: run_fn,
+            # The attributes of a generated module are not known to the type checker.
+            keys.TRAIN_ARGS_KEY: trainer_pb2.TrainArgs(splits=train_splits),  # type: ignore[attr-defined]
+            keys.EVAL_ARGS_KEY: trainer_pb2.EvalArgs(splits=eval_splits),  # type: ignore[attr-defined]
+            keys.CUSTOM_CONFIG_KEY: json_utils.dumps(dict(config)),
+            **parameters,
             names.MODEL: Channel(type=standard_artifacts.Model),
             names.MODEL_RUN: Channel(type=standard_artifacts.ModelRun),
         }
     )
-    return Trainer(spec)

@@ -51,7 +51,7 @@ def compile_pipeline(settings: Settings, output: Path, *, data_version: str = ""
     """
     kubeflow = _section(settings.kubeflow)
     _check_kfp()
-    from pipeline.dag import Places, RunParameters, build
+    from pipeline.dag import Places, TrainingParameters, build
 
     places = Places(
         pipeline_root=kubeflow.pipeline_root,
@@ -59,7 +59,7 @@ def compile_pipeline(settings: Settings, output: Path, *, data_version: str = ""
         checkpoints=f"{kubeflow.pipeline_root}/{_CHECKPOINTS}",
         data_version=_parameter("data_version", data_version),
     )
-    parameters = RunParameters(
+    parameters = TrainingParameters(
         source=_parameter("source", settings.data.source),
         span=_parameter("span", ""),
         epochs=_parameter("epochs", settings.trainer.epochs),
@@ -73,7 +73,8 @@ def compile_pipeline(settings: Settings, output: Path, *, data_version: str = ""
 def compile_study(study: StudySettings, output: Path, *, data_version: str = "") -> Path:
     """Compiles a study: its arms side by side, each a step of its own.
 
-    `source`, `span` and `data_version` are parameters of it; what an arm is, the settings say.
+    `source`, `span`, `data_version` and `pipeline_root` are parameters of it; what an arm is,
+    the settings say.
     Features are kept for later runs where `feature_store` is a folder below a mounted volume,
     and computed once a run where it is not given.
 
@@ -90,7 +91,7 @@ def compile_study(study: StudySettings, output: Path, *, data_version: str = "")
     """
     kubeflow = _section(study.kubeflow)
     _check_kfp()
-    from pipeline.dag import DataParameters, Places
+    from pipeline.dag import Places, RunParameters
     from pipeline.study.dag import build
 
     if study.feature_store:
@@ -102,8 +103,10 @@ def compile_study(study: StudySettings, output: Path, *, data_version: str = "")
         features=study.feature_store or "",
         data_version=_parameter("data_version", data_version),
     )
-    parameters = DataParameters(
-        source=_parameter("source", study.data.source), span=_parameter("span", "")
+    parameters = RunParameters(
+        source=_parameter("source", study.data.source),
+        span=_parameter("span", ""),
+        pipeline_root=_parameter("pipeline_root", kubeflow.pipeline_root),
     )
     return compile_dag(build(study, places, parameters=parameters), kubeflow, output)
 

@@ -11,7 +11,7 @@ from components.feature_extractor.component import FeatureExtractor
 from components.study_reporter.component import study_reporter
 from components.trainer.arm import Arm
 from components.trainer.arm_component import arm_trainer
-from pipeline.dag import DataParameters, Places, beam_args, example_gen, sampler
+from pipeline.dag import Places, RunParameters, assemble, example_gen, sampler
 from pipeline.features import FrozenBackbone, feature_extractor, frozen_backbone
 from pipeline.study import settings as study_settings
 from pipeline.study.settings import StudySettings
@@ -23,7 +23,7 @@ def build(
     *,
     connection: Any = None,
     enable_cache: bool = True,
-    parameters: DataParameters | None = None,
+    parameters: RunParameters | None = None,
 ) -> Pipeline:
     """The study: every arm trained on the same images, and the report that compares them.
 
@@ -37,18 +37,12 @@ def build(
     Returns:
       A pipeline for any TFX runner.
     """
-    return Pipeline(
-        pipeline_name=study.name,
-        pipeline_root=places.pipeline_root,
-        components=_nodes(study, places, parameters),
-        enable_cache=enable_cache,
-        metadata_connection_config=connection,
-        beam_pipeline_args=beam_args(study.beam),
-    )
+    nodes = _nodes(study, places, parameters)
+    return assemble(study, places, nodes, connection=connection, enable_cache=enable_cache)
 
 
 def _nodes(
-    study: StudySettings, places: Places, parameters: DataParameters | None
+    study: StudySettings, places: Places, parameters: RunParameters | None
 ) -> list[BaseNode]:
     images = example_gen(study, places, parameters)
     drawn = sampler(study, images.outputs[names.EXAMPLES])
@@ -63,6 +57,7 @@ def _nodes(
             settings=settings.model_dump(),
             arm=_arm(arm, study.replicates),
             checkpoint_root=places.checkpoints,
+            pipeline_root=parameters.pipeline_root if parameters else None,
         )
     reporter = study_reporter(
         {name: node.outputs[names.MODEL_RUN] for name, node in arms.items()},

@@ -118,6 +118,10 @@ class StudySettings(ImageSettings):
         return self.baseline or self.arms[0].name
 
 
+AnySettings = Settings | StudySettings
+"""Of the main job or of a study."""
+
+
 def load_study(
     preset: str | None, path: Path | None, overrides: Sequence[str] = (), *, scale: float = 1.0
 ) -> StudySettings:
@@ -147,9 +151,7 @@ def load_study(
         raise SettingsError(f"{error}\n  raise --scale, or the split's numbers") from error
 
 
-def load_any(
-    preset: str | None, path: Path | None, overrides: Sequence[str] | None
-) -> Settings | StudySettings:
+def load_any(preset: str | None, path: Path | None, overrides: Sequence[str] | None) -> AnySettings:
     """A pipeline's settings, or a study's where the file has `arms`.
 
     Raises:

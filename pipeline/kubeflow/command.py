@@ -1,0 +1,164 @@
+"""What the commands `outnumbered kubeflow …` have in common.
+
+kfp and TFX cost seconds to import and are imported by the commands that need them.
+"""
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from pipeline.kubeflow import package as packages
+from pipeline.kubeflow.errors import KubeflowError, UsageError
+from pipeline.kubeflow.package import Package
+from pipeline.kubeflow.settings import Kubeflow
+from pipeline.options import Exit, fail
+from pipeline.settings import SettingsError
+from pipeline.study.settings import AnySettings, StudySettings
+
+if TYPE_CHECKING:
+    from pipeline.kubeflow.client import Api
+    from pipeline.kubeflow.runs import Run
+
+PACKAGE_FILES = {"kubeflow": "pipeline.yaml", "vertex": "pipeline.json"}
+"""The compiled pipeline's file, by `kubeflow.target`."""
+
+_CLIENT_PACKAGES = ("kfp", "kfp_server_api", "kfp.client")
+
+PackageOption = Annotated[
+    Path | None,
+    typer.Option("--package", help="A compiled pipeline, instead of compiling the settings."),
+]
+ParamOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param",
+        metavar="NAME=VALUE",
+        help="A runtime parameter of the compiled pipeline. May be given many times.",
+    ),
+]
+RunTimeoutOption = Annotated[
+    float | None, typer.Option("--timeout", min=0, help="Seconds to wait; default: for ever.")
+]
+PollOption = Annotated[float, typer.Option("--poll", min=0.05, help="Seconds between two looks.")]
+
+
+@contextlib.contextmanager
+def told(*, as_json: bool) -> Iterator[None]:
+    """Ends the command with the message and exit code of what goes wrong inside."""
+    try:
+        yield
+    except (SettingsError, UsageError) as error:
+        fail(str(error), Exit.WRONG_USE, as_json=as_json)
+    except KubeflowError as error:
+        fail(str(error), Exit.FAILED, as_json=as_json)
+    except ModuleNotFoundError as error:
+        if error.name not in _CLIENT_PACKAGES:
+            raise
+        missing = (
+            f"{error.name} is not installed, through which Kubeflow Pipelines is reached; install "
+            "the project with its dependencies, such as by `make .venv/ready`"
+        )
+        fail(missing, Exit.FAILED, as_json=as_json)
+    except KeyboardInterrupt:
+        fail("interrupted; what runs on the cluster goes on", Exit.INTERRUPTED, as_json=as_json)
+
+
+def section_of(settings: AnySettings) -> Kubeflow:
+    """The section `kubeflow` of the settings.
+
+    Raises:
+      UsageError: they have none.
+    """
+    if settings.kubeflow is None:
+        raise UsageError(
+            "the settings have no section kubeflow, which says where the pipeline runs: give at "
+            "least kubeflow.host, kubeflow.image and kubeflow.pipeline_root (docs/settings.md)"
+        )
+    return settings.kubeflow
+
+
+def connected(settings: AnySettings) -> "Api":
+    """The server that the settings name. Nothing is sent yet.
+
+    Raises:
+      UsageError: the settings name none, another target, or a token that isn't there.
+    """
+    section = section_of(settings)
+    if section.target != "kubeflow":
+        raise UsageError(
+            f"kubeflow.target is {section.target}: only `kubeflow compile` knows it; "
+            "submit the file with Vertex AI's own tools, or set kubeflow.target=kubeflow"
+        )
+    from pipeline.kubeflow.client import connect
+
+    return connect(section)
+
+
+@contextlib.contextmanager
+def packaged(settings: AnySettings, path: Path | None, data_version: str = "") -> Iterator[Package]:
+    """The compiled pipeline at `path`, or the settings compiled into a folder that passes away.
+
+    Args:
+      settings: what is compiled.
+      path: of a package that is there; None: compile.
+      data_version: the digest of the images, where it is known.
+    """
+    if path is not None:
+        yield packages.read(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / PACKAGE_FILES["kubeflow"]
+        yield packages.read(compile_settings(settings, output, data_version))
+
+
+def compile_settings(settings: AnySettings, output: Path, data_version: str = "") -> Path:
+    """The settings of a pipeline or a study compiled to `output`; returns its path."""
+    with Console(stderr=True).status("compiling"):
+        from pipeline.kubeflow.compile import compile_pipeline, compile_study
+
+        if isinstance(settings, StudySettings):
+            return compile_study(settings, output, data_version=data_version)
+        return compile_pipeline(settings, output, data_version=data_version)
+
+
+def wait_for(api: "Api", run_id: str, timeout: float | None, poll: float) -> "Run":
+    """Waits until a run has ended, at most `timeout` seconds; looks every `poll` seconds."""
+    from pipeline.kubeflow import runs, show
+
+    progress = show.run_progress(Console(stderr=True))
+    return runs.wait(api, run_id, timeout=timeout, poll=poll, progress=progress)
+
+
+def tell_run(run: "Run", *, as_json: bool, waited: bool, **facts: Any) -> None:
+    """Shows a run; ends the command with 1 if it was waited for and did not succeed."""
+    from pipeline.kubeflow import show
+
+    failed = waited and not run.succeeded
+    if as_json:
+        given = {key: fact for key, fact in facts.items() if fact is not None}
+        print_json({"status": "failed" if failed else "done", "run": run.as_json(), **given})
+    else:
+        show.show_run(run, show.console())
+    if failed:
+        raise typer.Exit(Exit.FAILED)
+
+
+def print_json(answer: dict[str, Any]) -> None:
+    """The one line that `--json` promises."""
+    print(json.dumps(answer))
+
+
+def say(text: str) -> None:
+    """A line on standard output."""
+    Console().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def say_aside(text: str) -> None:
+    """A line on standard error."""
+    Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,202 @@
+"""The commands `outnumbered kubeflow schedule …`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from pipeline.kubeflow import cron
+from pipeline.kubeflow.command import (
+    PackageOption,
+    ParamOption,
+    PollOption,
+    connected,
+    packaged,
+    print_json,
+    say,
+    section_of,
+    told,
+)
+from pipeline.kubeflow.errors import UsageError
+from pipeline.kubeflow.settings import Schedule
+from pipeline.options import JsonOption, PresetOption, SetOption, SettingsOption
+from pipeline.study.settings import AnySettings, load_any
+
+if TYPE_CHECKING:
+    from pipeline.kubeflow.schedule import Applied, Waiting
+
+app = typer.Typer(
+    no_args_is_help=True, help="The pipeline's schedule, `kubeflow.schedule` of the settings."
+)
+
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="End the schedule's runs in flight, instead of waiting.")
+]
+WaitTimeoutOption = Annotated[
+    float, typer.Option("--timeout", min=0, help="Seconds to wait for runs in flight.")
+]
+
+
+@app.command("apply")
+def schedule_apply(
+    preset: PresetOption = None,
+    settings: SettingsOption = None,
+    overrides: SetOption = None,
+    package: PackageOption = None,
+    param: ParamOption = None,
+    force: ForceOption = False,
+    timeout: WaitTimeoutOption = 3600,
+    poll: PollOption = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Makes the schedule as the settings say; does nothing where it already is.
+
+    A schedule that differs is replaced: the old one is paused, its runs in flight are waited
+    for (or ended, with `--force`), the new one is made, the old one deleted. If anything fails
+    on the way, the old one goes on. A schedule that someone paused is switched on again, unless
+    `kubeflow.schedule.enabled` is false.
+
+        outnumbered kubeflow schedule apply --settings mine.yaml \\
+            --set kubeflow.schedule.cron='0 0 3 * * *'
+    """
+    with told(as_json=as_json):
+        from pipeline.kubeflow import schedule
+
+        loaded = load_any(preset, settings, overrides)
+        planned = _planned(loaded)
+        api = connected(loaded)
+        with packaged(loaded, package) as compiled:
+            version, _ = api.ensure_version(compiled)
+            wanted = schedule.Wanted(loaded.name, planned, version, compiled.arguments(param or ()))
+            applied = schedule.apply(
+                api, wanted, api.experiment_id(), _waiting(force, timeout, poll)
+            )
+        _tell_schedule(applied, as_json=as_json)
+
+
+@app.command("list")
+def schedule_list(
+    preset: PresetOption = None,
+    settings: SettingsOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Lists the schedules of the settings' experiment, in words and with their next times."""
+    with told(as_json=as_json):
+        from pipeline.kubeflow import schedule, show
+
+        api = connected(load_any(preset, settings, overrides))
+        experiment_id = api.find_experiment_id()
+        found = api.schedules(experiment_id) if experiment_id else []
+        if as_json:
+            print_json({"status": "done", "schedules": [schedule.as_json(one) for one in found]})
+        else:
+            show.console().print(show.schedules_table(found))
+
+
+@app.command("pause")
+def schedule_pause(
+    preset: PresetOption = None,
+    settings: SettingsOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Keeps the schedule from starting runs; a run in flight goes on."""
+    with told(as_json=as_json):
+        from pipeline.kubeflow import schedule
+
+        loaded = load_any(preset, settings, overrides)
+        api = connected(loaded)
+        applied = schedule.pause(api, loaded.name)
+        _tell_schedule(applied, as_json=as_json)
+
+
+@app.command("resume")
+def schedule_resume(
+    preset: PresetOption = None,
+    settings: SettingsOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Lets the schedule start runs again."""
+    with told(as_json=as_json):
+        from pipeline.kubeflow import schedule
+
+        loaded = load_any(preset, settings, overrides)
+        api = connected(loaded)
+        applied = schedule.resume(api, loaded.name)
+        _tell_schedule(applied, as_json=as_json)
+
+
+@app.command("delete")
+def schedule_delete(
+    preset: PresetOption = None,
+    settings: SettingsOption = None,
+    overrides: SetOption = None,
+    force: ForceOption = False,
+    timeout: WaitTimeoutOption = 3600,
+    poll: PollOption = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Deletes the schedule, when its runs in flight have ended.
+
+    Deleting a schedule ends its runs, so they are waited for; `--force` ends them.
+    """
+    with told(as_json=as_json):
+        from pipeline.kubeflow import schedule
+
+        loaded = load_any(preset, settings, overrides)
+        api = connected(loaded)
+        waiting = _waiting(force, timeout, poll)
+        count = schedule.delete(api, loaded.name, waiting)
+        if as_json:
+            print_json({"status": "done", "action": "deleted", "schedules": count})
+        else:
+            say(f"schedule {loaded.name}: deleted")
+
+
+def _planned(settings: AnySettings) -> Schedule:
+    planned = section_of(settings).schedule
+    if planned is None:
+        raise UsageError(
+            "kubeflow.schedule is not set: give when the pipeline runs, such as --set "
+            "kubeflow.schedule.cron='0 0 3 * * *'; `kubeflow schedule delete` ends a schedule"
+        )
+    try:
+        cron.check(planned.cron)
+    except ValueError as error:
+        raise UsageError(f"kubeflow.schedule.cron: {error}") from error
+    return planned
+
+
+def _waiting(force: bool, timeout: float, poll: float) -> "Waiting":
+    from pipeline.kubeflow import schedule, show
+
+    progress = show.waiting_progress(Console(stderr=True))
+    return schedule.Waiting(force=force, timeout=timeout, poll=poll, progress=progress)
+
+
+def _tell_schedule(applied: "Applied", *, as_json: bool) -> None:
+    from pipeline.kubeflow import schedule, show
+
+    missed = [moment.isoformat() for moment in applied.missed]
+    if as_json:
+        print_json(
+            {
+                "status": "done",
+                "action": applied.action,
+                "differences": list(applied.differences),
+                "missed": missed,
+                "schedule": schedule.as_json(applied.found),
+            }
+        )
+        return
+    for line in applied.differences:
+        say(line)
+    say(f"{applied.action}:")
+    show.show_schedule(applied.found, show.console())
+    if missed:
+        say(
+            f"passed over while runs in flight were waited for: {', '.join(missed)}; "
+            "`outnumbered kubeflow submit` makes up for it"
+        )
