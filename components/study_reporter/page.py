@@ -16,8 +16,8 @@ from markupsafe import Markup
 from components.reporter import provenance
 from components.reporter import wording as run_wording
 from components.study_reporter import plots, scores, wording
-from components.study_reporter.answer import SIGNIFICANCE
 from components.study_reporter.comparisons import COMPARED, Tests
+from components.study_reporter.contest import SIGNIFICANCE
 from components.study_reporter.plots import Mark
 
 _FOLDER = Path(__file__).parent

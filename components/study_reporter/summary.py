@@ -10,6 +10,7 @@ from components.evaluator import intervals
 from components.imbalance_sampler import census
 from components.study_reporter import answer, bootstrap, comparisons, record, scores
 from components.study_reporter.comparisons import Judged
+from components.study_reporter.contest import SIGNIFICANCE
 from components.study_reporter.record import Arm
 
 GRID = tuple(hundredths / 100 for hundredths in range(1, 100))
@@ -191,7 +192,7 @@ def _pooled(tests: comparisons.Tests) -> dict[str, Any]:
 def _method() -> dict[str, Any]:
     return {
         "confidence": intervals.CONFIDENCE,
-        "significance": answer.SIGNIFICANCE,
+        "significance": SIGNIFICANCE,
         "bootstrap_draws": bootstrap.DRAWS,
         "threshold_rule": "best_f1 on val, smoothed",
         "undefined": "a rate whose denominator is 0 is null and left out of means",

@@ -1,7 +1,7 @@
 import pytest
 
 from components.study_reporter import answer, wording
-from components.study_reporter.answer import Contest, Difference
+from components.study_reporter.contest import Contest, Difference
 
 
 def contest(means, differences=(), metric="f1", images=1100, replicates=10):

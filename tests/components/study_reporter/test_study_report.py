@@ -11,8 +11,9 @@ import pytest
 from study_on_disk import ArmOnDisk, StudyOnDisk
 from tfx.types import Channel, standard_artifacts
 
-from components.study_reporter import answer, comparisons, record, scores, summary
+from components.study_reporter import comparisons, record, scores, summary
 from components.study_reporter.component import study_reporter
+from components.study_reporter.contest import SIGNIFICANCE
 
 
 class Page(HTMLParser):
@@ -82,7 +83,7 @@ def test_equal_arms_are_seldom_told_apart(tmp_path):
         splits = {"train": (1, 1), "val": (40, 200), "test": (60, 300)}
         study = StudyOnDisk(tmp_path / str(seed), arms, splits=splits, replicates=4, seed=seed)
         rows = comparisons.compare_all(summary.judge(study.write().read()), [("b", "a")])
-        told += any(row["p_corrected"] < answer.SIGNIFICANCE for row in rows)
+        told += any(row["p_corrected"] < SIGNIFICANCE for row in rows)
     assert told <= 3
 
 
