@@ -1,20 +1,24 @@
 """A study of two arms, from the compiled file to its report, as a cluster would run it."""
 
 import json
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from launcher import PROJECT, Cluster, Pod
-from store_on_localhost import PHOTOS, SPAN, ObjectStore
+from store_on_localhost import ARTIFACTS, PHOTOS, SPAN, ObjectStore
 
 from pipeline.kubeflow.compile import CompileError, compile_study
 from pipeline.settings import parse_as
 from pipeline.study.settings import StudySettings
 
+ROOT = "of-this-run"
 ARMS = [
     {"name": "cnn", "train": "train"},
     {"name": "frozen", "train": "train", "trainer": {"model": "xception", "weights": "none"}},
@@ -50,6 +54,17 @@ def run_here(tree: dict[str, Any], sample: Path, folder: Path) -> dict[str, Any]
     return json.loads((folder / "runs/latest/study.json").read_text())
 
 
+def kill_after_a_replicate(pod: Pod, store: ObjectStore) -> None:
+    while pod.process.poll() is None and not has_kept_a_replicate(store):
+        time.sleep(0.05)
+    pod.process.kill()
+
+
+def has_kept_a_replicate(store: ObjectStore) -> bool:
+    kept = store.names(ARTIFACTS, f"{ROOT}/checkpoints")
+    return any("/replicate-" in name and name.endswith(".npz") for name in kept)
+
+
 def test_the_arms_of_a_compiled_study_come_to_what_they_do_in_a_local_run(
     cluster: Cluster,
     object_store: ObjectStore,
@@ -59,9 +74,21 @@ def test_the_arms_of_a_compiled_study_come_to_what_they_do_in_a_local_run(
 ):
     object_store.upload(sample, PHOTOS, SPAN)
     pods: list[Pod] = []
-    cluster.on_pod = pods.append
+
+    def on_pod(pod: Pod) -> None:
+        pods.append(pod)
+        if pod.task == "Trainer-cnn" and pod.attempt == 1:
+            threading.Thread(target=kill_after_a_replicate, args=(pod, object_store)).start()
+
+    cluster.on_pod = on_pod
     package = compile_study(study(study_tree), tmp_path / "study.yaml")
-    steps = cluster.run(package, {"span": SPAN})
+    steps = cluster.run(package, {"span": SPAN, "pipeline_root": f"s3://{ARTIFACTS}/{ROOT}"})
+
+    # The first node of the arm was taken away; the second went on from the run's own root.
+    first, second = (pod for pod in pods if pod.task == "Trainer-cnn")
+    assert first.process.returncode == -signal.SIGKILL
+    assert "arm cnn goes on after" in (second.folder / "log").read_text()
+    assert not object_store.names(ARTIFACTS, f"{ROOT}/checkpoints")
 
     arms = {pod.task for pod in pods if pod.node == "gpu"}
     assert arms == {"Trainer-cnn", "Trainer-frozen"}
