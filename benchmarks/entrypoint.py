@@ -67,7 +67,7 @@ class EndAtDo:
             run(module)
             getattr(module, self._name).Do = lambda *_: os._exit(_REACHED)
 
-        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        spec.loader.exec_module = exec_module
         return spec
 
 

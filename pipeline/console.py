@@ -139,7 +139,8 @@ class RunLogHandler(logging.Handler):
         if record.name.startswith(COMPONENT_LOGGER):
             self._view.message(record.getMessage())
         elif record.msg == "Component %s is running.":
-            self._view.started(str((record.args or ("",))[0]))  # type: ignore[index]
+            component, *_ = record.args or ("",)
+            self._view.started(str(component))
         elif record.msg == "A cached execution %d is used.":
             self._view.cached()
         elif record.msg == "Component %s is finished.":

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 # TFX before TFDV: importing TFDV first fails in tfx_bsl.
-import tfx.components  # noqa: F401  isort: skip
+import tfx.components  # noqa: F401 - see above  isort: skip
 import tensorflow_data_validation as tfdv
 from tfx.components.example_validator.component import ExampleValidator
 from tfx.components.schema_gen.component import SchemaGen

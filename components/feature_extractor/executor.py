@@ -80,7 +80,7 @@ class Executor(BaseBeamExecutor):
         target.split_names = artifact_utils.encode_split_names(splits)
         examples_utils.set_payload_format(
             target,
-            example_gen_pb2.FORMAT_TF_EXAMPLE,  # type: ignore[attr-defined]
+            example_gen_pb2.FORMAT_TF_EXAMPLE,
         )
 
     def _extract(
@@ -104,7 +104,7 @@ class Executor(BaseBeamExecutor):
             weights,
             model_type=ModelType.SAVED_WEIGHTS,
             create_model_fn=partial(FeatureModel, backbone),
-            inference_fn=infer,  # type: ignore[arg-type]
+            inference_fn=infer,  # type: ignore[arg-type]  # Beam expects arrays, and passes what it got
             min_batch_size=_BATCH,
             max_batch_size=_BATCH,
         )

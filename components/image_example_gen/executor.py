@@ -111,7 +111,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             examples.span = int(span)
         examples_utils.set_payload_format(
             examples,
-            example_gen_pb2.FORMAT_TF_EXAMPLE,  # type: ignore[attr-defined]
+            example_gen_pb2.FORMAT_TF_EXAMPLE,
         )
 
     def _ingest(

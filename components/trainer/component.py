@@ -105,9 +105,8 @@ def training_spec(
         **{
             keys.EXAMPLES_KEY: examples,
             keys.RUN_FN_KEY: run_fn,
-            # The attributes of a generated module are not known to the type checker.
-            keys.TRAIN_ARGS_KEY: trainer_pb2.TrainArgs(splits=train_splits),  # type: ignore[attr-defined]
-            keys.EVAL_ARGS_KEY: trainer_pb2.EvalArgs(splits=eval_splits),  # type: ignore[attr-defined]
+            keys.TRAIN_ARGS_KEY: trainer_pb2.TrainArgs(splits=train_splits),
+            keys.EVAL_ARGS_KEY: trainer_pb2.EvalArgs(splits=eval_splits),
             keys.CUSTOM_CONFIG_KEY: json_utils.dumps(dict(config)),
             **parameters,
             names.MODEL: Channel(type=standard_artifacts.Model),

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from types import ModuleType
+from typing import Any
 
 TFMA = "tensorflow_model_analysis"
 TFX_COMPONENTS = "tfx.components"
@@ -42,7 +43,7 @@ def lean_imports(bare: Collection[str]) -> Iterator[None]:
     try:
         with _hidden(_NOTEBOOKS if TFMA in bare else ()):
             with _hidden(_OPTIONAL_TO_TENSORFLOW):
-                import tensorflow  # noqa: F401
+                import tensorflow  # noqa: F401 - while they are hidden
             yield
     finally:
         gc.enable()
@@ -54,9 +55,9 @@ def lean_imports(bare: Collection[str]) -> Iterator[None]:
 @contextlib.contextmanager
 def _hidden(names: Collection[str]) -> Iterator[None]:
     """Within it, packages that are not imported yet look as if they were not installed."""
-    absent = [name for name in names if name not in sys.modules]
     # An entry of None makes the import system say that there is no such module.
-    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]
+    absent: dict[str, Any] = {name: None for name in names if name not in sys.modules}
+    sys.modules.update(absent)
     try:
         yield
     finally:

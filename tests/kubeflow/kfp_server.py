@@ -519,7 +519,7 @@ def _handler(server: KfpServer) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(answer)
 
-        do_GET = do_POST = do_DELETE = _serve  # noqa: N815
+        do_GET = do_POST = do_DELETE = _serve  # noqa: N815 - as http.server calls them
 
         def log_message(self, *_: Any) -> None:
             """Says nothing: a test's output is its own."""

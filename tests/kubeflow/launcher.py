@@ -161,7 +161,7 @@ class Cluster:
 
     def new_id(self) -> str:
         """An id that no artifact has yet."""
-        return str(next(self._ids))  # type: ignore[call-overload]
+        return str(next(self._ids))
 
 
 class Run:
