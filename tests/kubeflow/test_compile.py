@@ -75,6 +75,10 @@ def tasks(documents: list[Any]) -> dict[str, Any]:
     return documents[0]["root"]["dag"]["tasks"]
 
 
+def constant(parameter: dict[str, Any]) -> str:
+    return parameter["runtimeValue"]["constant"]
+
+
 def test_kfp_loads_both_documents_and_their_parameters(package: Path):
     loaded = components.load_component_from_file(str(package))
     inputs = {
@@ -89,6 +93,11 @@ def test_kfp_loads_both_documents_and_their_parameters(package: Path):
         "pipeline_root": ("String", "s3://artifacts/root"),
     }
     assert "kubernetes" in loaded.platform_spec.platforms
+
+
+def test_no_parameter_needs_to_be_given(documents: list[Any]):
+    declared = documents[0]["root"]["inputDefinitions"]["parameters"]
+    assert all(parameter["isOptional"] for parameter in declared.values())
 
 
 def test_the_spec_is_2_1_and_carries_its_pipeline_root(documents: list[Any]):
@@ -158,11 +167,13 @@ def test_every_step_has_the_entrypoint_retries_volumes_secrets_and_environment(
         assert container["command"] == ["python", "-m", "pipeline.kubeflow.entrypoint"]
         assert container["env"] == [{"name": "AWS_ENDPOINT_URL", "value": "http://minio:9000"}]
         config = platform(documents)[label]
-        assert config["pvcMount"][0]["constant"] == "registry"
-        assert config["pvcMount"][0]["mountPath"] == "/registry"
-        assert config["secretAsEnv"][0]["keyToEnv"] == [
-            {"secretKey": "secret", "envVar": "AWS_SECRET_ACCESS_KEY"}
-        ]
+        (mount,) = config["pvcMount"]
+        assert mount["mountPath"] == "/registry"
+        # Each name stands twice: older backends read the one, newer ones the other.
+        assert mount["constant"] == constant(mount["pvcNameParameter"]) == "registry"
+        (secret,) = config["secretAsEnv"]
+        assert secret["secretName"] == constant(secret["secretNameParameter"]) == "store"
+        assert secret["keyToEnv"] == [{"secretKey": "secret", "envVar": "AWS_SECRET_ACCESS_KEY"}]
     for task in tasks(documents).values():
         assert task["retryPolicy"] == {
             "maxRetryCount": 2,

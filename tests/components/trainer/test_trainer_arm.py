@@ -10,10 +10,12 @@ import pytest
 import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
+from components.evaluator import metrics
 from components.example_files import shard_name, split_dir
 from components.trainer import arm as arm_module
 from components.trainer import replicates
 from components.trainer.arm import run_fn
+from components.trainer.models import pooled_penalty
 
 FEATURES = 6
 ON_FEATURES = {"model": "xception", "image_size": 71, "head": "pooled", "learning_rate": 0.05}
@@ -37,18 +39,21 @@ def _feature_example(index: int, label: int, rng: np.random.Generator) -> bytes:
     return tf.train.Example(features=features).SerializeToString()
 
 
-@pytest.fixture(scope="module")
-def featured(tmp_path_factory) -> Path:
+def _write_features(uri: Path, *, seed: int) -> Path:
     """Examples of features: train of 40, val of 20, test of 24 images, a quarter positive."""
-    uri = tmp_path_factory.mktemp("featured")
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     for split, count in {"train": 40, "val": 20, "test": 24}.items():
         folder = Path(split_dir(str(uri), split))
-        folder.mkdir()
+        folder.mkdir(parents=True)
         with tf.io.TFRecordWriter(str(folder / shard_name(0, 1))) as writer:
             for index in range(count):
                 writer.write(_feature_example(index, int(index % 4 == 0), rng))
     return uri
+
+
+@pytest.fixture(scope="module")
+def featured(tmp_path_factory) -> Path:
+    return _write_features(tmp_path_factory.mktemp("featured"), seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -150,9 +155,22 @@ def test_early_stopping_ends_each_replicate_by_itself(featured, run_arm):
         watched = [epoch["val_pr_auc"] for epoch in replicate["epochs"]]
         best = int(np.argmax(watched))
         assert len(watched) == min(30, best + 3)
-        rows = ran.predictions.query(f"replicate == {number} and split == 'val'")
-        called = rows["probability"] >= 0.5
-        assert replicate["epochs"][best]["val_tp"] == int((called & (rows["label"] == 1)).sum())
+        kept = ran.predictions.query(f"replicate == {number} and split == 'val'")
+        found = metrics.curve(kept["label"].to_numpy(), kept["probability"].to_numpy())
+        assert metrics.average_precision(found) == pytest.approx(watched[best])
+
+
+def test_val_loss_is_that_of_the_kept_epoch_with_the_penalty_within(featured, run_arm):
+    ran = run_arm(featured, **ON_FEATURES | {"epochs": 30, "early_stopping": 2})
+    epochs = ran.replicates[0]["epochs"]
+    kept = epochs[int(np.argmax([epoch["val_pr_auc"] for epoch in epochs]))]
+    rows = ran.predictions.query("replicate == 0 and split == 'val'")
+    labels, probabilities = rows["label"].to_numpy(), rows["probability"].to_numpy(np.float64)
+    entropy = -np.log(np.where(labels == 1, probabilities, 1 - probabilities)).mean()
+    with np.load(ran.folder / "model" / arm_module.WEIGHTS_FILE) as saved:
+        squares = np.square(saved["arr_0"]).sum()
+    assert kept["val_loss"] == pytest.approx(entropy + pooled_penalty(40) * squares, abs=1e-5)
+    assert kept is not epochs[-1]
 
 
 def test_the_learning_rate_of_each_replicate_falls_on_its_own_plateau(featured, run_arm):
@@ -182,26 +200,51 @@ def _cut_off_after(number: int, original) -> object:
     return trained
 
 
-def test_an_arm_that_was_cut_off_trains_only_what_is_missing(featured, run_arm, monkeypatch):
-    whole = run_arm(featured, "whole", **ON_FEATURES)
+@pytest.fixture
+def cut_off(featured, run_arm, monkeypatch):
+    """An arm on features that ended after two of its replicates."""
     original = arm_module._ArmTraining._trained
     with monkeypatch.context() as patch:
         patch.setattr(arm_module._ArmTraining, "_trained", _cut_off_after(2, original))
         with pytest.raises(KeyboardInterrupt):
             run_arm(featured, "again", **ON_FEATURES)
-    asked: list[int] = []
 
-    def spy(self, seeds):
-        asked.extend(seeds)
-        return original(self, seeds)
+
+@pytest.fixture
+def asked(monkeypatch) -> list[int]:
+    """The seeds that are trained from here on."""
+    original = arm_module._ArmTraining._trained
+    seeds: list[int] = []
+
+    def spy(self, wanted):
+        seeds.extend(wanted)
+        return original(self, wanted)
 
     monkeypatch.setattr(arm_module._ArmTraining, "_trained", spy)
+    return seeds
+
+
+@pytest.mark.usefixtures("cut_off")
+def test_an_arm_that_was_cut_off_trains_only_what_is_missing(featured, run_arm, asked):
     again = run_arm(featured, "again", **ON_FEATURES)
     assert asked == [44]
+    whole = run_arm(featured, "whole", **ON_FEATURES)
     for number in range(3):
         np.testing.assert_allclose(
             again.probabilities(number), whole.probabilities(number), atol=1e-5
         )
+
+
+@pytest.mark.usefixtures("cut_off")
+def test_replicates_of_other_settings_are_not_gone_on_with(featured, run_arm, asked):
+    run_arm(featured, "again", **ON_FEATURES | {"learning_rate": 0.04})
+    assert asked == [42, 43, 44]
+
+
+@pytest.mark.usefixtures("cut_off")
+def test_replicates_of_other_images_are_not_gone_on_with(run_arm, asked, tmp_path):
+    run_arm(_write_features(tmp_path / "others", seed=1), "again", **ON_FEATURES)
+    assert asked == [42, 43, 44]
 
 
 def test_nothing_is_left_for_resuming_when_an_arm_is_done(featured, run_arm, tmp_path):
