@@ -1,14 +1,26 @@
 """What all sections of the settings have in common."""
 
+import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Section(BaseModel):
     """A part of the settings: typed, frozen, and closed to unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def matching(pattern: str, wanted: str) -> AfterValidator:
+    """Lets text pass that matches a pattern as a whole; else says in words what is wanted."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"wants {wanted}")
+        return text
+
+    return AfterValidator(check)
 
 
 def _whole_number(value: Any) -> Any:

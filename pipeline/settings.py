@@ -10,7 +10,6 @@ import yaml
 from pydantic import (
     BaseModel,
     Field,
-    StringConstraints,
     ValidationError,
     field_validator,
     model_validator,
@@ -23,12 +22,18 @@ from components.imbalance_sampler.census import validate_prevalence
 from components.imbalance_sampler.request import NEGATIVE, POSITIVE, parse_request, validate_splits
 from components.names import TEST, TRAIN, VAL
 from pipeline.kubeflow.settings import Kubeflow
-from pipeline.section import Count, Fraction, PositiveCount, Section, WholeNumber
+from pipeline.section import Count, Fraction, PositiveCount, Section, WholeNumber, matching
 
 IN_PROCESS_RUNNER = "FnApiRunner"
 PRESETS_DIR = Path(__file__).parent / "presets"
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$")]
+Name = Annotated[
+    str,
+    matching(
+        r"[a-z][a-z0-9-]{0,61}[a-z0-9]",
+        "2 to 63 lower case letters, digits and -, the first a letter and the last no -",
+    ),
+]
 
 
 class SettingsError(ValueError):
@@ -270,7 +275,7 @@ def preset_names(folder: Path = PRESETS_DIR) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
-AnySettings = TypeVar("AnySettings", bound=Section)
+Kind = TypeVar("Kind", bound=Section)
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
@@ -349,7 +354,7 @@ def parse(tree: Mapping[str, Any], *, origin: str) -> Settings:
     return parse_as(Settings, tree, origin=origin)
 
 
-def parse_as(kind: type[AnySettings], tree: Mapping[str, Any], *, origin: str) -> AnySettings:
+def parse_as(kind: type[Kind], tree: Mapping[str, Any], *, origin: str) -> Kind:
     """Settings of any kind from a parsed YAML tree.
 
     Raises:

@@ -3,19 +3,34 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from pipeline.section import Count, PositiveCount, Section
+from pipeline.section import Count, PositiveCount, Section, matching
 
 # What the launcher of Kubeflow Pipelines has a local folder for.
 LAUNCHER_SCHEMES = ("gs", "s3", "minio")
-_QUANTITY = r"^\d+(\.\d+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
-_DNS_LABEL = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
-_DNS_SUBDOMAIN = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
 
-Quantity = Annotated[str, StringConstraints(pattern=_QUANTITY)]
-DnsLabel = Annotated[str, StringConstraints(pattern=_DNS_LABEL)]
-DnsSubdomain = Annotated[str, StringConstraints(pattern=_DNS_SUBDOMAIN)]
+Quantity = Annotated[
+    str,
+    matching(
+        r"\d+(\.\d+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?", "a quantity of Kubernetes, such as 2, 500m or 8Gi"
+    ),
+]
+DnsLabel = Annotated[
+    str,
+    matching(
+        r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
+        "a name of Kubernetes: up to 63 lower case letters, digits and -, no - at either end",
+    ),
+]
+DnsSubdomain = Annotated[
+    str,
+    matching(
+        r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?",
+        "a name of Kubernetes: up to 253 lower case letters, digits, - and ., none of the two "
+        "at either end",
+    ),
+]
 
 
 def _tagged(image: str) -> str:
@@ -101,7 +116,7 @@ class Volume(Section):
     """A persistent volume claim mounted into every step."""
 
     claim: DnsSubdomain
-    path: Annotated[str, StringConstraints(pattern=r"^/.+")]
+    path: Annotated[str, matching(r"/.+", "a path from the root, such as /registry")]
 
 
 class Secret(Section):

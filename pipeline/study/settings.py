@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from components.names import TEST, VAL
 from pipeline.kubeflow.settings import Kubeflow
-from pipeline.section import PositiveCount, Section
+from pipeline.section import PositiveCount, Section, matching
 from pipeline.settings import (
     Beam,
     ImageSettings,
@@ -26,7 +26,13 @@ from pipeline.settings import (
 
 PRESETS_DIR = Path(__file__).parent / "presets"
 
-ArmName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
+ArmName = Annotated[
+    str,
+    matching(
+        r"[a-z0-9][a-z0-9_.-]{0,62}",
+        "up to 63 lower case letters, digits, _, . and -, the first a letter or a digit",
+    ),
+]
 
 
 class Arm(Section):

@@ -69,7 +69,7 @@ def test_overrides_leave_the_tree_they_are_given_alone():
         ("evaluator.slices=[[breed]]", ["breed", "data.slices"]),
         ("population.prevalence={dogs: 1}", ["prevalence must weigh 'dogs'"]),
         ("population.prevalence={cats: 10}", ["data.positive_class: no class 'dogs'", "'cats'"]),
-        ("name=Dogs!", ["name", "Dogs!"]),
+        ("name=Dogs!", ["name", "2 to 63 lower case letters", "Dogs!"]),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_key_and_what_is_allowed(override, parts):
