@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import BAD_IMAGES, FinishedRun, command_environment, outnumbered
+from bad_images import BAD_IMAGES
+from command_line import FinishedRun, command_environment, outnumbered
 
 from components.calibrator import operating_point
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from conftest import FinishedRun, outnumbered
+from command_line import FinishedRun, outnumbered
 
 FROZEN = {"model": "xception", "weights": "none", "image_size": 71}
 ARMS: list[dict[str, Any]] = [
