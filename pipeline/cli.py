@@ -68,12 +68,13 @@ def run(
         outnumbered run --preset cats_vs_dogs --set data.source=photos
     """
     from pipeline import local, summary
-    from pipeline.preflight import check_data
+    from pipeline.preflight import check_data, check_trainers
 
     loaded = _load(preset, settings, overrides, as_json=as_json)
     try:
+        check_trainers([loaded.trainer])
         data_version = check_data(loaded)
-    except ValueError as error:
+    except (ValueError, FileNotFoundError) as error:
         _fail(str(error), Exit.WRONG_USE, as_json=as_json)
     try:
         result = local.run(loaded, output, data_version=data_version, use_cache=cache)

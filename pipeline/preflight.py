@@ -1,12 +1,14 @@
 """What is wrong with a run can mostly be told in a second, before TensorFlow is even loaded."""
 
 from collections import Counter
+from collections.abc import Iterable
 
 from components import names
 from components.image_example_gen import sources
 from components.imbalance_sampler import census, demand
 from components.imbalance_sampler.request import check_class_names, parse_request
-from pipeline.settings import ImageSettings
+from components.trainer import weights
+from pipeline.settings import ImageSettings, Trainer
 
 
 def check_data(settings: ImageSettings) -> str:
@@ -29,6 +31,17 @@ def check_data(settings: ImageSettings) -> str:
     )
     _check_splits(settings, Counter(record.class_name for record in records))
     return sources.data_version(records)
+
+
+def check_trainers(trainers: Iterable[Trainer]) -> None:
+    """Checks that what trainings on this machine begin with is there.
+
+    Raises:
+      FileNotFoundError: the file of weights is not.
+    """
+    for trainer in trainers:
+        if trainer.model == "xception":
+            weights.check_weights(trainer.weights)
 
 
 def _check_splits(settings: ImageSettings, counts: Counter[str]) -> None:

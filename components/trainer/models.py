@@ -1,6 +1,5 @@
 """The networks, each in the parts that training tells apart."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +7,7 @@ import keras
 from keras import layers
 
 from components.trainer.settings import TrainerSettings
+from components.trainer.weights import WEIGHTS_HELP, check_weights
 
 # Entry of the last two of Xception's fourteen blocks: what lies before it is general
 # enough to stay as ImageNet made it.
@@ -15,10 +15,6 @@ _FINE_TUNED_FROM = "block13_sepconv1_act"
 # Inverse strength of the pooled head's penalty, as scikit-learn's LogisticRegression counts
 # it: 2048 weights on some hundred images need one. Of 0.003 to 100 this did best.
 _POOLED_HEAD_C = 0.01
-_WEIGHTS_HELP = (
-    "give 'imagenet', 'none', or the path of what "
-    "keras.applications.Xception(include_top=False).save_weights('NAME.weights.h5') writes"
-)
 
 
 @dataclass(frozen=True)
@@ -196,8 +192,7 @@ def xception_body(image_size: int, weights: str, *, pooled: bool) -> keras.Model
 
     Raises: as `build_network`.
     """
-    if weights not in ("imagenet", "none") and not os.path.isfile(weights):
-        raise FileNotFoundError(f"trainer.weights: no such file: {weights!r}; {_WEIGHTS_HELP}")
+    check_weights(weights)
     try:
         return keras.applications.Xception(
             weights=None if weights == "none" else weights,
@@ -211,8 +206,8 @@ def xception_body(image_size: int, weights: str, *, pooled: bool) -> keras.Model
         if weights == "imagenet":
             raise ConnectionError(
                 f"Keras could not fetch the ImageNet weights of Xception ({error}); where there "
-                f"is no network, set trainer.weights to a file: {_WEIGHTS_HELP}"
+                f"is no network, set trainer.weights to a file: {WEIGHTS_HELP}"
             ) from error
         raise ValueError(
-            f"trainer.weights: {weights!r} does not fit Xception ({error}); {_WEIGHTS_HELP}"
+            f"trainer.weights: {weights!r} does not fit Xception ({error}); {WEIGHTS_HELP}"
         ) from error

@@ -43,13 +43,14 @@ def study(
         outnumbered study --preset training --scale 0.5 --set data.source=photos
     """
     from pipeline.local import RunError
-    from pipeline.preflight import check_data
+    from pipeline.preflight import check_data, check_trainers
     from pipeline.study import run, summary
 
     try:
         loaded = load_study(preset, settings, overrides or (), scale=scale)
+        check_trainers(loaded.trainer_of(arm) for arm in loaded.arms)
         data_version = check_data(loaded)
-    except ValueError as error:  # a SettingsError, or what the data lack
+    except (ValueError, FileNotFoundError) as error:  # of the settings, the data, the weights
         fail(str(error), Exit.WRONG_USE, as_json=as_json)
     try:
         result = run.run_study(loaded, output, data_version=data_version, use_cache=cache)

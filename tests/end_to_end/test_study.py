@@ -135,6 +135,13 @@ def test_an_arm_that_is_added_is_all_that_is_trained(studied: FinishedRun, write
         (("--set", "trainer.model=resnet"), "trainer.model"),
         (("--set", "sampler.splits.test.cats=5000"), "asks for 5000"),
         (("--set", "data.source=nowhere"), "nowhere"),
+        (
+            tuple(
+                f"--set=trainer.{key}"
+                for key in ("model=xception", "image_size=71", "weights=x.h5")
+            ),
+            "no such file: 'x.h5'",
+        ),
     ],
 )
 def test_wrong_use_is_told_and_nothing_is_made(write_study, tmp_path: Path, options, message):

@@ -96,6 +96,11 @@ def manifest(photos: Path, text: str) -> tuple[str, str]:
     return "--set", f"data.manifest={path}"
 
 
+def test_a_weights_file_that_is_not_there(photos):
+    xception = ("--set", "trainer.model=xception", "--set", "trainer.weights=nowhere.weights.h5")
+    refused(run(photos, *xception), "trainer.weights", "'nowhere.weights.h5'", "save_weights")
+
+
 def test_a_manifest_without_a_label_column(photos):
     refused(run(photos, *manifest(photos, "uri,class\ncats/0.png,cats\n")), "label")
 
