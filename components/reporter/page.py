@@ -40,7 +40,7 @@ def render(
       record: the run.
       metrics: content of `metrics.json`.
       wrong: the most wrong images.
-      settings: the run's settings, nested.
+      settings: those that the run was compiled with, nested.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER),
@@ -64,7 +64,7 @@ def render(
         figures=_figures(record, metrics),
         rankings=(slices.by_recall(record.evaluation), slices.by_specificity(record.evaluation)),
         wrong=wrong,
-        settings=provenance.flattened(settings),
+        settings=provenance.flattened(provenance.as_trained(settings, record.history)),
         versions=provenance.versions(),
         written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         style=Markup((_FOLDER / "report.css").read_text(encoding="utf-8")),

@@ -18,6 +18,20 @@ _PACKAGES = (
 )
 
 
+def as_trained(settings: Mapping[str, Any], history: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The run's settings, with those of the trainer as it had them.
+
+    A run on a cluster may have been given other epochs or another model than the settings say.
+
+    Args:
+      settings: nested, with the section `trainer`.
+      history: content of `history.json`; None where there is none.
+    """
+    used = (history or {}).get("settings", {})
+    own = {key: used.get(key, value) for key, value in settings.get("trainer", {}).items()}
+    return {**settings, "trainer": own} if own else dict(settings)
+
+
 def flattened(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """Nested settings as dotted keys and their values, in order."""
     rows: list[tuple[str, str]] = []

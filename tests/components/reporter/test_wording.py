@@ -94,6 +94,16 @@ def test_settings_become_dotted_keys():
     ]
 
 
+def test_the_trainer_s_settings_are_those_that_it_had():
+    compiled = {"name": "dogs", "trainer": {"epochs": 20, "model": "cnn", "fine_tune": None}}
+    history = {"settings": {"epochs": 3, "model": "xception", "random_state": 42}}
+    assert provenance.as_trained(compiled, history) == {
+        "name": "dogs",
+        "trainer": {"epochs": 3, "model": "xception", "fine_tune": None},
+    }
+    assert provenance.as_trained(compiled, None) == compiled
+
+
 def test_a_curve_of_very_many_points_stays_small_and_keeps_its_shape():
     rng = np.random.default_rng(0)
     labels = np.repeat([1, 0], [20_000, 100_000])
