@@ -22,9 +22,11 @@ def rate(value: float | None, digits: int = 3) -> str:
     """A rate with `digits` decimals, more where it would look like a 0 or a 1 it is not."""
     if value is None:
         return DASH
-    while digits < 6 and float(f"{value:.{digits}f}") in (0, 1) and value not in (0, 1):
+    # What is left of a difference of equal means is no more than rounding.
+    whole = any(math.isclose(value, end, abs_tol=1e-9) for end in (0, 1))
+    while not whole and digits < 6 and float(f"{value:.{digits}f}") in (0, 1):
         digits += 1
-    return f"{value:.{digits}f}"
+    return f"{value:z.{digits}f}"
 
 
 def interval(bounds: Sequence[float] | None, digits: int = 3) -> str:

@@ -20,7 +20,14 @@ def test_a_rate_is_said_of_a_hundred_unless_that_would_round_it_away(value, said
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [(0.5, "0.50"), (1.0, "1.00"), (0.998, "0.998"), (0.9996, "0.9996")]
+    ("value", "shown"),
+    [
+        (0.5, "0.50"),
+        (1.0, "1.00"),
+        (0.998, "0.998"),
+        (0.9996, "0.9996"),
+        (0.9 - 0.8 - 0.1, "0.00"),  # not quite 0, as floats have it
+    ],
 )
 def test_a_rate_that_is_not_one_never_looks_like_one(value, shown):
     assert wording.rate(value, 2) == shown
