@@ -180,7 +180,7 @@ def forward_seconds(photos: Path, options: argparse.Namespace) -> float:
 
 
 def _tell(line: str) -> None:
-    """Progress, on stderr: the whole takes a quarter of an hour and more."""
+    """Progress, on stderr: at full size the whole takes most of an hour."""
     print(line, file=sys.stderr, flush=True)
 
 
