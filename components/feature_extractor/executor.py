@@ -78,10 +78,7 @@ class Executor(BaseBeamExecutor):
         if not exec_properties[STORE]:
             fileio.rmtree(root)
         target.split_names = artifact_utils.encode_split_names(splits)
-        examples_utils.set_payload_format(
-            target,
-            example_gen_pb2.FORMAT_TF_EXAMPLE,
-        )
+        examples_utils.set_payload_format(target, example_gen_pb2.FORMAT_TF_EXAMPLE)
 
     def _extract(
         self, files: Sequence[str], backbone: "Backbone", body: "keras.Model", store: FeatureStore
@@ -104,7 +101,8 @@ class Executor(BaseBeamExecutor):
             weights,
             model_type=ModelType.SAVED_WEIGHTS,
             create_model_fn=partial(FeatureModel, backbone),
-            inference_fn=infer,  # type: ignore[arg-type]  # Beam expects arrays, and passes what it got
+            # Declared for arrays; what it gets are the elements as they are, here bytes.
+            inference_fn=infer,  # type: ignore[arg-type]
             min_batch_size=_BATCH,
             max_batch_size=_BATCH,
         )

@@ -109,10 +109,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples.split_names = artifact_utils.encode_split_names([names.ALL])
         if (span := exec_properties.get(SPAN) or "").isdecimal():
             examples.span = int(span)
-        examples_utils.set_payload_format(
-            examples,
-            example_gen_pb2.FORMAT_TF_EXAMPLE,
-        )
+        examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
 
     def _ingest(
         self, records: Sequence[ImageRecord], staging: Staging, rules: Rules

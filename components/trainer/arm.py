@@ -22,7 +22,7 @@ from tfx.dsl.io import fileio
 
 from components import names
 from components.progress import Progress
-from components.trainer import replicates
+from components.trainer import arrays, replicates
 from components.trainer.checkpoint import Checkpoint
 from components.trainer.data import Split, read_split
 from components.trainer.devices import DevicePolicy, precision, use_devices
@@ -39,7 +39,7 @@ ARM_FILE = "arm.json"
 REPLICATES_FILE = "replicates.json"
 PREDICTIONS_FILE = "predictions.parquet"
 WEIGHTS_FILE = "first_replicate.npz"
-"""Arrays in the order of Keras's `get_weights` of the trained part; none where it diverged."""
+"""`arr_0` and on, as Keras's `get_weights` of the trained part; none where it diverged."""
 
 
 OnEpoch = Callable[[Epoch], None]
@@ -268,11 +268,7 @@ def _summary(settings: TrainerSettings, arm: Arm, splits: ArmSplits) -> dict[str
 
 
 def _write_weights(folder: str, first: Replicate) -> None:
-    fileio.makedirs(folder)
-    with fileio.open(os.path.join(folder, WEIGHTS_FILE), "wb") as file:
-        buffer = io.BytesIO()
-        np.savez(buffer, *first.weights)
-        file.write(buffer.getvalue())
+    arrays.save(os.path.join(folder, WEIGHTS_FILE), arrays.numbered("arr", first.weights))
 
 
 def _write_predictions(folder: str, done: Sequence[Replicate], splits: ArmSplits) -> None:

@@ -1,5 +1,6 @@
 """The commands `outnumbered kubeflow schedule …`."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,6 +24,7 @@ from pipeline.options import JsonOption, PresetOption, SetOption, SettingsOption
 from pipeline.study.settings import AnySettings, load_any
 
 if TYPE_CHECKING:
+    from pipeline.kubeflow.client import Api
     from pipeline.kubeflow.schedule import Applied, Waiting
 
 app = typer.Typer(
@@ -105,10 +107,7 @@ def schedule_pause(
     with told(as_json=as_json):
         from pipeline.kubeflow import schedule
 
-        loaded = load_any(preset, settings, overrides)
-        api = connected(loaded)
-        applied = schedule.pause(api, loaded.name)
-        _tell_schedule(applied, as_json=as_json)
+        _switch(schedule.pause, load_any(preset, settings, overrides), as_json=as_json)
 
 
 @app.command("resume")
@@ -122,10 +121,7 @@ def schedule_resume(
     with told(as_json=as_json):
         from pipeline.kubeflow import schedule
 
-        loaded = load_any(preset, settings, overrides)
-        api = connected(loaded)
-        applied = schedule.resume(api, loaded.name)
-        _tell_schedule(applied, as_json=as_json)
+        _switch(schedule.resume, load_any(preset, settings, overrides), as_json=as_json)
 
 
 @app.command("delete")
@@ -153,6 +149,13 @@ def schedule_delete(
             print_json({"status": "done", "action": "deleted", "schedules": count})
         else:
             say(f"schedule {loaded.name}: deleted")
+
+
+def _switch(
+    switch: "Callable[[Api, str], Applied]", settings: AnySettings, *, as_json: bool
+) -> None:
+    applied = switch(connected(settings), settings.name)
+    _tell_schedule(applied, as_json=as_json)
 
 
 def _planned(settings: AnySettings) -> Schedule:
