@@ -4,13 +4,31 @@ import contextlib
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 _INTERVAL_SECONDS = 3.0
 
 
+@dataclass
+class _Count:
+    """What the copies of one Progress in this process have in common."""
+
+    done: int = 0
+    told: float = 0.0
+
+
+_COUNTS: dict[str, _Count] = {}
+_LOCK = threading.Lock()
+
+
 class Progress:
-    """Logs lines such as `1,200 of 3,000 train images, about 8 s left`."""
+    """Logs lines such as `1,200 of 3,000 train images, about 8 s left`.
+
+    It may travel to Beam's workers with the DoFn that holds it: all copies within a process
+    share one count.
+    """
 
     def __init__(
         self,
@@ -35,23 +53,26 @@ class Progress:
         self._logger = logging.getLogger(logger)
         self._interval = interval
         self._closing = closing
-        self._done = 0
-        self._started = self._told = time.monotonic()
+        self._key = uuid.uuid4().hex
+        # Not the monotonic clock, which is another one on another machine.
+        self._started = time.time()
 
     def advance(self, count: int) -> None:
         """Counts `count` more as done, and logs a line when one is due."""
-        self._done = min(self._done + count, self._total)
-        now = time.monotonic()
-        ends = self._closing and self._done >= self._total
-        if not ends and now - self._told < self._interval:
-            return
-        self._told = now
+        now = time.time()
+        with _LOCK:
+            shared = _COUNTS.setdefault(self._key, _Count(told=self._started))
+            shared.done = done = min(shared.done + count, self._total)
+            ends = self._closing and done >= self._total
+            if not ends and now - shared.told < self._interval:
+                return
+            shared.told = now
         self._logger.info(
             "%s of %s %s, %s",
-            f"{self._done:,}",
+            f"{done:,}",
             f"{self._total:,}",
             self._what,
-            time_left(now - self._started, self._done, self._total),
+            time_left(now - self._started, done, self._total),
         )
 
 

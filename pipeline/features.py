@@ -2,48 +2,24 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from tfx.types import BaseChannel
 
+from components.feature_extractor.backbone import Backbone
 from components.feature_extractor.component import FeatureExtractor
 from components.trainer.settings import TrainerSettings
-from pipeline.settings import Trainer
 
 
-@dataclass(frozen=True)
-class FrozenBackbone:
-    """What trainings share features by.
-
-    Attributes:
-      weights: `imagenet`, `none`, or the path of a Keras 3 weights file.
-      pooled: whether the features are averaged over the image.
-      image_size: side of the images in pixels.
-      input_scale: range of the pixels.
-    """
-
-    weights: str
-    pooled: bool
-    image_size: int
-    input_scale: str
-
-    @property
-    def node_id(self) -> str:
-        """A name for its FeatureExtractor that tells it from the others of a study."""
-        digest = hashlib.sha256(repr(self).encode()).hexdigest()[:8]
-        return f"FeatureExtractor.{'pooled' if self.pooled else 'map'}-{self.image_size}-{digest}"
-
-
-def frozen_backbone(settings: Trainer) -> FrozenBackbone | None:
+def frozen_backbone(settings: TrainerSettings) -> Backbone | None:
     """The backbone that a training never changes; None where there is no such part.
 
     It is one where no image is ever seen in two forms, and no weight of it is trained.
     """
     if settings.model != "xception" or settings.fine_tune or settings.augmentation:
         return None
-    low, high = TrainerSettings.from_mapping(settings.model_dump()).pixel_range
-    return FrozenBackbone(
+    low, high = settings.pixel_range
+    return Backbone(
         weights=settings.weights,
         pooled=settings.head == "pooled",
         image_size=settings.image_size,
@@ -52,7 +28,7 @@ def frozen_backbone(settings: Trainer) -> FrozenBackbone | None:
 
 
 def feature_extractor(
-    backbone: FrozenBackbone, examples: BaseChannel, *, store: str, splits: Sequence[str] = ()
+    backbone: Backbone, examples: BaseChannel, *, store: str, splits: Sequence[str] = ()
 ) -> FeatureExtractor:
     """The component that computes the features of one backbone.
 

@@ -8,7 +8,8 @@ from components.image_example_gen import sources
 from components.imbalance_sampler import census, demand
 from components.imbalance_sampler.request import check_class_names, parse_request
 from components.trainer import weights
-from pipeline.settings import ImageSettings, Trainer
+from components.trainer.settings import TrainerSettings
+from pipeline.settings import ImageSettings
 
 
 def check_data(settings: ImageSettings) -> str:
@@ -33,7 +34,7 @@ def check_data(settings: ImageSettings) -> str:
     return sources.data_version(records)
 
 
-def check_trainers(trainers: Iterable[Trainer]) -> None:
+def check_trainers(trainers: Iterable[TrainerSettings]) -> None:
     """Checks that what trainings on this machine begin with is there.
 
     Raises:

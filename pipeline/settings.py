@@ -21,8 +21,9 @@ from components.image_example_gen.sources import check_class
 from components.imbalance_sampler.census import validate_prevalence
 from components.imbalance_sampler.request import NEGATIVE, POSITIVE, parse_request, validate_splits
 from components.names import TEST, TRAIN, VAL
+from components.section import Count, Fraction, PositiveCount, Section, matching
+from components.trainer.settings import TrainerSettings
 from pipeline.kubeflow.settings import Kubeflow
-from pipeline.section import Count, Fraction, PositiveCount, Section, WholeNumber, matching
 
 IN_PROCESS_RUNNER = "FnApiRunner"
 PRESETS_DIR = Path(__file__).parent / "presets"
@@ -90,76 +91,6 @@ class Sampler(Section):
     )
 
 
-class ClassWeight(Section):
-    """The weight of each side in the loss."""
-
-    positive: Annotated[float, Field(gt=0)] = 1.0
-    negative: Annotated[float, Field(gt=0)] = 1.0
-
-
-Ratio = Annotated[float, Field(gt=0, le=1)]
-
-
-class Mixture(Section):
-    """First fewer of the larger side, then repetitions of the smaller, each up to a ratio."""
-
-    undersample: Ratio | None = None
-    oversample: Ratio | None = None
-
-
-class Trainer(Section):
-    """The model and how it learns."""
-
-    model: Literal["cnn", "xception"] = Field(
-        default="cnn", description="The simple CNN, or Xception with a head of its own."
-    )
-    weights: str = Field(
-        default="imagenet", description="imagenet, none, or the path of a Keras 3 weights file."
-    )
-    head: Literal["flatten", "pooled"] = Field(
-        default="pooled", description="flatten: the notebook's; pooled: averages over the image."
-    )
-    image_size: Annotated[WholeNumber, Field(ge=16, le=1024)] = Field(
-        default=128, description="Side in pixels to which images are resized."
-    )
-    input_scale: Literal["auto", "0..1", "-1..1"] = Field(
-        default="auto", description="Range of the pixels; auto: the model's own."
-    )
-    fine_tune: bool = Field(
-        default=False, description="Train Xception's last blocks too, once the head has settled."
-    )
-    sampling_strategy: (
-        Literal["representative", "balanced", "undersample", "oversample"] | Mixture
-    ) = Field(
-        default="representative",
-        description=(
-            "balanced, or undersample: fewer of the larger side; oversample: the smaller side "
-            "repeated; or both, up to ratios of the smaller to the larger."
-        ),
-    )
-    class_weight: Literal["balanced"] | ClassWeight | None = Field(
-        default=None, description="Weights in the loss; balanced: n / (2 × images of the side)."
-    )
-    loss: Literal["binary_crossentropy", "focal"] = Field(
-        default="binary_crossentropy", description="The loss that is minimised."
-    )
-    augmentation: bool = Field(
-        default=False, description="Random mirrors, zooms and shifts while training."
-    )
-    epochs: PositiveCount = Field(default=20, description="Passes over the train split, at most.")
-    batch_size: PositiveCount = Field(default=16, description="Images a step.")
-    learning_rate: Annotated[float, Field(gt=0, le=10)] = Field(
-        default=0.001, description="Adam's rate."
-    )
-    early_stopping: PositiveCount | None = Field(
-        default=None, description="Epochs without a better val PR-AUC before training stops."
-    )
-    reduce_lr_on_plateau: PositiveCount | None = Field(
-        default=None, description="Epochs without a better val loss before the rate is cut."
-    )
-    random_state: int = Field(default=42, description="The seed of weights and batches.")
-
-
 class Calibrator(Section):
     """How the operating point is chosen on val."""
 
@@ -210,7 +141,7 @@ class ImageSettings(Section):
     data: Data
     population: Population = Population()
     sampler: Sampler
-    trainer: Trainer = Trainer()
+    trainer: TrainerSettings = TrainerSettings()
 
     @model_validator(mode="after")
     def _prevalence_weighs_both_sides(self) -> Self:

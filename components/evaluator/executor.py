@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from typing import Any
 
 import tensorflow_model_analysis as tfma
@@ -23,6 +22,7 @@ from components.evaluator import (
     sliced_counts,
     summary,
 )
+from components.imbalance_sampler import report as account
 
 SPLIT = "split"
 SLICES = "slices"
@@ -53,7 +53,7 @@ class Executor(BaseBeamExecutor):
         source, target = _single(input_dict), _single(output_dict)
         split = exec_properties[SPLIT]
         asked = gates.parse_all(json.loads(exec_properties[GATES]))
-        sampling = _read_sampling(source[names.SAMPLING].uri)
+        sampling = account.read(source[names.SAMPLING].uri)
         threshold = operating_point.read(_serving_dir(source))["threshold"]
 
         self._predict_and_count(
@@ -112,11 +112,6 @@ def _single(artifacts: dict[str, list[Artifact]]) -> dict[str, Artifact]:
 
 def _serving_dir(source: dict[str, Artifact]) -> str:
     return path_utils.serving_model_dir(source[names.MODEL].uri)
-
-
-def _read_sampling(uri: str) -> dict[str, Any]:
-    with fileio.open(os.path.join(uri, "sampling.json"), "r") as file:
-        return json.loads(file.read())
 
 
 def _images(sampling: dict[str, Any], split: str) -> int:

@@ -80,14 +80,13 @@ class PredictShard(beam.DoFn):
         self._folder = model
         self._output = output
         self._schema = predictions.schema(slice_columns)
-        self._total = total
+        self._progress = Progress("test images", total=total, logger="outnumbered.evaluator")
         # Threads of a worker hold one model between them.
         self._shared = Shared()
 
     def setup(self) -> None:
         """Loads the model."""
         self._model = self._shared.acquire(lambda: ServedModel(self._folder))
-        self._progress = Progress("test images", total=self._total, logger="outnumbered.evaluator")
 
     def process(self, element: Shard) -> Iterator[pa.RecordBatch]:
         """Predicts one shard."""

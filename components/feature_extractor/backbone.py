@@ -1,19 +1,22 @@
-"""The frozen backbone: what it is, what identifies it, and how it runs."""
+"""The frozen backbone: what it is and what identifies it.
+
+TensorFlow and Keras are imported where they are used: the command line and a pod's start
+need neither.
+"""
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
-import tensorflow as tf
-from apache_beam.ml.inference.base import PredictionResult
 
-from components.trainer.models import xception_body
-from components.trainer.preprocessing import Preprocessing
 from components.trainer.settings import PIXEL_RANGES
+
+if TYPE_CHECKING:
+    import keras
+
+    from components.trainer.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +36,19 @@ class Backbone:
     input_scale: str
 
     @property
-    def preprocessing(self) -> Preprocessing:
+    def node_id(self) -> str:
+        """A name for its FeatureExtractor, different from those of a study's other backbones."""
+        digest = hashlib.sha256(repr(self).encode()).hexdigest()[:8]
+        return f"FeatureExtractor.{'pooled' if self.pooled else 'map'}-{self.image_size}-{digest}"
+
+    @property
+    def preprocessing(self) -> "Preprocessing":
         """What makes its input of encoded bytes."""
+        from components.trainer.preprocessing import Preprocessing
+
         return Preprocessing(self.image_size, PIXEL_RANGES[self.input_scale])
 
-    def build(self) -> keras.Model:
+    def build(self) -> "keras.Model":
         """The network; random weights are the same every time.
 
         Raises:
@@ -45,10 +56,14 @@ class Backbone:
           ValueError: the file does not fit the network.
           ConnectionError: the weights could not be downloaded.
         """
+        import keras
+
+        from components.trainer.models import xception_body
+
         keras.utils.set_random_seed(0)
         return xception_body(self.image_size, self.weights, pooled=self.pooled)
 
-    def key(self, body: keras.Model) -> str:
+    def key(self, body: "keras.Model") -> str:
         """What features depend on beside the image, as 32 hex digits.
 
         It is made of the weights themselves, not of their file's name: features of other
@@ -60,32 +75,3 @@ class Backbone:
         for array in body.get_weights():
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()[:32]
-
-
-class FeatureModel(tf.Module):
-    """Encoded images in, float16 features out; its weights come from a file of the body's."""
-
-    def __init__(self, backbone: Backbone):
-        """Builds the network, with random weights."""
-        super().__init__()
-        self._preprocessing = backbone.preprocessing
-        self._body = xception_body(backbone.image_size, "none", pooled=backbone.pooled)
-
-    def load_weights(self, path: str) -> None:
-        """Replaces the weights by those that the body's `save_weights` wrote."""
-        self._body.load_weights(path)
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
-    def __call__(self, images: tf.Tensor) -> tf.Tensor:
-        """Features, float16 (n, ...), of encoded images, string (n,)."""
-        pixels = self._preprocessing.batch(images)
-        return tf.cast(self._body(pixels, training=False), tf.float16)
-
-
-def infer(
-    model: FeatureModel, batch: Sequence[bytes], inference_args: Any = None, model_id: Any = None
-) -> list[PredictionResult]:
-    """Features of a batch of encoded images, as Beam's TensorFlow handler asks for them."""
-    features = model(tf.constant(list(batch), tf.string)).numpy()
-    # The images have done their part: what goes on need not carry them.
-    return [PredictionResult(example=None, inference=row, model_id=model_id) for row in features]

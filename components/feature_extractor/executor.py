@@ -18,14 +18,13 @@ from tfx.proto import example_gen_pb2
 from tfx.types import Artifact, artifact_utils
 
 from components import example_files, names
+from components.feature_extractor.backbone import Backbone
 from components.feature_extractor.store import FeatureReader, FeatureStore
 from components.progress import watched
 
 if TYPE_CHECKING:
     import keras
     from apache_beam.ml.inference.base import PredictionResult
-
-    from components.feature_extractor.backbone import Backbone
 
 WEIGHTS = "weights"
 WEIGHTS_VERSION = "weights_version"
@@ -81,7 +80,7 @@ class Executor(BaseBeamExecutor):
         examples_utils.set_payload_format(target, example_gen_pb2.FORMAT_TF_EXAMPLE)
 
     def _extract(
-        self, files: Sequence[str], backbone: "Backbone", body: "keras.Model", store: FeatureStore
+        self, files: Sequence[str], backbone: Backbone, body: "keras.Model", store: FeatureStore
     ) -> None:
         known = store.image_ids()
         missing = len(set(_image_ids(files)) - known)
@@ -92,7 +91,7 @@ class Executor(BaseBeamExecutor):
         from apache_beam.ml.inference.base import KeyedModelHandler, RunInference
         from apache_beam.ml.inference.tensorflow_inference import ModelType, TFModelHandlerNumpy
 
-        from components.feature_extractor.backbone import FeatureModel, infer
+        from components.feature_extractor.inference import FeatureModel, infer
 
         store.folder.mkdir(parents=True, exist_ok=True)
         weights = str(store.folder / _WEIGHTS_FILE)
@@ -136,9 +135,7 @@ class Executor(BaseBeamExecutor):
             )
 
 
-def _backbone(exec_properties: Mapping[str, Any]) -> "Backbone":
-    from components.feature_extractor.backbone import Backbone
-
+def _backbone(exec_properties: Mapping[str, Any]) -> Backbone:
     return Backbone(
         weights=exec_properties[WEIGHTS],
         pooled=bool(exec_properties[POOLED]),

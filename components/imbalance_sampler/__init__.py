@@ -1,1 +1,6 @@
-"""Draws train, val and test from the images, each at the size and balance asked for."""
+"""ImbalanceSampler: decides which images each split gets, and how many of each class.
+
+How often training then sees the images of its split, and with what weight, is decided in
+`components.trainer.sampling`: a new way to draw splits belongs here, a new strategy for an
+imbalanced train split belongs there.
+"""

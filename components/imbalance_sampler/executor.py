@@ -13,6 +13,7 @@ from tfx.types import artifact_utils
 
 from components import names
 from components.example_files import split_dir, split_files
+from components.imbalance_sampler import report as account
 from components.imbalance_sampler.assignment import assign
 from components.imbalance_sampler.census import Census, prevalence
 from components.imbalance_sampler.demand import resolve
@@ -20,7 +21,6 @@ from components.imbalance_sampler.index import Index
 from components.imbalance_sampler.placement import place, read_outcomes
 from components.imbalance_sampler.plan import REST, Plan
 from components.imbalance_sampler.records import check_features, write_empty_shard
-from components.imbalance_sampler.report import SAMPLING_FILE, sampling_report
 from components.imbalance_sampler.request import (
     SamplingRequest,
     check_class_names,
@@ -96,8 +96,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         finally:
             tf.io.gfile.rmtree(work)
         examples.split_names = artifact_utils.encode_split_names(list(properties.outputs.values()))
-        sampling = artifact_utils.get_single_uri(output_dict[names.SAMPLING])
-        _write_report(report, sampling)
+        account.write(report, artifact_utils.get_single_uri(output_dict[names.SAMPLING]))
 
     def _draw(
         self, shards: list[str], uri: str, work: str, properties: _Properties
@@ -126,7 +125,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             RANDOM_STATE: properties.random_state,
             ASSIGNMENT: properties.request.assignment,
             GROUP_BY: properties.group_by,
-            **sampling_report(
+            **account.sampling_report(
                 census=census,
                 drawn=plan.drawn,
                 splits=plan.splits,
@@ -156,9 +155,3 @@ def _plan(properties: _Properties, census: Census, index: Index) -> Plan:
     prevalence(properties.weights, census)
     demands = resolve(properties.request, census, index.usable())
     return assign(properties.request, demands, index)
-
-
-def _write_report(report: Mapping[str, Any], folder: str) -> None:
-    tf.io.gfile.makedirs(folder)
-    with tf.io.gfile.GFile(os.path.join(folder, SAMPLING_FILE), "w") as file:
-        file.write(json.dumps(report, indent=2) + "\n")

@@ -17,9 +17,9 @@ import numpy as np
 from components.example_files import shard_name
 from components.imbalance_sampler import records
 from components.imbalance_sampler.plan import Plan
-from components.imbalance_sampler.progress import Progress
 from components.imbalance_sampler.shuffle import (
     COUNTS,
+    LOGGER,
     ROWS,
     Part,
     added,
@@ -30,6 +30,7 @@ from components.imbalance_sampler.shuffle import (
     spill,
     write_json,
 )
+from components.progress import Progress
 
 _OUTCOMES_FILE = "outcomes.json"
 _PLACED = np.dtype([("position", "<u4"), ("outcome", "u1")])
@@ -103,7 +104,7 @@ class _CopyShard(beam.DoFn):
         self._folder = folder
         self._shards = list(shards)
         self._outputs = dict(outputs)
-        self._progress = Progress("copied from", len(shards))
+        self._progress = Progress("shards copied", total=len(shards), logger=LOGGER)
 
     def process(
         self, element: tuple[int, Iterable[Part]], numbers: Mapping[tuple[int, int], str]
@@ -119,7 +120,7 @@ class _CopyShard(beam.DoFn):
             if (shard, outcome) in numbers
         }
         records.copy_records(self._shards[shard], outcomes, targets)
-        self._progress.advance()
+        self._progress.advance(1)
 
 
 def _number_shards(counts: Counter) -> dict[tuple[int, int], str]:

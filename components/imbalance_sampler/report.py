@@ -1,13 +1,17 @@
 """The sampler's account: what was asked, what there was, what was used."""
 
+import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from tfx.dsl.io import fileio
 
 from components import names
 from components.imbalance_sampler.census import Census, prevalence
 from components.imbalance_sampler.plan import HELD_BACK, REST, Drawn
 
-SAMPLING_FILE = "sampling.json"
+_FILE = "sampling.json"
 
 Outcomes = Mapping[tuple[int, int], int]
 """Images by (outcome, class rank); see `plan.Plan.outcomes`."""
@@ -61,6 +65,19 @@ def sampling_report(
         },
         "class_weight": _train_weight(splits, census, outcomes),
     }
+
+
+def write(report: Mapping[str, Any], uri: str) -> None:
+    """Writes the account into the Sampling artifact at `uri`."""
+    fileio.makedirs(uri)
+    with fileio.open(os.path.join(uri, _FILE), "w") as file:
+        file.write(json.dumps(report, indent=2) + "\n")
+
+
+def read(uri: str) -> dict[str, Any]:
+    """The account in the Sampling artifact at `uri`."""
+    with fileio.open(os.path.join(uri, _FILE), "r") as file:
+        return json.loads(file.read())
 
 
 def balanced_class_weight(negatives: int, positives: int) -> dict[str, float]:

@@ -17,6 +17,8 @@ import tensorflow as tf
 
 from components.imbalance_sampler.rows import SORTED, Rows
 
+LOGGER = "outnumbered.imbalance_sampler"
+
 COUNTS = "counts"
 """Tag of a pass's counters."""
 ROWS = "rows"

@@ -14,7 +14,6 @@ import apache_beam as beam
 
 from components.imbalance_sampler import records
 from components.imbalance_sampler.census import Census, ranked
-from components.imbalance_sampler.progress import Progress
 from components.imbalance_sampler.rows import (
     SCANNED,
     bucket_of,
@@ -24,6 +23,7 @@ from components.imbalance_sampler.rows import (
 )
 from components.imbalance_sampler.shuffle import (
     COUNTS,
+    LOGGER,
     ROWS,
     Part,
     added,
@@ -33,6 +33,7 @@ from components.imbalance_sampler.shuffle import (
     spill,
     write_json,
 )
+from components.progress import Progress
 
 _SURVEY_FILE = "survey.json"
 
@@ -111,7 +112,7 @@ class _Scan(beam.DoFn):
         self._random_state = random_state
         self._group_by = group_by
         self._bits = bits
-        self._progress = Progress("read", shards)
+        self._progress = Progress("shards read", total=shards, logger=LOGGER)
 
     def process(self, element: tuple[int, str]) -> Iterator[Any]:
         """Reads one shard."""
@@ -123,7 +124,7 @@ class _Scan(beam.DoFn):
         for part in spill(rows, keys, self._folder):
             yield beam.pvalue.TaggedOutput(ROWS, part)
         yield beam.pvalue.TaggedOutput(COUNTS, counts)
-        self._progress.advance()
+        self._progress.advance(1)
 
 
 class _MarkLookalikes(beam.DoFn):

@@ -13,6 +13,7 @@ from tfx.utils import path_utils
 from components import names
 from components.calibrator import operating_point
 from components.evaluator import blessing, predictions, summary
+from components.imbalance_sampler import report as account
 from components.pusher import pushed_model
 
 # Beyond these the page says how many more there are, and where the whole list lies.
@@ -64,7 +65,7 @@ def read(uris: Mapping[str, str]) -> RunRecord:
         predictions=predictions.read(uris[names.PREDICTIONS]),
         operating_point=operating_point.read(serving_dir),
         history=_read_history(uris[names.MODEL_RUN]),
-        sampling=_read_json(uris[names.SAMPLING], "sampling.json"),
+        sampling=account.read(uris[names.SAMPLING]),
         quarantine=_read_json(uris[names.QUARANTINE], "summary.json"),
         refusals=_read_refusals(uris[names.QUARANTINE]),
         pushed_to=pushed_model.read_destination(uris[names.PUSHED_MODEL]),

@@ -8,27 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from tfx.dsl.io import fileio
 
-from components import names
+from components import arm_predictions, names
+from components.arm_predictions import REPLICATE, SPLIT
 
-REPLICATE = "replicate"
-SPLIT = "split"
 TRAINED = "trained"
-SCHEMA = pa.schema(
-    [
-        (REPLICATE, pa.int32()),
-        (SPLIT, pa.string()),
-        (names.IMAGE_ID, pa.string()),
-        (names.LABEL, pa.int64()),
-        (names.CLASS_NAME, pa.string()),
-        (names.PROBABILITY, pa.float32()),
-    ]
-)
-"""The columns of an arm's `predictions.parquet`."""
 
 _NOT_FINITE = "gave probabilities that are not numbers from 0 to 1"
 
@@ -120,7 +106,7 @@ def read(uri: str, name: str) -> Arm:
     if about["arm"] != name:
         raise ValueError(f"{uri} is of arm {about['arm']!r}, the study has {name!r} in its place")
     listed = sorted(_read_json(uri, "replicates.json"), key=lambda row: row[REPLICATE])
-    rows = _read_predictions(uri)
+    rows = arm_predictions.read(uri)
     broken = _not_finite(rows)
     replicates = [_replicate(row, broken) for row in listed]
     kept = [replicate.number for replicate in replicates if replicate.diverged is None]
@@ -202,12 +188,3 @@ def _scores(rows: pd.DataFrame, split: str, kept: list[int], arm: str) -> SplitS
 def _read_json(uri: str, name: str) -> Any:
     with fileio.open(os.path.join(uri, name), "r") as file:
         return json.loads(file.read())
-
-
-def _read_predictions(uri: str) -> pd.DataFrame:
-    """No rows where the file is missing, as it may be in an arm without a trained replicate."""
-    path = os.path.join(uri, "predictions.parquet")
-    if not fileio.exists(path):
-        return SCHEMA.empty_table().to_pandas()
-    with fileio.open(path, "rb") as file:
-        return pq.read_table(pa.BufferReader(file.read()), columns=SCHEMA.names).to_pandas()

@@ -1,7 +1,6 @@
 """The function that TFX's Trainer calls for an arm of a study: many seeds, all figures kept."""
 
 import hashlib
-import io
 import json
 import logging
 import os
@@ -15,12 +14,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.dsl.io import fileio
 
-from components import names
+from components import arm_predictions, names
 from components.progress import Progress
 from components.trainer import arrays, replicates
 from components.trainer.checkpoint import Checkpoint
@@ -37,7 +34,6 @@ _LOGGER = logging.getLogger("outnumbered.trainer")
 
 ARM_FILE = "arm.json"
 REPLICATES_FILE = "replicates.json"
-PREDICTIONS_FILE = "predictions.parquet"
 WEIGHTS_FILE = "first_replicate.npz"
 """`arr_0` and on, as Keras's `get_weights` of the trained part; none where it diverged."""
 
@@ -107,7 +103,7 @@ def run_fn(fn_args: FnArgs) -> None:
     """
     started = time.monotonic()
     config = fn_args.custom_config
-    settings = TrainerSettings.from_mapping(config["trainer"])
+    settings = TrainerSettings.model_validate(config["trainer"])
     arm = Arm.from_mapping(config["arm"])
     splits = ArmSplits(
         train=read_split(arm.train_split, fn_args.train_files),
@@ -229,7 +225,7 @@ class _ArmTraining:
 
 def _identity(settings: TrainerSettings, arm: Arm, splits: ArmSplits) -> str:
     """A digest of all that a replicate depends on; how many there are is not part of it."""
-    content = [settings.as_json(), arm.judged, *(split.digest for split in splits.all)]
+    content = [settings.model_dump(), arm.judged, *(split.digest for split in splits.all)]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
     return f"arm-{digest.hexdigest()[:32]}"
 
@@ -259,7 +255,7 @@ def _summary(settings: TrainerSettings, arm: Arm, splits: ArmSplits) -> dict[str
     return {
         "arm": own.pop("name"),
         **own,
-        "settings": settings.as_json(),
+        "settings": settings.model_dump(),
         "splits": {
             split.name: {"positives": split.positives, "negatives": split.negatives}
             for split in splits.all
@@ -275,8 +271,8 @@ def _write_predictions(folder: str, done: Sequence[Replicate], splits: ArmSplits
     tables = [
         pd.DataFrame(
             {
-                "replicate": np.int32(number),
-                "split": name,
+                arm_predictions.REPLICATE: np.int32(number),
+                arm_predictions.SPLIT: name,
                 names.IMAGE_ID: _texts(splits.judged[name].image_ids),
                 names.LABEL: splits.judged[name].labels,
                 names.CLASS_NAME: _texts(splits.judged[name].class_names),
@@ -286,25 +282,7 @@ def _write_predictions(folder: str, done: Sequence[Replicate], splits: ArmSplits
         for number, replicate in enumerate(done)
         for name, probabilities in replicate.probabilities.items()
     ]
-    found = [pa.Table.from_pandas(table, schema=_SCHEMA) for table in tables]
-    rows = pa.concat_tables([_SCHEMA.empty_table(), *found])
-    fileio.makedirs(folder)
-    buffer = io.BytesIO()
-    pq.write_table(rows, buffer)
-    with fileio.open(os.path.join(folder, PREDICTIONS_FILE), "wb") as file:
-        file.write(buffer.getvalue())
-
-
-_SCHEMA = pa.schema(
-    [
-        ("replicate", pa.int32()),
-        ("split", pa.string()),
-        (names.IMAGE_ID, pa.string()),
-        (names.LABEL, pa.int64()),
-        (names.CLASS_NAME, pa.string()),
-        (names.PROBABILITY, pa.float32()),
-    ]
-)
+    arm_predictions.write(tables, folder)
 
 
 def _texts(values: np.ndarray) -> list[str]:

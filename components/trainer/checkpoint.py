@@ -78,5 +78,5 @@ class Checkpoint:
 
 def training_identity(settings: TrainerSettings, splits: Sequence[Split]) -> str:
     """A digest that two trainings share exactly when they would come to the same model."""
-    content = [settings.as_json(), *(split.digest for split in splits)]
+    content = [settings.model_dump(), *(split.digest for split in splits)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

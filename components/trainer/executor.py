@@ -60,12 +60,13 @@ def with_parameters(
     settings = dict(config[SETTINGS])
     if (epochs := exec_properties.get(EPOCHS)) is not None:
         if epochs < 1:
-            raise ValueError(f"the parameter 'epochs' wants 1 or more; found {epochs}")
+            raise ValueError(f"the parameter 'epochs' must be at least 1. Received: {epochs}")
         settings["epochs"] = epochs
     if model := exec_properties.get(MODEL_NAME):
         if model not in OWN_PIXEL_RANGE:
             raise ValueError(
-                f"the parameter 'model' wants one of {sorted(OWN_PIXEL_RANGE)}; found {model!r}"
+                f"the parameter 'model' must be one of {sorted(OWN_PIXEL_RANGE)}. "
+                f"Received: {model!r}"
             )
         settings["model"] = model
     changed = {**config, SETTINGS: settings}

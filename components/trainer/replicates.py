@@ -8,7 +8,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import keras
 import numpy as np
@@ -277,7 +277,7 @@ def train_network(
     """
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
-    settings = replace(settings, random_state=seed)
+    settings = settings.model_copy(update={"random_state": seed})
     images = epoch_size(rows.train.labels, settings.sampling_strategy)
     network = build_network(settings, epoch_images=images)
     replicate = Replicate(seed)

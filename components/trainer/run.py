@@ -50,7 +50,7 @@ def run_fn(fn_args: FnArgs) -> None:
       TrainingDivergedError: the loss is no longer a number.
     """
     started = time.monotonic()
-    settings = TrainerSettings.from_mapping(fn_args.custom_config["trainer"])
+    settings = TrainerSettings.model_validate(fn_args.custom_config["trainer"])
     splits = read_split(names.TRAIN, fn_args.train_files), read_split(names.VAL, fn_args.eval_files)
     identity = training_identity(settings, splits)
     checkpoint = Checkpoint(os.path.join(fn_args.custom_config["checkpoint_root"], identity))
@@ -146,7 +146,7 @@ def _summary(
         "trainable_parameters": sum(
             int(tf.size(weight)) for weight in network.trained.trainable_weights
         ),
-        "settings": settings.as_json(),
+        "settings": settings.model_dump(),
         "splits": {
             split.name: {"positives": split.positives, "negatives": split.negatives}
             for split in splits

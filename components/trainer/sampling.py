@@ -1,5 +1,8 @@
 """What an epoch is made of: which images, how often, in which order, and with what weight.
 
+Which images the train split holds is decided before, by `components.imbalance_sampler`. A new
+strategy is a case of `_side_sizes` here and a value of `settings.Strategy`.
+
 Strategies, in the words of imbalanced-learn:
 
 - `representative`: every image once, the split's own balance.
@@ -7,7 +10,7 @@ Strategies, in the words of imbalanced-learn:
   smaller, by a choice that the seed makes once and that holds for all epochs.
 - `oversample`: every image of the larger side once, those of the smaller repeated until
   both sides are as many; no two of them differ by more than one repetition.
-- a mixture, `{"undersample": u, "oversample": o}`: first the larger side is undersampled
+- a `Mixture` of undersample u and oversample o: first the larger side is undersampled
   until the smaller is `u` times as many, then the smaller is repeated until it is `o` times
   as many. A ratio that is reached already changes nothing; either may be left out.
 
@@ -16,13 +19,14 @@ function of seed and epoch, so training that resumes at epoch k sees what it wou
 tf.data mixes TensorFlow's global seed into the interleaving: `run_fn` sets that one too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import tensorflow as tf
 
 from components import names
-from components.trainer.settings import Strategy
+from components.trainer.settings import ClassWeight, Mixture, Strategy
 
 _NEGATIVE_AND_POSITIVE = (names.NEGATIVE_LABEL, names.POSITIVE_LABEL)
 
@@ -42,8 +46,8 @@ def _side_sizes(labels: np.ndarray, strategy: Strategy) -> list[int]:
             return [min(counts)] * 2
         case "oversample":
             return [max(counts)] * 2
-        case Mapping():
-            return _mixed(counts, strategy.get("undersample"), strategy.get("oversample"))
+        case Mixture():
+            return _mixed(counts, strategy.undersample, strategy.oversample)
     raise ValueError(
         "sampling_strategy must be 'representative', 'balanced', 'undersample', 'oversample' or "
         f"a mixture. Received: {strategy!r}"
@@ -125,7 +129,10 @@ def _repeated(members: np.ndarray, size: int, order: np.random.Generator) -> np.
 
 
 def loss_weights(
-    labels: np.ndarray, *, strategy: Strategy, class_weight: str | Mapping[str, float] | None
+    labels: np.ndarray,
+    *,
+    strategy: Strategy,
+    class_weight: Literal["balanced"] | ClassWeight | None,
 ) -> dict[int, float] | None:
     """The weight of each label in the loss, or None where all weigh the same.
 
@@ -135,14 +142,14 @@ def loss_weights(
     Args:
       labels: int64 (n,) of 0 and 1.
       strategy: what an epoch is made of.
-      class_weight: None, `balanced`, or {"positive": w, "negative": w}.
+      class_weight: None, `balanced`, or the weight of each side.
     """
     if class_weight is None:
         return None
-    if isinstance(class_weight, str):
+    if class_weight == "balanced":
         sizes = _side_sizes(labels, strategy)
         return {side: sum(sizes) / (2 * sizes[side]) for side in _NEGATIVE_AND_POSITIVE}
     return {
-        names.NEGATIVE_LABEL: float(class_weight["negative"]),
-        names.POSITIVE_LABEL: float(class_weight["positive"]),
+        names.NEGATIVE_LABEL: class_weight.negative,
+        names.POSITIVE_LABEL: class_weight.positive,
     }

@@ -24,7 +24,7 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.utils import name_utils
 
 from pipeline.kubeflow import platform
-from pipeline.kubeflow.compile import CompileError
+from pipeline.kubeflow.errors import CompileError
 from pipeline.kubeflow.settings import Kubeflow
 
 ENTRYPOINT = ("python", "-m", "pipeline.kubeflow.entrypoint")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from pipeline.kubeflow.errors import UsageError
+from pipeline.kubeflow.errors import CompileError
 from pipeline.kubeflow.settings import Kubeflow
 from pipeline.settings import Settings
 from pipeline.study.settings import StudySettings
@@ -23,10 +23,6 @@ _SUFFIXES = {"kubeflow": (".yaml", ".yml"), "vertex": (".json",)}
 _CHECKPOINTS = "checkpoints"
 # Where Vertex AI mounts every bucket.
 _VERTEX_BUCKETS = "/gcs/"
-
-
-class CompileError(UsageError):
-    """A pipeline that the cluster could not run; the message says which part of it, and why."""
 
 
 def compile_pipeline(settings: Settings, output: Path, *, data_version: str = "") -> Path:

@@ -9,6 +9,10 @@ class UsageError(KubeflowError):
     """What was asked for can't be asked for: a wrong parameter, package or setting."""
 
 
+class CompileError(UsageError):
+    """A pipeline that the cluster could not run; the message says which part of it, and why."""
+
+
 class RefusedError(KubeflowError):
     """The server takes the caller for nobody it knows (401), or gives it no such right (403)."""
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from pipeline.section import Count, PositiveCount, Section, matching
+from components.section import Count, PositiveCount, Section, matching
 
 # What the launcher of Kubeflow Pipelines has a local folder for.
 LAUNCHER_SCHEMES = ("gs", "s3", "minio")

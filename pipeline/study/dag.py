@@ -7,12 +7,13 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.types import BaseChannel
 
 from components import names
+from components.feature_extractor.backbone import Backbone
 from components.feature_extractor.component import FeatureExtractor
 from components.study_reporter.component import study_reporter
 from components.trainer.arm import Arm
 from components.trainer.arm_component import arm_trainer
 from pipeline.dag import Places, RunParameters, assemble, example_gen, sampler
-from pipeline.features import FrozenBackbone, feature_extractor, frozen_backbone
+from pipeline.features import feature_extractor, frozen_backbone
 from pipeline.study import settings as study_settings
 from pipeline.study.settings import StudySettings
 
@@ -85,7 +86,7 @@ def _arm(arm: study_settings.Arm, replicates: int) -> Arm:
 
 def _extractors(
     study: StudySettings, places: Places, examples: BaseChannel
-) -> dict[FrozenBackbone | None, FeatureExtractor]:
+) -> dict[Backbone | None, FeatureExtractor]:
     backbones = [frozen_backbone(study.trainer_of(arm)) for arm in study.arms]
     return {
         backbone: feature_extractor(backbone, examples, store=places.features).with_id(

@@ -9,14 +9,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from components.names import TEST, VAL
+from components.section import PositiveCount, Section, matching
+from components.trainer.settings import TrainerSettings
 from pipeline.kubeflow.settings import Kubeflow
-from pipeline.section import PositiveCount, Section, matching
 from pipeline.settings import (
     Beam,
     ImageSettings,
     Settings,
     SettingsError,
-    Trainer,
     load_settings,
     parse_as,
     preset_names,
@@ -102,20 +102,20 @@ class StudySettings(ImageSettings):
                 "is chosen on"
             )
 
-    def trainer_of(self, arm: Arm) -> Trainer:
+    def trainer_of(self, arm: Arm) -> TrainerSettings:
         """The trainer's settings of an arm: the study's, with the arm's own in their place.
 
         Raises:
           ValueError: the arm's are not settings of a trainer.
         """
         try:
-            return Trainer.model_validate({**self.trainer.model_dump(), **arm.trainer})
+            return TrainerSettings.model_validate({**self.trainer.model_dump(), **arm.trainer})
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
             raise ValueError(
                 f"arm {arm.name!r}: trainer.{key}: {first['msg']}; found {first['input']!r}; "
-                f"there are: {', '.join(sorted(Trainer.model_fields))}"
+                f"there are: {', '.join(sorted(TrainerSettings.model_fields))}"
             ) from error
 
     @property

@@ -1,4 +1,5 @@
 import logging
+import pickle
 import re
 import time
 
@@ -41,6 +42,16 @@ def test_without_a_closing_line_a_fast_loop_is_silent(caplog):
     with caplog.at_level(logging.INFO, logger="outnumbered.trainer"):
         Progress("images", total=10, interval=60, closing=False).advance(10)
     assert not caplog.messages
+
+
+def test_copies_within_a_process_share_one_count(caplog):
+    with caplog.at_level(logging.INFO, logger="outnumbered.trainer"):
+        progress = Progress("shards read", total=1200, interval=60)
+        copy = pickle.loads(pickle.dumps(progress))
+        for _ in range(600):
+            progress.advance(1)
+            copy.advance(1)
+    assert caplog.messages == ["1,200 of 1,200 shards read, done"]
 
 
 def test_progress_is_logged_while_images_are_read(caplog):

@@ -2,12 +2,12 @@
 
 import pytest
 
+from components.trainer.settings import TrainerSettings
 from pipeline.features import feature_extractor, frozen_backbone
-from pipeline.settings import Trainer
 
 
-def trainer(**changes) -> Trainer:
-    return Trainer(**({"model": "xception", "image_size": 96} | changes))
+def trainer(**changes) -> TrainerSettings:
+    return TrainerSettings(**({"model": "xception", "image_size": 96} | changes))
 
 
 def test_trainings_that_differ_in_their_head_alone_share_a_backbone():

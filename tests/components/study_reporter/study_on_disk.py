@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tfx.types import standard_artifacts
 
-from components import artifacts, names
+from components import arm_predictions, artifacts, names
 from components.study_reporter import executor, record
 
 EPOCHS = 6
@@ -153,12 +153,12 @@ class StudyOnDisk:
                 places = range(count)
                 classes = [self.positive_class if label else "cats" for label in labels]
                 columns = {
-                    record.REPLICATE: [number] * count,
-                    record.SPLIT: [split] * count,
+                    arm_predictions.REPLICATE: [number] * count,
+                    arm_predictions.SPLIT: [split] * count,
                     names.IMAGE_ID: [f"{split}{place * 7919 % 100003:06d}" for place in places],
                     names.LABEL: labels.tolist(),
                     names.CLASS_NAME: classes,
                     names.PROBABILITY: self.probabilities(arm, index, number, split),
                 }
-                parts.append(pa.table(columns).cast(record.SCHEMA))
-        return pa.concat_tables(parts) if parts else record.SCHEMA.empty_table()
+                parts.append(pa.table(columns).cast(arm_predictions.SCHEMA))
+        return pa.concat_tables(parts) if parts else arm_predictions.SCHEMA.empty_table()

@@ -11,7 +11,8 @@ import pytest
 from study_on_disk import ArmOnDisk, StudyOnDisk
 from tfx.types import Channel, standard_artifacts
 
-from components.study_reporter import comparisons, record, scores, summary
+from components import arm_predictions
+from components.study_reporter import comparisons, scores, summary
 from components.study_reporter.component import study_reporter
 from components.study_reporter.contest import SIGNIFICANCE
 
@@ -130,7 +131,7 @@ def test_every_prediction_is_kept(shifted):
         "unbalanced": 22_000,
         "oversampled": 19_800,
     }
-    assert list(rows.columns) == ["arm", *record.SCHEMA.names]
+    assert list(rows.columns) == ["arm", *arm_predictions.SCHEMA.names]
 
 
 def test_the_page_runs_its_own_script_and_asks_for_nothing_outside_itself(shifted):

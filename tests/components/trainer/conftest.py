@@ -88,7 +88,7 @@ def make_settings():
     """Settings of a tiny CNN, changed by keyword."""
     from components.trainer.settings import TrainerSettings
 
-    return lambda **changes: TrainerSettings.from_mapping(SETTINGS | changes)
+    return lambda **changes: TrainerSettings.model_validate(SETTINGS | changes)
 
 
 @pytest.fixture(scope="session")

@@ -92,7 +92,7 @@ def run_arm(make_settings, tmp_path):
                 serving_model_dir=str(folder / "model"),
                 model_run_dir=str(folder / "run"),
                 custom_config={
-                    "trainer": make_settings(**changes).as_json(),
+                    "trainer": make_settings(**changes).model_dump(),
                     "arm": arm,
                     "checkpoint_root": str(tmp_path / "checkpoints"),
                 },

@@ -16,7 +16,7 @@ def test_tfx_runs_the_trainer_from_its_settings(examples_uri, tmp_path, make_set
     ).with_id("examples")
     component = trainer(
         examples.outputs["result"],
-        settings=make_settings(epochs=1).as_json(),
+        settings=make_settings(epochs=1).model_dump(),
         checkpoint_root=str(tmp_path / "checkpoints"),
     )
     LocalDagRunner().run(

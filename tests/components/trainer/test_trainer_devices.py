@@ -51,7 +51,7 @@ from components.trainer.models import build_network
 from components.trainer.settings import TrainerSettings
 from components.trainer.training import Training
 
-settings = TrainerSettings.from_mapping(eval(sys.argv[1]))
+settings = TrainerSettings.model_validate(eval(sys.argv[1]))
 rng = np.random.default_rng(0)
 rows = Rows(rng.random((18, 32, 32, 3), np.float32), np.array([0, 1, 0] * 6))
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
@@ -69,7 +69,7 @@ for attempt in range(2):
 
 
 def test_a_training_spread_over_devices_is_saved_and_goes_on(make_settings, tmp_path):
-    settings = make_settings(epochs=2, early_stopping=5).as_json()
+    settings = make_settings(epochs=2, early_stopping=5).model_dump()
     done = subprocess.run(
         [sys.executable, "-c", MIRRORED, repr(settings), str(tmp_path / "checkpoint")],
         cwd=Path(__file__).resolve().parents[3],

@@ -24,8 +24,8 @@ def test_parameters_that_are_not_set_change_nothing(unset):
 @pytest.mark.parametrize(
     ("parameters", "complaint"),
     [
-        ({"epochs": 0}, "'epochs' wants 1 or more; found 0"),
-        ({"model_name": "resnet"}, "'model' wants one of .*'cnn'.*; found 'resnet'"),
+        ({"epochs": 0}, "'epochs' must be at least 1. Received: 0"),
+        ({"model_name": "resnet"}, "'model' must be one of .*'cnn'.*. Received: 'resnet'"),
     ],
 )
 def test_a_parameter_out_of_bounds_is_refused(parameters, complaint):

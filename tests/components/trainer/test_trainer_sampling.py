@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from components.trainer.sampling import epoch_indices, epoch_order, epoch_size, loss_weights
+from components.trainer.settings import ClassWeight, Mixture
 
 LABELS = np.array([0] * 30 + [1] * 4)
 
@@ -84,7 +85,7 @@ def test_balanced_weights_count_what_the_strategy_has_evened_already(strategy):
 
 
 def test_given_weights_go_with_any_strategy():
-    given = {"positive": 3.0, "negative": 0.5}
+    given = ClassWeight(positive=3.0, negative=0.5)
     assert loss_weights(LABELS, strategy="oversample", class_weight=given) == {0: 0.5, 1: 3.0}
 
 
@@ -96,11 +97,11 @@ def test_an_unknown_strategy_is_refused_by_name():
 @pytest.mark.parametrize(
     ("mixture", "sizes"),
     [
-        ({"undersample": 0.5}, (8, 4)),
-        ({"undersample": 0.2, "oversample": 0.5}, (20, 10)),
-        ({"oversample": 1.0}, (30, 30)),
-        ({"undersample": 0.1}, (30, 4)),
-        ({"undersample": None, "oversample": 0.1}, (30, 4)),
+        (Mixture(undersample=0.5), (8, 4)),
+        (Mixture(undersample=0.2, oversample=0.5), (20, 10)),
+        (Mixture(oversample=1.0), (30, 30)),
+        (Mixture(undersample=0.1), (30, 4)),
+        (Mixture(undersample=None, oversample=0.1), (30, 4)),
     ],
 )
 def test_a_mixture_first_takes_fewer_of_the_larger_side_then_repeats_the_smaller(mixture, sizes):
@@ -114,7 +115,7 @@ def _order(strategy, *, labels=LABELS, random_state: int = 42, epoch: int = 0) -
     return epoch_order(labels, strategy=strategy, random_state=random_state, epoch=epoch)
 
 
-MIXTURE = {"undersample": 0.2, "oversample": 0.5}
+MIXTURE = Mixture(undersample=0.2, oversample=0.5)
 STRATEGIES = ["representative", "undersample", "oversample", MIXTURE]
 
 

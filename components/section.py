@@ -13,11 +13,11 @@ class Section(BaseModel):
 
 
 def matching(pattern: str, wanted: str) -> AfterValidator:
-    """Lets text pass that matches a pattern as a whole; else says in words what is wanted."""
+    """Lets text pass that matches a pattern as a whole; else says in words what it must be."""
 
     def check(text: str) -> str:
         if not re.fullmatch(pattern, text):
-            raise ValueError(f"wants {wanted}")
+            raise ValueError(f"must be {wanted}")
         return text
 
     return AfterValidator(check)
@@ -25,7 +25,7 @@ def matching(pattern: str, wanted: str) -> AfterValidator:
 
 def _whole_number(value: Any) -> Any:
     if isinstance(value, bool):
-        raise ValueError("a whole number is wanted, not true or false")
+        raise ValueError("must be a whole number, not true or false")
     return value
 
 
