@@ -1,5 +1,6 @@
 """The pipeline as a TFX DAG: which component reads what from which, and with what settings."""
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,8 +8,6 @@ from typing import Any
 # TFX before TFDV: importing TFDV first fails in tfx_bsl.
 import tfx.components  # noqa: F401 - see above  isort: skip
 import tensorflow_data_validation as tfdv
-from tfx.components.example_validator.component import ExampleValidator
-from tfx.components.schema_gen.component import SchemaGen
 from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.placeholder.placeholder import Placeholder
@@ -18,11 +17,14 @@ from tfx.types import BaseChannel
 
 from components import names
 from components.calibrator.component import Calibrator
+from components.evaluator import gates
 from components.evaluator.component import Evaluator
+from components.example_validator.component import ExampleValidator
 from components.image_example_gen.component import ImageExampleGen
 from components.imbalance_sampler.component import ImbalanceSampler
 from components.pusher.component import Pusher
 from components.reporter.component import Reporter
+from components.schema_gen.component import SchemaGen
 from components.trainer.component import trainer
 from pipeline.features import feature_extractor, frozen_backbone
 from pipeline.settings import IN_PROCESS_RUNNER, Beam, ImageSettings, Settings
@@ -39,6 +41,8 @@ class Places:
       checkpoints: folder in which an interrupted training finds its last epoch.
       data_version: a digest of the data, so that changed data is read again.
       features: folder in which features are kept for later runs; empty: nowhere.
+      kept_schema: digest of the schema that is kept in the registry, empty where none is; None
+        where that can't be known before the run, whose SchemaGen must not be cached then.
     """
 
     pipeline_root: str
@@ -46,6 +50,7 @@ class Places:
     checkpoints: str
     data_version: str | RuntimeParameter
     features: str = ""
+    kept_schema: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +139,8 @@ def _nodes(
 ) -> list[BaseNode]:
     ingest = example_gen(settings, places, parameters)
     images = ingest.outputs[names.EXAMPLES]
+    statistics_gen, schema_gen, validator = _validation(settings, places, images)
+    anomalies = validator.outputs[names.ANOMALIES]
     drawn = sampler(settings, images)
     examples = drawn.outputs[names.DRAWN_EXAMPLES]
     sampling = drawn.outputs[names.SAMPLING]
@@ -160,9 +167,17 @@ def _nodes(
         sampling=sampling,
         slices=_slices(settings),
         gates=settings.evaluator.gates,
+        anomalies=anomalies if _asks_for_anomalies(settings) else None,
     )
     blessing = evaluator.outputs[names.BLESSING]
-    pusher = Pusher(model=model, blessing=blessing, registry=places.registry)
+    pusher = Pusher(
+        model=model,
+        blessing=blessing,
+        schema=schema_gen.outputs[names.SCHEMA],
+        statistics=statistics_gen.outputs[names.STATISTICS],
+        registry=places.registry,
+        kept_schema=_push_key(places),
+    )
     reporter = Reporter(
         evaluation=evaluator.outputs[names.EVALUATION],
         predictions=evaluator.outputs[names.PREDICTIONS],
@@ -172,13 +187,16 @@ def _nodes(
         examples=examples,
         sampling=sampling,
         quarantine=ingest.outputs[names.QUARANTINE],
+        anomalies=anomalies,
         pushed_model=pusher.outputs[names.PUSHED_MODEL],
         title=settings.name,
         settings=settings.model_dump(mode="json"),
     )
     return [
         ingest,
-        *_validation(settings, images),
+        statistics_gen,
+        schema_gen,
+        validator,
         drawn,
         *([extractor] if extractor else []),
         train,
@@ -207,16 +225,30 @@ def example_gen(
     )
 
 
-def _validation(settings: Settings, images: BaseChannel) -> list[BaseNode]:
+def _validation(
+    settings: Settings, places: Places, images: BaseChannel
+) -> tuple[StatisticsGen, SchemaGen, ExampleValidator]:
     # Image bytes and identities say nothing in a histogram, and cost the most to count.
     columns = [names.LABEL, names.CLASS_NAME, names.WIDTH, names.HEIGHT, *settings.data.slices]
     statistics_gen = StatisticsGen(
         examples=images, stats_options=tfdv.StatsOptions(feature_allowlist=columns)
     )
-    statistics = statistics_gen.outputs["statistics"]
-    schema_gen = SchemaGen(statistics=statistics, infer_feature_shape=True)
-    validator = ExampleValidator(statistics=statistics, schema=schema_gen.outputs["schema"])
-    return [statistics_gen, schema_gen, validator]
+    statistics = statistics_gen.outputs[names.STATISTICS]
+    schema_gen = SchemaGen(
+        statistics, registry=places.registry, kept_schema=places.kept_schema or ""
+    )
+    validator = ExampleValidator(statistics, schema_gen.outputs[names.SCHEMA])
+    return statistics_gen, schema_gen, validator
+
+
+def _asks_for_anomalies(settings: Settings) -> bool:
+    asked = gates.parse_all(settings.evaluator.gates)
+    return any(gate.metric == gates.ANOMALIES for gate in asked)
+
+
+def _push_key(places: Places) -> str:
+    """What no run before had where no schema is kept: a cached push would not keep one."""
+    return uuid.uuid4().hex if places.kept_schema == "" else places.kept_schema or ""
 
 
 def sampler(settings: ImageSettings, images: BaseChannel) -> ImbalanceSampler:

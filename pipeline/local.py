@@ -85,11 +85,14 @@ def run(
     """
 
     def make_dag(output: Path, *, enable_cache: bool) -> "Pipeline":
+        from components.schema_gen import baseline
         from pipeline.dag import Places, build
 
+        registry = str(Path(settings.pusher.registry or output / "registry").absolute())
         places = Places(
             pipeline_root=str(output / "tfx" / "artifacts"),
-            registry=str(Path(settings.pusher.registry or output / "registry").absolute()),
+            registry=registry,
+            kept_schema=baseline.digest(registry),
             checkpoints=str(output / "tfx" / "checkpoints"),
             features=str(output / "features"),
             data_version=data_version,

@@ -8,6 +8,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from components.example_validator import findings
 from pipeline.local import RunResult
 
 JSON_METRICS = ("precision", "recall", "f1", "pr_auc", "threshold", "tp", "fp", "tn", "fn")
@@ -36,6 +37,8 @@ def show(result: RunResult, console: Console) -> None:
     console.print(_figures(metrics["metrics"], metrics.get("intervals", {})))
     if metrics["slices"]:
         console.print(_slices(metrics["slices"]))
+    if metrics["data_check"]["anomalies"]:
+        console.print(_anomalies(metrics["data_check"]))
     console.print(_verdict(metrics))
     console.print(_places(result))
 
@@ -75,6 +78,13 @@ def _slices(slices: list[dict[str, Any]]) -> RenderableType:
             *(figure(precision), str(row["fp"])),
         )
     return table
+
+
+def _anomalies(data_check: Mapping[str, Any]) -> RenderableType:
+    count = len(data_check["anomalies"])
+    noun = "anomaly" if count == 1 else "anomalies"
+    found = f": {findings.summary(data_check)}"
+    return Text.assemble((f"{count:,} {noun} in the data", "bold yellow"), found)
 
 
 def _verdict(metrics: Mapping[str, Any]) -> RenderableType:

@@ -73,6 +73,32 @@ def push(model: str | os.PathLike, registry: str | os.PathLike) -> Pushed:
         ) from error
 
 
+def add_folder(source: str | os.PathLike, registry: str | os.PathLike, name: str) -> bool:
+    """Copies a folder into a registry beside the versions, unless there is one of that name.
+
+    Returns:
+      Whether it was copied.
+
+    Raises:
+      PushError: the registry cannot be written. Nothing half-made is left.
+    """
+    root = Path(registry)
+    try:
+        with _turn(root):
+            _clean(root)
+            if (root / name).exists():
+                return False
+            with _copied(Path(source), root) as incoming:
+                incoming.rename(root / name)
+        _fsync(root)
+    except OSError as error:
+        raise PushError(
+            f"cannot write {name} to registry {root}: {error}; nothing of it was left there. "
+            "Make the registry writable or free some space, and run again"
+        ) from error
+    return True
+
+
 def versions(registry: str | os.PathLike) -> list[int]:
     """The versions in a registry, oldest first; none where there is no registry."""
     root = Path(registry)
@@ -95,16 +121,23 @@ def _push(source: Path, root: Path) -> Pushed:
     newest = max(versions(root), default=0)
     if newest and digest(root / str(newest)) == digest(source):
         return Pushed(newest, root / str(newest), is_new=False)
+    with _copied(source, root) as incoming:
+        version = _rename(incoming, root, newest + 1)
+    _fsync(root)
+    return Pushed(version, root / str(version), is_new=True)
+
+
+@contextmanager
+def _copied(source: Path, root: Path) -> Iterator[Path]:
+    """A hidden copy of a folder beside the versions, to be renamed; it goes if that fails."""
     incoming = root / f"{_INCOMING}{socket.gethostname()}-{uuid.uuid4().hex}"
     try:
         _copy(source, incoming)
         _flush(incoming)
-        version = _rename(incoming, root, newest + 1)
+        yield incoming
     except BaseException:  # Ctrl-C as well: nothing half-made may stay.
         shutil.rmtree(incoming, ignore_errors=True)
         raise
-    _fsync(root)
-    return Pushed(version, root / str(version), is_new=True)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ def assemble(record: RunRecord, title: str) -> dict[str, Any]:
         "training": training(record.history),
         "sampling": record.sampling,
         "quarantine": record.quarantine,
+        "data_check": dict(record.data_check),
         "pushed_model": record.pushed_to,
     }
 

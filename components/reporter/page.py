@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from components import names
 from components.evaluator import metrics as evaluation_metrics
+from components.example_validator import findings
 from components.reporter import figures, provenance, slices, wording
 from components.reporter.metrics import answer, exported_epoch
 from components.reporter.record import RunRecord
@@ -58,6 +59,8 @@ def render(
         answer=answer(record),
         metrics=metrics,
         record=record,
+        schema_source=findings.source(record.data_check),
+        advice=findings.advice(record.data_check) if record.data_check["anomalies"] else "",
         headline=_HEADLINE,
         compared=_COMPARED,
         test_prevalence=_test_prevalence(metrics),

@@ -29,7 +29,8 @@ from pipeline.kubeflow.settings import Kubeflow
 
 ENTRYPOINT = ("python", "-m", "pipeline.kubeflow.entrypoint")
 ARTIFACT_TYPES_FLAG = "--artifact_types"
-_DATA_VERSION = "data_version"
+# Parameters that say which version of something outside of the pipeline a node reads.
+_VERSIONS = ("data_version", "kept_schema")
 _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9-]")
 
 
@@ -135,10 +136,12 @@ def _may_be_cached(node: BaseNode) -> bool:
 
     The key of the rest holds the path of the data, which may have changed under it.
     """
-    version = node.exec_properties.get(_DATA_VERSION)
-    if isinstance(version, RuntimeParameter):
-        version = version.default
-    return bool(node.inputs) or bool(version)
+    stated = [
+        value.default if isinstance(value, RuntimeParameter) else value
+        for name in _VERSIONS
+        if (value := node.exec_properties.get(name)) is not None
+    ]
+    return all(stated) if stated else bool(node.inputs)
 
 
 def _artifact_types(node: BaseNode) -> dict[str, str]:

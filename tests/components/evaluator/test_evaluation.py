@@ -145,7 +145,11 @@ def test_the_verdict_is_in_tfxs_format_with_its_reason(evaluated):
     verdict = blessing.read_verdict(evaluated.blessing.uri)
     assert verdict["blessed"] is False
     assert verdict["reason"].startswith("precision at prevalence is ")
-    assert [gate["passed"] for gate in verdict["gates"]] == [True, False]
+    assert [gate["passed"] for gate in verdict["gates"]] == [True, False, False]
+    assert (
+        "; 2 anomalies in the data, the gate asks for anomalies <= 1: out of range in "
+        in (verdict["reason"])
+    )
 
 
 def test_a_blessing_is_one_to_tfxs_own_pusher_too(evaluated, tmp_path):
@@ -267,6 +271,14 @@ def test_the_components_parameters_are_plain_text_for_a_cluster():
 def test_a_wrong_gate_is_refused_before_the_pipeline_starts():
     with pytest.raises(gates.GateError, match="did you mean 'recall'"):
         evaluator(gates=["recal >= 0.9"])
+
+
+def test_a_gate_on_anomalies_needs_someone_who_looks_for_them():
+    with pytest.raises(gates.GateError, match="needs ExampleValidator's anomalies"):
+        evaluator(gates=["anomalies <= 0"])
+    channel = Channel(type=standard_artifacts.ExampleAnomalies)
+    assert names.ANOMALIES in evaluator(gates=["anomalies <= 0"], anomalies=channel).inputs
+    assert names.ANOMALIES not in evaluator().inputs
 
 
 def test_the_same_columns_are_one_slice_however_they_are_written():

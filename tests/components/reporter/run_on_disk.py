@@ -15,11 +15,25 @@ from components import artifacts, example_files, names
 from components.evaluator import blessing, gates, predictions, summary
 from components.evaluator.metrics import confusion
 from components.evaluator.sliced_counts import SliceCounts
+from components.example_validator import findings, findings_file
+from components.example_validator.findings import Findings
 from components.pusher import pushed_model
 from components.pusher.registry import Pushed
 from components.reporter import executor
 
 THRESHOLD = 0.5
+ORIGIN = {
+    "version": 6,
+    "time": "2026-11-24 03:00 UTC",
+    "images": 1815,
+    "folder": "/models/schema",
+}
+NEW_CLASS = {
+    "feature": "class_name",
+    "kind": "new class",
+    "found": "'foxes' (12 images)",
+    "expected": "one of 'cats', 'dogs'",
+}
 KINDS = {
     names.EVALUATION: standard_artifacts.ModelEvaluation,
     names.PREDICTIONS: artifacts.Predictions,
@@ -29,6 +43,7 @@ KINDS = {
     names.EXAMPLES: standard_artifacts.Examples,
     names.SAMPLING: artifacts.Sampling,
     names.QUARANTINE: artifacts.Quarantine,
+    names.ANOMALIES: standard_artifacts.ExampleAnomalies,
     names.PUSHED_MODEL: standard_artifacts.PushedModel,
     names.REPORT: artifacts.Report,
 }
@@ -70,6 +85,7 @@ class Run:
     )
     refusals: list[dict] = field(default_factory=list)
     pushed: Pushed | None = None
+    data_check: Findings = field(default_factory=findings.not_checked)
 
     def artifact(self, key: str):
         made = KINDS[key]()
@@ -96,7 +112,10 @@ class Run:
         )
         summary.write(figures, self.uri(names.EVALUATION))
         asked = gates.parse_all(self.gates)
-        verdict = gates.verdict(asked, figures["metrics"], figures["at_prevalence"])
+        verdict = gates.verdict(
+            asked, figures["metrics"], figures["at_prevalence"], self.data_check
+        )
+        findings_file.write(self.data_check, self.uri(names.ANOMALIES))
         blessing.write(verdict, self.artifact(names.BLESSING), self.artifact(names.MODEL))
         pushed_model.write(self.artifact(names.PUSHED_MODEL), self.pushed)
         self._write_accounts()

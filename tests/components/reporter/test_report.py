@@ -7,11 +7,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from PIL import Image
-from run_on_disk import EPOCHS, THRESHOLD, picture, some_run
+from run_on_disk import EPOCHS, NEW_CLASS, ORIGIN, THRESHOLD, picture, some_run
 from tfx.types import Channel
 
 from components import names
 from components.evaluator import summary
+from components.example_validator import findings
 from components.reporter.component import Reporter, ReporterSpec
 
 
@@ -129,12 +130,13 @@ def test_what_users_named_is_shown_and_never_run(tmp_path):
         positive_class=name,
         title="<b>bold</b>",
         settings={"data": {"source": "<i>photos</i>", "manifest": None}},
+        data_check=findings.of_check(ORIGIN, [NEW_CLASS | {"found": "<var>"}]),
         refusals=[{"uri": "<u>", "class_name": "<s>", "reason": "<em>", "detail": "<img src=x>"}],
     )
     html, metrics = run.write().report()
     page = Page(html)
-    assert not {tag for tag, _ in page.elements} & {"script", "u", "s", "em"}
-    for text in (name, "<b>bold</b>", "<i>photos</i>", "<img src=x>"):
+    assert not {tag for tag, _ in page.elements} & {"script", "u", "s", "em", "var"}
+    for text in (name, "<b>bold</b>", "<i>photos</i>", "<img src=x>", "<var>"):
         assert text in page.text
     assert metrics["positive_class"] == name
     assert any(name in svg["aria-label"] for svg in page.all("svg"))
@@ -196,6 +198,23 @@ def test_the_accounts_of_sampling_and_quarantine_are_shown(reported):
     assert "trainer.model cnn" in text
 
 
+def test_anomalies_of_the_data_are_shown_with_what_to_do(reported):
+    _, html, metrics = reported
+    assert metrics["data_check"] == {"checked": True, "schema": ORIGIN, "anomalies": [NEW_CLASS]}
+    text = Page(html).flat_text
+    assert "class_name new class 'foxes' (12 images) one of 'cats', 'dogs'" in text
+    assert "1 anomaly, checked against the schema of version 6, kept 2026-11-24 03:00 UTC" in text
+    assert "edit /models/schema/schema.pbtxt, or delete /models/schema to start anew" in text
+
+
+def test_data_without_an_anomaly_is_said_to_be_as_it_was(tmp_path):
+    run = some_run(tmp_path, positives=10, negatives=20, data_check=findings.of_check(ORIGIN, []))
+    html, _ = run.write().report()
+    assert "No anomaly: classes, columns, sizes and shares are as in the schema of version 6" in (
+        Page(html).flat_text
+    )
+
+
 def test_another_balance_in_the_world_is_shown_beside_the_splits(reported):
     _, html, metrics = reported
     text = Page(html).flat_text
@@ -225,6 +244,7 @@ def test_a_run_that_lacks_things_says_what_it_lacks(bare):
     text, metrics = bare
     assert "No history was recorded" in text
     assert "No image was refused" in text
+    assert "Nothing was checked: no schema is kept yet: this run's is kept if its" in text
     assert "No model was pushed" in text
     assert "No gate was set" in text
     assert metrics["training"] is None
