@@ -30,6 +30,9 @@ from pipeline.features import feature_extractor, frozen_backbone
 from pipeline.settings import IN_PROCESS_RUNNER, Beam, ImageSettings, Settings
 from pipeline.study.settings import AnySettings
 
+# A column of more values is not compared with the kept schema's.
+_MOST_VALUES = 10_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
@@ -231,7 +234,10 @@ def _validation(
     # Image bytes and identities say nothing in a histogram, and cost the most to count.
     columns = [names.LABEL, names.CLASS_NAME, names.WIDTH, names.HEIGHT, *settings.data.slices]
     statistics_gen = StatisticsGen(
-        examples=images, stats_options=tfdv.StatsOptions(feature_allowlist=columns)
+        examples=images,
+        stats_options=tfdv.StatsOptions(
+            feature_allowlist=columns, num_rank_histogram_buckets=_MOST_VALUES
+        ),
     )
     statistics = statistics_gen.outputs[names.STATISTICS]
     schema_gen = SchemaGen(

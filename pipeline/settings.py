@@ -107,7 +107,9 @@ class Evaluator(Section):
     """What is measured on test, and the bounds that bless a model."""
 
     slices: list[list[str]] = Field(default=[], description="Crosses of slice columns.")
-    gates: list[str] = Field(default=[], description='Bounds such as "recall >= 0.90".')
+    gates: list[str] = Field(
+        default=[], description='Bounds such as "recall >= 0.90" or "anomalies <= 0".'
+    )
 
     @field_validator("gates")
     @classmethod

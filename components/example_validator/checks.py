@@ -79,7 +79,7 @@ def _of_tfdv(
 def _row(
     feature: str, reason: Info.Reason, statistics: Statistics, schema: schema_pb2.Schema
 ) -> Anomaly:
-    if reason.type == Info.ENUM_TYPE_UNEXPECTED_STRING_VALUES:
+    if reason.type == Info.ENUM_TYPE_UNEXPECTED_STRING_VALUES and counts(statistics, feature):
         return _new_values(feature, statistics, schema)
     if reason.type in _VANISHED:
         return Anomaly(feature, VANISHED_COLUMN, "no image has it", "a value for every image")
@@ -124,7 +124,7 @@ def _vanished_classes(statistics: Statistics, kept: Baseline) -> list[Anomaly]:
             f"{before.get(value, 0):,} of {sum(before.values()):,} images, as before",
         )
         for value in _domain(kept.schema, names.CLASS_NAME)
-        if value not in now
+        if now and value not in now
     ]
 
 

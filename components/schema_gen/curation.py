@@ -25,7 +25,8 @@ def curate(statistics: Statistics) -> schema_pb2.Schema:
 
     The classes are closed: another one is an anomaly. So are the values of a slice column, where
     each value is seen more than once: after Good (1953), the chance that the next image brings a
-    new value is about the share of values that were seen once. A side of an image may be from
+    new value is about the share of values that were seen once. A column of more than 10,000
+    values is open. A side of an image may be from
     half the smallest to twice the largest. The shares of classes, labels and slice values may
     change by `SHARE_THRESHOLD`, see `components.example_validator.shares`.
 
@@ -51,6 +52,8 @@ def _curate(feature: schema_pb2.Feature, statistics: Statistics) -> None:
         feature.int_domain.min = names.NEGATIVE_LABEL
         feature.int_domain.max = names.POSITIVE_LABEL
     found = counts(statistics, name)
+    if not found:
+        return
     if name == names.CLASS_NAME or (name not in _KNOWN and _is_closed(found.values())):
         feature.string_domain.name = name
         feature.string_domain.value.extend(sorted(found))
@@ -61,4 +64,4 @@ def _curate(feature: schema_pb2.Feature, statistics: Statistics) -> None:
 def _is_closed(found: Iterable[int]) -> bool:
     """Whether the values are so well known that a new one is news."""
     every = list(found)
-    return len(every) <= _MOST_VALUES and min(every, default=0) > 1
+    return len(every) <= _MOST_VALUES and min(every) > 1

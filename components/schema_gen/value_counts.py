@@ -42,22 +42,22 @@ def features(statistics: Statistics) -> Mapping[str, FeatureNameStatistics]:
 def counts(statistics: Statistics, feature: str) -> dict[str, int]:
     """How many images have each value of a column of texts, or each label.
 
-    TFDV counts the 1,000 most frequent values; others are absent.
-
     Args:
       statistics: of one data set.
       feature: name of the feature.
 
     Returns:
-      The counts by value, the most frequent first; empty where there is no such feature.
+      The counts by value, the most frequent first; empty where there is no such feature, or
+      where it has more values than TFDV counts (`num_rank_histogram_buckets`).
     """
     found = features(statistics).get(feature)
     if found is None:
         return {}
     if feature == names.LABEL:
         return _label_counts(found.num_stats)
-    buckets = found.string_stats.rank_histogram.buckets
-    return {bucket.label: round(bucket.sample_count) for bucket in buckets}
+    texts = found.string_stats
+    counted = {bucket.label: round(bucket.sample_count) for bucket in texts.rank_histogram.buckets}
+    return counted if sum(counted.values()) == texts.common_stats.tot_num_values else {}
 
 
 def _label_counts(label: NumericStatistics) -> dict[str, int]:

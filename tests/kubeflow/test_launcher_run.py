@@ -42,6 +42,10 @@ def operating_point(model: Path) -> dict[str, Any]:
     return json.loads(file.read_text())
 
 
+def kept_schema(registry: Path) -> str:
+    return (registry / "schema" / "schema.pbtxt").read_text()
+
+
 def run_here(tree: dict[str, Any], sample: Path, folder: Path, bytecode: dict[str, str]) -> Path:
     """The local run of the same settings on the same images; gives its output folder."""
     tree = {key: value for key, value in tree.items() if key not in {"kubeflow", "pusher"}}
@@ -100,6 +104,7 @@ def test_the_compiled_pipeline_pushes_the_model_that_a_local_run_does(
     (pushed,) = (cluster.claims["registry"] / "dogs").glob("[0-9]*")
     (local,) = (here / "registry").glob("[0-9]*")
     assert pushed.name == local.name
+    assert kept_schema(pushed.parent) == kept_schema(local.parent)
     assert operating_point(pushed) == operating_point(local)
     report = object_store.read(steps["Reporter"].outputs["report"]["uri"] + "/metrics.json")
     local_report = json.loads((here / "latest" / "metrics.json").read_text())

@@ -130,3 +130,9 @@ def test_any_other_rule_of_tfdv_may_be_written_into_the_schema(kept):
     (anomaly,) = found_in(kept.statistics, kept)
     assert (anomaly.feature, anomaly.kind) == ("all images", "low num examples in dataset")
     assert anomaly.found == "The dataset has 1815 examples, which is fewer than expected."
+
+
+def test_more_new_classes_than_are_counted_are_one_anomaly_in_tfdv_s_words(kept):
+    data = statistics(CATS_AND_DOGS | {f"class {number}": 2 for number in range(1100)})
+    (anomaly,) = found_in(data, kept)
+    assert anomaly.kind == "unexpected string values"

@@ -66,3 +66,10 @@ def test_a_class_of_one_image_is_a_class_and_so_is_the_150th():
     classes = {f"class {number}": 1 for number in range(150)}
     found = features(curate(statistics(classes)))["class_name"]
     assert list(found.string_domain.value) == sorted(classes)
+
+
+def test_a_column_of_more_values_than_tfdv_counts_is_open():
+    classes = {f"class {number}": 1 for number in range(1100)}
+    found = features(curate(statistics(classes)))["class_name"]
+    assert not found.HasField("string_domain")
+    assert not found.HasField("drift_comparator")
