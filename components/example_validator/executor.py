@@ -50,7 +50,7 @@ class Executor(BaseExecutor):
         rows = [dataclasses.asdict(anomaly) for anomaly in anomalies]
         findings_file.write(findings.of_check(kept.origin, rows), target.uri)
         _write(said, example_files.split_dir(target.uri, names.ALL))
-        _logger.info("%d anomalies: %s", len(rows), "; ".join(map(findings.sentence, rows)))
+        _logger.info("%s", "; ".join(map(findings.sentence, rows)) or "no anomaly")
 
 
 def _write(said: anomalies_pb2.Anomalies, folder: str) -> None:
