@@ -92,6 +92,8 @@ def add_folder(source: str | os.PathLike, registry: str | os.PathLike, name: str
                 incoming.rename(root / name)
         _fsync(root)
     except OSError as error:
+        if (root / name).exists():  # by another machine, where locks are kept apart
+            return False
         raise PushError(
             f"cannot write {name} to registry {root}: {error}; nothing of it was left there. "
             "Make the registry writable or free some space, and run again"

@@ -1,5 +1,7 @@
 """The schema beside the versions of a registry."""
 
+from pathlib import Path
+
 import pytest
 from image_statistics import statistics_artifact
 from tfx.types import Channel, standard_artifacts
@@ -49,6 +51,20 @@ def test_a_schema_that_is_kept_is_never_written_over(folder, keep):
     before = registry.digest(folder / "schema")
     assert not keep()
     assert registry.digest(folder / "schema") == before
+
+
+def test_of_two_machines_that_keep_one_at_once_the_first_is_left_alone(folder, keep, monkeypatch):
+    rename = Path.rename
+
+    def late(path, target):
+        (folder / "schema").mkdir()
+        (folder / "schema" / "schema.pbtxt").write_text("the other machine's")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", late)
+    assert not keep()
+    assert (folder / "schema" / "schema.pbtxt").read_text() == "the other machine's"
+    assert {path.name for path in folder.iterdir()} == {"1", "schema", ".lock"}
 
 
 def test_a_registry_that_cannot_be_written_to_is_named(tmp_path, keep, folder):
