@@ -37,7 +37,7 @@ def show(result: RunResult, console: Console) -> None:
     console.print(_figures(metrics["metrics"], metrics.get("intervals", {})))
     if metrics["slices"]:
         console.print(_slices(metrics["slices"]))
-    if metrics["data_check"]["anomalies"]:
+    if metrics["data_check"]["anomalies"] and not _reason_names_anomalies(metrics):
         console.print(_anomalies(metrics["data_check"]))
     console.print(_verdict(metrics))
     console.print(_places(result))
@@ -78,6 +78,10 @@ def _slices(slices: list[dict[str, Any]]) -> RenderableType:
             *(figure(precision), str(row["fp"])),
         )
     return table
+
+
+def _reason_names_anomalies(metrics: Mapping[str, Any]) -> bool:
+    return findings.summary(metrics["data_check"]) in metrics["reason"]
 
 
 def _anomalies(data_check: Mapping[str, Any]) -> RenderableType:

@@ -19,13 +19,13 @@ NEW_CLASS = {
 }
 
 
-def shown(data_check: findings.Findings) -> str:
+def shown(data_check: findings.Findings, reason: str = "recall is 0.5 (>= 0.1)") -> str:
     """The summary of a run as one line of text."""
     rates = dict.fromkeys(("precision", "recall", "f1", "pr_auc", "accuracy", "threshold"), 0.5)
     metrics = {
         "answer": "Blessed.",
         "blessed": True,
-        "reason": "recall is 0.5 (>= 0.1)",
+        "reason": reason,
         "metrics": {**rates, **dict.fromkeys(("tp", "fp", "tn", "fn"), 1)},
         "intervals": {},
         "at_prevalence": {},
@@ -43,6 +43,11 @@ def test_anomalies_of_the_data_are_named_with_what_to_do():
         "1 anomaly in the data: new class in class_name: 'dog [final]' (12 images), expected one "
         "of 'cats', 'dogs'; correct the data; or accept it: edit /models/schema/schema.pbtxt"
     ) in shown(findings.of_check(ORIGIN, [NEW_CLASS]))
+
+
+def test_anomalies_that_a_gate_was_not_passed_for_are_named_once():
+    found = findings.of_check(ORIGIN, [NEW_CLASS])
+    assert shown(found, f"1 anomaly in the data: {findings.summary(found)}").count("'dog [") == 1
 
 
 @pytest.mark.parametrize("found", [findings.not_checked(), findings.of_check(ORIGIN, [])])
