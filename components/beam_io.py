@@ -3,7 +3,12 @@
 Importing this module is cheap; Beam is imported when a file system is asked for.
 """
 
+import re
 from types import ModuleType
+from typing import Any
+
+# What Beam reads as a pattern; it has no way to quote these.
+_BEFORE_PATTERN = re.compile(r"[^\[*?]*")
 
 
 def beam_io() -> ModuleType:
@@ -21,3 +26,31 @@ def beam_io() -> ModuleType:
     if not systems._pipeline_options:
         systems.set_options(PipelineOptions([]))
     return apache_beam.io
+
+
+def files_below(prefix: str) -> list[Any]:
+    """Beam's metadata of all files whose path begins with a text, taken literally.
+
+    Args:
+      prefix: with its scheme, such as `s3://bucket/photos/`; `[`, `*` and `?` in it are
+        signs like any other.
+
+    Raises:
+      BeamIOError: the store can't be listed.
+      ValueError: Beam has no file system for the scheme.
+    """
+    plain = _BEFORE_PATTERN.match(prefix)
+    pattern = f"{plain.group() if plain else ''}**"
+    (found,) = beam_io().filesystems.FileSystems.match([pattern])
+    return [metadata for metadata in found.metadata_list if metadata.path.startswith(prefix)]
+
+
+def file_at(path: str) -> Any | None:
+    """Beam's metadata of one file, its path taken literally; None where there is no such file.
+
+    Raises:
+      BeamIOError: the store can't be asked.
+      ValueError: Beam has no file system for the scheme.
+    """
+    system = beam_io().filesystems.FileSystems.get_filesystem(path)
+    return system.metadata(path) if system.exists(path) else None

@@ -4,12 +4,13 @@ Only the standard library is imported; Beam's file systems come in when a path h
 scheme such as `gs://` or `s3://`.
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from components.beam_io import beam_io
+from components.beam_io import beam_io, file_at, files_below
 
 _SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
@@ -93,7 +94,9 @@ def _look_at(relative: str, path: str) -> FoundFile:
 
 def _walk_remote(source: str) -> Iterator[FoundFile]:
     root = source.rstrip("/") + "/"
-    for metadata in _match(root + "**"):
+    with _as_os_error(root):
+        listed = files_below(root)
+    for metadata in listed:
         relative = metadata.path.removeprefix(root)
         if any(is_passed_over(part) for part in relative.split("/")) or relative.endswith("/"):
             continue
@@ -103,8 +106,9 @@ def _walk_remote(source: str) -> Iterator[FoundFile]:
 def find(relative: str, path: str) -> FoundFile | None:
     """One file by its path; None where there is no such file."""
     if is_remote(path):
-        matches = _match(path)
-        return _from_metadata(relative, matches[0]) if matches else None
+        with _as_os_error(path):
+            found = file_at(path)
+        return None if found is None else _from_metadata(relative, found)
     return _look_at(relative, path) if os.path.isfile(path) else None
 
 
@@ -133,9 +137,9 @@ def _from_metadata(relative: str, metadata: Any) -> FoundFile:
     return FoundFile(relative, metadata.path, metadata.size_in_bytes, changed)
 
 
-def _match(pattern: str) -> list[Any]:
-    beam = beam_io()
+@contextlib.contextmanager
+def _as_os_error(path: str) -> Iterator[None]:
     try:
-        return beam.filesystems.FileSystems.match([pattern])[0].metadata_list
-    except (beam.filesystem.BeamIOError, ValueError) as error:
-        raise OSError(f"cannot list {pattern}: {error}") from error
+        yield
+    except (beam_io().filesystem.BeamIOError, ValueError) as error:
+        raise OSError(f"cannot list {path}: {error}") from error
