@@ -1,7 +1,6 @@
 """The command line: `outnumbered run`, `predict`, `settings`, `data make-sample`, `kubeflow`."""
 
 import json
-from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -9,6 +8,7 @@ import yaml
 from rich.console import Console
 from rich.progress import Progress
 
+from components import paths
 from pipeline.kubeflow.cli import app as kubeflow_app
 from pipeline.options import (
     Exit,
@@ -49,8 +49,9 @@ def run(
     settings: SettingsOption = None,
     overrides: SetOption = None,
     output: Annotated[
-        Path, typer.Option("--output", help="Folder for everything that the run makes.")
-    ] = Path("runs"),
+        str,
+        typer.Option("--output", metavar="PATH", help="Folder for everything that the run makes."),
+    ] = "runs",
     as_json: JsonOption = False,
     cache: Annotated[
         bool, typer.Option("--cache/--no-cache", help="Reuse what has not changed since a run.")
@@ -72,12 +73,15 @@ def run(
 
     loaded = _load(preset, settings, overrides, as_json=as_json)
     try:
+        folder = paths.output_folder(output)
+        if loaded.pusher.registry:
+            paths.check_can_be_folder("pusher.registry", loaded.pusher.registry)
         check_trainers([loaded.trainer])
         data_version = check_data(loaded)
     except (ValueError, FileNotFoundError) as error:
         _fail(str(error), Exit.WRONG_USE, as_json=as_json)
     try:
-        result = local.run(loaded, output, data_version=data_version, use_cache=cache)
+        result = local.run(loaded, folder, data_version=data_version, use_cache=cache)
     except local.RunError as error:
         _fail(str(error), Exit.FAILED, as_json=as_json)
     except KeyboardInterrupt:
@@ -93,14 +97,17 @@ def run(
 @app.command()
 def predict(
     images: Annotated[
-        list[Path], typer.Argument(help="Images, or folders that are searched for images.")
+        list[str],
+        typer.Argument(metavar="PATH...", help="Images, or folders that are searched for images."),
     ],
     model: Annotated[
-        Path,
+        str,
         typer.Option(
-            "--model", help="A pushed model, or the registry, whose newest version is taken."
+            "--model",
+            metavar="PATH",
+            help="A pushed model, or the registry, whose newest version is taken.",
         ),
-    ] = Path("runs/registry"),
+    ] = "runs/registry",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines, not a table.")] = False,
 ) -> None:
     """Says of each image whether it is of the positive class, and how probable that is.
@@ -112,9 +119,9 @@ def predict(
     from pipeline import predict as prediction
 
     try:
-        found = prediction.find_images(images)
-        version = prediction.newest_model(model)
-    except prediction.PredictError as error:
+        found = prediction.find_images(paths.given("PATH", image) for image in images)
+        version = prediction.newest_model(paths.given("--model", model))
+    except (prediction.PredictError, paths.PathError) as error:
         _fail(str(error), Exit.WRONG_USE, as_json=False)
     rows = prediction.predict(version, found)
     unread = prediction.print_json(rows) if as_json else prediction.print_table(rows)
@@ -139,7 +146,7 @@ def show_settings(
 
 @data_app.command("make-sample")
 def make_sample(
-    folder: Annotated[Path, typer.Argument(help="The folder to make.")] = Path("sample"),
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder to make.")] = "sample",
     images: Annotated[int, typer.Option("--images", help="How many images.")] = 3300,
     side: Annotated[int, typer.Option("--side", help="Side of an image in pixels.")] = 128,
     random_state: Annotated[int, typer.Option("--random-state", help="The seed.")] = 0,
@@ -157,7 +164,7 @@ def make_sample(
         task = progress.add_task("drawing", total=images)
         try:
             manifest = make_sample(
-                folder,
+                paths.given("FOLDER", folder),
                 images=images,
                 side=side,
                 random_state=random_state,
@@ -170,7 +177,7 @@ def make_sample(
 
 
 def _load(
-    preset: str | None, path: Path | None, overrides: list[str] | None, *, as_json: bool
+    preset: str | None, path: str | None, overrides: list[str] | None, *, as_json: bool
 ) -> Settings:
     try:
         return load_settings(preset, path, overrides)

@@ -2,7 +2,6 @@
 
 import json
 from enum import IntEnum
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -26,7 +25,8 @@ PresetOption = Annotated[
     str | None, typer.Option("--preset", help=f"Settings that come with the project: {_PRESETS}.")
 ]
 SettingsOption = Annotated[
-    Path | None, typer.Option("--settings", help="A settings file of your own (YAML).")
+    str | None,
+    typer.Option("--settings", metavar="PATH", help="A settings file of your own (YAML)."),
 ]
 SetOption = Annotated[
     list[str] | None,

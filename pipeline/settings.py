@@ -16,11 +16,13 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from components import paths
 from components.evaluator import gates as gate_rules
 from components.image_example_gen.sources import check_class
 from components.imbalance_sampler.census import validate_prevalence
 from components.imbalance_sampler.request import NEGATIVE, POSITIVE, parse_request, validate_splits
 from components.names import TEST, TRAIN, VAL
+from components.paths import LocalPath, SourcePath
 from components.section import Count, Fraction, PositiveCount, Section, matching
 from components.trainer.settings import TrainerSettings
 from pipeline.kubeflow.settings import Kubeflow
@@ -44,10 +46,10 @@ class SettingsError(ValueError):
 class Data(Section):
     """Where the photographs are and what is refused on the way in."""
 
-    source: str = Field(
+    source: SourcePath = Field(
         description="Folder with a folder a class, or the root of a manifest's paths."
     )
-    manifest: str | None = Field(
+    manifest: SourcePath | None = Field(
         default=None, description="CSV or JSON lines with uri, label and any slice columns."
     )
     positive_class: str = Field(description="The class that is looked for.")
@@ -121,7 +123,7 @@ class Evaluator(Section):
 class Pusher(Section):
     """Where a blessed model goes."""
 
-    registry: str | None = Field(
+    registry: LocalPath | None = Field(
         default=None, description="Folder of numbered versions; null: OUTPUT/registry."
     )
 
@@ -225,18 +227,35 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
 
 
 def load_settings(
-    preset: str | None, path: Path | None, overrides: Sequence[str] | None
+    preset: str | None, path: str | Path | None, overrides: Sequence[str] | None
 ) -> Settings:
     """The settings that the options ask for.
 
     Raises:
       SettingsError: not exactly one of preset and path is given, or a value is not allowed.
     """
+    return load(settings_file(preset, path), overrides or ())
+
+
+def settings_file(preset: str | None, path: str | Path | None, presets: Path = PRESETS_DIR) -> Path:
+    """The settings file that the options `--preset` and `--settings` ask for.
+
+    Args:
+      preset: name of one that comes with the project.
+      path: of a YAML file of the user's own.
+      presets: the folder of the presets.
+
+    Raises:
+      SettingsError: not exactly one of preset and path is given, or it can't be used.
+    """
     if preset is not None and path is None:
-        path = preset_path(preset)
-    elif path is None or preset is not None:
+        return preset_path(preset, presets)
+    if path is None or preset is not None:
         raise SettingsError("give one of --preset and --settings")
-    return load(path, overrides or ())
+    try:
+        return paths.given("--settings", path)
+    except paths.PathError as error:
+        raise SettingsError(str(error)) from error
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:

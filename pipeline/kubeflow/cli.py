@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from components import paths
 from components.image_example_gen.sources import SourceError
 from pipeline.kubeflow import package as packages
 from pipeline.kubeflow import runs_cli, schedule_cli
@@ -56,10 +57,11 @@ app.add_typer(schedule_cli.app, name="schedule")
 app.add_typer(runs_cli.app, name="runs")
 
 OutputOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--output",
         "-o",
+        metavar="PATH",
         help="The file to write; default: pipeline.yaml, and pipeline.json for Vertex AI.",
     ),
 ]
@@ -82,7 +84,8 @@ def compile_command(
     """
     with told(as_json=as_json):
         loaded = load_any(preset, settings, overrides)
-        written = compile_settings(loaded, output or Path(PACKAGE_FILES[section_of(loaded).target]))
+        file = output or PACKAGE_FILES[section_of(loaded).target]
+        written = compile_settings(loaded, paths.given("--output", file))
         if written.suffix == _VERTEX_SUFFIX:
             _tell_file(written, as_json=as_json)
         else:

@@ -3,18 +3,25 @@
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from components import paths
 from pipeline.kubeflow.errors import UsageError
+from pipeline.kubeflow.settings import checked_root
 
 DATA_VERSION = "data_version"
 _SUFFIXES = (".yaml", ".yml")
 _DIGITS = 12
+# Parameters that are paths, and what checks them.
+_PATHS: Mapping[str, Callable[[str], str]] = {
+    "source": paths.source,
+    "pipeline_root": checked_root,
+}
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "STRING": (str,),
     "NUMBER_INTEGER": (int,),
@@ -65,7 +72,16 @@ class Package:
             raise UsageError(
                 f"--param {text}: no such parameter{hint}; the pipeline takes: {known}"
             )
+        if name in _PATHS:
+            return name, _path(name, value)
         return name, _typed(value, self.parameters[name], origin=f"--param {text}")
+
+
+def _path(name: str, value: str) -> str:
+    try:
+        return _PATHS[name](value)
+    except ValueError as error:
+        raise UsageError(f"--param {name}: {error}. Received: {value!r}") from error
 
 
 def read(path: Path) -> Package:
