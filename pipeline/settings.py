@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 
 from components import paths
 from components.evaluator import gates as gate_rules
+from components.image_example_gen.contents import Verify
 from components.image_example_gen.sources import check_class
 from components.imbalance_sampler.census import validate_prevalence
 from components.imbalance_sampler.request import NEGATIVE, POSITIVE, parse_request, validate_splits
@@ -62,6 +63,13 @@ class Data(Section):
     )
     max_pixels: PositiveCount = Field(
         default=50_000_000, description="Pixels above which an image is refused undecoded."
+    )
+    verify: Verify = Field(
+        default="heads",
+        description=(
+            "What a changed image is known by, beside its size and time: heads: the first 64 KiB "
+            "of a local file; content: all of it, and in buckets the store's checksum."
+        ),
     )
 
 

@@ -10,11 +10,12 @@ import json
 import os
 import posixpath
 import unicodedata
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from components import names
 from components.image_example_gen import files
+from components.image_example_gen.contents import Verify, content_digests
 from components.image_example_gen.manifest import Row, SourceError, columns_of, read_rows
 
 __all__ = [
@@ -94,16 +95,27 @@ def class_names(records: Iterable[ImageRecord]) -> list[str]:
     return sorted({record.class_name for record in records})
 
 
-def data_version(records: Iterable[ImageRecord]) -> str:
+def data_version(
+    records: Sequence[ImageRecord],
+    *,
+    verify: Verify = "heads",
+    advance: Callable[[], object] = lambda: None,
+) -> str:
     """A digest that changes with the images' names, classes, slices, sizes and times of change.
+
+    Args:
+      records: the images.
+      verify: whether it changes with their contents too, see `contents.Verify`.
+      advance: is called once an image.
 
     Returns:
       64 hex digits.
     """
     digest = hashlib.sha256()
-    for record in records:
+    contents = content_digests((record.path for record in records), verify, advance=advance)
+    for record, content in zip(records, contents, strict=True):
         # Not the path: a source that is moved as a whole is the same data.
-        digest.update(json.dumps(record._replace(path="")).encode() + b"\n")
+        digest.update(json.dumps([*record._replace(path=""), content]).encode() + b"\n")
     return digest.hexdigest()
 
 

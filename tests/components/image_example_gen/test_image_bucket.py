@@ -8,7 +8,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from components.image_example_gen import files
-from components.image_example_gen.sources import list_images
+from components.image_example_gen.sources import data_version, list_images
 
 BUCKET = "photos"
 ODD = ["exp[1]/dogs/a[1].png", "exp[1]/dogs/b?.png", "exp[1]/cats*/c.png"]
@@ -63,3 +63,21 @@ def test_a_manifest_s_uri_is_no_pattern(bucket, tmp_path):
     manifest.write_text("\n".join(["uri,label", *rows]) + "\n")
     records = list_images(bucket, manifest=str(manifest))
     assert [os.path.basename(record.path) for record in records] == ["c.png", "a[1].png"]
+
+
+def test_an_object_replaced_by_another_of_its_size_is_noticed_by_its_checksum(bucket):
+    def version(verify: str) -> str:
+        # As if nothing but the content told them apart: the store keeps whole seconds.
+        records = [record._replace(mtime_ns=0) for record in list_images(f"{bucket}/exp1")]
+        return data_version(records, verify=verify)
+
+    def put(content: bytes) -> None:
+        boto3.client("s3").put_object(Bucket=BUCKET, Key="exp1/dogs/a1.png", Body=content)
+
+    before = {verify: version(verify) for verify in ("size_and_time", "heads", "content")}
+    put(b"exp1/dogs/a1.pnX")
+    assert version("size_and_time") == before["size_and_time"]
+    assert version("heads") == before["heads"]
+    assert version("content") != before["content"]
+    put(b"exp1/dogs/a1.png")
+    assert version("content") == before["content"]

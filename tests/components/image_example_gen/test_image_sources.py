@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 import unicodedata
@@ -178,6 +179,53 @@ def test_data_version_changes_with_what_it_stands_for(source, tmp_path):
     assert len(versions) == 4
     os.utime(source / "cats/1.jpg", ns=(1, 1))
     assert data_version(list_images(str(source), manifest=path, slices=["breed"])) not in versions
+
+
+def rewritten_in_place(path, place: int) -> None:
+    """Changes one byte of a file, and neither its size nor its time of change."""
+    status = path.stat()
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(b"X")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("verify", "notices_head", "notices_tail"),
+    [("size_and_time", False, False), ("heads", True, False), ("content", True, True)],
+)
+def test_an_image_rewritten_in_place_is_noticed_as_closely_as_was_asked(
+    source, verify, notices_head, notices_tail
+):
+    def version() -> str:
+        return data_version(list_images(str(source)), verify=verify)
+
+    image = source / "cats/1.jpg"
+    image.write_bytes(bytes(200_000))
+    first = version()
+    rewritten_in_place(image, 150_000)
+    second = version()
+    assert (second != first) == notices_tail
+    rewritten_in_place(image, 60_000)
+    assert (version() != second) == notices_head
+
+
+@pytest.mark.parametrize("verify", ["size_and_time", "heads", "content"])
+def test_a_copy_with_its_times_is_the_same_data(source, tmp_path, verify):
+    shutil.copytree(source, tmp_path / "copy")
+    (tmp_path / "copy" / "dogs" / "gone.jpg").symlink_to("nowhere")
+    (source / "dogs" / "gone.jpg").symlink_to("nowhere")
+    versions = {
+        data_version(list_images(str(folder)), verify=verify)
+        for folder in (source, tmp_path / "copy")
+    }
+    assert len(versions) == 1
+
+
+def test_each_image_looked_at_is_counted(source):
+    records, counted = list_images(str(source)), []
+    data_version(records, advance=lambda: counted.append(1))
+    assert len(counted) == len(records)
 
 
 def test_data_version_stays_when_the_source_moves(source, tmp_path):
