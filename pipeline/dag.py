@@ -46,6 +46,8 @@ class Places:
       features: folder in which features are kept for later runs; empty: nowhere.
       kept_schema: digest of the schema that is kept in the registry, empty where none is; None
         where that can't be known before the run, whose SchemaGen must not be cached then.
+      code_version: a digest of the project's code, so that nothing made by other code is reused;
+        empty where the image of the steps tells that.
     """
 
     pipeline_root: str
@@ -54,6 +56,7 @@ class Places:
     data_version: str | RuntimeParameter
     features: str = ""
     kept_schema: str | None = None
+    code_version: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,6 +227,7 @@ def example_gen(
         max_bad_fraction=data.max_bad_fraction,
         max_pixels=data.max_pixels,
         data_version=places.data_version,
+        code_version=places.code_version,
         span=parameters.span if parameters else "",
     )
 

@@ -55,6 +55,7 @@ MAX_SIDE = "max_side"
 MAX_BAD_FRACTION = "max_bad_fraction"
 MAX_PIXELS = "max_pixels"
 DATA_VERSION = "data_version"
+CODE_VERSION = "code_version"
 SPAN = "span"
 
 _LOGGER = logging.getLogger("outnumbered.image_example_gen")

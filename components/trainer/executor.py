@@ -19,6 +19,7 @@ PIPELINE_ROOT = "pipeline_root"
 # Keys of `custom_config`, which `run_fn` reads.
 SETTINGS = "trainer"
 CHECKPOINT_ROOT = "checkpoint_root"
+WEIGHTS_VERSION = "weights_version"
 
 _CUSTOM_CONFIG = "custom_config"
 _CHECKPOINTS = "checkpoints"

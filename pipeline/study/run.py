@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.code_version import project_version
 from pipeline import local
 from pipeline.study.settings import StudySettings
 
@@ -58,6 +59,7 @@ def run_study(
             checkpoints=str(output / "tfx" / "checkpoints"),
             features=str(Path(study.feature_store or output / "features").absolute()),
             data_version=data_version,
+            code_version=project_version(),
         )
         connection = local.metadata_connection(output)
         return build(study, places, connection=connection, enable_cache=enable_cache)

@@ -187,7 +187,7 @@ def test_images_are_read_anew_in_each_run_unless_their_version_is_given(
     documents: list[Any], tmp_path: Path
 ):
     uncached = {name for name, task in tasks(documents).items() if "cachingOptions" not in task}
-    # SchemaGen and the Pusher look at the schema that is kept in the registry.
+    # The registry may have lost the model or its schema, and the images may have changed.
     assert uncached == {"ImageExampleGen", "SchemaGen", "Pusher"}
     package = compile_pipeline(settings(), tmp_path / "small.yaml", data_version="2026-11-24")
     versioned = list(yaml.safe_load_all(package.read_text()))
@@ -197,6 +197,14 @@ def test_images_are_read_anew_in_each_run_unless_their_version_is_given(
     assert versioned[0]["root"]["inputDefinitions"]["parameters"]["data_version"][
         "defaultValue"
     ] == ("2026-11-24")
+
+
+def test_a_step_that_begins_with_a_file_of_weights_is_never_taken_from_the_cache(tmp_path: Path):
+    own = settings("trainer.model=xception", "trainer.weights=/registry/xception.weights.h5")
+    package = compile_pipeline(own, tmp_path / "small.yaml", data_version="1")
+    found = tasks(list(yaml.safe_load_all(package.read_text())))
+    uncached = {name for name, task in found.items() if "cachingOptions" not in task}
+    assert uncached == {"Trainer", "Pusher"}
 
 
 def test_the_types_of_all_artifacts_are_written_for_the_entrypoint(documents: list[Any]):
@@ -231,7 +239,9 @@ def test_arms_of_a_step_run_on_gpu_nodes_under_names_that_argo_accepts(tmp_path:
     example_gen = example_gen_of("images")
     arms = [
         trainer(
-            example_gen.outputs["examples"], settings={}, checkpoint_root="s3://artifacts/root"
+            example_gen.outputs["examples"],
+            settings={"weights": "none"},
+            checkpoint_root="s3://artifacts/root",
         ).with_id(f"Trainer.{arm}")
         for arm in ("balanced", "representative")
     ]
