@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from components.whole_file import write_text
 
@@ -23,8 +23,15 @@ _DESTINATION = "pushed_destination"
 Artifact = Any
 """Of ml_metadata, whose module of messages has no types."""
 
-Entry = tuple[str, int, int]
+Entry = list[str | int]
 """Relative path, size in bytes, and time of change in nanoseconds or 0."""
+
+
+class State(TypedDict):
+    """What the files of an output are like: a digest, and the entries of the model it pushed."""
+
+    files: str
+    pushed: list[Entry]
 
 
 class KeptOutputs:
@@ -48,7 +55,7 @@ class KeptOutputs:
         """
         store, known = self._store(), self._read()
         outputs = _live(store)
-        damaged = [output for output in outputs if not _is_whole(output, known.get(output.uri))]
+        damaged = [output for output in outputs if not _is_whole(output, known.get(_name(output)))]
         for artifact in damaged:
             artifact.state = artifact.DELETED
         if damaged:
@@ -58,22 +65,18 @@ class KeptOutputs:
     def record(self) -> None:
         """Keeps what the files of all outputs are like now."""
         known = self._read()
-        write_text(
-            self._path,
-            json.dumps(
-                {
-                    artifact.uri: known.get(artifact.uri) or _state(artifact)
-                    for artifact in _live(self._store())
-                }
-            ),
-        )
+        found = {
+            _name(artifact): known.get(_name(artifact)) or _state(artifact)
+            for artifact in _live(self._store())
+        }
+        write_text(self._path, json.dumps(found))
 
     def _store(self) -> "MetadataStore":
         from ml_metadata.metadata_store import MetadataStore
 
         return MetadataStore(self._connection)
 
-    def _read(self) -> Mapping[str, str]:
+    def _read(self) -> Mapping[str, State]:
         try:
             return json.loads(self._path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -84,23 +87,28 @@ def _live(store: "MetadataStore") -> list[Artifact]:
     return [artifact for artifact in store.get_artifacts() if artifact.state == artifact.LIVE]
 
 
-def _is_whole(artifact: Artifact, recorded: str | None) -> bool:
+def _name(artifact: Artifact) -> str:
+    # Its time too: identities and places begin anew where the metadata were deleted.
+    return f"{artifact.uri} {artifact.create_time_since_epoch}"
+
+
+def _is_whole(artifact: Artifact, recorded: State | None) -> bool:
+    state = _state(artifact)
     if recorded is None:  # by an older version, or the run was killed
-        return any(_entries(artifact.uri)) and _is_pushed(artifact)
-    return _state(artifact) == recorded
+        pushed = state["pushed"] or not _destination(artifact)
+        return bool(pushed) and any(_entries(artifact.uri))
+    # Others may add to a version in the registry, such as what servers warm up with.
+    lost = [entry for entry in recorded["pushed"] if entry not in state["pushed"]]
+    return state["files"] == recorded["files"] and not lost
 
 
-def _is_pushed(artifact: Artifact) -> bool:
+def _state(artifact: Artifact) -> State:
+    files = sorted(_entries(artifact.uri))
     destination = _destination(artifact)
-    return not destination or any(_entries(destination))
-
-
-def _state(artifact: Artifact) -> str:
-    """A digest of the output's files by name and size, and of a pushed model's by time too."""
-    found = [*_entries(artifact.uri)]
-    if destination := _destination(artifact):
-        found += _entries(destination, with_times=True)
-    return hashlib.sha256(json.dumps(sorted(found)).encode()).hexdigest()
+    return {
+        "files": hashlib.sha256(json.dumps(files).encode()).hexdigest(),
+        "pushed": sorted(_entries(destination, with_times=True)) if destination else [],
+    }
 
 
 def _destination(artifact: Artifact) -> str:
@@ -120,4 +128,4 @@ def _entries(folder: str, *, with_times: bool = False) -> Iterator[Entry]:
             path = os.path.join(parent, name)
             status = os.lstat(path)
             changed = status.st_mtime_ns if with_times else 0
-            yield os.path.relpath(path, folder), status.st_size, changed
+            yield [os.path.relpath(path, folder), status.st_size, changed]

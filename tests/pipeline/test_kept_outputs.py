@@ -101,6 +101,21 @@ def test_a_version_that_was_replaced_is_pushed_again_as_the_next(push, tmp_path)
     assert (tmp_path / "registry" / "2" / "saved_model.pb").read_text() == "graph"
 
 
+def test_what_others_add_to_a_version_is_left_to_them(push, tmp_path):
+    # Such as the requests with which TensorFlow Serving warms up.
+    (tmp_path / "registry" / "1" / "assets.extra").mkdir()
+    (tmp_path / "registry" / "1" / "assets.extra" / "warmup").touch()
+    assert push() == []
+
+
+def test_the_record_of_outputs_whose_metadata_were_deleted_counts_no_more(push, tmp_path):
+    # The identities begin anew, and with them the places.
+    shutil.rmtree(tmp_path / "runs" / "tfx" / "artifacts")
+    (tmp_path / "runs" / "tfx" / "metadata.sqlite").unlink()
+    assert push() == ["model_maker", "judge", "Pusher"]
+    assert push() == []
+
+
 @pytest.mark.parametrize(
     "damage",
     [
