@@ -3,14 +3,16 @@
 Only the standard library is imported; Beam's file systems come in for files in a bucket.
 """
 
+import functools
 import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
-from components.beam_io import beam_io
+from components.beam_io import checksums
 from components.image_example_gen import files
+from components.image_example_gen.manifest import SourceError
 
 Verify = Literal["size_and_time", "heads", "content"]
 """How closely files are looked at beside their sizes and times of change.
@@ -35,33 +37,44 @@ def content_digests(
       paths: local ones, or with a scheme such as `gs://`.
       verify: how closely to look.
       advance: is called once a file.
+
+    Raises:
+      SourceError: a bucket's store gives no checksum of a file.
     """
     remaining = iter(paths)
+    stores = functools.cache(checksums)
+
+    def digest_of(path: str) -> str:
+        if verify == "size_and_time":
+            return ""
+        if files.is_remote(path):
+            return _checksum(path, stores) if verify == "content" else ""
+        return _local_digest(path, whole=verify == "content")
+
     with ThreadPoolExecutor(_WORKERS) as workers:
         # Some at a time: a pool takes in all its work before it gives anything back.
         while some := list(itertools.islice(remaining, _AT_ONCE)):
-            for digest in workers.map(lambda path: _digest(path, verify), some):
+            for digest in workers.map(digest_of, some):
                 advance()
                 yield digest
 
 
-def _digest(path: str, verify: Verify) -> str:
-    if verify == "size_and_time":
-        return ""
-    if files.is_remote(path):
-        return _checksum(path) if verify == "content" else ""
+def _local_digest(path: str, *, whole: bool) -> str:
     try:
         with open(path, "rb", buffering=0) as file:
-            if verify == "content":
+            if whole:
                 return hashlib.file_digest(file, "sha256").hexdigest()
             return hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()
     except OSError:  # ingestion puts it into quarantine, with the reason
         return _UNREADABLE
 
 
-def _checksum(path: str) -> str:
-    beam = beam_io()
+def _checksum(path: str, stores: Callable[[str], Callable[[str], str]]) -> str:
+    checksum = stores(path.partition("://")[0].lower())
     try:
-        return str(beam.filesystems.FileSystems.checksum(path))
-    except beam.filesystem.BeamIOError:  # as above
-        return _UNREADABLE
+        return str(checksum(path))
+    except Exception as error:  # each store's client has errors of its own
+        raise SourceError(
+            f"the checksum of {path} can't be had ({error}); see that the store can be reached, or "
+            "set data.verify to size_and_time"
+        ) from error

@@ -110,6 +110,9 @@ def data_version(
 
     Returns:
       64 hex digits.
+
+    Raises:
+      SourceError: a bucket's store gives no checksum of a file.
     """
     digest = hashlib.sha256()
     contents = content_digests((record.path for record in records), verify, advance=advance)

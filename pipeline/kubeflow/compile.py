@@ -166,7 +166,8 @@ def _check_mounted(key: str, folder: str | None, kubeflow: Kubeflow) -> str:
     else:
         mounts = [volume.path.rstrip("/") + "/" for volume in kubeflow.volumes]
         where = "a path below one of kubeflow.volumes, which every step mounts"
-    if folder is None or not any(f"{folder}/".startswith(mount) for mount in mounts):
+    inside = f"{os.path.normpath(folder)}/" if folder else ""
+    if folder is None or not any(inside.startswith(mount) for mount in mounts):
         raise CompileError(
             f"{key}: a folder that outlives the pod which writes to it is needed, {where}; "
             f"found {folder!r}, with mounts {mounts}"

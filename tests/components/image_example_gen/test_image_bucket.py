@@ -8,7 +8,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from components.image_example_gen import files
-from components.image_example_gen.sources import data_version, list_images
+from components.image_example_gen.sources import SourceError, data_version, list_images
 
 BUCKET = "photos"
 ODD = ["exp[1]/dogs/a[1].png", "exp[1]/dogs/b?.png", "exp[1]/cats*/c.png"]
@@ -81,3 +81,10 @@ def test_an_object_replaced_by_another_of_its_size_is_noticed_by_its_checksum(bu
     assert version("content") != before["content"]
     put(b"exp1/dogs/a1.png")
     assert version("content") == before["content"]
+
+
+def test_an_object_without_a_checksum_is_refused_and_never_taken_for_unchanged(bucket):
+    records = list_images(f"{bucket}/exp1")
+    gone = [record._replace(path=f"{record.path}.gone") for record in records]
+    with pytest.raises(SourceError, match=r"the checksum of s3://.*\.gone can't be had"):
+        data_version(gone, verify="content")
