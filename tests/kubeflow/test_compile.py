@@ -204,7 +204,7 @@ def test_a_step_that_begins_with_a_file_of_weights_is_never_taken_from_the_cache
     package = compile_pipeline(own, tmp_path / "small.yaml", data_version="1")
     found = tasks(list(yaml.safe_load_all(package.read_text())))
     uncached = {name for name, task in found.items() if "cachingOptions" not in task}
-    assert uncached == {"Trainer", "Pusher"}
+    assert uncached == {"SchemaGen", "Trainer", "Pusher"}
 
 
 def test_the_types_of_all_artifacts_are_written_for_the_entrypoint(documents: list[Any]):
