@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from scipy import stats
-
 # The chance of an alarm where nothing has changed, for each column that is compared.
 _FALSE_ALARM = 0.001
 # From this share on, the threshold counts in full.
@@ -71,5 +69,8 @@ def _is_large(share: Share, threshold: float) -> bool:
 
 
 def _p_value(share: Share) -> float:
+    # A second of a pod's start, which a run without a large change is spared.
+    from scipy import stats
+
     others = share.of_before - share.before, share.of_now - share.now
     return float(stats.fisher_exact([[share.before, share.now], others]).pvalue)
