@@ -75,7 +75,12 @@ class Executor(BaseBeamExecutor):
         )
         summary.write(figures, target[names.EVALUATION].uri)
         verdict = gates.verdict(
-            asked, figures["metrics"], figures["at_prevalence"], _read_findings(source)
+            asked,
+            figures["metrics"],
+            figures["at_prevalence"],
+            _read_findings(source),
+            intervals=figures["intervals"],
+            intervals_at_prevalence=figures["at_prevalence"]["intervals"],
         )
         blessing.write(verdict, target[names.BLESSING], source[names.MODEL])
         _logger.info("%s: %s", "blessed" if verdict.blessed else "NOT blessed", verdict.reason)

@@ -37,6 +37,10 @@ _GATE = re.compile(
 _AT_PREVALENCE = re.compile(r"at\s+prevalence", re.IGNORECASE)
 
 
+Intervals = Mapping[str, Sequence[float] | None]
+"""Lower and upper end by metric, None where the metric is undefined."""
+
+
 class GateError(ValueError):
     """A gate that cannot be understood, or that asks for something that cannot be."""
 
@@ -70,12 +74,21 @@ class GateResult:
       value: None where the metric is undefined or missing, or nothing was checked.
       passed: whether the gate is passed.
       details: the anomalies in words, or why none were looked for.
+      interval: 95 % interval of the metric; None where it has none, as counts have none.
     """
 
     gate: Gate
     value: float | None
     passed: bool
     details: str = ""
+    interval: tuple[float, float] | None = None
+
+    @property
+    def may_be_missed(self) -> bool:
+        """Whether the gate is passed, and yet its interval reaches beyond the bound."""
+        if not self.passed or self.interval is None:
+            return False
+        return not all(self.gate.passes(end) for end in self.interval)
 
     def describe(self) -> str:
         """The finding as a clause, such as `recall is 0.84, the gate asks for recall >= 0.90`."""
@@ -85,9 +98,19 @@ class GateResult:
         if self.value is None:
             return f"{name} is undefined, the gate asks for {self.gate.text}"
         value = _distinct(self.value, self.gate.bound)
-        if self.passed:
-            return f"{name} is {value} ({self.gate.operator} {self.gate.bound:g})"
-        return f"{name} is {value}, the gate asks for {self.gate.text}"
+        if not self.passed:
+            return f"{name} is {value}, the gate asks for {self.gate.text}"
+        return f"{name} is {value} ({self.gate.operator} {self.gate.bound:g}){self._doubt()}"
+
+    def _doubt(self) -> str:
+        if self.interval is None or not self.may_be_missed:
+            return ""
+        low, high = (_distinct(end, self.gate.bound, digits=2) for end in self.interval)
+        side = "below" if self.gate.operator.startswith(">") else "above"
+        return (
+            f", but its 95 % interval is {low} to {high}: "
+            f"the true {_metric_name(self.gate)} may be {side} the gate"
+        )
 
     def _describe_anomalies(self) -> str:
         if self.value is None:
@@ -115,7 +138,9 @@ class Verdict:
                 "metric": result.gate.metric,
                 "at_prevalence": result.gate.at_prevalence,
                 "value": result.value,
+                "interval": result.interval and list(result.interval),
                 "passed": result.passed,
+                "may_be_missed": result.may_be_missed,
             }
             for result in self.results
         ]
@@ -157,18 +182,24 @@ def verdict(
     metrics: Mapping[str, float | None],
     at_prevalence: Mapping[str, float | None] | None = None,
     data_check: Findings | None = None,
+    *,
+    intervals: Intervals | None = None,
+    intervals_at_prevalence: Intervals | None = None,
 ) -> Verdict:
     """Holds the metrics of the whole test split against every gate.
 
     A metric that is missing, None or NaN fails its gate. A gate on anomalies is passed where no
     schema is kept yet, since a first model could never be blessed otherwise; the reason says so.
-    Without a gate nothing vouches for the model, so it is not blessed.
+    Without a gate nothing vouches for the model, so it is not blessed. A gate that is passed
+    stays passed where the metric's interval reaches beyond the bound, and the reason says so.
 
     Args:
       gates: what is asked.
       metrics: metrics at the test split's own balance, by name.
       at_prevalence: metrics at the real world's share of positives, by name.
       data_check: ExampleValidator's findings; None fails a gate on anomalies.
+      intervals: 95 % intervals of `metrics`, by name.
+      intervals_at_prevalence: those of `at_prevalence`.
     """
     if not gates:
         reason = (
@@ -176,10 +207,11 @@ def verdict(
             "set evaluator.gates, for instance ['recall >= 0.90']"
         )
         return Verdict(blessed=False, reason=reason, results=())
+    own, world = (metrics, intervals or {}), (at_prevalence or {}, intervals_at_prevalence or {})
     results = tuple(
         _judge_data(gate, data_check)
         if gate.metric == ANOMALIES
-        else _judge(gate, (at_prevalence or {}) if gate.at_prevalence else metrics)
+        else _judge(gate, *(world if gate.at_prevalence else own))
         for gate in gates
     )
     failed = [result for result in results if not result.passed]
@@ -187,11 +219,16 @@ def verdict(
     return Verdict(blessed=not failed, reason=reason, results=results)
 
 
-def _judge(gate: Gate, metrics: Mapping[str, float | None]) -> GateResult:
-    value = metrics.get(gate.metric)
+def _judge(gate: Gate, metrics: Mapping[str, float | None], intervals: Intervals) -> GateResult:
+    value, bounds = metrics.get(gate.metric), intervals.get(gate.metric)
     if value is None or math.isnan(value):
         return GateResult(gate=gate, value=None, passed=False)
-    return GateResult(gate=gate, value=float(value), passed=gate.passes(float(value)))
+    return GateResult(
+        gate=gate,
+        value=float(value),
+        passed=gate.passes(float(value)),
+        interval=None if bounds is None else (float(bounds[0]), float(bounds[1])),
+    )
 
 
 def _judge_data(gate: Gate, data_check: Findings | None) -> GateResult:
@@ -262,10 +299,10 @@ def _metric_name(gate: Gate) -> str:
     return f"{gate.metric} at prevalence" if gate.at_prevalence else gate.metric
 
 
-def _distinct(value: float, bound: float) -> str:
-    """`value` with just enough digits to be seen on its own side of `bound`."""
-    for digits in range(4, 17):
-        shown = f"{value:.{digits}g}"
+def _distinct(value: float, bound: float, *, digits: int = 4) -> str:
+    """`value` with at least `digits` digits, and enough to be seen on its own side of `bound`."""
+    for more in range(digits, 17):
+        shown = f"{value:.{more}g}"
         if (float(shown) < bound) == (value < bound) and (float(shown) > bound) == (value > bound):
             break
     return shown

@@ -13,7 +13,7 @@ import jinja2
 from markupsafe import Markup
 
 from components import names
-from components.evaluator import metrics as evaluation_metrics
+from components.evaluator.metrics import curve
 from components.example_validator import findings
 from components.reporter import figures, provenance, slices, wording
 from components.reporter.metrics import answer, exported_epoch
@@ -77,12 +77,15 @@ def render(
 def _figures(record: RunRecord, metrics: Mapping[str, Any]) -> dict[str, Markup]:
     labels = record.predictions[names.LABEL].to_numpy()
     probabilities = record.predictions[names.PROBABILITY].to_numpy()
+    prevalence, test_prevalence = metrics["at_prevalence"]["prevalence"], _test_prevalence(metrics)
+    own_curve = None if test_prevalence is None else curve(labels, probabilities)
     drawn = {
         "confusion": figures.confusion_matrix(metrics["metrics"], record.positive_class),
         "precision_recall": figures.precision_recall(
-            evaluation_metrics.curve(labels, probabilities),
-            prevalence=metrics["at_prevalence"]["prevalence"],
-            test_prevalence=_test_prevalence(metrics),
+            curve(labels, probabilities, prevalence),
+            own_curve,
+            prevalence=prevalence,
+            test_prevalence=test_prevalence,
             operating=metrics["at_prevalence"],
         ),
         "scores": figures.scores(

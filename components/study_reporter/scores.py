@@ -62,10 +62,7 @@ def free_of_threshold(scores: SplitScores) -> Values:
     """PR-AUC and loss of each replicate."""
     return {
         "pr_auc": np.array(
-            [
-                metrics.average_precision(metrics.curve(scores.labels, row))
-                for row in scores.probabilities
-            ]
+            [metrics.average_precision(scores.labels, row) for row in scores.probabilities]
         ),
         "loss": np.array([cross_entropy(scores.labels, row) for row in scores.probabilities]),
     }

@@ -47,8 +47,8 @@ def test_a_wrong_gate_is_refused_with_what_is_wrong(text, complaint):
         gates.parse(text)
 
 
-def judge(texts, metrics, at_prevalence=None):
-    return gates.verdict(gates.parse_all(texts), metrics, at_prevalence)
+def judge(texts, metrics, at_prevalence=None, **intervals):
+    return gates.verdict(gates.parse_all(texts), metrics, at_prevalence, **intervals)
 
 
 def test_a_model_that_passes_every_gate_is_blessed_with_its_figures():
@@ -139,3 +139,52 @@ def test_a_first_model_can_be_blessed_and_its_data_is_not_said_to_be_checked():
 
 def test_a_gate_on_anomalies_that_nobody_looked_for_is_not_passed():
     assert not judge_data("anomalies <= 0", None).blessed
+
+
+def test_a_gate_that_is_passed_by_luck_perhaps_says_so_and_stays_passed():
+    bounds = {"recall": (0.8256, 0.9448)}
+    verdict = judge(["recall >= 0.90"], {"recall": 0.9}, intervals=bounds)
+    assert verdict.blessed
+    assert verdict.reason == (
+        "recall is 0.9 (>= 0.9), but its 95 % interval is 0.83 to 0.94: "
+        "the true recall may be below the gate"
+    )
+    (gate,) = verdict.to_dict()["gates"]
+    assert gate["interval"] == [0.8256, 0.9448]
+    assert (gate["passed"], gate["may_be_missed"]) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "interval", "doubted"),
+    [
+        ("recall >= 0.9", (0.9, 0.99), False),
+        ("recall >= 0.9", (0.8999, 0.99), True),
+        ("recall > 0.9", (0.9, 0.99), True),
+        ("recall <= 0.96", (0.9, 0.97), True),
+        ("recall <= 0.96", (0.9, 0.96), False),
+        ("recall >= 0.9", None, False),
+    ],
+)
+def test_a_gate_is_doubted_where_an_end_of_the_interval_would_not_pass(text, interval, doubted):
+    verdict = judge([text], {"recall": 0.95}, intervals={"recall": interval})
+    assert verdict.to_dict()["gates"][0]["may_be_missed"] is doubted
+    assert ("may be" in verdict.reason) is doubted
+
+
+def test_a_gate_at_prevalence_is_doubted_by_the_interval_there():
+    bounds = {"precision": (0.9, 1.0)}, {"precision": (0.2, 0.95)}
+    verdict = judge(
+        ["precision >= 0.8", "precision >= 0.8 at prevalence"],
+        {"precision": 0.95},
+        {"precision": 0.85},
+        intervals=bounds[0],
+        intervals_at_prevalence=bounds[1],
+    )
+    assert [gate["may_be_missed"] for gate in verdict.to_dict()["gates"]] == [False, True]
+    assert verdict.reason.endswith("the true precision at prevalence may be below the gate")
+
+
+def test_a_gate_that_failed_is_not_excused_by_its_interval():
+    verdict = judge(["recall >= 0.9"], {"recall": 0.84}, intervals={"recall": (0.7, 0.95)})
+    assert verdict.reason == "recall is 0.84, the gate asks for recall >= 0.9"
+    assert verdict.to_dict()["gates"][0]["may_be_missed"] is False

@@ -52,7 +52,6 @@ EPOCHS = [
         "epoch": number,
         "loss": 0.5 / number,
         "val_loss": 0.5 / number + 0.02 * number,
-        "pr_auc": 1 - 0.5 / number,
         "val_pr_auc": 0.9 - 0.4 / number - 0.01 * max(0, number - 6),
     }
     for number in range(1, 11)
@@ -113,7 +112,12 @@ class Run:
         summary.write(figures, self.uri(names.EVALUATION))
         asked = gates.parse_all(self.gates)
         verdict = gates.verdict(
-            asked, figures["metrics"], figures["at_prevalence"], self.data_check
+            asked,
+            figures["metrics"],
+            figures["at_prevalence"],
+            self.data_check,
+            intervals=figures["intervals"],
+            intervals_at_prevalence=figures["at_prevalence"]["intervals"],
         )
         findings_file.write(self.data_check, self.uri(names.ANOMALIES))
         blessing.write(verdict, self.artifact(names.BLESSING), self.artifact(names.MODEL))

@@ -116,7 +116,11 @@ def test_a_curve_of_very_many_points_stays_small_and_keeps_its_shape():
     labels = np.repeat([1, 0], [20_000, 100_000])
     points = metrics.curve(labels, rng.beta(1 + 2 * labels, 3 - labels))
     svg = figures.precision_recall(
-        points, prevalence=0.1, test_prevalence=None, operating={"recall": 0.5, "precision": 0.5}
+        points,
+        None,
+        prevalence=0.1,
+        test_prevalence=None,
+        operating={"recall": 0.5, "precision": 0.5},
     )
     assert len(svg) < 60_000
 

@@ -156,8 +156,8 @@ def test_early_stopping_ends_each_replicate_by_itself(featured, run_arm):
         best = int(np.argmax(watched))
         assert len(watched) == min(30, best + 3)
         kept = ran.predictions.query(f"replicate == {number} and split == 'val'")
-        found = metrics.curve(kept["label"].to_numpy(), kept["probability"].to_numpy())
-        assert metrics.average_precision(found) == pytest.approx(watched[best])
+        found = metrics.average_precision(kept["label"], kept["probability"])
+        assert found == pytest.approx(watched[best])
 
 
 def test_val_loss_is_that_of_the_kept_epoch_with_the_penalty_within(featured, run_arm):
