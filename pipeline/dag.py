@@ -164,7 +164,10 @@ def _nodes(
         pipeline_root=parameters.pipeline_root if parameters else None,
     )
     calibrator = Calibrator(
-        model=train.outputs[names.MODEL], examples=examples, **settings.calibrator.model_dump()
+        model=train.outputs[names.MODEL],
+        examples=examples,
+        sampling=sampling,
+        **settings.calibrator.model_dump(),
     )
     model = calibrator.outputs[names.CALIBRATED_MODEL]
     evaluator = Evaluator(

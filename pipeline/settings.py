@@ -102,13 +102,13 @@ class Sampler(Section):
 
 
 class Calibrator(Section):
-    """How the operating point is chosen on val."""
+    """How the operating point is chosen on val, which is weighed to the population's balance."""
 
     rule: Literal["best_f1", "recall_at_precision", "fixed"] = Field(
         default="best_f1", description="What the threshold is chosen for."
     )
     precision_floor: Fraction = Field(
-        default=0.9, description="Least precision on val, for recall_at_precision."
+        default=0.9, description="Least precision on val so weighed, for recall_at_precision."
     )
     threshold: Fraction = Field(default=0.5, description="The threshold, for fixed.")
 
