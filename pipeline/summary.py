@@ -9,9 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from components.example_validator import findings
+from components.reporter.wording import balance, differs
 from pipeline.local import RunResult
 
 JSON_METRICS = ("precision", "recall", "f1", "pr_auc", "threshold", "tp", "fp", "tn", "fn")
+JSON_AT_PREVALENCE = ("prevalence", "precision", "recall", "f1", "pr_auc")
 
 
 def as_json(result: RunResult) -> dict[str, Any]:
@@ -22,6 +24,9 @@ def as_json(result: RunResult) -> dict[str, Any]:
         "blessed": result.blessed,
         "reason": result.metrics["reason"],
         "metrics": {name: metrics[name] for name in JSON_METRICS},
+        "at_prevalence": {
+            name: result.metrics["at_prevalence"][name] for name in JSON_AT_PREVALENCE
+        },
         "report": str(result.report),
         "pushed_model": result.metrics["pushed_model"],
     }
@@ -34,7 +39,7 @@ def show(result: RunResult, console: Console) -> None:
     console.print(Text(metrics["answer"], style="bold"))
     console.print()
     console.print(_confusion(metrics["metrics"]))
-    console.print(_figures(metrics["metrics"], metrics.get("intervals", {})))
+    console.print(figures(metrics))
     if metrics["slices"]:
         console.print(_slices(metrics["slices"]))
     if metrics["data_check"]["anomalies"] and not _reason_names_anomalies(metrics):
@@ -52,14 +57,30 @@ def _confusion(metrics: Mapping[str, Any]) -> RenderableType:
     return table
 
 
-def _figures(metrics: Mapping[str, Any], intervals: Mapping[str, Any]) -> RenderableType:
-    table = new_table(f"At the operating point, {metrics['threshold']:.4f}")
+def figures(metrics: Mapping[str, Any]) -> Table:
+    """Rates of the test split and, where its balance is another, those at the real world's.
+
+    Args:
+      metrics: content of `metrics.json`.
+    """
+    own, world = metrics["metrics"], metrics["at_prevalence"]
+    columns = [(f"test, {_balance(metrics)}", own, metrics["intervals"])]
+    if differs(metrics["positives"] / metrics["examples"], world["prevalence"]):
+        title = f"real world, {balance(world['prevalence'])}"
+        columns.append((title, world, world["intervals"]))
+    table = new_table(f"At the operating point, {own['threshold']:.4f}")
     table.add_column("metric")
-    table.add_column("value", justify="right")
-    table.add_column("95 % interval", justify="right")
+    for title, _, _ in columns:
+        table.add_column(title, justify="right")
+        table.add_column("95 % interval", justify="right")
     for name in ("precision", "recall", "f1", "pr_auc", "accuracy"):
-        table.add_row(name, figure(metrics[name]), _interval(intervals.get(name)))
+        cells = [(figure(found[name]), _interval(ends.get(name))) for _, found, ends in columns]
+        table.add_row(name, *(text for cell in cells for text in cell))
     return table
+
+
+def _balance(metrics: Mapping[str, Any]) -> str:
+    return balance(metrics["positives"] / metrics["examples"])
 
 
 def _slices(slices: list[dict[str, Any]]) -> RenderableType:

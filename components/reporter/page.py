@@ -3,7 +3,6 @@
 The template escapes every text; figures are SVG elements that escape their own.
 """
 
-import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,6 +53,7 @@ def render(
         "rate": wording.rate,
         "interval": wording.interval,
         "balance": wording.balance,
+        "differs": wording.differs,
     }
     return environment.get_template("report.html.jinja").render(
         answer=answer(record),
@@ -106,5 +106,4 @@ def _figures(record: RunRecord, metrics: Mapping[str, Any]) -> dict[str, Markup]
 def _test_prevalence(metrics: Mapping[str, Any]) -> float | None:
     """Share of positives in the split; None where it is the real world's but for a hair."""
     share = metrics["positives"] / metrics["examples"]
-    world = metrics["at_prevalence"]["prevalence"]
-    return None if math.isclose(share, world, rel_tol=0.02) else share
+    return share if wording.differs(share, metrics["at_prevalence"]["prevalence"]) else None

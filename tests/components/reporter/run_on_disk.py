@@ -2,7 +2,7 @@
 
 import io
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from PIL import Image
 from tfx.types import standard_artifacts
 
 from components import artifacts, example_files, names
+from components.calibrator import operating_point
 from components.evaluator import blessing, gates, predictions, summary
 from components.evaluator.metrics import confusion
 from components.evaluator.sliced_counts import SliceCounts
@@ -218,8 +219,14 @@ class Run:
             self._json(names.MODEL_RUN, "history.json", self.history)
         assets = Path(self.uri(names.MODEL)) / "Format-Serving" / "assets"
         assets.mkdir(parents=True)
-        point = {"threshold": THRESHOLD, "rule": "best_f1", "precision": 0.9, "recall": 0.8}
-        (assets / "operating_point.json").write_text(json.dumps(point))
+        point = operating_point.choose(
+            self.probabilities,
+            self.labels,
+            rule="fixed",
+            threshold=THRESHOLD,
+            prevalence=self.prevalence,
+        )
+        (assets / "operating_point.json").write_text(replace(point, rule="best_f1").to_json())
 
     def _json(self, key: str, name: str, value: dict) -> None:
         (Path(self.uri(key)) / name).write_text(json.dumps(value))

@@ -261,6 +261,27 @@ def test_at_the_worlds_own_balance_there_is_one_figure_with_one_interval(bare):
     assert metrics["at_prevalence"]["precision"] == pytest.approx(metrics["metrics"]["precision"])
 
 
+def test_the_page_says_at_which_balance_the_threshold_was_chosen(reported, bare):
+    _, html, metrics = reported
+    text, point = Page(html).flat_text, metrics["operating_point"]
+    assert (point["prevalence"], point["own_balance"]["prevalence"]) == (0.02, 0.2)
+    assert "to which val was weighed: 49 others to each, where val itself has 4 others" in text
+    assert f"At its own balance precision was {point['own_balance']['precision']:.3f}" in text
+    assert f"where precision was {point['precision']:.3f}" in text
+    assert point["remarks"][0] in text
+    assert "which is that of val: 2 others to each" in bare[0]
+
+
+def test_a_passed_gate_shows_its_interval_and_whether_it_reaches_beyond(reported):
+    _, html, metrics = reported
+    text, doubt = Page(html).flat_text, "the interval reaches beyond the gate"
+    assert [gate["may_be_missed"] for gate in metrics["gates"]] == [False, False, True]
+    assert text.count(doubt) == 1
+    low, high = metrics["gates"][2]["interval"]
+    assert f"{low:.3f} to {high:.3f} ✓ passed {doubt}" in text
+    assert "the true recall may be below the gate" in metrics["reason"]
+
+
 def test_a_model_that_never_fires_gets_a_report(tmp_path):
     run = some_run(tmp_path, positives=10, negatives=20)
     run.probabilities = run.probabilities * 0.4

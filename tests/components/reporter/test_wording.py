@@ -44,7 +44,7 @@ def test_what_is_undefined_is_a_dash():
         (0.0909, "10 others to each"),
         (0.28, "2.6 others to each"),
         (0.0001, "9,999 others to each"),
-        (0.5, "1 others to each"),
+        (0.5, "1 other to each"),
         (0.75, "3 of them to each other image"),
     ],
 )
