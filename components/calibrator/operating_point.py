@@ -246,9 +246,9 @@ def _on_balance(chosen: _Candidates) -> list[str]:
     if chosen.weight <= _MANY:
         return []
     return [
-        f"each of its {chosen.negatives:,} negative images stands for {chosen.weight:.3g} of the "
-        "population, so few images tell the false positive rate: draw it at the balance of the "
-        "population"
+        f"each of the {chosen.negatives:,} negative images stands for {chosen.weight:.3g} of the "
+        "population's, so few images tell the false positive rate; draw the split at the "
+        "population's balance"
     ]
 
 
@@ -258,8 +258,8 @@ def _on_floor(
     remarks = []
     if floor is not None and not _reaches(expected, floor):
         remarks.append(
-            f"no threshold that holds the precision floor of {floor:g} here is expected to hold it "
-            f"on new images; at this one a precision of {expected:.3f} is expected, the highest"
+            f"no threshold that holds the precision floor of {floor:g} is expected to hold it on "
+            f"new images; at this one a precision of {expected:.3f} is expected, the highest"
         )
     if floor is not None and bounds is not None and bounds[0] < floor:
         remarks.append(

@@ -105,7 +105,7 @@ class GateResult:
     def _doubt(self) -> str:
         if self.interval is None or not self.may_be_missed:
             return ""
-        low, high = (_distinct(end, self.gate.bound, digits=2) for end in self.interval)
+        low, high = (_distinct(end, self.gate.bound, digits=2, form="f") for end in self.interval)
         side = "below" if self.gate.operator.startswith(">") else "above"
         return (
             f", but its 95 % interval is {low} to {high}: "
@@ -299,10 +299,10 @@ def _metric_name(gate: Gate) -> str:
     return f"{gate.metric} at prevalence" if gate.at_prevalence else gate.metric
 
 
-def _distinct(value: float, bound: float, *, digits: int = 4) -> str:
-    """`value` with at least `digits` digits, and enough to be seen on its own side of `bound`."""
+def _distinct(value: float, bound: float, *, digits: int = 4, form: str = "g") -> str:
+    """`value` with `digits` digits or as many more as show on which side of `bound` it is."""
     for more in range(digits, 17):
-        shown = f"{value:.{more}g}"
+        shown = f"{value:.{more}{form}}"
         if (float(shown) < bound) == (value < bound) and (float(shown) > bound) == (value > bound):
             break
     return shown

@@ -74,8 +74,8 @@ def test_the_operating_point_lies_in_the_assets(calibrate, write_examples, recor
         "negatives": 5,
         "own_balance": {"prevalence": 3 / 8, "precision": 0.75, "f1": pytest.approx(6 / 7)},
         "remarks": [
-            "each of its 5 negative images stands for 5.4 of the population, so few images tell "
-            "the false positive rate: draw it at the balance of the population"
+            "each of the 5 negative images stands for 5.4 of the population's, so few images tell "
+            "the false positive rate; draw the split at the population's balance"
         ],
     }
 
@@ -124,7 +124,7 @@ def test_what_to_know_before_relying_on_the_threshold_is_told(
     with caplog.at_level(logging.INFO, logger="outnumbered.calibrator"):
         calibrate(write_examples(records), prevalence=0.1)
     assert "a share of positives of 0.1:" in caplog.messages[1]
-    assert caplog.messages[2].startswith("operating point on val: each of its 5 negative images")
+    assert caplog.messages[2].startswith("operating point on val: each of the 5 negative images")
 
 
 def test_the_component_takes_whole_numbers_and_names_its_output():

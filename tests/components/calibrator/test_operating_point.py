@@ -248,7 +248,7 @@ def test_where_val_is_as_the_population_it_is_weighed_by_nothing():
 def test_few_negatives_that_stand_for_many_are_remarked():
     scores, labels = binormal(np.random.default_rng(0), 100, 100)
     (remark,) = choose(scores, labels, rule="best_f1", prevalence=POPULATION).remarks
-    assert remark.startswith("each of its 100 negative images stands for 10 of the population")
+    assert remark.startswith("each of the 100 negative images stands for 10 of the population's")
     # More negatives than the population has to a positive are no lack.
     scores, labels = binormal(np.random.default_rng(0), 20, 2000)
     assert choose(scores, labels, rule="best_f1", prevalence=POPULATION).remarks == ()
@@ -269,7 +269,7 @@ def test_a_floor_that_the_interval_does_not_hold_is_remarked():
 def test_a_floor_that_is_not_expected_to_hold_is_remarked():
     point = choose(SCORES, LABELS, rule="recall_at_precision", precision_floor=0.999)
     assert point.precision == 1.0
-    assert point.remarks[0].startswith("no threshold that holds the precision floor of 0.999 here")
+    assert point.remarks[0].startswith("no threshold that holds the precision floor of 0.999 is")
 
 
 @pytest.mark.parametrize("prevalence", [0.0, 1.0, math.nan])
