@@ -77,7 +77,10 @@ def test_json_holds_both_too():
     assert found["metrics"]["precision"] == 0.957
     assert found["at_prevalence"] == {
         "prevalence": pytest.approx(1 / 11),
-        **{"precision": 0.6923, "recall": 0.9, "f1": 0.7826, "pr_auc": 0.95},
+        "precision": 0.6923,
+        "recall": 0.9,
+        "f1": 0.7826,
+        "pr_auc": 0.95,
     }
 
 

@@ -184,6 +184,15 @@ def test_no_false_alarm_does_not_promise_perfect_precision_at_prevalence():
     assert high == 1
 
 
+def test_no_false_alarm_among_few_images_does_not_rule_out_a_nearly_perfect_model():
+    """The truth of most models that get 2 of 3 positives and all of 3 others right."""
+    counts = Confusion(tp=2, fp=0, tn=3, fn=1)
+    found = intervals.at_prevalence(counts, 1 / 11, seed=0)
+    assert found["precision"][1] == 1
+    assert found["f1"][1] > 0.95
+    assert found["accuracy"][1] > 0.99
+
+
 def test_an_undefined_figure_has_no_interval():
     counts = Confusion(tp=0, fp=0, tn=50, fn=5)
     assert intervals.at_prevalence(counts, 0.1, seed=0)["precision"] is None
