@@ -1,7 +1,7 @@
 """The one home of feature names, split names, artifact keys and model outputs."""
 
-# Features of an image's tf.Example. Slice columns of a manifest stand beside them
-# under their own names, so a manifest must not use one of these.
+# Features of an image's tf.Example. Slice columns of a manifest stand beside them under their
+# own names, see RESERVED_FEATURES.
 IMAGE = "image"
 """bytes: the encoded image, upright RGB JPEG or PNG; a JPEG that is so keeps its bytes."""
 LABEL = "label"
@@ -22,21 +22,6 @@ FEATURES = "features"
 """bytes: what a frozen backbone makes of the image, float16 in C order; it replaces the image."""
 FEATURES_SHAPE = "features_shape"
 """int64: shape of the features, such as (4, 4, 2048) or (2048,)."""
-
-RESERVED_FEATURES = frozenset(
-    {
-        IMAGE,
-        LABEL,
-        CLASS_NAME,
-        URI,
-        IMAGE_ID,
-        PERCEPTUAL_HASH,
-        WIDTH,
-        HEIGHT,
-        FEATURES,
-        FEATURES_SHAPE,
-    }
-)
 
 POSITIVE_LABEL = 1
 NEGATIVE_LABEL = 0
@@ -76,3 +61,21 @@ PROBABILITY = "probability"
 """Output, float32 (n, 1): probability that the image is of the positive class."""
 IS_POSITIVE = "is_positive"
 """Output, int64 (n, 1): 1 where the probability reaches the operating point."""
+
+RESERVED_FEATURES = frozenset(
+    {
+        IMAGE,
+        LABEL,
+        CLASS_NAME,
+        URI,
+        IMAGE_ID,
+        PERCEPTUAL_HASH,
+        WIDTH,
+        HEIGHT,
+        FEATURES,
+        FEATURES_SHAPE,
+        PROBABILITY,
+        IS_POSITIVE,
+    }
+)
+"""Names that no slice column may have: it stands beside them in examples or predictions."""

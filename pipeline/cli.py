@@ -1,6 +1,7 @@
 """The command line: `outnumbered run`, `predict`, `settings`, `data make-sample`, `kubeflow`."""
 
 import json
+from collections import Counter
 from typing import Annotated, NoReturn
 
 import typer
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from components import paths
+from components.image_example_gen import files
 from pipeline.kubeflow.cli import app as kubeflow_app
 from pipeline.options import (
     Exit,
@@ -20,6 +22,7 @@ from pipeline.options import (
 )
 from pipeline.settings import Settings, SettingsError, load_settings
 from pipeline.study.cli import study
+from pipeline.terminal import say_aside
 
 app = typer.Typer(
     name="outnumbered",
@@ -119,10 +122,14 @@ def predict(
     from pipeline import predict as prediction
 
     try:
-        found = prediction.find_images(paths.given("PATH", image) for image in images)
+        passed_over: Counter[str] = Counter()
+        given = (paths.given("PATH", image) for image in images)
+        found = prediction.find_images(given, passed_over)
         version = prediction.newest_model(paths.given("--model", model))
     except (prediction.PredictError, paths.PathError) as error:
         _fail(str(error), Exit.WRONG_USE, as_json=False)
+    if left_out := files.account(passed_over):
+        say_aside(left_out)
     rows = prediction.predict(version, found)
     unread = prediction.print_json(rows) if as_json else prediction.print_table(rows)
     raise typer.Exit(Exit.FAILED if unread else Exit.DONE)
@@ -173,7 +180,7 @@ def make_sample(
             )
         except (ValueError, OSError) as error:
             _fail(str(error), Exit.WRONG_USE, as_json=False)
-    typer.echo(f"{images} images in {folder}, listed in {manifest}", err=True)
+    say_aside(f"{images} images in {folder}, listed in {manifest}")
 
 
 def _load(

@@ -11,6 +11,7 @@ from rich.text import Text
 from components.example_validator import findings
 from components.reporter.wording import balance, differs
 from pipeline.local import RunResult
+from pipeline.terminal import lines, plain
 
 JSON_METRICS = ("precision", "recall", "f1", "pr_auc", "threshold", "tp", "fp", "tn", "fn")
 JSON_AT_PREVALENCE = ("prevalence", "precision", "recall", "f1", "pr_auc")
@@ -36,7 +37,7 @@ def show(result: RunResult, console: Console) -> None:
     """Prints the summary of a finished run."""
     metrics = result.metrics
     console.print()
-    console.print(Text(metrics["answer"], style="bold"))
+    console.print(plain(metrics["answer"], "bold"))
     console.print()
     console.print(_confusion(metrics["metrics"]))
     console.print(figures(metrics))
@@ -93,7 +94,7 @@ def _slices(slices: list[dict[str, Any]]) -> RenderableType:
         # Without positives there is nothing to find, and every alarm is a false one.
         precision = row["precision"] if row["positives"] else None
         table.add_row(
-            name,
+            plain(name),
             *(str(row["examples"]), str(row["positives"])),
             *(figure(row["recall"]), str(row["fn"])),
             *(figure(precision), str(row["fp"])),
@@ -114,20 +115,20 @@ def _anomalies(data_check: Mapping[str, Any]) -> RenderableType:
 
 def _verdict(metrics: Mapping[str, Any]) -> RenderableType:
     word, style = ("BLESSED", "bold green") if metrics["blessed"] else ("NOT BLESSED", "bold red")
-    return Text.assemble((word, style), f": {metrics['reason']}")
+    return Text.assemble((word, style), ": ", lines(metrics["reason"]))
 
 
 def _places(result: RunResult) -> RenderableType:
     pushed = result.metrics["pushed_model"] or "none, the model was not blessed"
     return Group(
-        Text(f"Report:       {result.report}"),
-        Text(f"Pushed model: {pushed}"),
+        plain(f"Report:       {result.report}"),
+        plain(f"Pushed model: {pushed}"),
     )
 
 
 def new_table(title: str) -> Table:
     """An empty table in the style of all summaries."""
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    return Table(title=plain(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
 
 
 def figure(value: float | None) -> str:

@@ -16,6 +16,7 @@ import json
 import logging
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -28,7 +29,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import Artifact, artifact_utils
 
 from components import example_files, names
-from components.image_example_gen import verdict
+from components.image_example_gen import files, verdict
 from components.image_example_gen.perceptual_hash import as_hex
 from components.image_example_gen.shards import (
     Outcome,
@@ -41,10 +42,10 @@ from components.image_example_gen.shards import (
 from components.image_example_gen.sources import (
     ImageRecord,
     SourceError,
-    composed,
     list_images,
 )
 from components.progress import watched
+from components.spelling import composed
 
 # Execution properties.
 SOURCE = "source"
@@ -93,7 +94,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         self._log_startup(input_dict, output_dict, exec_properties)
         examples = artifact_utils.get_single_instance(output_dict[names.EXAMPLES])
         quarantine = artifact_utils.get_single_instance(output_dict[names.QUARANTINE])
-        records = _listing(exec_properties)
+        passed_over: Counter[str] = Counter()
+        records = _listing(exec_properties, passed_over)
         staging = Staging(os.path.join(examples.uri, ".staging"))
         # TensorFlow and TFX leave a million objects alive. The collector would go through
         # them again and again for the few that an image makes: a fifth of the whole time.
@@ -101,7 +103,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         try:
             outcomes = self._ingest(records, staging, _rules(exec_properties))
             judged = verdict.judge(records, _decoded(outcomes), _refusals(outcomes))
-            _account(quarantine.uri, records, judged, exec_properties)
+            _account(quarantine.uri, records, judged, exec_properties, passed_over)
             self._settle(_settlements(examples.uri, outcomes, judged), staging, examples.uri)
         finally:
             gc.unfreeze()
@@ -141,13 +143,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             )
 
 
-def _listing(exec_properties: Mapping[str, Any]) -> list[ImageRecord]:
+def _listing(exec_properties: Mapping[str, Any], passed_over: Counter[str]) -> list[ImageRecord]:
     span = exec_properties.get(SPAN) or ""
     return list_images(
         _at_span(exec_properties[SOURCE], span),
         manifest=_at_span(exec_properties[MANIFEST], span),
         slices=json.loads(exec_properties[SLICES]),
         positive_class=exec_properties[POSITIVE_CLASS],
+        passed_over=passed_over,
     )
 
 
@@ -208,6 +211,7 @@ def _account(
     records: Sequence[ImageRecord],
     judged: verdict.Verdict,
     exec_properties: Mapping[str, Any],
+    passed_over: Mapping[str, int],
 ) -> None:
     """Writes the quarantine artifact; raises BadImagesError where the run must stop."""
     rows = verdict.quarantine_rows(records, judged)
@@ -216,10 +220,13 @@ def _account(
         judged,
         positive_class=composed(exec_properties[POSITIVE_CLASS]),
         max_bad_fraction=float(exec_properties[MAX_BAD_FRACTION]),
+        passed_over=passed_over,
     )
+    left_out = files.account(passed_over)
     _LOGGER.info(
-        "%s images: %s accepted, %s duplicates, %s in quarantine",
+        "%s images: %s accepted, %s duplicates, %s in quarantine%s",
         *(f"{account[key]:,}" for key in ("listed", "accepted", "duplicates", "quarantined")),
+        f"; {left_out}" if left_out else "",
     )
     complaint = verdict.complaint(account, rows)
     # TFX deletes the outputs of an execution that fails: the list must outlive them.

@@ -5,7 +5,7 @@ that runs the executor.
 """
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -129,13 +129,15 @@ def summary(
     *,
     positive_class: str,
     max_bad_fraction: float,
+    passed_over: Mapping[str, int],
 ) -> dict[str, Any]:
     """The account of an ingestion: every listed image is accepted, a duplicate or in quarantine.
 
     Returns:
       `listed`, `accepted`, `duplicates`, `quarantined` (counts), `by_reason` (count of each
       reason), `by_class` (count of accepted images, for every listed class),
-      `positive_class` and `max_bad_fraction`.
+      `passed_over` (count of what was not listed, by kind), `positive_class` and
+      `max_bad_fraction`.
     """
     accepted = collections.Counter(records[row].class_name for row in verdict.kept)
     reasons = collections.Counter(refusal.reason for refusal in verdict.refusals)
@@ -145,6 +147,7 @@ def summary(
         "duplicates": verdict.duplicates,
         "quarantined": len(verdict.refusals),
         "by_reason": dict(sorted(reasons.items())),
+        "passed_over": dict(sorted(passed_over.items())),
         "by_class": {name: accepted[name] for name in class_names(records)},
         "positive_class": positive_class,
         "max_bad_fraction": max_bad_fraction,

@@ -21,8 +21,6 @@ from pipeline.kubeflow.command import (
     connected,
     packaged,
     print_json,
-    say,
-    say_aside,
     section_of,
     tell_run,
     told,
@@ -33,6 +31,7 @@ from pipeline.kubeflow.package import DATA_VERSION, Package
 from pipeline.options import JsonOption, PresetOption, SetOption, SettingsOption
 from pipeline.preflight import check_data
 from pipeline.study.settings import AnySettings, load_any
+from pipeline.terminal import say, say_aside
 
 if TYPE_CHECKING:
     from pipeline.kubeflow.client import Api

@@ -155,13 +155,3 @@ def tell_run(run: "Run", *, as_json: bool, waited: bool, **facts: Any) -> None:
 def print_json(answer: dict[str, Any]) -> None:
     """The one line that `--json` promises."""
     print(json.dumps(answer))
-
-
-def say(text: str) -> None:
-    """A line on standard output."""
-    Console().print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def say_aside(text: str) -> None:
-    """A line on standard error."""
-    Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)

@@ -41,7 +41,13 @@ VERDICT = judge(RECORDS, decoded(IMAGES), REFUSALS)
 
 
 def account(verdict=VERDICT, max_bad_fraction=1.0):
-    return summary(RECORDS, verdict, positive_class="dogs", max_bad_fraction=max_bad_fraction)
+    return summary(
+        RECORDS,
+        verdict,
+        positive_class="dogs",
+        max_bad_fraction=max_bad_fraction,
+        passed_over={"hidden files": 2, "@eaDir/": 1},
+    )
 
 
 def test_of_equal_images_the_smallest_uri_stays():
@@ -90,6 +96,7 @@ def test_the_account_adds_up():
         "duplicates": 1,
         "quarantined": 4,
         "by_reason": {"label_conflict": 3, "undecodable": 1},
+        "passed_over": {"@eaDir/": 1, "hidden files": 2},
         "by_class": {"cats": 1, "dogs": 1},
         "positive_class": "dogs",
         "max_bad_fraction": 1.0,

@@ -207,6 +207,7 @@ class Run:
                 "accepted": 1990,
                 "duplicates": 10,
                 "quarantined": refused,
+                "passed_over": {"@eaDir/": 3, "hidden files": 1},
                 "by_reason": {"undecodable": refused} if refused else {},
                 "by_class": used,
                 "positive_class": self.positive_class,

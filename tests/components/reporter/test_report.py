@@ -191,6 +191,7 @@ def test_the_accounts_of_sampling_and_quarantine_are_shown(reported):
     text = Page(html).flat_text
     assert "test dogs 100 200 100" in text
     assert "2,025 images were listed, 1,990 accepted, 10 dropped as exact duplicates, 25" in text
+    assert "Passed over as no images: @eaDir/ (3), hidden files (1)." in text
     assert "cats/broken 19.jpg" in text
     assert "cats/broken 20.jpg" not in text
     assert "The first 20 of 25" in text
