@@ -173,6 +173,13 @@ class Beam(Section):
     )
     options: list[str] = Field(default=[], description='Such as ["--direct_num_workers=2"].')
 
+    @field_validator("options")
+    @classmethod
+    def _runner_is_not_among_them(cls, options: list[str]) -> list[str]:
+        if any(option.partition("=")[0] == "--runner" for option in options):
+            raise ValueError("--runner would take the place of beam.runner; set that")
+        return options
+
 
 class ImageSettings(Section):
     """What a pipeline and a study have in common: images, splits of them, and a trainer."""

@@ -35,7 +35,9 @@ def check_features(shards: Sequence[str], group_by: str) -> None:
     kinds = {name: feature.WhichOneof("kind") for name, feature in features.items()}
     for name in (names.IMAGE_ID, names.CLASS_NAME, names.LABEL):
         if name not in kinds:
-            raise SamplingError(f"the examples have no feature {name!r}; found {quoted(kinds)}")
+            raise SamplingError(
+                f"the examples have no feature {name!r}; found {quoted(sorted(kinds))}"
+            )
     if group_by and kinds.get(group_by) != "bytes_list":
         columns = sorted(name for name, kind in kinds.items() if kind == "bytes_list")
         near = difflib.get_close_matches(group_by, columns, n=1)

@@ -146,7 +146,7 @@ def check_class_names(request: SamplingRequest, classes: Collection[str]) -> Non
             if ask.key not in {POSITIVE, NEGATIVE, *classes}:
                 raise SamplingError(
                     f"split {split.name!r} asks for class {ask.key!r}, which is not there"
-                    f"{did_you_mean(ask.key, classes)}; the classes are {quoted(classes)}"
+                    f"{did_you_mean(ask.key, classes)}; the classes are {quoted(sorted(classes))}"
                 )
 
 

@@ -1,6 +1,7 @@
 """The settings' section `kubeflow`: where and how the pipeline runs on a cluster."""
 
 import re
+from collections import Counter
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -213,6 +214,18 @@ class Kubeflow(Section):
     schedule: Schedule | None = Field(
         default=None, description="When it runs by itself; null: never."
     )
+
+    @model_validator(mode="after")
+    def _nothing_is_set_twice(self) -> "Kubeflow":
+        variables = [*self.env, *(name for secret in self.secrets for name in secret.env)]
+        paths = [volume.path.rstrip("/") for volume in self.volumes]
+        for what, given in (("the environment variable", variables), ("a volume at", paths)):
+            twice = sorted(name for name, count in Counter(given).items() if count > 1)
+            if twice:
+                raise ValueError(
+                    f"{what} {twice[0]} is given twice, in env, secrets or volumes; leave one out"
+                )
+        return self
 
     @field_validator("host")
     @classmethod

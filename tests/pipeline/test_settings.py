@@ -71,6 +71,7 @@ def test_overrides_leave_the_tree_they_are_given_alone():
         ("evaluator.slices=[[breed]]", ["breed", "data.slices"]),
         ("population.prevalence={dogs: 1}", ["prevalence must weigh 'dogs'"]),
         ("population.prevalence={cats: 10}", ["data.positive_class: no class 'dogs'", "'cats'"]),
+        ("beam.options=['--runner=FlinkRunner']", ["beam.options", "beam.runner"]),
         ("name=Dogs!", ["name", "2 to 63 lower case letters", "Dogs!"]),
     ],
 )

@@ -220,6 +220,22 @@ def test_the_account_is_logged(photos, ingest, caplog):
     assert "8 images: 8 accepted, 0 duplicates, 0 in quarantine" in caplog.messages
 
 
+def test_what_a_storage_system_leaves_is_no_image_and_is_accounted_for(photos, ingest, caplog):
+    for class_name in ("cats", "dogs"):
+        for path in sorted((photos / class_name).iterdir()):
+            preview = photos / class_name / "@eaDir" / path.name / "SYNOPHOTO_THUMB_M.jpg"
+            preview.parent.mkdir(parents=True)
+            shutil.copyfile(path, preview)
+    (photos / "README.txt").write_text("not one of them")
+    with caplog.at_level(logging.INFO, logger="outnumbered.image_example_gen"):
+        run = ingest(photos)
+    assert (run.summary["listed"], len(run.examples)) == (8, 8)
+    assert run.summary["passed_over"] == {"@eaDir/": 2, "files beside the class folders": 1}
+    assert caplog.messages[-1].endswith(
+        "; passed over: @eaDir/ (2), files beside the class folders (1)"
+    )
+
+
 @pytest.fixture
 def run_pipeline(tmp_path):
     """Runs the component and StatisticsGen on TFX's own runner, with a store of metadata."""

@@ -407,6 +407,13 @@ def test_a_positive_class_that_is_not_there_gets_the_nearest_suggested(source, a
     )
 
 
+@pytest.mark.parametrize("found", ["Dogs", "dogs ", "dogs\u00a0", "dogs\u200b"])
+def test_a_positive_class_spelled_otherwise_is_refused_with_both_spellings(tmp_path, found):
+    source = make(tmp_path / "s", "cats/1.jpg", f"{found}/1.jpg")
+    match = re.escape(f"did you mean {found!r}?")
+    listing_fails(source, f"no class 'dogs'; .*{match}", positive_class="dogs")
+
+
 def test_a_positive_class_like_no_other_gets_none_suggested(source):
     with pytest.raises(SourceError, match="no class 'zebra'") as error:
         list_images(str(source), positive_class="zebra")
