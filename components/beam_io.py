@@ -130,8 +130,7 @@ def first_answer(path: str) -> Exception | None:
             "HTTPS_PROXY if there is a proxy, and the store's address and credentials in the "
             "environment"
         ) from None
-    if error is None:
-        _answered.add(match[0])
+    _answered.add(match[0])
     return error
 
 

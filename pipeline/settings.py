@@ -39,6 +39,8 @@ from pipeline.kubeflow.settings import Kubeflow
 
 IN_PROCESS_RUNNER = "FnApiRunner"
 PRESETS_DIR = Path(__file__).parent / "presets"
+# A union reports a fault for each member, whose name then stands in the fault's path.
+_UNION_MEMBER = re.compile(r"literal\[.*\]|ClassWeight|Mixture")
 
 Name = Annotated[
     str,
@@ -391,9 +393,7 @@ def parse_as(kind: type[Kind], tree: Mapping[str, Any], *, origin: str) -> Kind:
 def _fault(
     kind: type[BaseModel], details: ErrorDetails, advice: Mapping[yaml_text.Path, str]
 ) -> str:
-    # A union reports a fault a member, each with the member's name in its path.
-    members = ("literal", "Class", "Mixture")
-    path = [str(part) for part in details["loc"] if not str(part).startswith(members)]
+    path = [str(part) for part in details["loc"] if not _UNION_MEMBER.fullmatch(str(part))]
     key = ".".join(path)
     if details["type"] == "extra_forbidden":
         known = _known_keys(kind, path[:-1])

@@ -230,7 +230,7 @@ def read_bytes(path: str) -> bytes:
     try:
         with beam.filesystems.FileSystems.open(path, compression_type=kind) as file:
             return file.read()
-    except beam.filesystem.BeamIOError as error:
+    except (beam.filesystem.BeamIOError, ValueError) as error:  # no such scheme or bucket
         raise OSError(str(error)) from error
 
 

@@ -69,6 +69,7 @@ def test_overrides_leave_the_tree_they_are_given_alone():
         ("sampler.splits.val={cats: 10}", ["val", "dogs"]),
         ("evaluator.gates=['recal >= 0.9']", ["recal", "recall"]),
         ("evaluator.slices=[[breed]]", ["breed", "data.slices"]),
+        ("population.prevalence={Class 1: -1}", ["population.prevalence.Class 1: ", "-1"]),
         ("population.prevalence={dogs: 1}", ["prevalence must weigh 'dogs'"]),
         ("population.prevalence={cats: 10}", ["data.positive_class: no class 'dogs'", "'cats'"]),
         ("beam.options=['--runner=FlinkRunner']", ["beam.options", "beam.runner"]),
