@@ -5,6 +5,7 @@ Importing this module is cheap; Beam is imported when a file system is asked for
 
 import contextlib
 import importlib
+import logging
 import queue
 import re
 import threading
@@ -21,6 +22,8 @@ CONTACT_SECONDS = 20.0
 _STORE = re.compile(r"(?P<scheme>[^:]+)://[^/]*")
 # What Beam imports when it is first asked, for seconds that are not the store's.
 _CLIENTS = {"gs": "apache_beam.io.gcp.gcsio", "s3": "apache_beam.io.aws.s3io"}
+# Logs a traceback with each try, which would stand before the one line that says what is wrong.
+_RETRIES = "apache_beam.utils.retry"
 _answered: set[str] = set()
 
 
@@ -120,6 +123,9 @@ def first_answer(path: str) -> Exception | None:
     beam = beam_io()
     with contextlib.suppress(ImportError):
         importlib.import_module(_CLIENTS.get(match["scheme"], __name__))
+    retries = logging.getLogger(_RETRIES)
+    level = retries.level
+    retries.setLevel(logging.ERROR)
     # A daemon: the client tries on, and nothing stops it but the end of the process.
     threading.Thread(target=_ask, args=(beam, path, answer), daemon=True).start()
     try:
@@ -130,6 +136,7 @@ def first_answer(path: str) -> Exception | None:
             "HTTPS_PROXY if there is a proxy, and the store's address and credentials in the "
             "environment"
         ) from None
+    retries.setLevel(level)
     _answered.add(match[0])
     return error
 

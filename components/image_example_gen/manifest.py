@@ -21,6 +21,10 @@ class SourceError(ValueError):
     """A data source that can't be used; the message says what to change."""
 
 
+class UnreachableError(SourceError):
+    """A data source, or a file of it, that can't be found or read from here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One line of a manifest.
@@ -76,7 +80,7 @@ def _text(path: str) -> str:
     try:
         return files.read_bytes(path).decode("utf-8-sig")
     except OSError as error:
-        raise SourceError(f"manifest {path} can't be read: {error}") from error
+        raise UnreachableError(f"manifest {path} can't be read: {error}") from error
     except UnicodeDecodeError as error:
         raise SourceError(f"manifest {path} is not UTF-8 ({error}); save it as UTF-8") from error
 

@@ -17,12 +17,19 @@ from typing import NamedTuple
 from components import names
 from components.image_example_gen import files
 from components.image_example_gen.contents import Verify, content_digests
-from components.image_example_gen.manifest import Row, SourceError, columns_of, read_rows
+from components.image_example_gen.manifest import (
+    Row,
+    SourceError,
+    UnreachableError,
+    columns_of,
+    read_rows,
+)
 from components.spelling import composed, folded, spelled_differently
 
 __all__ = [
     "ImageRecord",
     "SourceError",
+    "UnreachableError",
     "check_class",
     "class_names",
     "data_version",
@@ -88,7 +95,8 @@ def list_images(
       passed_over: is filled with how many files and folders were left out, by kind.
 
     Raises:
-      SourceError: the source or the manifest does not exist, has no images or one class
+      UnreachableError: the source, the manifest or a file that it names can't be found or read.
+      SourceError: the source or the manifest has no images or one class
         only, lacks the positive class, has a class, column or file it shouldn't, has a class
         in two spellings, or contradicts itself.
     """
@@ -204,7 +212,9 @@ def _absolute_folder(source: str) -> str:
         return source.rstrip("/")
     folder = os.path.abspath(source)
     if not os.path.exists(folder):
-        raise SourceError(f"no such folder: {source}; give the folder of the images as data.source")
+        raise UnreachableError(
+            f"no such folder: {source}; give the folder of the images as data.source"
+        )
     if not os.path.isdir(folder):
         raise SourceError(f"{source} is a file, not a folder; unpack it if it is an archive")
     return folder
@@ -217,7 +227,7 @@ def _absolute_manifest(source: str, manifest: str) -> str:
     if os.path.isfile(manifest) or files.is_remote(in_source):
         return os.path.abspath(manifest) if os.path.isfile(manifest) else in_source
     if not os.path.isfile(in_source):
-        raise SourceError(f"no such manifest: {manifest}; sought as given and as {in_source}")
+        raise UnreachableError(f"no such manifest: {manifest}; sought as given and as {in_source}")
     return in_source
 
 
@@ -268,7 +278,7 @@ def _walk(source: str, passed_over: Counter[str] | None = None) -> list[files.Fo
     try:
         return list(files.walk(source, passed_over))
     except OSError as error:
-        raise SourceError(f"the images of {source} can't be listed: {error}") from error
+        raise UnreachableError(f"the images of {source} can't be listed: {error}") from error
 
 
 def _from_manifest(source: str, manifest: str, slices: Sequence[str]) -> list[ImageRecord]:
@@ -333,12 +343,12 @@ def _find_file(relative: str, path: str) -> files.FoundFile | None:
     try:
         return files.find(relative, path)
     except OSError as error:
-        raise SourceError(f"the manifest's image {path} can't be found: {error}") from error
+        raise UnreachableError(f"the manifest's image {path} can't be found: {error}") from error
 
 
 def _check_found(manifest: str, source: str, missing: Sequence[Row]) -> None:
     if missing:
-        raise SourceError(
+        raise UnreachableError(
             f"manifest {manifest} names files that do not exist: {_shown(missing)}; "
             f"uris are relative to {source}"
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from components import paths
-from components.image_example_gen.sources import SourceError
+from components.image_example_gen.sources import UnreachableError
 from pipeline.kubeflow import package as packages
 from pipeline.kubeflow import runs_cli, schedule_cli
 from pipeline.kubeflow.command import (
@@ -139,7 +139,7 @@ def _data_version(settings: AnySettings, params: Sequence[str]) -> tuple[str, st
         return "", None
     try:
         return check_data(settings), None
-    except (SourceError, OSError) as error:
+    except (UnreachableError, OSError) as error:
         return "", f"the images can't be listed from here, and will be read anew: {error}"
     except ValueError as error:
         raise UsageError(str(error)) from error
