@@ -23,6 +23,9 @@ FEATURES = "features"
 FEATURES_SHAPE = "features_shape"
 """int64: shape of the features, such as (4, 4, 2048) or (2048,)."""
 
+TEXT_FEATURES = (CLASS_NAME, URI, IMAGE_ID, PERCEPTUAL_HASH)
+"""Features that every image has as text, beside its slice columns."""
+
 POSITIVE_LABEL = 1
 NEGATIVE_LABEL = 0
 

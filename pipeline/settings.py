@@ -21,7 +21,7 @@ from components.image_example_gen.contents import Verify
 from components.image_example_gen.sources import check_class
 from components.imbalance_sampler.census import validate_prevalence
 from components.imbalance_sampler.request import NEGATIVE, POSITIVE, parse_request, validate_splits
-from components.names import TEST, TRAIN, VAL
+from components.names import TEST, TEXT_FEATURES, TRAIN, VAL
 from components.paths import LocalPath, SourcePath
 from components.section import (
     ComposedKeys,
@@ -214,6 +214,16 @@ class ImageSettings(Section):
             assignment=self.sampler.assignment,
             classes=self.class_names(),
         )
+        return self
+
+    @model_validator(mode="after")
+    def _group_is_a_column(self) -> Self:
+        column = self.sampler.group_by
+        if column is not None and column not in (*self.data.slices, *TEXT_FEATURES):
+            raise ValueError(
+                f"sampler.group_by names {column!r}, which data.slices does not: "
+                f"{self.data.slices}; add it there"
+            )
         return self
 
     def class_names(self) -> frozenset[str] | None:

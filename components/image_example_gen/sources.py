@@ -39,7 +39,7 @@ __all__ = [
 _SHOWN = 3
 _URI_SHOWN = 200
 # Neither a disk nor a store: there is no listing of it, and no way to know a change.
-_WEB = frozenset({"http", "https", "ftp", "ftps", "sftp", "data"})
+_WEB = frozenset({"http", "https", "ftp", "ftps", "sftp"})
 
 Slices = tuple[tuple[str, str], ...]
 

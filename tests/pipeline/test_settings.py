@@ -70,6 +70,7 @@ def test_overrides_leave_the_tree_they_are_given_alone():
         ("evaluator.gates=['recal >= 0.9']", ["recal", "recall"]),
         ("evaluator.slices=[[breed]]", ["breed", "data.slices"]),
         ("population.prevalence={Class 1: -1}", ["population.prevalence.Class 1: ", "-1"]),
+        ("sampler.group_by=patient", ["sampler.group_by names 'patient'", "data.slices"]),
         ("population.prevalence={dogs: 1}", ["prevalence must weigh 'dogs'"]),
         ("population.prevalence={cats: 10}", ["data.positive_class: no class 'dogs'", "'cats'"]),
         ("beam.options=['--runner=FlinkRunner']", ["beam.options", "beam.runner"]),
@@ -235,3 +236,9 @@ def test_class_names_are_the_same_however_their_accents_are_composed(load_text):
     both = TEXT.format(positive=composed).replace("train: {cats", f"train: {{{decomposed}: 1, cats")
     with pytest.raises(SettingsError, match="is given twice"):
         load_text(both)
+
+
+def test_images_may_be_grouped_by_a_slice_column_or_a_feature_that_every_image_has():
+    changes = {"data.slices": "[patient]", "sampler.group_by": "patient"}
+    assert parse(minimal(**changes), origin="test").sampler.group_by == "patient"
+    assert parse(minimal(**{"sampler.group_by": "uri"}), origin="test").sampler.group_by == "uri"
