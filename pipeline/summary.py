@@ -109,8 +109,8 @@ def _reason_names_anomalies(metrics: Mapping[str, Any]) -> bool:
 def _anomalies(data_check: Mapping[str, Any]) -> RenderableType:
     count = len(data_check["anomalies"])
     noun = "anomaly" if count == 1 else "anomalies"
-    found = f": {findings.summary(data_check)}"
-    return Text.assemble((f"{count:,} {noun} in the data", "bold yellow"), found)
+    found = lines(findings.summary(data_check))
+    return Text.assemble((f"{count:,} {noun} in the data", "bold yellow"), ": ", found)
 
 
 def _verdict(metrics: Mapping[str, Any]) -> RenderableType:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from components.beam_io import checksums
 from components.image_example_gen import files
-from components.image_example_gen.manifest import SourceError
+from components.image_example_gen.manifest import UnreachableError
 
 Verify = Literal["size_and_time", "heads", "content"]
 """How closely files are looked at beside their sizes and times of change.
@@ -39,7 +39,7 @@ def content_digests(
       advance: is called once a file.
 
     Raises:
-      SourceError: a bucket's store gives no checksum of a file.
+      UnreachableError: a bucket's store gives no checksum of a file.
     """
     remaining = iter(paths)
     stores = functools.cache(checksums)
@@ -74,7 +74,7 @@ def _checksum(path: str, stores: Callable[[str], Callable[[str], str]]) -> str:
     try:
         return str(checksum(path))
     except Exception as error:  # each store's client has errors of its own
-        raise SourceError(
+        raise UnreachableError(
             f"the checksum of {path} can't be had ({error}); see that the store can be reached, or "
             "set data.verify to size_and_time"
         ) from error

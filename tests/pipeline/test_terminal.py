@@ -118,6 +118,21 @@ def test_the_summary_of_a_run(text, tmp_path):
     metrics = {
         "answer": f"answer {text}",
         "metrics": figures | counts,
+        "intervals": {},
+        "at_prevalence": figures | {"prevalence": 0.5, "intervals": {}},
+        "examples": 2,
+        "positives": 1,
+        "data_check": {
+            "anomalies": [
+                {
+                    "feature": "class_name",
+                    "kind": "new class",
+                    "found": f"found {text}",
+                    "expected": "cats",
+                }
+            ],
+            "schema": {"folder": "schema"},
+        },
         "slices": [of_slice | figures | counts],
         "blessed": False,
         "reason": f"reason {text}",
@@ -126,7 +141,7 @@ def test_the_summary_of_a_run(text, tmp_path):
     console = Console(file=io.StringIO(), width=200)
     summary.show(RunResult(Path(f"folder {text}"), metrics), console)
     shown = console.file.getvalue()
-    for what in ("answer", "breed = slice", "reason", "model", "folder"):
+    for what in ("answer", "breed = slice", "found", "reason", "model", "folder"):
         assert f"{what} {TEXTS[text]}" in shown
 
 
