@@ -87,10 +87,8 @@ def test_tfmas_own_files_hold_the_same_figures(evaluated):
     found = summary.read(evaluated.evaluation.uri)["metrics"]
     for name in ("recall", "precision", "f1", "accuracy", "specificity"):
         assert overall[name]["doubleValue"] == pytest.approx(found[name])
-    # Another estimator of the same area, so near and not equal.
-    assert overall["auc"]["doubleValue"] == pytest.approx(found["auc"], abs=0.005)
-    # An interpolated one would be a second figure beside average precision.
-    assert "auc_precision_recall" not in overall
+    # TFMA's areas are interpolated, so each would be a second figure beside the exact one.
+    assert not {"auc", "auc_precision_recall"} & overall.keys()
 
 
 def test_every_slice_is_counted_and_crosses_are_too(evaluated):
