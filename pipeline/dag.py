@@ -21,6 +21,7 @@ from components.calibrator.component import Calibrator
 from components.evaluator.component import Evaluator
 from components.image_example_gen.component import ImageExampleGen
 from components.imbalance_sampler.component import ImbalanceSampler
+from components.imbalance_sampler.request import STABLE
 from components.pusher.component import Pusher
 from components.reporter.component import Reporter
 from components.trainer.component import trainer
@@ -39,6 +40,8 @@ class Places:
       checkpoints: folder in which an interrupted training finds its last epoch.
       data_version: a digest of the data, so that changed data is read again.
       features: folder in which features are kept for later runs; empty: nowhere.
+      ledger: file that carries a stable draw on to the next.
+      ledger_version: names the state of that file, so that a changed one is drawn with anew.
     """
 
     pipeline_root: str
@@ -46,6 +49,8 @@ class Places:
     checkpoints: str
     data_version: str | RuntimeParameter
     features: str = ""
+    ledger: str = ""
+    ledger_version: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +60,7 @@ class RunParameters:
     Attributes:
       source: in place of `data.source`.
       span: what stands in for `{SPAN}` in the source and the manifest.
-      pipeline_root: below which interrupted trainings are kept.
+      pipeline_root: below which interrupted trainings and ledgers are kept.
     """
 
     source: RuntimeParameter
@@ -134,7 +139,7 @@ def _nodes(
 ) -> list[BaseNode]:
     ingest = example_gen(settings, places, parameters)
     images = ingest.outputs[names.EXAMPLES]
-    drawn = sampler(settings, images)
+    drawn = sampler(settings, images, places, parameters)
     examples = drawn.outputs[names.DRAWN_EXAMPLES]
     sampling = drawn.outputs[names.SAMPLING]
     # A run with parameters may be given another model, so nothing is computed for this one.
@@ -219,17 +224,28 @@ def _validation(settings: Settings, images: BaseChannel) -> list[BaseNode]:
     return [statistics_gen, schema_gen, validator]
 
 
-def sampler(settings: ImageSettings, images: BaseChannel) -> ImbalanceSampler:
+def sampler(
+    settings: ImageSettings,
+    images: BaseChannel,
+    places: Places,
+    parameters: RunParameters | None,
+) -> ImbalanceSampler:
     """The component that draws the splits."""
     asked = settings.sampler
+    stable = asked.assignment == STABLE
+    below_root = stable and parameters is not None and asked.ledger is None
     return ImbalanceSampler(
         examples=images,
         splits=asked.splits,
         random_state=asked.random_state,
         assignment=asked.assignment,
         group_by=asked.group_by,
+        max_distance=asked.near_duplicates.max_distance,
         keep_rest=asked.keep_rest,
         prevalence=settings.population.prevalence,
+        ledger=places.ledger if stable else "",
+        ledger_version=places.ledger_version if stable else "",
+        pipeline_root=parameters.pipeline_root if parameters and below_root else None,
     )
 
 

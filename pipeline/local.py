@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel
 
 from pipeline.console import RunView, captured_output, followed
+from pipeline.ledgers import ledger_places
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -87,14 +88,15 @@ def run(
     def make_dag(output: Path, *, enable_cache: bool) -> "Pipeline":
         from pipeline.dag import Places, build
 
+        connection = metadata_connection(output)
         places = Places(
             pipeline_root=str(output / "tfx" / "artifacts"),
             registry=str(Path(settings.pusher.registry or output / "registry").absolute()),
             checkpoints=str(output / "tfx" / "checkpoints"),
             features=str(output / "features"),
             data_version=data_version,
+            **ledger_places(settings, output, connection),
         )
-        connection = metadata_connection(output)
         return build(settings, places, connection=connection, enable_cache=enable_cache)
 
     folder = execute(settings, output, make_dag, result="Report", use_cache=use_cache)

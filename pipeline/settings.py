@@ -19,9 +19,16 @@ from pydantic_core import ErrorDetails
 from components.evaluator import gates as gate_rules
 from components.image_example_gen.sources import check_class
 from components.imbalance_sampler.census import validate_prevalence
-from components.imbalance_sampler.request import NEGATIVE, POSITIVE, parse_request, validate_splits
+from components.imbalance_sampler.request import (
+    DEFAULT_DISTANCE,
+    NEGATIVE,
+    POSITIVE,
+    check_max_distance,
+    parse_request,
+    validate_splits,
+)
 from components.names import TEST, TRAIN, VAL
-from components.section import Count, Fraction, PositiveCount, Section, matching
+from components.section import Count, Fraction, PositiveCount, Section, WholeNumber, matching
 from components.trainer.settings import TrainerSettings
 from pipeline.kubeflow.settings import Kubeflow
 
@@ -72,6 +79,23 @@ class Population(Section):
     )
 
 
+class NearDuplicates(Section):
+    """Which images resemble one another so much that they stay in one split."""
+
+    max_distance: WholeNumber = Field(
+        default=DEFAULT_DISTANCE,
+        description=(
+            "Bits in which perceptual hashes differ at most, up to 8; 0, as for a fixed camera: "
+            "only images of the same bytes are duplicates."
+        ),
+    )
+
+    @field_validator("max_distance")
+    @classmethod
+    def _is_told_by_hashes(cls, max_distance: int) -> int:
+        return check_max_distance(max_distance)
+
+
 class Sampler(Section):
     """Which images go to which split, and how many."""
 
@@ -83,8 +107,16 @@ class Sampler(Section):
     group_by: str | None = Field(
         default=None, description="Column whose images must stay together in one split."
     )
+    near_duplicates: NearDuplicates = NearDuplicates()
     keep_rest: bool = Field(
         default=False, description="Write the images left over as split 'rest'."
+    )
+    ledger: str | None = Field(
+        default=None,
+        description=(
+            "For stable: the file that carries a draw on to the next; null: "
+            "OUTPUT/ledgers/NAME.ledger, on a cluster below the pipeline root."
+        ),
     )
     splits: dict[str, dict[str, Any]] = Field(
         description="Counts or fractions a class for each split, or {total, ratio}."

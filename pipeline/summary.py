@@ -36,6 +36,8 @@ def show(result: RunResult, console: Console) -> None:
     console.print(_figures(metrics["metrics"], metrics.get("intervals", {})))
     if metrics["slices"]:
         console.print(_slices(metrics["slices"]))
+    if warning := metrics["sampling"]["near_duplicates"]["warning"]:
+        console.print(Text(f"Warning: {warning}", style="yellow"))
     console.print(_verdict(metrics))
     console.print(_places(result))
 

@@ -30,6 +30,7 @@ from pipeline.kubeflow.settings import Kubeflow
 ENTRYPOINT = ("python", "-m", "pipeline.kubeflow.entrypoint")
 ARTIFACT_TYPES_FLAG = "--artifact_types"
 _DATA_VERSION = "data_version"
+_LEDGER = "ledger"
 _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9-]")
 
 
@@ -133,8 +134,11 @@ def _complete(spec: dict[str, Any], node: BaseNode, kubeflow: Kubeflow) -> None:
 def _may_be_cached(node: BaseNode) -> bool:
     """Whether all that a node reads is in its cache key: artifacts, or data of a stated version.
 
-    The key of the rest holds the path of the data, which may have changed under it.
+    The key of the rest holds the path of the data, or of the ledger of a stable draw, which may
+    have changed under it.
     """
+    if node.exec_properties.get(_LEDGER):
+        return False
     version = node.exec_properties.get(_DATA_VERSION)
     if isinstance(version, RuntimeParameter):
         version = version.default
