@@ -196,6 +196,34 @@ def test_images_are_read_anew_in_each_run_unless_their_version_is_given(
     ] == ("2026-11-24")
 
 
+def test_a_stable_draw_keeps_its_ledger_below_the_pipeline_root_and_is_never_cached(
+    documents: list[Any], tmp_path: Path
+):
+    stable = compile_pipeline(settings("sampler.assignment=stable"), tmp_path / "stable.yaml")
+    (compiled, _) = yaml.safe_load_all(stable.read_text())
+    task = compiled["root"]["dag"]["tasks"]["ImbalanceSampler"]
+    parameters = task["inputs"]["parameters"]
+    assert constant(parameters["ledger"]) == "ledgers/small.ledger"
+    assert parameters["pipeline_root"] == {"componentInputParameter": "pipeline_root"}
+    assert "cachingOptions" not in task
+    exact = tasks(documents)["ImbalanceSampler"]
+    assert constant(exact["inputs"]["parameters"]["ledger"]) == ""
+    assert "pipeline_root" not in exact["inputs"]["parameters"]
+    assert exact["cachingOptions"] == {"enableCache": True}
+
+
+def test_a_ledger_of_the_settings_must_outlive_the_pod(tmp_path: Path):
+    for path in ("/registry/a.ledger", "s3://ledgers/a.ledger"):
+        given = settings("sampler.assignment=stable", f"sampler.ledger={path}")
+        package = compile_pipeline(given, tmp_path / "stable.yaml")
+        (compiled, _) = yaml.safe_load_all(package.read_text())
+        parameters = compiled["root"]["dag"]["tasks"]["ImbalanceSampler"]["inputs"]["parameters"]
+        assert constant(parameters["ledger"]) == path
+        assert "pipeline_root" not in parameters
+    with pytest.raises(CompileError, match=r"sampler\.ledger: a folder that outlives the pod"):
+        compile_pipeline(settings("sampler.ledger=here/a.ledger"), tmp_path / "stable.yaml")
+
+
 def test_the_types_of_all_artifacts_are_written_for_the_entrypoint(documents: list[Any]):
     arguments = executors(documents)["ImageExampleGen_executor"]["container"]["args"]
     types = json.loads(arguments[arguments.index("--artifact_types") + 1])
