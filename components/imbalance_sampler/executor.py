@@ -172,9 +172,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         rows, counts = read_survey(work, len(shards))
         census = Census.of(counts)
         units = _form_units(rows, properties, before)
-        similar = near_duplicates.account(
-            rows["hash"][rows["hashed"]], len(rows), properties.max_distance
-        )
+        similar = near_duplicates.account(units.clusters, len(rows), properties.max_distance)
         if similar["warning"]:
             logging.getLogger(LOGGER).warning(similar["warning"])
         index = Index(

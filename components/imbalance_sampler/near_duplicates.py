@@ -1,13 +1,13 @@
 """Which images resemble one another: their perceptual hashes differ in a few bits at most.
 
 Links form components: images that a chain of links joins belong together. Candidates are
-found by bands: of two hashes that differ in d bits, one of d + 1 bands at least is the same
-in both. Time grows with the number of pairs that agree in a band, memory with the number of
-images alone.
+found by bands: of two hashes that differ in d bits, two of d + 2 bands at least are the same
+in both. Time grows with the number of pairs that agree in two bands, memory with the number
+of images alone.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -41,54 +41,57 @@ def links(hashes: Hashes, max_distance: int) -> Iterator[Link]:
       hashes: uint64 (n,), distinct, in any order.
       max_distance: 1 or more.
     """
-    edges = np.linspace(0, _HASH_BITS, max_distance + 2).astype(int).tolist()
-    for start, end in itertools.pairwise(edges):
-        band = (hashes >> np.uint64(start)) & np.uint64((1 << (end - start)) - 1)
-        order = np.argsort(band, kind="stable")
-        for left, right in _neighbours(band[order]):
+    edges = np.linspace(0, _HASH_BITS, max_distance + 3).astype(int).tolist()
+    masks = [(1 << end) - (1 << start) for start, end in itertools.pairwise(edges)]
+    for one, other in itertools.combinations(masks, 2):
+        bands = hashes & np.uint64(one | other)
+        order = np.argsort(bands)
+        for left, right in _neighbours(bands[order]):
             near = np.bitwise_count(hashes[order[left]] ^ hashes[order[right]]) <= max_distance
             if near.any():
                 yield order[left[near]], order[right[near]]
 
 
-def components(count: int, pairs: Iterable[Link]) -> Indices:
-    """The component of each of `count` nodes: the smallest index in it.
+class Components:
+    """Nodes that edges join, directly or by a chain."""
 
-    Args:
-      count: number of nodes.
-      pairs: the edges, as pairs of index arrays.
-    """
-    smallest = np.arange(count)
-    held: list[Link] = []
-    number = 0
-    for pair in pairs:
-        held.append(pair)
-        number += len(pair[0])
-        if number > _LINKS_AT_ONCE:
-            smallest, held, number = _joined(smallest, held), [], 0
-    return _joined(smallest, held)
+    def __init__(self, count: int):
+        """Begins with `count` nodes and no edge."""
+        self._smallest = np.arange(count)
+        self._held: list[Link] = []
+        self._number = 0
+
+    def join(self, left: Indices, right: Indices) -> None:
+        """Adds edges, given as index arrays of one length."""
+        self._held.append((left, right))
+        self._number += len(left)
+        if self._number > _LINKS_AT_ONCE:
+            self._merge()
+
+    def smallest(self) -> Indices:
+        """For each node the smallest index in its component."""
+        self._merge()
+        return self._smallest
+
+    def _merge(self) -> None:
+        if not self._number:
+            return
+        count = len(self._smallest)
+        left = np.concatenate([np.arange(count), *(left for left, _ in self._held)])
+        right = np.concatenate([self._smallest, *(right for _, right in self._held)])
+        edges = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(count, count))
+        number, labels = connected_components(edges, directed=False)
+        first = np.full(number, count)
+        np.minimum.at(first, labels, np.arange(count))
+        self._smallest, self._held, self._number = first[labels], [], 0
 
 
-def clusters(hashes: Hashes, max_distance: int) -> Indices:
-    """A number for each hash that those it is linked to, directly or by a chain, share.
-
-    Args:
-      hashes: uint64 (n,), in any order; equal ones are linked.
-      max_distance: bits in which linked hashes differ at most, 1 or more.
-
-    Returns:
-      intp (n,): index, in the sorted distinct hashes, of the smallest hash of its cluster.
-    """
-    distinct, inverse = np.unique(hashes, return_inverse=True)
-    return components(len(distinct), links(distinct, max_distance))[inverse]
-
-
-def account(hashes: Hashes, images: int, max_distance: int) -> dict[str, Any]:
+def account(clusters: Indices, images: int, max_distance: int) -> dict[str, Any]:
     """How many images resemble others, for the sampler's account.
 
     Args:
-      hashes: uint64 (n,), of all images that have one.
-      images: number of all images.
+      clusters: intp (n,), a number that images which resemble one another share.
+      images: number of all images, n or more.
       max_distance: bits in which near-duplicates differ at most; 0: there are none.
 
     Returns:
@@ -96,10 +99,8 @@ def account(hashes: Hashes, images: int, max_distance: int) -> dict[str, Any]:
       these; `largest`, the images of the largest, and its `largest_share` of all; `warning`,
       a sentence where that is large, else None.
     """
-    sizes = np.zeros(0, np.int64)
-    if max_distance:
-        sizes = np.bincount(clusters(hashes, max_distance))
-        sizes = sizes[sizes > 1]
+    sizes = np.bincount(clusters)
+    sizes = sizes[sizes > 1]
     largest = int(sizes.max(initial=0))
     share = largest / images if images else 0.0
     return {
@@ -121,20 +122,6 @@ def _warning(largest: int, images: int) -> str:
         f"one cluster of near-duplicates holds {largest:,} of {images:,} images "
         f"({largest / images:.0%}), which stay in one split; {ADVICE}"
     )
-
-
-def _joined(smallest: Indices, pairs: list[Link]) -> Indices:
-    """The components after more edges have been added to them."""
-    if not pairs:
-        return smallest
-    count = len(smallest)
-    left = np.concatenate([np.arange(count), *(left for left, _ in pairs)])
-    right = np.concatenate([smallest, *(right for _, right in pairs)])
-    edges = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(count, count))
-    number, labels = connected_components(edges, directed=False)
-    first = np.full(number, count)
-    np.minimum.at(first, labels, np.arange(count))
-    return first[labels]
 
 
 def _neighbours(band: NDArray[np.uint64]) -> Iterator[Link]:

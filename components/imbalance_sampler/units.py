@@ -14,13 +14,12 @@ to the images placed before, present or not. Newcomers that are linked are one:
 So an image never changes band, and two that resemble each other never lie in two.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from components.imbalance_sampler.near_duplicates import Hashes, Indices, Link, components, links
+from components.imbalance_sampler.near_duplicates import Components, Hashes, Indices, links
 from components.imbalance_sampler.rows import PLACED, UNPLACED, Rows
 from components.imbalance_sampler.scores import MAX_SCORE, scores
 
@@ -36,12 +35,15 @@ class Units:
       excluded: bool (n,), images that are never drawn.
       placed: int64 (n,), the unit that a later draw must keep; `UNPLACED` where there is none.
       conflicts: bool (n,), newcomers that resemble placed images of several bands.
+      clusters: intp (m,), for each image that may resemble others a number which those that do
+        share, be they placed or not.
     """
 
     unit: Scores
     excluded: NDArray[np.bool_]
     placed: Scores
     conflicts: NDArray[np.bool_]
+    clusters: Indices
 
 
 def form_units(
@@ -69,12 +71,14 @@ def form_units(
     grouped = rows["group"] != UNPLACED
     own = np.where(grouped, rows["group"], rows["image"])
     home, conflicts = own.copy(), np.zeros(len(rows), bool)
+    clusters = np.empty(0, np.intp)
     if max_distance:
         linked = newcomers & rows["hashed"]
-        bound = _bound(rows, known, placed)
-        home[linked], conflicts[linked] = _homes(
-            rows[linked], bound, edges, random_state, max_distance
+        resemblance = _Resemblance.of(
+            rows[linked], _bound(rows, known, placed), edges, max_distance
         )
+        home[linked], conflicts[linked] = resemblance.homes(rows[linked], random_state)
+        clusters = resemblance.clusters(rows["hash"][rows["hashed"]])
     moved = grouped & ~newcomers & (_band(edges, rows["group"]) != _band(edges, known))
     excluded = conflicts | moved | (newcomers & grouped & (home != rows["group"]))
     unit = np.where(grouped, rows["group"], np.where(newcomers, home, known))
@@ -84,6 +88,7 @@ def form_units(
         excluded=excluded,
         placed=np.where(newcomers, np.where(excluded, UNPLACED, unit), known),
         conflicts=conflicts,
+        clusters=clusters,
     )
 
 
@@ -106,6 +111,8 @@ def _bound(rows: Rows, known: Scores, placed: Rows) -> tuple[Hashes, Scores]:
 
     Those that are present count by the hash that they have now.
     """
+    if not len(placed):
+        return np.empty(0, np.uint64), np.empty(0, np.int64)
     here = rows["hashed"] & (known != UNPLACED)
     gone = placed["hashed"] & (placed["unit"] != UNPLACED) & ~np.isin(placed["id"], rows["id"])
     return (
@@ -143,32 +150,56 @@ class _Ties:
         np.maximum.at(self.last_band, to, other.last_band[at])
 
 
-def _homes(
-    rows: Rows, bound: tuple[Hashes, Scores], edges: Scores, random_state: int, max_distance: int
-) -> tuple[Scores, NDArray[np.bool_]]:
-    """For each newcomer the unit to which its component belongs, and whether it is in conflict."""
-    distinct = np.unique(np.concatenate([rows["hash"], bound[0]]))
-    at = np.searchsorted(distinct, rows["hash"])
-    free = np.zeros(len(distinct), bool)
-    free[at] = True
-    own = _ties_of(distinct, bound, edges)
-    ties = _Ties(own.lowest.copy(), own.first_band.copy(), own.last_band.copy())
+@dataclass(frozen=True)
+class _Resemblance:
+    """Which hashes resemble one another.
 
-    def between_newcomers() -> Iterator[Link]:
+    Attributes:
+      distinct: uint64, sorted: all hashes, of newcomers and of placed images.
+      component: by hash, the smallest index of its component where only newcomers are linked.
+      cluster: the same where all are linked.
+      ties: by component, the units of earlier draws that its newcomers resemble.
+    """
+
+    distinct: Hashes
+    component: Indices
+    cluster: Indices
+    ties: "_Ties"
+
+    @classmethod
+    def of(
+        cls, rows: Rows, bound: tuple[Hashes, Scores], edges: Scores, max_distance: int
+    ) -> "_Resemblance":
+        """Links newcomers to one another, and to the images that were placed before."""
+        distinct = np.unique(np.concatenate([rows["hash"], bound[0]]))
+        free = np.zeros(len(distinct), bool)
+        free[np.searchsorted(distinct, rows["hash"])] = True
+        own = _ties_of(distinct, bound, edges)
+        ties = _Ties(own.lowest.copy(), own.first_band.copy(), own.last_band.copy())
+        among_newcomers, among_all = Components(len(distinct)), Components(len(distinct))
         for left, right in links(distinct, max_distance):
             ties.gather(left, own, right)
             ties.gather(right, own, left)
             both = free[left] & free[right]
-            yield left[both], right[both]
+            among_newcomers.join(left[both], right[both])
+            among_all.join(left, right)
+        component = among_newcomers.smallest()
+        together = _Ties.none(len(distinct))
+        together.gather(component[free], ties, np.flatnonzero(free))
+        return cls(distinct, component, among_all.smallest(), together)
 
-    component = components(len(distinct), between_newcomers())
-    together = _Ties.none(len(distinct))
-    together.gather(component[free], ties, np.flatnonzero(free))
-    home = _new_units(rows, distinct, component, at, random_state)
-    tied = together.last_band >= 0
-    home[tied] = together.lowest[tied]
-    conflict = tied & (together.first_band != together.last_band)
-    return home[component[at]], conflict[component[at]]
+    def homes(self, rows: Rows, random_state: int) -> tuple[Scores, NDArray[np.bool_]]:
+        """For each newcomer the unit to which its component belongs, and whether ties conflict."""
+        component = self.component[np.searchsorted(self.distinct, rows["hash"])]
+        home = _new_units(rows, self.distinct, component, random_state)
+        tied = self.ties.last_band >= 0
+        home[tied] = self.ties.lowest[tied]
+        conflict = tied & (self.ties.first_band != self.ties.last_band)
+        return home[component], conflict[component]
+
+    def clusters(self, hashes: Hashes) -> Indices:
+        """A number for each hash which those that resemble one another share."""
+        return self.cluster[np.searchsorted(self.distinct, hashes)]
 
 
 def _ties_of(distinct: Hashes, bound: tuple[Hashes, Scores], edges: Scores) -> _Ties:
@@ -182,17 +213,15 @@ def _ties_of(distinct: Hashes, bound: tuple[Hashes, Scores], edges: Scores) -> _
     return ties
 
 
-def _new_units(
-    rows: Rows, distinct: Hashes, component: Indices, at: Indices, random_state: int
-) -> Scores:
+def _new_units(rows: Rows, distinct: Hashes, component: Indices, random_state: int) -> Scores:
     """By component, the unit that it is where nothing was placed before.
 
     It is the group of the lowest score where there is one, else what the smallest hash says.
     """
     home = np.full(len(distinct), MAX_SCORE)
     grouped = rows["group"] != UNPLACED
-    np.minimum.at(home, component[at[grouped]], rows["group"][grouped])
-    single = np.unique(component[at])
-    single = single[home[single] == MAX_SCORE]
-    home[single] = scores(random_state, [b"%016x" % value for value in distinct[single].tolist()])
+    np.minimum.at(home, component[grouped], rows["group"][grouped])
+    alone = np.unique(component)
+    alone = alone[home[alone] == MAX_SCORE]
+    home[alone] = scores(random_state, [b"%016x" % value for value in distinct[alone].tolist()])
     return home

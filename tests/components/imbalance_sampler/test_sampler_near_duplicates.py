@@ -2,7 +2,22 @@ import numpy as np
 import pytest
 
 from components.imbalance_sampler import near_duplicates
-from components.imbalance_sampler.near_duplicates import account, clusters
+from components.imbalance_sampler.near_duplicates import Components, links
+
+
+def clusters(hashes: np.ndarray, max_distance: int) -> np.ndarray:
+    """For each hash the smallest of its cluster."""
+    distinct, at = np.unique(hashes, return_inverse=True)
+    components = Components(len(distinct))
+    for left, right in links(distinct, max_distance):
+        components.join(left, right)
+    return distinct[components.smallest()[at]]
+
+
+def account(hashes: np.ndarray, images: int, max_distance: int) -> dict:
+    found = clusters(hashes, max_distance) if max_distance else hashes[:0]
+    numbers = np.unique(found, return_inverse=True)[1]
+    return near_duplicates.account(numbers, images, max_distance)
 
 
 def neighbourhoods(count: int) -> np.ndarray:
@@ -34,8 +49,7 @@ def test_clusters_are_those_of_comparing_all_with_all(max_distance, monkeypatch)
     hashes = neighbourhoods(900)
     expected = linked_by_hand(hashes, max_distance)
     assert 300 < len(np.unique(expected)) < len(np.unique(hashes))
-    found = clusters(hashes, max_distance)
-    np.testing.assert_array_equal(np.unique(hashes)[found], expected)
+    np.testing.assert_array_equal(clusters(hashes, max_distance), expected)
 
 
 def test_clusters_do_not_depend_on_the_order():
