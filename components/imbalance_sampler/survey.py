@@ -14,7 +14,7 @@ import apache_beam as beam
 import numpy as np
 
 from components.imbalance_sampler import records
-from components.imbalance_sampler.rows import Rows, bucket_of, sort_bucket, tally
+from components.imbalance_sampler.rows import SCANNED, Rows, bucket_of, sort_bucket, tally
 from components.imbalance_sampler.shuffle import (
     LOGGER,
     added,
@@ -71,7 +71,12 @@ def read_survey(folder: str, shards: int) -> tuple[Rows, records.Counts]:
     counts = {
         (name, label): count for name, label, count in read_json(os.path.join(folder, _COUNTS_FILE))
     }
-    rows = np.concatenate([load_scan(folder, shard) for shard in range(shards)])
+    rows = np.empty(sum(counts.values()), SCANNED)
+    start = 0
+    for shard in range(shards):
+        scanned = load_scan(folder, shard)
+        rows[start : start + len(scanned)] = scanned
+        start += len(scanned)
     return rows, records.Counts(counts)
 
 

@@ -25,6 +25,9 @@ from components.imbalance_sampler.scores import MAX_SCORE, scores
 
 Scores = NDArray[np.int64]
 
+_SCORED_AT_ONCE = 1 << 16
+"""Identities that are text at a time: as such they take some ten times their size."""
+
 
 @dataclass(frozen=True)
 class Units:
@@ -74,10 +77,11 @@ def form_units(
     clusters = np.empty(0, np.intp)
     if max_distance:
         linked = newcomers & rows["hashed"]
-        resemblance = _Resemblance.of(
-            rows[linked], _bound(rows, known, placed), edges, max_distance
+        hashes = rows["hash"][linked]
+        resemblance = _Resemblance.of(hashes, _bound(rows, known, placed), edges, max_distance)
+        home[linked], conflicts[linked] = resemblance.homes(
+            hashes, rows["group"][linked], random_state
         )
-        home[linked], conflicts[linked] = resemblance.homes(rows[linked], random_state)
         clusters = resemblance.clusters(rows["hash"][rows["hashed"]])
     moved = grouped & ~newcomers & (_band(edges, rows["group"]) != _band(edges, known))
     excluded = conflicts | moved | (newcomers & grouped & (home != rows["group"]))
@@ -168,12 +172,12 @@ class _Resemblance:
 
     @classmethod
     def of(
-        cls, rows: Rows, bound: tuple[Hashes, Scores], edges: Scores, max_distance: int
+        cls, hashes: Hashes, bound: tuple[Hashes, Scores], edges: Scores, max_distance: int
     ) -> "_Resemblance":
         """Links newcomers to one another, and to the images that were placed before."""
-        distinct = np.unique(np.concatenate([rows["hash"], bound[0]]))
+        distinct = np.unique(np.concatenate([hashes, bound[0]]))
         free = np.zeros(len(distinct), bool)
-        free[np.searchsorted(distinct, rows["hash"])] = True
+        free[np.searchsorted(distinct, hashes)] = True
         own = _ties_of(distinct, bound, edges)
         ties = _Ties(own.lowest.copy(), own.first_band.copy(), own.last_band.copy())
         among_newcomers, among_all = Components(len(distinct)), Components(len(distinct))
@@ -188,10 +192,12 @@ class _Resemblance:
         together.gather(component[free], ties, np.flatnonzero(free))
         return cls(distinct, component, among_all.smallest(), together)
 
-    def homes(self, rows: Rows, random_state: int) -> tuple[Scores, NDArray[np.bool_]]:
+    def homes(
+        self, hashes: Hashes, groups: Scores, random_state: int
+    ) -> tuple[Scores, NDArray[np.bool_]]:
         """For each newcomer the unit to which its component belongs, and whether ties conflict."""
-        component = self.component[np.searchsorted(self.distinct, rows["hash"])]
-        home = _new_units(rows, self.distinct, component, random_state)
+        component = self.component[np.searchsorted(self.distinct, hashes)]
+        home = _new_units(groups, self.distinct, component, random_state)
         tied = self.ties.last_band >= 0
         home[tied] = self.ties.lowest[tied]
         conflict = tied & (self.ties.first_band != self.ties.last_band)
@@ -213,15 +219,17 @@ def _ties_of(distinct: Hashes, bound: tuple[Hashes, Scores], edges: Scores) -> _
     return ties
 
 
-def _new_units(rows: Rows, distinct: Hashes, component: Indices, random_state: int) -> Scores:
+def _new_units(groups: Scores, distinct: Hashes, component: Indices, random_state: int) -> Scores:
     """By component, the unit that it is where nothing was placed before.
 
     It is the group of the lowest score where there is one, else what the smallest hash says.
     """
     home = np.full(len(distinct), MAX_SCORE)
-    grouped = rows["group"] != UNPLACED
-    np.minimum.at(home, component[grouped], rows["group"][grouped])
+    grouped = groups != UNPLACED
+    np.minimum.at(home, component[grouped], groups[grouped])
     alone = np.unique(component)
     alone = alone[home[alone] == MAX_SCORE]
-    home[alone] = scores(random_state, [b"%016x" % value for value in distinct[alone].tolist()])
+    for start in range(0, len(alone), _SCORED_AT_ONCE):
+        some = alone[start : start + _SCORED_AT_ONCE]
+        home[some] = scores(random_state, [b"%016x" % value for value in distinct[some].tolist()])
     return home
