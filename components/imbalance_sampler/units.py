@@ -9,7 +9,8 @@ Units that an earlier draw has made, kept in a ledger, never change and never me
 stays in the unit in which it was first placed. Only newcomers are linked, to one another and
 to the images placed before, present or not. Newcomers that are linked are one:
 - linked to no placed image, they form a new unit;
-- linked to units of one band, and so of one split, they join the one of the lowest score;
+- linked to units of one band, and so of one split, they join the one of the lowest score,
+  except for those of another group, which are held back;
 - linked to units of several bands, they are held back, now and in every later draw.
 So an image never changes band, and two that resemble each other never lie in two.
 """
