@@ -53,7 +53,7 @@ class ImbalanceSampler(base_beam_component.BaseBeamComponent):
     splits (`units` says which images these are).
 
     Two passes over the shards. The first reads metadata only, 66 bytes an image. Over these the
-    executor forms the units, which takes some 150 bytes of memory an image, and sorts them into
+    executor forms the units, which takes some 200 bytes of memory an image, and sorts them into
     buckets; a plan is made from the buckets' tallies, opening only the few that a bound cuts.
     The second hands 5 bytes an image back to its shard and copies the records, file to file.
     Image bytes are never shuffled. Time and work files grow linearly with the data; a worker

@@ -1,7 +1,7 @@
 """First pass: every image's metadata, sorted into bucket files of whole units.
 
 Workers read the shards for metadata alone, 66 bytes an image, in Beam. The executor then
-forms the units over all images at once, which takes some 150 bytes of memory an image, and
+forms the units over all images at once, which takes some 200 bytes of memory an image, and
 writes the rows into buckets by the leading bits of the unit's score, each sorted, with a
 tally of a few numbers. So what comes after holds one bucket at a time.
 """
