@@ -22,6 +22,7 @@ from components.evaluator.component import Evaluator
 from components.example_validator.component import ExampleValidator
 from components.image_example_gen.component import ImageExampleGen
 from components.imbalance_sampler.component import ImbalanceSampler
+from components.imbalance_sampler.request import STABLE
 from components.pusher.component import Pusher
 from components.reporter.component import Reporter
 from components.schema_gen.component import SchemaGen
@@ -48,6 +49,8 @@ class Places:
         where that can't be known before the run, whose SchemaGen must not be cached then.
       code_version: a digest of the project's code, so that nothing made by other code is reused;
         empty where the image of the steps tells that.
+      ledger: file that carries a stable draw on to the next.
+      ledger_version: names the state of that file, so that a changed one is drawn with anew.
     """
 
     pipeline_root: str
@@ -57,6 +60,8 @@ class Places:
     features: str = ""
     kept_schema: str | None = None
     code_version: str = ""
+    ledger: str = ""
+    ledger_version: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +71,7 @@ class RunParameters:
     Attributes:
       source: in place of `data.source`.
       span: what stands in for `{SPAN}` in the source and the manifest.
-      pipeline_root: below which interrupted trainings are kept.
+      pipeline_root: below which interrupted trainings and ledgers are kept.
     """
 
     source: RuntimeParameter
@@ -147,7 +152,7 @@ def _nodes(
     images = ingest.outputs[names.EXAMPLES]
     statistics_gen, schema_gen, validator = _validation(settings, places, images)
     anomalies = validator.outputs[names.ANOMALIES]
-    drawn = sampler(settings, images)
+    drawn = sampler(settings, images, places, parameters)
     examples = drawn.outputs[names.DRAWN_EXAMPLES]
     sampling = drawn.outputs[names.SAMPLING]
     # A run with parameters may be given another model, so nothing is computed for this one.
@@ -264,17 +269,28 @@ def _push_key(places: Places) -> str:
     return uuid.uuid4().hex if places.kept_schema == "" else places.kept_schema or ""
 
 
-def sampler(settings: ImageSettings, images: BaseChannel) -> ImbalanceSampler:
+def sampler(
+    settings: ImageSettings,
+    images: BaseChannel,
+    places: Places,
+    parameters: RunParameters | None,
+) -> ImbalanceSampler:
     """The component that draws the splits."""
     asked = settings.sampler
+    stable = asked.assignment == STABLE
+    below_root = stable and parameters is not None and asked.ledger is None
     return ImbalanceSampler(
         examples=images,
         splits=asked.splits,
         random_state=asked.random_state,
         assignment=asked.assignment,
         group_by=asked.group_by,
+        max_distance=asked.near_duplicates.max_distance,
         keep_rest=asked.keep_rest,
         prevalence=settings.population.prevalence,
+        ledger=places.ledger if stable else "",
+        ledger_version=places.ledger_version if stable else "",
+        pipeline_root=parameters.pipeline_root if parameters and below_root else None,
     )
 
 

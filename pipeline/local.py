@@ -19,6 +19,7 @@ from components.code_version import project_version
 from components.whole_file import write_text
 from pipeline.console import RunView, captured_output, followed
 from pipeline.kept_outputs import KeptOutputs
+from pipeline.ledgers import ledger_places
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def run(
         from components.schema_gen import baseline
         from pipeline.dag import Places, build
 
+        connection = metadata_connection(output)
         registry = str(Path(settings.pusher.registry or output / "registry").absolute())
         places = Places(
             pipeline_root=str(output / "tfx" / "artifacts"),
@@ -97,8 +99,8 @@ def run(
             features=str(output / "features"),
             data_version=data_version,
             code_version=project_version(),
+            **ledger_places(settings, output, connection),
         )
-        connection = metadata_connection(output)
         return build(settings, places, connection=connection, enable_cache=enable_cache)
 
     folder = execute(settings, output, make_dag, result="Report", use_cache=use_cache)

@@ -20,7 +20,14 @@ from components.evaluator import gates as gate_rules
 from components.image_example_gen.contents import Verify
 from components.image_example_gen.sources import check_class
 from components.imbalance_sampler.census import validate_prevalence
-from components.imbalance_sampler.request import NEGATIVE, POSITIVE, parse_request, validate_splits
+from components.imbalance_sampler.request import (
+    DEFAULT_DISTANCE,
+    NEGATIVE,
+    POSITIVE,
+    check_max_distance,
+    parse_request,
+    validate_splits,
+)
 from components.names import TEST, TEXT_FEATURES, TRAIN, VAL
 from components.paths import LocalPath, SourcePath
 from components.section import (
@@ -30,6 +37,7 @@ from components.section import (
     Fraction,
     PositiveCount,
     Section,
+    WholeNumber,
     matching,
 )
 from components.spelling import composed
@@ -112,6 +120,23 @@ class Population(Section):
     )
 
 
+class NearDuplicates(Section):
+    """Which images resemble one another so much that they stay in one split."""
+
+    max_distance: WholeNumber = Field(
+        default=DEFAULT_DISTANCE,
+        description=(
+            "Bits in which perceptual hashes differ at most, up to 8; 0, as for a fixed camera: "
+            "only images of the same bytes are duplicates."
+        ),
+    )
+
+    @field_validator("max_distance")
+    @classmethod
+    def _is_told_by_hashes(cls, max_distance: int) -> int:
+        return check_max_distance(max_distance)
+
+
 class Sampler(Section):
     """Which images go to which split, and how many."""
 
@@ -123,8 +148,16 @@ class Sampler(Section):
     group_by: DataName | None = Field(
         default=None, description="Column whose images must stay together in one split."
     )
+    near_duplicates: NearDuplicates = NearDuplicates()
     keep_rest: bool = Field(
         default=False, description="Write the images left over as split 'rest'."
+    )
+    ledger: SourcePath | None = Field(
+        default=None,
+        description=(
+            "For stable: the file that carries a draw on to the next; null: "
+            "OUTPUT/ledgers/NAME.ledger, on a cluster below the pipeline root."
+        ),
     )
     splits: Annotated[dict[str, dict[str, Any]], ComposedKeys] = Field(
         description="Counts or fractions a class for each split, or {total, ratio}."

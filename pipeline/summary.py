@@ -43,6 +43,8 @@ def show(result: RunResult, console: Console) -> None:
     console.print(figures(metrics))
     if metrics["slices"]:
         console.print(_slices(metrics["slices"]))
+    if warning := metrics["sampling"]["near_duplicates"]["warning"]:
+        console.print(plain(f"Warning: {warning}", "yellow"))
     if metrics["data_check"]["anomalies"] and not _reason_names_anomalies(metrics):
         console.print(_anomalies(metrics["data_check"]))
     console.print(_verdict(metrics))

@@ -41,7 +41,8 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
 
     Every image is decoded once to prove that it decodes. What doesn't, what is too large and
     what stands under two classes goes to quarantine with a reason; images with the same bytes
-    are kept once; near-duplicates get one `perceptual_hash`.
+    are kept once. The sampler finds near-duplicates by their
+    `perceptual_hash`.
 
     Outputs:
       examples: split `all`, uncompressed TFRecords sorted by uri; features in `names`.

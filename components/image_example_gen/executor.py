@@ -3,10 +3,10 @@
 1. The sorted listing is cut into shards of consecutive images.
 2. In Beam, one call a shard reads, proves and hashes its images and writes them to a staging
    folder; only digests and refusals come back, in a small file a shard.
-3. Here, over the digests of all images: duplicates, label conflicts and near-duplicates, the
-   quarantine list, and whether too much is bad.
-4. In Beam, one call a shard moves it to its final name; only a shard that loses an image or
-   whose hashes change is written again.
+3. Here, over the digests of all images: duplicates and label conflicts, the quarantine list,
+   and whether too much is bad.
+4. In Beam, one call a shard moves it to its final name; only a shard that loses an image is
+   written again.
 
 So the output is the same, byte for byte, whatever the number of workers.
 """
@@ -30,7 +30,6 @@ from tfx.types import Artifact, artifact_utils
 
 from components import example_files, names
 from components.image_example_gen import files, verdict
-from components.image_example_gen.perceptual_hash import as_hex
 from components.image_example_gen.shards import (
     Outcome,
     Rules,
@@ -176,7 +175,6 @@ def _decoded(outcomes: Iterable[Outcome]) -> verdict.Decoded:
     return verdict.Decoded(
         rows=np.array([arrival.row for arrival in arrivals], dtype=np.int64),
         digests=np.array([bytes.fromhex(arrival.image_id) for arrival in arrivals], dtype="S32"),
-        hashes=np.array([int(arrival.perceptual_hash, 16) for arrival in arrivals], np.uint64),
     )
 
 
@@ -188,22 +186,20 @@ def _settlements(
     uri: str, outcomes: Sequence[Outcome], judged: verdict.Verdict
 ) -> dict[int, Settlement]:
     """The settlement of each shard that keeps an image; the shards left are numbered anew."""
-    hashes = {shard: _kept(outcome, judged) for shard, outcome in enumerate(outcomes)}
-    left = [shard for shard, kept in hashes.items() if any(kept)]
+    kept = {shard: _kept(outcome, judged) for shard, outcome in enumerate(outcomes)}
+    left = [shard for shard, stay in kept.items() if any(stay)]
     folder = example_files.split_dir(uri, names.ALL)
-    settlements = {}
-    for index, shard in enumerate(left):
-        before = [arrival.perceptual_hash for arrival in outcomes[shard].arrivals]
-        settlements[shard] = Settlement(
+    return {
+        shard: Settlement(
             destination=os.path.join(folder, example_files.shard_name(index, len(left))),
-            kept=None if hashes[shard] == before else hashes[shard],
+            kept=None if all(kept[shard]) else kept[shard],
         )
-    return settlements
+        for index, shard in enumerate(left)
+    }
 
 
-def _kept(outcome: Outcome, judged: verdict.Verdict) -> list[str | None]:
-    hashes = [judged.kept.get(arrival.row) for arrival in outcome.arrivals]
-    return [None if value is None else as_hex(value) for value in hashes]
+def _kept(outcome: Outcome, judged: verdict.Verdict) -> list[bool]:
+    return [arrival.row in judged.kept for arrival in outcome.arrivals]
 
 
 def _account(

@@ -1,7 +1,7 @@
-"""Decides over all images at once which stay: duplicates, label conflicts, near-duplicates.
+"""Decides over all images at once which stay: duplicates and label conflicts.
 
-Works on digests and hashes only. It takes about 100 bytes of memory an image, in the process
-that runs the executor.
+Works on digests only. It takes about 100 bytes of memory an image, in the process that runs the
+executor.
 """
 
 import collections
@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from components.image_example_gen import perceptual_hash
 from components.image_example_gen.sources import ImageRecord, class_names
 
 LABEL_CONFLICT = "label_conflict"
@@ -44,12 +43,10 @@ class Decoded:
     Attributes:
       rows: int64, the index of each in the sorted listing.
       digests: bytes of length 32, SHA-256 of the source's bytes.
-      hashes: uint64, perceptual hashes.
     """
 
     rows: np.ndarray
     digests: np.ndarray
-    hashes: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -57,12 +54,12 @@ class Verdict:
     """What stays and what goes.
 
     Attributes:
-      kept: row of each image that stays, with the hash of its cluster of near-duplicates.
+      kept: rows of the images that stay.
       duplicates: how many images were dropped because another has the same bytes.
       refusals: the images in quarantine, in the order of the listing.
     """
 
-    kept: dict[int, int]
+    kept: set[int]
     duplicates: int
     refusals: list[Refusal]
 
@@ -87,10 +84,9 @@ def judge(records: Sequence[ImageRecord], decoded: Decoded, refusals: Sequence[R
     kept = np.zeros(len(labels), dtype=bool)
     kept[first] = True
     kept &= ~conflicting
-    hashes = perceptual_hash.cluster(decoded.hashes[kept])
     conflicts = _conflicts(records, decoded.rows[conflicting], group[conflicting])
     return Verdict(
-        kept=dict(zip(decoded.rows[kept].tolist(), hashes.tolist(), strict=True)),
+        kept=set(decoded.rows[kept].tolist()),
         duplicates=int((~kept & ~conflicting).sum()),
         refusals=sorted([*refusals, *conflicts], key=lambda refusal: refusal.row),
     )

@@ -36,6 +36,7 @@ ENTRYPOINT = ("python", "-m", "pipeline.kubeflow.entrypoint")
 ARTIFACT_TYPES_FLAG = "--artifact_types"
 # Parameters that say which version of something outside of the pipeline a node reads.
 _VERSIONS = ("data_version", "kept_schema")
+_LEDGER = "ledger"
 _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9-]")
 
 
@@ -139,10 +140,12 @@ def _complete(spec: dict[str, Any], node: BaseNode, kubeflow: Kubeflow) -> None:
 def _may_be_cached(node: BaseNode) -> bool:
     """Whether all that a node reads is in its cache key, and all it leaves is its artifacts.
 
-    The key holds the paths of images and of weights, which may have changed under it, and knows
-    nothing of the registry, which may have lost the model.
+    The key holds the paths of images, of weights and of a stable draw's ledger, which may have
+    changed under it, and knows nothing of the registry, which may have lost the model.
     """
-    if isinstance(node, Pusher) or _weights(node) not in NAMED:
+    if isinstance(node, Pusher) or node.exec_properties.get(_LEDGER):
+        return False
+    if _weights(node) not in NAMED:
         return False
     stated = [
         value.default if isinstance(value, RuntimeParameter) else value

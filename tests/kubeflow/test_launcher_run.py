@@ -75,6 +75,12 @@ def test_the_compiled_pipeline_pushes_the_model_that_a_local_run_does(
     tmp_path: Path,
 ):
     object_store.upload(sample, PHOTOS, SPAN)
+    # A draw that is carried on to the next, which a cluster keeps in its object store.
+    shares = {"train": 0.5, "val": 0.25, "test": 0.25}
+    tree["sampler"] = {
+        "assignment": "stable",
+        "splits": {name: {"cats": share, "dogs": share} for name, share in shares.items()},
+    }
     package = compile_pipeline(parse(tree, origin="test"), tmp_path / "small.yaml")
     pods: list[Pod] = []
 
@@ -93,6 +99,7 @@ def test_the_compiled_pipeline_pushes_the_model_that_a_local_run_does(
     assert not object_store.names(ARTIFACTS, "root/checkpoints")
 
     assert {pod.task for pod in pods if pod.node == "gpu"} == {"Trainer"}
+    assert object_store.names(ARTIFACTS, "root/ledgers") == ["root/ledgers/small.ledger"]
 
     examples = steps["ImageExampleGen"].outputs["examples"]["metadata"]
     assert examples["split_names"] == '["all"]'

@@ -55,6 +55,12 @@ def test_overrides_leave_the_tree_they_are_given_alone():
 @pytest.mark.parametrize(
     ("override", "parts"),
     [
+        (
+            "sampler.near_duplicates.max_distance=9",
+            ["sampler.near_duplicates.max_distance: ", "or up to 8 bits", "other photographs"],
+        ),
+        ("sampler.near_duplicates.max_distance=-1", ["must be 0, for images of the same bytes"]),
+        ("sampler.near_duplicates=4", ["sampler.near_duplicates: "]),
         ("trainer.epoch=3", ["trainer.epoch: no such setting", "did you mean 'epochs'"]),
         ("trainre.epochs=3", ["trainre: no such setting", "did you mean 'trainer'"]),
         ("trainer.epochs=many", ["trainer.epochs", "'many'"]),

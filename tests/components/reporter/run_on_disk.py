@@ -196,6 +196,20 @@ class Run:
                         for name, count in used.items()
                     }
                 },
+                "near_duplicates": {
+                    "max_distance": 4,
+                    "clusters": 31,
+                    "images": 240,
+                    "largest": 160,
+                    "largest_share": 160 / 1990,
+                    "warning": "one cluster <holds> 160 of 1,990 images",
+                },
+                "ledger": {
+                    "carried_forward": 1900,
+                    "newcomers": 90,
+                    "held_back": 3,
+                    "absent": 17,
+                },
             },
         )
         refused = len(self.refusals)

@@ -190,6 +190,11 @@ def test_the_accounts_of_sampling_and_quarantine_are_shown(reported):
     _, html, _ = reported
     text = Page(html).flat_text
     assert "test dogs 100 200 100" in text
+    assert (
+        "240 images are near-duplicates of others, in 31 clusters, the largest of 160 (8 %" in text
+    )
+    assert "Warning: one cluster <holds> 160 of 1,990 images." in text
+    assert "1,900 stay where an earlier draw placed them and 90 are new; 3 are held back" in text
     assert "2,025 images were listed, 1,990 accepted, 10 dropped as exact duplicates, 25" in text
     assert "Passed over as no images: @eaDir/ (3), hidden files (1)." in text
     assert "cats/broken 19.jpg" in text

@@ -1,4 +1,4 @@
-"""What the terminal says of a finished run."""
+"""What a finished run prints on the terminal."""
 
 import io
 from pathlib import Path
@@ -37,6 +37,7 @@ def result(*, prevalence: float = 0.5, **changes: Any) -> RunResult:
         "positives": 100,
         "slices": [],
         "data_check": findings.not_checked(),
+        "sampling": {"near_duplicates": {"warning": None}},
         "pushed_model": "/models/1",
         **changes,
     }
@@ -100,3 +101,9 @@ def test_anomalies_that_a_gate_was_not_passed_for_are_named_once():
 @pytest.mark.parametrize("found", [findings.not_checked(), findings.of_check(ORIGIN, [])])
 def test_data_without_anomalies_takes_no_line(found: findings.Findings):
     assert "in the data" not in shown(data_check=found)
+
+
+def test_a_large_cluster_of_near_duplicates_is_warned_of():
+    warning = "one cluster [of near-duplicates] holds 12 of 100 images"
+    assert f"Warning: {warning}" in shown(sampling={"near_duplicates": {"warning": warning}})
+    assert "Warning" not in shown()
