@@ -16,6 +16,7 @@ from tfx.types import standard_artifacts
 
 from components.evaluator.blessing import BLESSED_FILE
 from components.pusher.component import Pusher
+from components.schema_gen.baseline import ORIGIN_FILE
 from pipeline import local
 from pipeline.dag import Places, build, example_gen
 from pipeline.settings import Settings, parse
@@ -39,6 +40,17 @@ def judge(
 ):
     Path(blessing.uri).mkdir(parents=True, exist_ok=True)
     Path(blessing.uri, BLESSED_FILE).touch()
+
+
+@component
+def checker(
+    schema: OutputArtifact[standard_artifacts.Schema],
+    statistics: OutputArtifact[standard_artifacts.ExampleStatistics],
+):
+    for artifact in (schema, statistics):
+        Path(artifact.uri).mkdir(parents=True, exist_ok=True)
+        # The schema is a kept one, so that the Pusher leaves it.
+        Path(artifact.uri, ORIGIN_FILE).touch()
 
 
 @component
@@ -69,14 +81,18 @@ def push(tmp_path: Path) -> Callable[[], list[str]]:
     def run() -> list[str]:
         maker = model_maker()
         judged = judge(model=maker.outputs["model"])
+        checked = checker()
         pusher = Pusher(
             model=maker.outputs["model"],
             blessing=judged.outputs["blessing"],
+            schema=checked.outputs["schema"],
+            statistics=checked.outputs["statistics"],
+            kept_schema="its digest",
             registry=str(tmp_path / "registry"),
         )
-        return launch(tmp_path / "runs", [maker, judged, pusher])
+        return launch(tmp_path / "runs", [maker, judged, checked, pusher])
 
-    assert run() == ["model_maker", "judge", "Pusher"]
+    assert run() == ["model_maker", "judge", "checker", "Pusher"]
     assert run() == []
     return run
 
@@ -112,7 +128,7 @@ def test_the_record_of_outputs_whose_metadata_were_deleted_counts_no_more(push, 
     # The identities begin anew, and with them the places.
     shutil.rmtree(tmp_path / "runs" / "tfx" / "artifacts")
     (tmp_path / "runs" / "tfx" / "metadata.sqlite").unlink()
-    assert push() == ["model_maker", "judge", "Pusher"]
+    assert push() == ["model_maker", "judge", "checker", "Pusher"]
     assert push() == []
 
 
