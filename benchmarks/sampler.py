@@ -40,11 +40,11 @@ def main() -> None:
     if arguments.measure is not None:
         print(json.dumps(_measure(arguments.measure)))
         return
-    runs = [_run_apart(size) for size in sorted(arguments.sizes)]
+    runs = [_run_in_subprocess(size) for size in sorted(arguments.sizes)]
     print(json.dumps(_figures(runs)))
 
 
-def _run_apart(size: int) -> dict[str, Any]:
+def _run_in_subprocess(size: int) -> dict[str, Any]:
     """Measures one size in a separate process."""
     command = [sys.executable, "-m", "benchmarks.sampler", "--measure", str(size)]
     quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -75,7 +75,7 @@ def _measure(size: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="sampler-") as folder:
         # Written by another process, whose memory is not counted.
         for name, examples in (("warm-up", _WARM_UP_SIZE), ("timed", size)):
-            _write_apart(Path(folder, name), examples)
+            _write_in_subprocess(Path(folder, name), examples)
         _draw(Path(folder, "warm-up"), _WARM_UP_SIZE)
         start = time.perf_counter()
         _draw(Path(folder, "timed"), size)
@@ -134,7 +134,7 @@ def _draw(folder: Path, size: int) -> None:
     )
 
 
-def _write_apart(folder: Path, examples: int) -> None:
+def _write_in_subprocess(folder: Path, examples: int) -> None:
     """Writes the examples in a separate process."""
     code = f"from benchmarks import sampler; sampler.write_examples({str(folder)!r}, {examples})"
     subprocess.run([sys.executable, "-c", code], check=True)

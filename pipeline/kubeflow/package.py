@@ -57,7 +57,7 @@ class Package:
     def _argument(self, text: str) -> tuple[str, Any]:
         name, separator, value = text.partition("=")
         if not separator or not name:
-            raise UsageError(f"--param wants name=value, such as epochs=5; found {text!r}")
+            raise UsageError(f"--param must be name=value, such as epochs=5. Received: {text!r}")
         if name not in self.parameters:
             near = difflib.get_close_matches(name, self.parameters, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""

@@ -92,7 +92,7 @@ def describe(answer: Any, host: str) -> Run:
         name=answer.display_name,
         state=state,
         created_at=answer.created_at,
-        # While a run goes on, the server gives a time in 1970.
+        # While a run is active, the server gives a time in 1970.
         finished_at=answer.finished_at if state in FINISHED else None,
         schedule_id=answer.recurring_run_id,
         parameters=dict(config.parameters or {}) if config else {},

@@ -136,7 +136,7 @@ class Auth(Section):
         description="token: from an environment variable; service_account: that of the pod.",
     )
     token_env: str = Field(
-        default="KUBEFLOW_TOKEN", description="Environment variable that holds the token."
+        default="KUBEFLOW_TOKEN", description="Environment variable with the token."
     )
     token_path: str = Field(
         default="/var/run/secrets/kubeflow/pipelines/token",

@@ -32,7 +32,7 @@ DEFAULT_SERVICE_ACCOUNT = "pipeline-runner"
 DEFAULT_PAGE_SIZE = 20
 _GRPC = {400: 3, 401: 16, 403: 7, 404: 5, 409: 6, 500: 13, 503: 14}
 _ON = {"ENABLE": "ENABLED", "DISABLE": "DISABLED", "MODE_UNSPECIFIED": "DISABLED"}
-_NEEDED = {
+_REQUIRED = {
     "V2beta1Pipeline": ("pipeline_id", "display_name", "created_at"),
     "V2beta1PipelineVersion": ("pipeline_id", "pipeline_version_id", "display_name"),
     "V2beta1Experiment": ("experiment_id", "display_name", "storage_state"),
@@ -358,7 +358,7 @@ class KfpServer:
         elif given.get("pipeline_spec"):
             spec = given["pipeline_spec"]
         else:
-            raise RefusedError(400, "A pipeline version or a pipeline spec is needed")
+            raise RefusedError(400, "A pipeline version or a pipeline spec is required")
         spec = spec.get("pipeline_spec", spec)
         declared = spec["root"].get("inputDefinitions", {}).get("parameters", {})
         for name in given.get("runtime_config", {}).get("parameters") or {}:
@@ -413,8 +413,8 @@ class KfpServer:
 def checked(answer: dict[str, Any], model: str) -> dict[str, Any]:
     """An answer that is valid for kfp-server-api's model and has the fields always present."""
     check(answer, model)
-    for needed in _NEEDED.get(model, ()):
-        assert answer.get(needed), f"{model} lacks {needed}: {answer}"
+    for key in _REQUIRED.get(model, ()):
+        assert answer.get(key), f"{model} lacks {key}: {answer}"
     return answer
 
 

@@ -262,7 +262,7 @@ class Work:
             value = source["runtimeValue"]["constant"]
         declared = self.component["inputDefinitions"]["parameters"][key]["parameterType"]
         if not isinstance(value, _TYPES[declared]) and not _is_whole(value, declared):
-            raise TypeError(f"{self.name}: {key} is declared {declared}; found {value!r}")
+            raise TypeError(f"{self.name}: {key} must be {declared}. Received: {value!r}")
         return value
 
     def _may_be_cached(self) -> bool:

@@ -40,7 +40,7 @@ def settings(server, tmp_path) -> Path:
 
 
 def photos(folder: Path) -> None:
-    """Eight cats and four dogs where the settings look for them."""
+    """Eight cats and four dogs in the folder of the settings."""
     for class_name, count in (("cats", 8), ("dogs", 4)):
         (folder / "photos" / class_name).mkdir(parents=True)
         for index in range(count):
@@ -86,9 +86,9 @@ def test_submit_and_wait_ends_as_the_run_does(server, settings, package, state, 
     server.states = ["RUNNING", state]
     result = submit(settings, package, "--wait", "--json")
     assert result.exit_code == code
-    told = answer(result)
-    assert told["run"]["state"] == state
-    assert told["status"] == ("failed" if code else "done")
+    printed = answer(result)
+    assert printed["run"]["state"] == state
+    assert printed["status"] == ("failed" if code else "done")
     assert "RUNNING (Trainer)" in result.stderr
 
 
@@ -134,9 +134,9 @@ def test_a_schedule_is_created_once_and_described_in_words(server, settings, pac
     assert "created" in result.stdout
     assert "At 03:00 (UTC)" in result.stdout
     assert result.stdout.count("T03:00:00+00:00") == 5
-    told = answer(apply(settings, package, "--json"))
-    assert told["action"] == "unchanged"
-    assert len(told["schedule"]["next"]) == 5
+    printed = answer(apply(settings, package, "--json"))
+    assert printed["action"] == "unchanged"
+    assert len(printed["schedule"]["next"]) == 5
     assert len(server.all("recurringruns")) == 1
 
 
@@ -218,9 +218,9 @@ def test_a_run_that_does_not_exist(server, settings):
 
 def test_a_failure_is_one_json_object_too(server, settings):
     server.fail(403, times=9)
-    told = answer(run(settings, "runs", "list", "--json"))
-    assert told["status"] == "failed"
-    assert "403" in told["error"]
+    printed = answer(run(settings, "runs", "list", "--json"))
+    assert printed["status"] == "failed"
+    assert "403" in printed["error"]
 
 
 @pytest.mark.parametrize("status", [401, 403, 409, 500])

@@ -75,8 +75,8 @@ def test_an_argument_may_hold_an_equals_sign_or_be_empty(compiled):
     ("text", "message"),
     [
         ("epoch=5", "did you mean 'epochs'"),
-        ("epochs", "wants name=value"),
-        ("=5", "wants name=value"),
+        ("epochs", "must be name=value"),
+        ("=5", "must be name=value"),
         ("epochs=5.5", "type NUMBER_INTEGER. Received: 5.5"),
         ("epochs=true", "type NUMBER_INTEGER. Received: True"),
         ("learning_rate=high", "type NUMBER_DOUBLE. Received: 'high'"),
