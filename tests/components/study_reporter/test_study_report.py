@@ -72,7 +72,7 @@ def test_a_shift_is_found_at_half_and_gone_at_own_thresholds(shifted):
     assert own["p_corrected"] > 0.05
     assert f1["oversampled", "balanced", "at_half"]["replicates"] == 9
     assert (
-        "no difference is left that 1,100 images and 9 replicates can show"
+        "1,100 images and 9 replicates can no longer show a difference"
         in (figures["answer"]["headline"])
     )
 
