@@ -1,20 +1,20 @@
-# Everything a fresh machine with Python 3.11 and make needs: `make demo`, `make test`.
+# Requires only Python 3.11 and make: `make demo`, `make test`.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-# uv is used where it is installed; where it is not, pip brings it into .uv.
+# uv is used if it is installed; otherwise pip installs it in .uv.
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 RUN := .venv/bin
 
 .PHONY: demo test check lint format types image clean
 .DEFAULT_GOAL := demo
 
-demo: .venv/ready  ## the whole pipeline on a data set that it draws itself
+demo: .venv/ready  ## run the whole pipeline on a drawn data set
 	$(RUN)/outnumbered data make-sample sample
 	$(RUN)/outnumbered run --preset demo --output runs/demo
 
-test: .venv/ready  ## the tests
+test: .venv/ready  ## run the tests
 	$(RUN)/pytest -n auto --dist loadfile
 
-check: lint types  ## lint, format and type checks
+check: lint types  ## run the lint, format and type checks
 
 lint: .venv/ready
 	$(RUN)/ruff check .
@@ -23,7 +23,7 @@ lint: .venv/ready
 types: .venv/ready
 	$(RUN)/mypy
 
-format: .venv/ready  ## mends what lint finds
+format: .venv/ready  ## fix lint and format
 	$(RUN)/ruff check --fix .
 	$(RUN)/ruff format .
 
@@ -34,13 +34,13 @@ format: .venv/ready  ## mends what lint finds
 	$(UV) sync --frozen --python $(PYTHON) --compile-bytecode
 	touch $@
 
-# The builder that is there; IMAGE_ARGS takes what it needs, such as --build-arg BASE=…
+# The installed builder; IMAGE_ARGS are its additional arguments, such as --build-arg BASE=…
 BUILDER ?= $(firstword $(foreach tool,docker podman buildah,$(if $(shell command -v $(tool)),$(tool))))
 IMAGE ?= outnumbered:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 TARGET ?= cpu
 
-image:  ## the container image of the steps; TARGET=gpu for that of GPU nodes
-	$(if $(BUILDER),,$(error no docker, podman or buildah is installed; name yours with BUILDER=))
+image:  ## build the container image of the steps; TARGET=gpu for GPU nodes
+	$(if $(BUILDER),,$(error docker, podman or buildah is required; set BUILDER= to use another builder))
 	$(BUILDER) build --target $(TARGET) $(IMAGE_ARGS) --tag $(IMAGE)$(if $(filter gpu,$(TARGET)),-gpu) \
 	    --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) .
 

@@ -1,1 +1,1 @@
-"""Each figure that the README quotes, as a command: `python -m benchmarks.NAME`."""
+"""Commands that measure the figures in the README: `python -m benchmarks.NAME`."""

@@ -1,15 +1,14 @@
-"""How soon a step's pod gets to its work: the project's entrypoint against TFX's own.
+"""Start-up time of a step's pod: the project's entrypoint compared with TFX's.
 
     python -m benchmarks.entrypoint
 
-Both start in a process of their own with the same arguments, once a repeat, in turn. The clock
-runs from the start of the process to the call of the executor's `Do`, in whose place the process
-ends; what `Do` imports is the same for both and is not counted. Modules are compiled beforehand,
-as in an image. Artifacts of the project's own types are left out, since TFX's entrypoint cannot
-read them.
+Both start alternately in separate processes with the same arguments, once per repeat. The time is
+from the start of the process to the call of the executor's `Do`, at which the process ends; the
+imports of `Do` are the same for both and are not counted. Modules are compiled beforehand, as in
+an image. Artifacts of the project's types are left out, since TFX's entrypoint can't read them.
 
-The last line is JSON: `ratio`, TFX's seconds over the project's, the least of the steps that need
-no TFMA; and under `steps` for each the least wall `seconds` of both and their `ratio`.
+The last line is JSON: `ratio`, TFX's seconds divided by the project's, the minimum over steps
+without TFMA; and `steps`, with the minimum wall `seconds` of both and their `ratio` for each step.
 """
 
 import argparse
@@ -47,7 +46,7 @@ _REACHED = 42
 
 
 class EndAtDo:
-    """Finds one module as ever, and makes its executor end the process instead of working."""
+    """Imports one module as usual, but makes its executor end the process."""
 
     def __init__(self, executor: str):
         self._module, _, self._name = executor.rpartition(".")
@@ -55,7 +54,7 @@ class EndAtDo:
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The module's own spec, which runs the module and then replaces `Do`."""
+        """The spec of the module, which runs the module and then replaces `Do`."""
         if fullname != self._module:
             return None
         spec = PathFinder.find_spec(fullname, path, target)
@@ -106,15 +105,15 @@ def start(entrypoint: str, executor: str, folder: Path) -> float:
     )
     seconds = time.perf_counter() - begin
     if done.returncode != _REACHED:
-        raise RuntimeError(f"{entrypoint} did not come to {executor}:\n{done.stderr[-4000:]}")
+        raise RuntimeError(f"{entrypoint} did not reach {executor}:\n{done.stderr[-4000:]}")
     return seconds
 
 
 def measure(folder: Path, repeats: int, steps: Sequence[str]) -> dict[str, Any]:
-    """The figures of all steps."""
+    """Measures all steps."""
     figures = {}
     for step in steps:
-        for entrypoint in (OURS, TFX):  # compiles what is not compiled yet
+        for entrypoint in (OURS, TFX):  # compiles modules that are not compiled yet
             start(entrypoint, EXECUTORS[step], folder)
         seconds: dict[str, list[float]] = {OURS: [], TFX: []}
         for _ in range(repeats):
@@ -134,7 +133,7 @@ def measure(folder: Path, repeats: int, steps: Sequence[str]) -> dict[str, Any]:
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--repeats", type=int, default=3, help="starts of each kind a step")
+    parser.add_argument("--repeats", type=int, default=3, help="starts per entrypoint and step")
     parser.add_argument("--steps", nargs="+", default=list(EXECUTORS), choices=list(EXECUTORS))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

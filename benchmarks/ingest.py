@@ -1,15 +1,15 @@
-"""Images a second that ImageExampleGen takes in, against a bare loop that reads and decodes.
+"""Images per second of ImageExampleGen, compared with a bare loop that reads and decodes.
 
     python -m benchmarks.ingest [--source DIR] [--images N] [--repetitions N]
 
-Both sides run on one core, in turns, on the same files. The bare loop is `tf.io.read_file` and
-`tf.io.decode_image` to RGB, eagerly, and keeps nothing. The component lists the source, reads,
-proves and hashes each image, finds duplicates and near-duplicates, and writes the TFRecords, on
-Beam's FnApiRunner. Importing TensorFlow and TFX is left out on both sides; `fixed_seconds` is
-what the component takes for two images, and is part of its figures.
+Both run alternately on one core, on the same files. The bare loop calls `tf.io.read_file` and
+`tf.io.decode_image` to RGB, eagerly, and discards the result. The component lists the source,
+reads, checks and hashes each image, finds duplicates and near-duplicates, and writes the
+TFRecords, on Beam's FnApiRunner. Importing TensorFlow and TFX is not counted; `fixed_seconds` is
+the component's time for two images, and is part of its figures.
 
 The last line is one JSON object; `ratio` is the median over the repetitions of the component's
-images a second over the bare loop's.
+images per second divided by the bare loop's.
 """
 
 import argparse
@@ -33,7 +33,7 @@ _NOISE_SIZE = (340, 256)
 def main() -> None:
     """Runs the benchmark and prints its figures."""
     arguments = _arguments()
-    # Before TensorFlow makes its threads, of which it takes one a core.
+    # Before TensorFlow creates its threads, one per core.
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with tempfile.TemporaryDirectory() as folder:
@@ -41,15 +41,15 @@ def main() -> None:
         given = arguments.source or (_PHOTOGRAPHS if _PHOTOGRAPHS.is_dir() else None)
         images = _images_of(given) if given else _noise(root / "noise", arguments.images)
         source = _linked(_sample(images, arguments.images), root / "source")
-        small = _linked(_one_a_class(images), root / "small")
+        small = _linked(_one_per_class(images), root / "small")
         figures = _measure(source, small, arguments.repetitions)
     print(json.dumps({"data": "photographs" if given else "noise", **figures}))
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Images a second of ImageExampleGen.")
-    parser.add_argument("--source", type=Path, help="folder with a folder a class")
-    parser.add_argument("--images", type=int, default=_IMAGES, help="how many at most")
+    parser = argparse.ArgumentParser(description="Images per second of ImageExampleGen.")
+    parser.add_argument("--source", type=Path, help="folder with one folder per class")
+    parser.add_argument("--images", type=int, default=_IMAGES, help="maximum number of images")
     parser.add_argument("--repetitions", type=int, default=5)
     return parser.parse_args()
 
@@ -57,7 +57,9 @@ def _arguments() -> argparse.Namespace:
 def _images_of(source: Path) -> list[Path]:
     images = sorted(path for path in source.glob("*/*") if path.is_file())
     if not images:
-        raise SystemExit(f"no image in {source}; give --source a folder with a folder a class")
+        raise SystemExit(
+            f"--source must be a folder with one folder of images per class. Received: {source}"
+        )
     return images
 
 
@@ -76,7 +78,7 @@ def _sample(images: list[Path], count: int) -> list[Path]:
     return random.Random(0).sample(images, min(count, len(images)))
 
 
-def _one_a_class(images: Iterable[Path]) -> list[Path]:
+def _one_per_class(images: Iterable[Path]) -> list[Path]:
     return list({path.parent: path for path in images}.values())
 
 
@@ -131,7 +133,7 @@ def _component(source: Path) -> None:
     component = ImageExampleGen(
         source=str(source), positive_class=min(path.name for path in source.iterdir())
     )
-    # A container image, which this runner has no use for, keeps TFX from packing itself.
+    # This runner ignores the container image, but with it TFX doesn't package itself.
     options = ["--runner=FnApiRunner", "--sdk_container_image=unused"]
     executor = Executor(Executor.Context(beam_pipeline_args=options))
     with tempfile.TemporaryDirectory() as folder:

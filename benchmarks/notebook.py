@@ -1,10 +1,10 @@
-"""The notebook's method as a plain Keras script: one epoch of each arm of the preset `training`.
+"""The notebook's method as a plain Keras script: one epoch per arm of the preset `training`.
 
     python -m benchmarks.notebook PHOTOS --scale 0.5 [--head pooled] [--weights PATH]
 
-The frozen network runs forward on every image of every epoch, in batches of 16, as it does where
-a model is trained whole. PHOTOS holds a folder a class. The last line is JSON, seconds by arm:
-`epoch` (one pass over train and val, after a warm-up of two steps), and `test`, one pass over
+The frozen network's forward pass runs on every image in every epoch, in batches of 16, as it does
+when a whole model is trained. PHOTOS has one folder per class. The last line is JSON, seconds by
+arm: `epoch`, one pass over train and val after a warm-up of two steps, and `test`, one pass over
 the test split.
 """
 
@@ -92,7 +92,7 @@ def measure(model: keras.Model, study: StudySettings, arm: Arm, photos: Path) ->
 def images(
     photos: Path, counts: dict[str, int], study: StudySettings, *, oversample: bool = False
 ) -> tf.data.Dataset:
-    """Batches of resized images and labels, the sides evenly interleaved."""
+    """Batches of resized images and labels, the classes evenly interleaved."""
     trainer = study.trainer
     size = (trainer.image_size,) * 2
 
@@ -106,9 +106,9 @@ def images(
         files = sorted(str(path) for path in (photos / name).iterdir())[:count]
         label = float(name == study.data.positive_class)
         side = tf.data.Dataset.from_tensor_slices((files, [label] * len(files))).shuffle(4096)
-        wanted = largest if oversample else count
-        sides.append(side.repeat().take(wanted))
-        sizes.append(wanted)
+        size_of_side = largest if oversample else count
+        sides.append(side.repeat().take(size_of_side))
+        sizes.append(size_of_side)
     mixed = tf.data.Dataset.sample_from_datasets(
         sides, [size / sum(sizes) for size in sizes], stop_on_empty_dataset=False
     )

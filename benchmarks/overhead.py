@@ -1,12 +1,11 @@
-"""What the pipeline costs on top of the work itself: the whole run against one plain Keras script.
+"""The overhead of the pipeline: the whole run compared with one plain Keras script.
 
     python -m benchmarks.overhead
 
-Both sides start in a process of their own and use the same sample, model, epochs and batch size.
-The last line is JSON: `seconds`, the pipeline's run less the plain script; `ratio`, the run over
-the script; `components`, the seconds of each; `imports`, of loading TensorFlow and TFX;
-`elsewhere`, what is left: the command line, the DAG, and MLMD between the components; `second_run`,
-a run in which nothing has changed since the one before.
+Both run in separate processes with the same sample, model, epochs and batch size. The last line is
+JSON: `seconds`, the run minus the script; `ratio`, the run divided by the script; `components`, the
+seconds of each component; `imports`, of importing TensorFlow and TFX; `elsewhere`, the rest: the
+command line, the DAG, and MLMD between the components; `second_run`, a run without changes.
 """
 
 import argparse
@@ -24,7 +23,7 @@ _DONE = re.compile(r"^(\w+): done, ([\d.]+) s$", re.MULTILINE)
 
 
 def timed(*command: str) -> tuple[float, str]:
-    """Wall seconds and standard error of a command that ends well, or with a model not blessed."""
+    """Wall seconds and standard error of a command that succeeds, or whose model is not blessed."""
     start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", *command], capture_output=True, text=True, check=False
@@ -36,7 +35,7 @@ def timed(*command: str) -> tuple[float, str]:
 
 
 def measure(folder: Path, images: int) -> dict[str, object]:
-    """The figures, from one run of each side in `folder`."""
+    """The figures, from one run of each in `folder`."""
     sample = folder / "sample"
     manifest = make_sample(sample, images=images)
     plain, _ = timed("benchmarks.plain_keras", str(sample))
@@ -64,7 +63,7 @@ def measure(folder: Path, images: int) -> dict[str, object]:
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--images", type=int, default=3300, help="images of the sample")
+    parser.add_argument("--images", type=int, default=3300, help="number of images in the sample")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps(measure(Path(folder), arguments.images)))

@@ -1,9 +1,10 @@
-"""The demo's work as one plain Keras script: what somebody would write without a pipeline.
+"""The demo as one plain Keras script, as written without a pipeline.
 
     python -m benchmarks.plain_keras SAMPLE
 
-Reads the sample's images, takes the demo's counts for train, val and test, trains the simple CNN,
-takes the threshold with the best F1 on val, and prints precision, recall and F1 on test.
+Reads the sample's images, splits them with the demo's counts into train, val and test, trains the
+simple CNN, chooses the threshold with the best F1 on val, and prints precision, recall and F1 on
+test.
 """
 
 import csv
@@ -20,7 +21,7 @@ from pipeline.settings import Settings, load, preset_path
 
 
 def main() -> None:
-    """Trains and judges the model, and prints its figures as JSON."""
+    """Trains and evaluates the model, and prints its figures as JSON."""
     settings = load(preset_path("demo"))
     splits = read_splits(Path(sys.argv[1]), settings)
     model = build_model(settings.trainer.image_size)

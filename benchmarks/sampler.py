@@ -1,14 +1,14 @@
-"""How ImbalanceSampler grows with the data: `python -m benchmarks.sampler`.
+"""Time and memory of ImbalanceSampler by the size of the data: `python -m benchmarks.sampler`.
 
-Draws train, val, test and rest, 10 cats to a dog, from 10,000, 100,000 and 1,000,000
-examples whose image is a few bytes, so that nothing hides the cost per example. Each
-size runs in a process of its own. Timed is the executor alone, after a run over a
-hundred examples that brings TensorFlow and Beam up. The few seconds that two Beam
-pipelines take for any number of examples are not subtracted.
+Draws train, val, test and rest, with 10 cats per dog, from 10,000, 100,000 and 1,000,000 examples
+with images of a few bytes, so that the cost per example dominates. Each size runs in a separate
+process. The time is that of the executor, after a run over a hundred examples that starts
+TensorFlow and Beam. The few seconds that two Beam pipelines take for any number of examples are not
+subtracted.
 
 The last line is a JSON object: `time_exponent`, the slope of log time over log size from
 100,000 to 1,000,000 examples (1 is linear); `memory_ratio`, the peak memory at 1,000,000
-over that at 100,000; and under `runs` the figures of each size.
+divided by that at 100,000; and `runs`, the figures of each size.
 """
 
 import argparse
@@ -28,11 +28,11 @@ from typing import Any
 SIZES = (10_000, 100_000, 1_000_000)
 _SHARD_SIZE = 25_000
 _WARM_UP_SIZE = 100
-_CATS_TO_A_DOG = 10
+_CATS_PER_DOG = 10
 
 
 def main() -> None:
-    """Runs the benchmark, or with `--measure` one size of it."""
+    """Runs the benchmark, or with `--measure` a single size."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, metavar="EXAMPLES")
     parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
@@ -40,18 +40,18 @@ def main() -> None:
     if arguments.measure is not None:
         print(json.dumps(_measure(arguments.measure)))
         return
-    runs = [_run_apart(size) for size in sorted(arguments.sizes)]
+    runs = [_run_in_subprocess(size) for size in sorted(arguments.sizes)]
     print(json.dumps(_figures(runs)))
 
 
-def _run_apart(size: int) -> dict[str, Any]:
-    """One size, measured in a process of its own."""
+def _run_in_subprocess(size: int) -> dict[str, Any]:
+    """Measures one size in a separate process."""
     command = [sys.executable, "-m", "benchmarks.sampler", "--measure", str(size)]
     quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=quiet, check=True)
     run = json.loads(done.stdout.splitlines()[-1])
     print(
-        f"{size:>9,} examples: {run['seconds']:.1f} s, {run['examples_per_second']:,} a second, "
+        f"{size:>9,} examples: {run['seconds']:.1f} s, {run['examples_per_second']:,} per second, "
         f"peak {run['peak_mib']:,} MiB",
         flush=True,
     )
@@ -59,7 +59,7 @@ def _run_apart(size: int) -> dict[str, Any]:
 
 
 def _figures(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Slope and ratio between the largest size and the one before it."""
+    """Slope and ratio between the two largest sizes."""
     figures: dict[str, Any] = {"runs": runs}
     if len(runs) > 1:
         small, large = runs[-2:]
@@ -73,9 +73,9 @@ def _figures(runs: list[dict[str, Any]]) -> dict[str, Any]:
 def _measure(size: int) -> dict[str, Any]:
     logging.getLogger("apache_beam").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="sampler-") as folder:
-        # Written by another process: its memory is not the sampler's.
+        # Written by another process, whose memory is not counted.
         for name, examples in (("warm-up", _WARM_UP_SIZE), ("timed", size)):
-            _write_apart(Path(folder, name), examples)
+            _write_in_subprocess(Path(folder, name), examples)
         _draw(Path(folder, "warm-up"), _WARM_UP_SIZE)
         start = time.perf_counter()
         _draw(Path(folder, "timed"), size)
@@ -89,10 +89,9 @@ def _measure(size: int) -> dict[str, Any]:
 
 
 def _peak_mib() -> int:
-    """The most memory this process has held since it began.
+    """Peak memory of this process.
 
-    From the kernel's account of this very process: `ru_maxrss` would begin with the
-    size of the process that forked it.
+    Read from /proc, since `ru_maxrss` starts with the size of the parent process.
     """
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     (peak,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
@@ -113,7 +112,7 @@ def _draw(folder: Path, size: int) -> None:
         Sampling(),
     )
     source.uri, drawn.uri, sampling.uri = (str(folder / name) for name in ("in", "out", "sampling"))
-    ratio = {"cats": _CATS_TO_A_DOG, "dogs": 1}
+    ratio = {"cats": _CATS_PER_DOG, "dogs": 1}
     context = executor.Executor.Context(beam_pipeline_args=["--runner=FnApiRunner"])
     executor.Executor(context).Do(
         {names.EXAMPLES: [source]},
@@ -136,14 +135,14 @@ def _draw(folder: Path, size: int) -> None:
     )
 
 
-def _write_apart(folder: Path, examples: int) -> None:
-    """Writes the examples in a process that ends with them."""
+def _write_in_subprocess(folder: Path, examples: int) -> None:
+    """Writes the examples in a separate process."""
     code = f"from benchmarks import sampler; sampler.write_examples({str(folder)!r}, {examples})"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def write_examples(folder: str, examples: int) -> None:
-    """Writes examples as ImageExampleGen would, but with hardly any image in them."""
+    """Writes examples as ImageExampleGen does, but with tiny images."""
     import tensorflow as tf
 
     from components import names
@@ -160,20 +159,20 @@ def write_examples(folder: str, examples: int) -> None:
 
 
 def _records(examples: int) -> Iterator[bytes]:
-    """Serialized examples: one in eleven a dog, one in a hundred a near-duplicate."""
+    """Serialized examples: one in eleven is a dog, one in a hundred a near-duplicate."""
     templates = [_template("cats", 0), _template("dogs", 1)]
     for number in range(examples):
         image_id = hashlib.sha256(b"%d" % number).hexdigest().encode()
         original = number - (number % 100 == 50)
-        look = hashlib.sha256(b"look %d" % original).hexdigest()[:16].encode()
-        template = templates[number % (_CATS_TO_A_DOG + 1) == 0]
-        yield template.replace(b"#" * 64, image_id).replace(b"?" * 16, look)
+        perceptual_hash = hashlib.sha256(b"look %d" % original).hexdigest()[:16].encode()
+        template = templates[number % (_CATS_PER_DOG + 1) == 0]
+        yield template.replace(b"#" * 64, image_id).replace(b"?" * 16, perceptual_hash)
 
 
 def _template(class_name: str, label: int) -> bytes:
-    """A serialized example with the identities left open.
+    """A serialized example with placeholders for the hashes.
 
-    Filling them in by replacement is many times faster than building each message.
+    Replacing them is many times faster than building each message.
     """
     import tensorflow as tf
 

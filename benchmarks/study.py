@@ -1,26 +1,26 @@
-"""The study against the notebook's method, on the preset `training`.
+"""The study compared with the notebook's method, on the preset `training`.
 
     python -m benchmarks.study [--photos DIR] [--weights PATH] [--scale 1]
 
-The notebook's method, `benchmarks.notebook`, runs the frozen network forward for each image in
-every epoch of every replicate. One epoch of each arm is measured after a warm-up, with val, and
+The notebook's method, `benchmarks.notebook`, runs the frozen network's forward pass on each image
+in every epoch of every replicate. One epoch of each arm is measured after a warm-up, with val, and
 one pass over test; the rest is extrapolated: epochs x replicates x the epoch, and replicates x
-the test pass. Its start-up and compile times are left out, in its favour.
+the test pass. Its start-up and compile times are not counted, in its favour.
 
-The study is measured whole, as the command that a user gives, start-up included and without
-features of an earlier run. With the flattened head it has few replicates, since each costs
-minutes, and the notebook's side is extrapolated to as many: more of them share the same fixed
-costs, so the ratio grows with them.
+The study is measured as a whole, as the command of a user, including start-up and without
+features of an earlier run. With the flattened head it has few replicates, since each takes
+minutes, and the notebook's method is extrapolated to the same number: more replicates share the
+same fixed costs, so the ratio grows with them.
 
-Without --photos the images are drawn, and without --weights they are random: neither changes how
-long anything takes. The last line is JSON:
+Without --photos the images are drawn, and without --weights the weights are random; neither
+affects the times. The last line is JSON:
 
-- `ratio_flatten`, `ratio_pooled`: the notebook's method over the study, each with its own head;
-- `over_limit`: the study with the flattened head over one forward pass of every image (measured
-  bare, in batches of 32) and the training of the heads alone (the seconds of their epochs);
-- `over_limit_pooled`: the same with the pooled head, where the fixed costs weigh most;
-- `peak_gib`: the most memory that a process of the study held at once, in GiB;
-- by head, the replicates, and the seconds and memory that these are made of.
+- `ratio_flatten`, `ratio_pooled`: the notebook's method divided by the study, with each head;
+- `over_limit`: the study with the flattened head divided by the sum of one forward pass of every
+  image (measured alone, in batches of 32) and the training of the heads (seconds of their epochs);
+- `over_limit_pooled`: the same with the pooled head, where the fixed costs matter most;
+- `peak_gib`: peak memory of a process of the study, in GiB;
+- by head, the replicates, and the seconds and memory from which these are calculated.
 """
 
 import argparse
@@ -36,25 +36,27 @@ from typing import Any, NamedTuple
 
 from pipeline.study.settings import load_study
 
-# Of how many drawn images one is a dog.
+# One of this many drawn images is a dog.
 _DRAWN_RATIO = 11
 _BATCH = 32
 _GIB = 2**30
 
 
 class Ended(NamedTuple):
-    """What a command told on standard output, and the most bytes that it held at once."""
+    """Standard output and peak memory, in bytes, of a command."""
 
-    told: str
+    output: str
     peak: int
 
 
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--photos", type=Path, help="a folder a class; default: drawn images")
-    parser.add_argument("--weights", default="none", help="of Xception")
-    parser.add_argument("--scale", type=float, default=1.0, help="of every split")
+    parser.add_argument(
+        "--photos", type=Path, help="folder with one folder per class; default: drawn images"
+    )
+    parser.add_argument("--weights", default="none", help="weights file of Xception")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor for every split")
     parser.add_argument("--flatten-replicates", type=int, default=2)
     parser.add_argument("--pooled-replicates", type=int, default=10)
     options = parser.parse_args()
@@ -65,40 +67,40 @@ def main() -> None:
 
 
 def draw(folder: Path, scale: float) -> Path:
-    """As many drawn images as the study needs, in a folder a class."""
+    """Draws as many images as the study needs, in one folder per class."""
     from pipeline.sample.dataset import make_sample
 
-    # A tenth more than is asked for, since near-duplicates keep together.
-    wanted = {name: count * 11 // 10 for name, count in needed(scale).items()}
+    # A tenth more than requested, since near-duplicates stay together.
+    requested = {name: count * 11 // 10 for name, count in needed(scale).items()}
     # Ten of eleven drawn images are cats.
     make_sample(
         folder / "sample",
-        images=max(wanted["dogs"] * _DRAWN_RATIO, wanted["cats"] * _DRAWN_RATIO // 10),
+        images=max(requested["dogs"] * _DRAWN_RATIO, requested["cats"] * _DRAWN_RATIO // 10),
     )
     photos = folder / "sample" / "photos"
-    for name, count in wanted.items():
+    for name, count in requested.items():
         for surplus in sorted((photos / name).iterdir())[count:]:
             surplus.unlink()
     return photos
 
 
 def needed(scale: float) -> Counter[str]:
-    """How many images of each class the study draws."""
+    """The number of images of each class in the study."""
     splits = load_study("training", None, scale=scale).sampler.splits.values()
     return sum((Counter(split) for split in splits), Counter())
 
 
 def measure(folder: Path, photos: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """All figures, one after the other on this machine."""
+    """Measures all figures, one after the other."""
     forward = forward_seconds(photos, options)
-    _tell(f"one forward pass of every image: {forward:.1f} s")
+    _print_progress(f"one forward pass of every image: {forward:.1f} s")
     figures: dict[str, Any] = {"forward": round(forward, 1)}
     replicates = {"flatten": options.flatten_replicates, "pooled": options.pooled_replicates}
     for head, count in replicates.items():
         notebook = notebook_seconds(photos, head, count, options)
-        _tell(f"{head}, the notebook's method, {count} replicates: {notebook:.0f} s, extrapolated")
+        _print_progress(f"{head}, notebook, {count} replicates: {notebook:.0f} s, extrapolated")
         whole, heads, peak = study_seconds(folder / head, photos, head, count, options)
-        _tell(f"{head}, the study: {whole:.0f} s, of which {heads:.0f} s in epochs of heads")
+        _print_progress(f"{head}, study: {whole:.0f} s, with {heads:.0f} s in epochs of heads")
         suffix = "" if head == "flatten" else f"_{head}"
         figures[f"ratio_{head}"] = round(notebook / whole, 1)
         figures[f"over_limit{suffix}"] = round(whole / (forward + heads), 2)
@@ -116,20 +118,20 @@ def measure(folder: Path, photos: Path, options: argparse.Namespace) -> dict[str
 def notebook_seconds(
     photos: Path, head: str, replicates: int, options: argparse.Namespace
 ) -> float:
-    """What the notebook's method takes, extrapolated from one epoch of each arm."""
+    """Seconds of the notebook's method, extrapolated from one epoch of each arm."""
     ended = _run(
         *("benchmarks.notebook", str(photos), "--scale", str(options.scale)),
         *("--head", head, "--weights", options.weights),
     )
     epochs = load_study("training", None).trainer.epochs
-    arms = json.loads(ended.told.splitlines()[-1]).values()
+    arms = json.loads(ended.output.splitlines()[-1]).values()
     return replicates * sum(epochs * arm["epoch"] + arm["test"] for arm in arms)
 
 
 def study_seconds(
     output: Path, photos: Path, head: str, replicates: int, options: argparse.Namespace
 ) -> tuple[float, float, int]:
-    """Wall seconds of the whole command, those of the heads' epochs within, and its peak bytes."""
+    """Wall seconds of the whole command and of the heads' epochs, and its peak memory in bytes."""
     started = time.perf_counter()
     ended = _run(
         *("pipeline.cli", "study", "--preset", "training", "--scale", str(options.scale)),
@@ -149,7 +151,7 @@ def study_seconds(
 
 
 def forward_seconds(photos: Path, options: argparse.Namespace) -> float:
-    """One bare forward pass of every image of the study."""
+    """Seconds of one forward pass of every image of the study."""
     import keras
     import tensorflow as tf
 
@@ -179,24 +181,24 @@ def forward_seconds(photos: Path, options: argparse.Namespace) -> float:
     return time.perf_counter() - started
 
 
-def _tell(line: str) -> None:
-    """Progress, on stderr: at full size the whole takes most of an hour."""
+def _print_progress(line: str) -> None:
+    """Prints a line on stderr, since the full size takes most of an hour."""
     print(line, file=sys.stderr, flush=True)
 
 
 def _run(*command: str) -> Ended:
-    with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen([sys.executable, "-m", *command], stdout=told, stderr=errors)
-        # Not `wait`: the memory is told by nothing else once the process has gone.
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen([sys.executable, "-m", *command], stdout=output, stderr=errors)
+        # Not `wait`: only `wait4` returns the memory of a process that has ended.
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-        told.seek(0)
+        output.seek(0)
         errors.seek(0)
         if process.returncode:
             message = errors.read().decode(errors="replace")
             raise RuntimeError(f"{command} ended with {process.returncode}:\n{message}")
-        # Linux counts it in KiB; of the command or of the largest process that it started.
-        return Ended(told.read().decode(), usage.ru_maxrss * 1024)
+        # In KiB on Linux; of the command or of the largest process that it started.
+        return Ended(output.read().decode(), usage.ru_maxrss * 1024)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Where the records of an Examples artifact lie: uncompressed TFRecord shards, a folder a split.
+"""The files of an Examples artifact: uncompressed TFRecord shards, one folder per split.
 
-Shards are not compressed: their bulk is JPEG, on which gzip costs as much time as
-decoding it and saves nothing.
+Shards are not compressed: they consist mostly of JPEG, for which gzip takes as much time as
+decoding and saves nothing.
 """
 
 import fnmatch
@@ -42,7 +42,7 @@ def split_files(uri: str, split: str) -> list[str]:
     """The shards of one split, in order.
 
     Raises:
-      FileNotFoundError: the artifact has no shard of that split.
+      FileNotFoundError: the artifact has no shard of the split.
     """
     folder = split_dir(uri, split)
     names = [str(name) for name in fileio.listdir(folder)] if fileio.isdir(folder) else []

@@ -1,9 +1,9 @@
-"""`s3://`, `minio://` and `gs://` for TFX's fileio, by way of Beam's file systems.
+"""`s3://`, `minio://` and `gs://` for TFX's fileio, through Beam's file systems.
 
-TensorFlow's own file systems, which fileio uses for the rest, know no `s3://` in the wheels of
-today. Where the store is and who may use it, the environment says: `AWS_ENDPOINT_URL`,
-`AWS_ACCESS_KEY_ID` and their like, or Google's default credentials. `minio://` is Kubeflow's
-name for the store of its own cluster, which speaks S3.
+TensorFlow's file systems, which fileio uses for all other schemes, don't support `s3://` in
+current wheels. The store's address and credentials come from the environment: `AWS_ENDPOINT_URL`,
+`AWS_ACCESS_KEY_ID` and so on, or Google's default credentials. `minio://` is Kubeflow's scheme for
+the S3 store in its cluster.
 """
 
 import contextlib
@@ -18,25 +18,25 @@ from tfx.dsl.io.filesystem import PathType
 from components.beam_io import beam_io, file_at, files_below
 
 _MINIO, _S3 = "minio://", "s3://"
-# Lower is preferred; TensorFlow's stands at 10.
+# Lower is preferred; TensorFlow's is 10.
 _PRIORITY = 0
 
 
 def register() -> None:
-    """Makes fileio use Beam for the three schemes; may be called again."""
+    """Makes fileio use Beam for the three schemes. Idempotent."""
     filesystem_registry.DEFAULT_FILESYSTEM_REGISTRY.register(BeamFilesystem, priority=_PRIORITY)
 
 
 class BeamFilesystem(filesystem.Filesystem):
-    """Folders of an object store are names only: they are there when something is in them."""
+    """An object store; its folders exist if and only if they contain a file."""
 
     SUPPORTED_SCHEMES = ["s3://", "minio://", "gs://"]  # noqa: RUF012 - as TFX reads it
 
     @staticmethod
     def open(name: PathType, mode: str = "r") -> Any:
-        """A file object; what is written is there, whole, when it is closed."""
+        """A file object; a written file appears atomically when it is closed."""
         systems, path = beam_io().filesystems.FileSystems, _path(name)
-        # By content, never by name: Beam would unpack a file whose name ends in .gz.
+        # Beam would otherwise decompress files whose name ends in .gz.
         kind = beam_io().filesystem.CompressionTypes.UNCOMPRESSED
         with _as_not_found():
             begin = systems.create if "w" in mode else systems.open
@@ -52,7 +52,7 @@ class BeamFilesystem(filesystem.Filesystem):
 
     @staticmethod
     def exists(path: PathType) -> bool:
-        """Whether there is a file of that name, or one below it."""
+        """Whether the path is a file, or a folder with a file."""
         return bool(beam_io().filesystems.FileSystems.exists(_path(path))) or bool(_below(path))
 
     @staticmethod
@@ -63,12 +63,12 @@ class BeamFilesystem(filesystem.Filesystem):
 
     @staticmethod
     def isdir(path: PathType) -> bool:
-        """Whether there is a file below that name."""
+        """Whether the path is a folder with a file."""
         return bool(_below(path))
 
     @staticmethod
     def listdir(path: PathType) -> list[PathType]:
-        """The names right below a folder."""
+        """The names of the direct children of a folder."""
         root = _folder(path)
         names = {found.removeprefix(root).partition("/")[0] for found in _below(path)}
         if not names:
@@ -77,11 +77,11 @@ class BeamFilesystem(filesystem.Filesystem):
 
     @staticmethod
     def makedirs(path: PathType) -> None:
-        """Nothing: a folder comes with its first file."""
+        """Does nothing: a folder is created with its first file."""
 
     @staticmethod
     def mkdir(path: PathType) -> None:
-        """Nothing: a folder comes with its first file."""
+        """Does nothing: a folder is created with its first file."""
 
     @staticmethod
     def remove(path: PathType) -> None:
@@ -91,14 +91,14 @@ class BeamFilesystem(filesystem.Filesystem):
 
     @staticmethod
     def rename(src: PathType, dst: PathType, overwrite: bool = False) -> None:
-        """Copies one file and removes the first; the copy is there whole or not at all."""
+        """Copies one file atomically and removes the original."""
         _refuse_overwriting(dst, overwrite)
         with _as_not_found():
             beam_io().filesystems.FileSystems.rename([_path(src)], [_path(dst)])
 
     @staticmethod
     def rmtree(path: PathType) -> None:
-        """Removes all files below a folder."""
+        """Removes all files in a folder, recursively."""
         if not (found := _below(path)):
             raise filesystem.NotFoundError(path)
         with _as_not_found():
@@ -152,7 +152,7 @@ def _named_as(asked: str, found: str) -> str:
 
 def _refuse_overwriting(path: PathType, overwrite: bool) -> None:
     if not overwrite and fileio.exists(path):
-        raise OSError(f"{_text(path)} is there already")
+        raise OSError(f"{_text(path)} already exists")
 
 
 def _as_text(file: Any) -> Any:

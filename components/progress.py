@@ -1,4 +1,4 @@
-"""How far a long loop is, and how much longer it takes, on a logger every few seconds."""
+"""Logs the progress of a long loop and the time left, every few seconds."""
 
 import contextlib
 import logging
@@ -13,10 +13,10 @@ _INTERVAL_SECONDS = 3.0
 
 @dataclass
 class _Count:
-    """What the copies of one Progress in this process have in common."""
+    """Shared by all copies of one Progress in this process."""
 
     done: int = 0
-    told: float = 0.0
+    logged: float = 0.0
 
 
 _COUNTS: dict[str, _Count] = {}
@@ -26,8 +26,7 @@ _LOCK = threading.Lock()
 class Progress:
     """Logs lines such as `1,200 of 3,000 train images, about 8 s left`.
 
-    It may travel to Beam's workers with the DoFn that holds it: all copies within a process
-    share one count.
+    It can be pickled, for example in a Beam DoFn: all copies within a process share one count.
     """
 
     def __init__(
@@ -42,11 +41,11 @@ class Progress:
         """Starts the clock.
 
         Args:
-          what: the things counted, in the plural.
-          total: how many there are.
-          logger: name of the logger that gets the lines, at INFO.
-          interval: seconds between two lines, at least.
-          closing: whether a last line says that all is done, however fast that was.
+          what: the items counted, in the plural.
+          total: the number of items.
+          logger: name of the logger, which is used at level INFO.
+          interval: minimum seconds between two lines.
+          closing: whether to log a last line even if the interval has not passed.
         """
         self._what = what
         self._total = total
@@ -54,19 +53,19 @@ class Progress:
         self._interval = interval
         self._closing = closing
         self._key = uuid.uuid4().hex
-        # Not the monotonic clock, which is another one on another machine.
+        # Not the monotonic clock, which differs between machines.
         self._started = time.time()
 
     def advance(self, count: int) -> None:
-        """Counts `count` more as done, and logs a line when one is due."""
+        """Adds `count` to the items done, and logs a line if the interval has passed."""
         now = time.time()
         with _LOCK:
-            shared = _COUNTS.setdefault(self._key, _Count(told=self._started))
+            shared = _COUNTS.setdefault(self._key, _Count(logged=self._started))
             shared.done = done = min(shared.done + count, self._total)
             ends = self._closing and done >= self._total
-            if not ends and now - shared.told < self._interval:
+            if not ends and now - shared.logged < self._interval:
                 return
-            shared.told = now
+            shared.logged = now
         self._logger.info(
             "%s of %s %s, %s",
             f"{done:,}",
@@ -77,12 +76,12 @@ class Progress:
 
 
 def time_left(elapsed: float, done: float, total: float) -> str:
-    """In words, how long the rest takes at the pace so far.
+    """Describes the time left at the speed so far.
 
     Args:
       elapsed: seconds since the start.
-      done: part done so far, above 0.
-      total: all there is, in the same unit.
+      done: amount done so far, above 0.
+      total: total amount, in the same unit.
     """
     seconds = round(elapsed * (total - done) / done)
     if seconds < 1:
@@ -101,13 +100,13 @@ def watched(
     what: str = "images",
     interval: float = _INTERVAL_SECONDS,
 ) -> Iterator[None]:
-    """While the block runs, logs from time to time how much is done, whoever does the work.
+    """Logs progress while the block runs, for work done elsewhere, such as in Beam's workers.
 
     Args:
-      done: gives the number of things done so far.
-      total: how many there are.
-      logger: name of the logger that gets the lines, at INFO.
-      what: the things counted, in the plural.
+      done: returns the number of items done so far.
+      total: the number of items.
+      logger: name of the logger, which is used at level INFO.
+      what: the items counted, in the plural.
       interval: seconds between two lines.
     """
     progress = Progress(what, total=total, logger=logger, interval=0, closing=False)

@@ -22,7 +22,7 @@ from pipeline.options import (
 )
 from pipeline.settings import Settings, SettingsError, load_settings
 from pipeline.study.cli import study
-from pipeline.terminal import say_aside
+from pipeline.terminal import print_note
 
 app = typer.Typer(
     name="outnumbered",
@@ -129,7 +129,7 @@ def predict(
     except (prediction.PredictError, paths.PathError) as error:
         _fail(str(error), Exit.WRONG_USE, as_json=False)
     if left_out := files.account(passed_over):
-        say_aside(left_out)
+        print_note(left_out)
     rows = prediction.predict(version, found)
     unread = prediction.print_json(rows) if as_json else prediction.print_table(rows)
     raise typer.Exit(Exit.FAILED if unread else Exit.DONE)
@@ -180,7 +180,7 @@ def make_sample(
             )
         except (ValueError, OSError) as error:
             _fail(str(error), Exit.WRONG_USE, as_json=False)
-    say_aside(f"{images} images in {folder}, listed in {manifest}")
+    print_note(f"{images} images in {folder}, listed in {manifest}")
 
 
 def _load(

@@ -44,11 +44,11 @@ def write(console: Console, text: str, **options: Any) -> None:
     console.print(lines(text), highlight=False, soft_wrap=True, **options)
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """A line on standard output."""
     write(Console(), text)
 
 
-def say_aside(text: str) -> None:
+def print_note(text: str) -> None:
     """A line on standard error."""
     write(Console(stderr=True), text)

@@ -1,7 +1,7 @@
-"""The answer in words: which arm leads in what, how sure that is, and what thresholds change.
+"""The answer in words: the best arms, their certainty, and the effect of thresholds.
 
-Every sentence follows from the figures alone. An arm that no corrected test tells from the
-best is named as such: that no difference was found does not mean that there is none.
+Every sentence is derived from the figures. Arms that no corrected test distinguishes from the
+best are named, since the absence of evidence for a difference is no evidence of absence.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,24 +22,24 @@ from components.study_reporter.wording import (
     span,
 )
 
-# Gaps that differ by less are said to stay.
+# Gaps that differ by less are called almost unchanged.
 _SAME_GAP = 0.005
-# Shares of positives that differ by less are the same balance.
+# Shares of positives that differ by less count as equal.
 _SAME_BALANCE = 0.05
 
 
 def of_study(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """All sentences.
+    """All sentences of the answer.
 
     Args:
-      figures: content of `study.json`, but for the answer.
+      figures: content of `study.json` without the answer.
 
     Returns:
-      `headline`, `splits` (by test split `thresholds`, and by threshold the sentence of each
-      metric), `test_sets` and `replicates`, lists of sentences.
+      `headline`; `splits`: by test split `thresholds`, and by threshold one sentence per metric;
+      `test_sets` and `replicates`: lists of sentences.
     """
     splits = {split: _of_split(figures, split) for split in figures["pooled"]["splits"]}
-    headline = "No arm has a trained replicate, so there is nothing to judge."
+    headline = "No arm has a trained replicate, so there are no results."
     if splits:
         most = max(splits, key=lambda split: len(figures["pooled"]["splits"][split]))
         headline = splits[most]["thresholds"]
@@ -52,7 +52,7 @@ def of_study(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def of_metric(found: Contest) -> str:
-    """Which arm leads in a metric, and how sure that is."""
+    """Which arm leads in a metric, and with what certainty."""
     label = LABELS[found.metric]
     if not found.means:
         return f"No arm has a defined {label}."
@@ -71,8 +71,8 @@ def of_metric(found: Contest) -> str:
         (lead,) = leads.values()
         return _of_two(found, lead)
     if not beaten:
-        to = listed(level) if apart else "any other arm"
-        sentence += f", but no difference to {to} can be shown"
+        others = listed(level) if apart else "any other arm"
+        sentence += f", but no difference from {others} can be shown"
     elif level:
         sentence += f"; {listed(level)} can't be told apart from it, {_behind(beaten)}"
     else:
@@ -83,11 +83,11 @@ def of_metric(found: Contest) -> str:
 
 
 def of_thresholds(half: Contest, own: Contest) -> str:
-    """What changes between 0.5 and a threshold for each arm of its own, chosen on val.
+    """What changes between a threshold of 0.5 and thresholds chosen on val for each arm.
 
     Args:
-      half: of a metric at 0.5.
-      own: of the same metric and arms at the arms' own thresholds.
+      half: a metric at 0.5.
+      own: the same metric and arms at the arms' own thresholds.
     """
     if not half.means or not own.means:
         return f"No arm has a defined {LABELS[half.metric]}."
@@ -101,7 +101,7 @@ def of_thresholds(half: Contest, own: Contest) -> str:
 
 
 def of_test_sets(figures: Mapping[str, Any]) -> list[str]:
-    """What the balance of a test set makes of precision, for each arm that has several."""
+    """The effect of a test set's balance on precision, for each arm with several test sets."""
     sentences = []
     for arm in figures["arms"]:
         shares = {split: _share(figures["splits"][split]) for split in arm["tests"]}
@@ -116,7 +116,7 @@ def of_test_sets(figures: Mapping[str, Any]) -> list[str]:
 
 
 def of_replicates(arms: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Which replicates are left out and why, and what one replicate cannot tell."""
+    """Which replicates are excluded and why, and the limits of a single replicate."""
     sentences = []
     for arm in arms:
         asked, diverged = arm["replicates"]["asked"], arm["replicates"]["diverged"]
@@ -126,21 +126,21 @@ def of_replicates(arms: Sequence[Mapping[str, Any]]) -> list[str]:
         if len(diverged) == asked:
             who = "The only replicate" if asked == 1 else f"All {asked} replicates"
             sentences.append(
-                f"{who} of {quoted(arm['arm'])} diverged, so it isn't judged: {reasons}."
+                f"{who} of {quoted(arm['arm'])} diverged, so it is not evaluated: {reasons}."
             )
         else:
-            out = "is" if len(diverged) == 1 else "are"
+            verb = "is" if len(diverged) == 1 else "are"
             sentences.append(
-                f"{len(diverged)} of {asked} replicates of {quoted(arm['arm'])} diverged and {out} "
-                f"left out: {reasons}."
+                f"{len(diverged)} of {asked} replicates of {quoted(arm['arm'])} diverged and "
+                f"{verb} excluded: {reasons}."
             )
     alone = [arm["arm"] for arm in arms if len(arm["replicates"]["trained"]) == 1]
     if alone:
-        each = " each" if len(alone) > 1 else ""
+        have = "each have" if len(alone) > 1 else "has"
         sentences.append(
-            f"Of {listed(alone)} there is one trained replicate{each}: how much the seed matters "
-            "can't be seen, so there is neither a standard deviation nor an interval over "
-            "replicates, and comparisons tell the chance of the images alone."
+            f"{listed(alone)} {have} only one trained replicate: the effect of the seed is "
+            "unknown, so there is neither a standard deviation nor an interval over replicates, "
+            "and comparisons account for the sampling of the images only."
         )
     return sentences
 
@@ -174,7 +174,7 @@ def _of_two(found: Contest, lead: Difference) -> str:
 
 
 def _behind(beaten: Sequence[Difference]) -> str:
-    """The arms that the best surely leads, with the size of the lead."""
+    """The arms that the best is shown to lead, with the size of the lead."""
     (closest, *rest) = beaten
     parts = [f"{quoted(closest.second)} is {_with_doubt(closest)} behind"]
     parts += [f"{quoted(lead.second)} {gap(lead.value)}" for lead in rest]
@@ -194,16 +194,16 @@ def _one_arm(half: Contest, own: Contest) -> str:
     at_half, at_own = (rate(found.means.get(arm)) for found in (half, own))
     sentence = f"{quoted(arm)} has {_article(label)} {label} of {at_half} at a threshold of 0.5"
     if at_half == at_own:
-        return f"{sentence} and the same with the threshold that it chose on val."
-    return f"{sentence} and of {at_own} with the threshold that it chose on val."
+        return f"{sentence} and the same with the threshold chosen on val."
+    return f"{sentence} and of {at_own} with the threshold chosen on val."
 
 
 def _none_at_half(half: Contest, own: Contest) -> str:
     label = LABELS[half.metric]
     if not own.shown:
         return (
-            f"Neither at a threshold of 0.5 nor with the threshold that each arm chose on val can "
-            f"{half.evidence} show any difference in {label}: the gap {_between(half)} is "
+            f"{half.evidence} can show no difference in {label}, neither at a threshold of 0.5 nor "
+            f"with each arm's own threshold, chosen on val: the gap {_between(half)} is "
             f"{gap(half.gap)} at 0.5 and {gap(own.gap)} with own thresholds. {_still_possible(own)}"
         )
     return (
@@ -218,7 +218,7 @@ def _some_at_half(half: Contest, own: Contest) -> str:
     opening = f"At a threshold of 0.5 {_ends(half)}. {_capitalized(_with_own(half))},"
     if not own.shown:
         return (
-            f"{opening} no difference is left that {own.evidence} can show: "
+            f"{opening} {own.evidence} can no longer show a difference: "
             f"{_gap_moves(half, own)}. {_still_possible(own)}"
         )
     best, most = own.best, "higher" if len(own.means) == 2 else "highest"
@@ -230,7 +230,7 @@ def _some_at_half(half: Contest, own: Contest) -> str:
 
 
 def _ends(found: Contest) -> str:
-    """The best arm and the worst."""
+    """Names the best arm and the worst."""
     label, best, worst = LABELS[found.metric], found.best, found.worst
     values = rate(found.means[best]), rate(found.means[worst])
     if len(found.means) == 2:
@@ -244,14 +244,14 @@ def _ends(found: Contest) -> str:
 
 
 def _capitalized(sentence: str) -> str:
-    """Unlike `str.capitalize`, leaves the rest as it is."""
+    """Unlike `str.capitalize`, doesn't change the rest."""
     return sentence[0].upper() + sentence[1:]
 
 
 def _with_own(half: Contest) -> str:
-    """The condition that the point of the page is about."""
-    each = "either" if len(half.means) == 2 else "each"
-    return f"once {each} arm has the threshold that it chose on val"
+    """The condition of own thresholds."""
+    arms = "both arms" if len(half.means) == 2 else "all arms"
+    return f"with {arms} at their own thresholds, chosen on val"
 
 
 def _top(found: Contest) -> str:
@@ -260,13 +260,13 @@ def _top(found: Contest) -> str:
 
 
 def _how_many(found: Contest, *, before: Contest | None = None) -> str:
-    """How many differences can be shown, against how many at 0.5."""
+    """How many differences can be shown, compared with how many at 0.5."""
     pairs = len(found.differences)
     if pairs == 1:
-        return "the difference can be shown" if before is None else "the difference remains"
+        return f"the difference can {'' if before is None else 'still '}be shown"
     count = len(found.shown)
     sentence = f"{count} of {pairs} differences between arms can be shown"
-    return sentence if before is None else f"{sentence}, against {len(before.shown)} before"
+    return sentence if before is None else f"{sentence}, compared with {len(before.shown)} at 0.5"
 
 
 def _between(found: Contest) -> str:
@@ -278,15 +278,15 @@ def _between(found: Contest) -> str:
 def _gap_moves(half: Contest, own: Contest) -> str:
     before, after = gap(half.gap), gap(own.gap)
     if before == after:
-        return f"the gap {_between(half)} stays at {after}"
+        return f"the gap {_between(half)} is unchanged at {after}"
     if abs(own.gap - half.gap) < _SAME_GAP:
-        return f"the gap {_between(half)} hardly moves, from {before} to {after}"
+        return f"the gap {_between(half)} hardly changes, from {before} to {after}"
     verb = "shrinks" if own.gap < half.gap else "grows"
     return f"the gap {_between(half)} {verb} from {before} to {after}"
 
 
 def _still_possible(found: Contest) -> str:
-    """That nothing was shown is not to be read as nothing being there."""
+    """The largest difference that the intervals allow."""
     widest = max(max(abs(bound) for bound in each.interval) for each in found.differences)
     return f"A difference of up to {widest:.3f} remains possible."
 
@@ -309,14 +309,14 @@ def _of_balance(
     if None in precision.values():
         return None
     gained = precision[rich] - precision[poor]
-    moral = "a test set of more positives makes precision look better"
+    effect = "a test set with more positives makes precision look better"
     if gained <= 0:
-        moral = "here the test set of more positives doesn't make precision look better"
+        effect = "here the test set with more positives doesn't make precision look better"
     sentence = (
         f"At 0.5 the models of {quoted(arm['arm'])} have a precision of {rate(precision[rich])} on "
         f"{quoted(rich)} ({percent(shares[rich])} positive) and of {rate(precision[poor])} on "
         f"{quoted(poor)} ({percent(shares[poor])}), with a recall of {rate(recall[rich])} and "
-        f"{rate(recall[poor])}: {moral}"
+        f"{rate(recall[poor])}: {effect}"
     )
     if prevalence is None:
         return f"{sentence}."
@@ -325,6 +325,6 @@ def _of_balance(
         for split, test in tests.items()
     }
     return (
-        f"{sentence}. Re-weighted to the real world's {percent(prevalence)}, they are "
-        f"{rate(world[rich])} and {rate(world[poor])}."
+        f"{sentence}. Re-weighted to the real world's {percent(prevalence)}, the "
+        f"precisions are {rate(world[rich])} and {rate(world[poor])}."
     )

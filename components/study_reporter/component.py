@@ -1,4 +1,4 @@
-"""The StudyReporter: compares the arms of a study."""
+"""StudyReporter: compares the arms of a study."""
 
 import json
 from collections.abc import Mapping
@@ -16,28 +16,28 @@ from components.study_reporter import executor
 def study_reporter(
     arms: Mapping[str, BaseChannel], *, title: str, study: Mapping[str, Any]
 ) -> BaseComponent:
-    """A component with an input an arm, `arm_00` and so on, whatever the arms are called.
+    """A component with one input per arm, named `arm_00` and so on.
 
-    A union of channels would be one input, but compiles to a Resolver, which Kubeflow's
-    backend refuses.
+    A union of channels would be one input, but compiles to a Resolver, which the backend of
+    Kubeflow Pipelines doesn't run.
 
     Outputs:
-      study_report: `study.html`, which needs nothing outside itself, `study.json`, `runs.csv`
-        and `predictions.parquet`.
+      study_report: a self-contained `study.html`, `study.json`, `runs.csv` and
+        `predictions.parquet`.
 
     Args:
-      arms: a ModelRun each, by the arm's name, in the study's order.
-      title: what the page is called.
+      arms: a ModelRun channel by the arm's name, in the study's order.
+      title: title of the page.
       study: plain JSON values: `name`; `comparisons`, `all` (the default), `baseline` or a
-        list of pairs of arms; `baseline`, an arm, the first where None; `settings`, of the
+        list of pairs of arms; `baseline`, an arm, or None for the first; `settings` of the
         whole study; `prevalence`, the real world's share of positives, as a number or as
         weights by class or side, or None.
 
     Raises:
-      ValueError: there is no arm.
+      ValueError: `arms` is empty.
     """
     if not arms:
-        raise ValueError("a study report needs at least one arm, and there is none")
+        raise ValueError(f"arms must contain at least one arm. Received: {dict(arms)}")
     keys = [executor.input_key(index) for index in range(len(arms))]
     spec_class = _spec_class(keys)
     component = type(
@@ -66,7 +66,7 @@ def _spec_class(keys: list[str]) -> type[ComponentSpec]:
         (ComponentSpec,),
         {
             "__module__": __name__,
-            "__doc__": "What goes into the StudyReporter and what comes out.",
+            "__doc__": "Parameters, inputs and outputs of the StudyReporter.",
             "PARAMETERS": {
                 key: ExecutionParameter(type=str)
                 for key in (executor.TITLE, executor.ARMS, executor.STUDY)

@@ -1,4 +1,4 @@
-"""The StudyReporter's executor."""
+"""Executor of the StudyReporter."""
 
 import io
 import json
@@ -25,12 +25,12 @@ _logger = logging.getLogger("outnumbered.study_reporter")
 
 
 def input_key(index: int) -> str:
-    """The key of the input that holds the arm of this place, from 0."""
+    """The key of the input of an arm, by its index from 0."""
     return f"arm_{index:02d}"
 
 
 class Executor(BaseExecutor):
-    """Compares the arms of a study and writes down what it came to."""
+    """Compares the arms of a study and writes the report."""
 
     def Do(
         self,
@@ -41,15 +41,15 @@ class Executor(BaseExecutor):
         """Writes `study.html`, `study.json`, `runs.csv` and `predictions.parquet`.
 
         Args:
-          input_dict: one artifact an arm, see `input_key`.
+          input_dict: one artifact per arm, see `input_key`.
           output_dict: `study_report`, one artifact.
-          exec_properties: `title`, the JSON list `arms` of their names in order, and the JSON
-            object `study`.
+          exec_properties: `title`, `arms` (the names in order, as a JSON list), and `study` (a
+            JSON object).
 
         Raises:
-          ValueError: the arms do not fit together or the study names one that is not there.
+          ValueError: the arms are not comparable, or the study names an arm that does not exist.
         """
-        # With it come the libraries that draw, for which a pod's start need not wait.
+        # It imports the plotting libraries, for which the pod's start need not wait.
         from components.study_reporter import page
 
         arms = [
@@ -65,7 +65,7 @@ class Executor(BaseExecutor):
         _write(target, RUNS_FILE, tables.runs(arms, tests).encode())
         _write(target, PREDICTIONS_FILE, _parquet(arms))
         _write(target, HTML_FILE, page.render(figures, tests).encode())
-        _logger.info("study: %s", os.path.join(target, HTML_FILE))
+        _logger.info("report: %s", os.path.join(target, HTML_FILE))
 
 
 def _parquet(arms: list[record.Arm]) -> bytes:

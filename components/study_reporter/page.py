@@ -1,6 +1,6 @@
-"""The study's report as one HTML page that needs nothing outside itself.
+"""The study's report as a self-contained HTML page.
 
-The template escapes every text; figures are SVG elements that escape their own.
+The template escapes all text; the SVG figures escape theirs.
 """
 
 import base64
@@ -23,7 +23,7 @@ from components.study_reporter.plots import Mark
 _FOLDER = Path(__file__).parent
 _RUN_STYLE = Path(provenance.__file__).parent / "report.css"
 _START = 49
-"""Place of 0.5 among the thresholds of the pooled counts."""
+"""Index of 0.5 in the thresholds of the pooled counts."""
 
 
 def render(figures: Mapping[str, Any], tests: Tests) -> str:
@@ -31,7 +31,7 @@ def render(figures: Mapping[str, Any], tests: Tests) -> str:
 
     Args:
       figures: content of `study.json`.
-      tests: the judged arms, for curves.
+      tests: the evaluated arms, for curves.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER),
@@ -78,17 +78,17 @@ def _read(name: str) -> str:
 
 
 def _hash(script: str) -> str:
-    """What the page's policy lets run, and nothing else."""
+    """The hash of the only script that the page's security policy allows."""
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _columns() -> list[tuple[str, str | None]]:
-    """Metrics of the main table; those with None stand at no threshold."""
+    """Metrics of the main table; those with None don't depend on a threshold."""
     return [(metric, None if metric in scores.FREE else "at") for metric in (*COMPARED, "loss")]
 
 
 def _pairs(figures: Mapping[str, Any], split: str) -> list[dict[str, Any]]:
-    """A row a pair of arms: its comparisons by (metric, threshold)."""
+    """One row per pair of arms, with its comparisons by metric and threshold."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for row in figures["comparisons"]:
         if row["split"] == split:
@@ -155,7 +155,7 @@ def _losses(figures: Mapping[str, Any]) -> dict[str, Markup]:
 
 
 def _pooled_start(figures: Mapping[str, Any], split: str) -> dict[str, dict[str, Any]]:
-    """Pooled counts and rates at 0.5, which stand there before the slider is moved."""
+    """Pooled counts and rates at 0.5, the initial position of the slider."""
     rows = {}
     for name, found in figures["pooled"]["splits"][split].items():
         tp, fp, tn, fn = (found[count][_START] for count in scores.COUNTS)
@@ -172,7 +172,7 @@ def _pooled_start(figures: Mapping[str, Any], split: str) -> dict[str, dict[str,
 
 
 def _arm_settings(figures: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The settings in which the arms differ, by key, a value an arm; `–` where one has none."""
+    """The settings in which the arms differ, with one value per arm; `–` if an arm has none."""
     flat = [dict(provenance.flattened(arm["settings"])) for arm in figures["arms"]]
     keys = dict.fromkeys(key for arm in flat for key in arm)
     rows = {key: [arm.get(key, run_wording.DASH) for arm in flat] for key in keys}

@@ -1,4 +1,4 @@
-"""The study's figures. Arms stand in panels or rows of their own, so any number of them fits."""
+"""The study's figures. Each arm has its own panel or row, so any number of arms fits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from components.study_reporter.record import SplitScores
 from components.study_reporter.wording import quoted
 
 RECALLS = np.linspace(0, 1, 201)
-"""Where precision is averaged over replicates."""
+"""Recalls at which precision is averaged over replicates."""
 
 _WIDTH_INCHES = 4.9
 _ROW_INCHES = 0.42
 _NAME_FITS = 26
-# A panel of a loss is not stretched by the first epoch's outlier or one bad replicate.
+# Outliers of the first epoch or of one bad replicate don't stretch the scale of losses.
 _HEADROOM = 1.05
 
 
@@ -31,8 +31,8 @@ class Mark:
     """A dot with its interval.
 
     Attributes:
-      value: where the dot stands; None for none.
-      interval: its ends; None where there is none.
+      value: the position of the dot; None for none.
+      interval: the bounds of the interval; None for none.
     """
 
     value: float | None
@@ -43,9 +43,9 @@ def losses(index: int, arm: Mapping[str, Any], ceiling: float) -> Markup:
     """Mean loss on train and val by epoch, with bars of one standard deviation.
 
     Args:
-      index: of the arm, which keeps figures of a page apart.
-      arm: of `study.json`.
-      ceiling: end of the scale, the same for all arms.
+      index: of the arm; makes the figure's name unique on the page.
+      arm: an arm of `study.json`.
+      ceiling: upper end of the scale, the same for all arms.
     """
     epochs = arm["epochs"]
 
@@ -67,7 +67,7 @@ def losses(index: int, arm: Mapping[str, Any], ceiling: float) -> Markup:
 
 
 def loss_ceiling(arms: Sequence[Mapping[str, Any]]) -> float:
-    """The end of a scale that holds every arm's mean loss and its bars.
+    """The upper end of a scale for the mean loss of every arm with its bars.
 
     A loss many times the others', such as that of a replicate about to diverge, is cut off.
     """
@@ -89,10 +89,10 @@ def precision_recall(
     """Mean precision over recall, with a band of one standard deviation over replicates.
 
     Args:
-      index: keeps figures of a page apart.
-      arm: whose panel it is.
-      curves: what `precision_at_recall` gives of each arm; the others stand behind.
-      chance: share of positives.
+      index: makes the figure's name unique on the page.
+      arm: the arm of the panel.
+      curves: `precision_at_recall` of each arm; those of the other arms are in the background.
+      chance: share of positives, the precision of guessing.
     """
     own = curves[arm]
     mean = own.mean(axis=0)
@@ -120,43 +120,44 @@ def precision_recall(
 def precision_at_recall(scores: SplitScores) -> NDArray[np.float64]:
     """Precision of each replicate at each of `RECALLS`, (replicates, recalls).
 
-    It is that of the highest threshold whose recall reaches the one asked for: between two
-    thresholds no other precision can be had, so none is drawn as a straight line.
+    It is that of the highest threshold whose recall is at least the given one. There is no
+    interpolation, since no precision between two thresholds can be reached.
     """
     rows = []
     for probabilities in scores.probabilities:
         points = metrics.curve(scores.labels, probabilities)
-        # A recall such as 3 / 10 is to reach 0.3 in spite of its last digit.
+        # A recall such as 3 / 10 must count as 0.3 in spite of rounding.
         reached = np.searchsorted(points.recall, RECALLS - 1e-9)
         rows.append(points.precision[reached])
     return np.stack(rows)
 
 
 def thresholds(name: str, rows: Mapping[str, tuple[Mark, Mark]], label: str) -> Markup:
-    """A metric at 0.5 beside that at the own threshold, a row an arm.
+    """A metric at 0.5 and at the own threshold, one row per arm.
 
     Args:
       name: unique among the figures of a page.
-      rows: at 0.5 and at the own threshold, by arm.
-      label: of the axis.
+      rows: the marks at 0.5 and at the own threshold, by arm.
+      label: label of the axis.
     """
-    told = "; ".join(
-        f"{arm}: {_told(half)} at 0.5, {_told(own)} at its own threshold"
+    values = "; ".join(
+        f"{arm}: {_value_text(half)} at 0.5, {_value_text(own)} at its own threshold"
         for arm, (half, own) in rows.items()
     )
-    return _dots(name, f"{label}. {told}.", rows, label, zero=False)
+    return _dots(name, f"{label}. {values}.", rows, label, zero=False)
 
 
 def differences(name: str, rows: Mapping[str, tuple[Mark, Mark]], label: str) -> Markup:
-    """Differences with their intervals around a line at 0, a row a pair of arms.
+    """Differences with their intervals and a line at 0, one row per pair of arms.
 
-    The names of a pair stand on two lines.
+    The names of a pair are on two lines.
     """
-    told = "; ".join(
-        f"{' '.join(pair.split())}: {_told(half)} at 0.5, {_told(own)} at own thresholds"
+    values = "; ".join(
+        f"{' '.join(pair.split())}: {_value_text(half)} at 0.5, "
+        f"{_value_text(own)} at own thresholds"
         for pair, (half, own) in rows.items()
     )
-    return _dots(name, f"{label}. {told}.", rows, label, zero=True)
+    return _dots(name, f"{label}. {values}.", rows, label, zero=True)
 
 
 def curves(judged: Mapping[str, Judged]) -> dict[str, NDArray[np.float64]]:
@@ -167,7 +168,7 @@ def curves(judged: Mapping[str, Judged]) -> dict[str, NDArray[np.float64]]:
 def _bars(
     axes: Axes, rows: Sequence[Mapping[str, Any]], key: str, shift: float, **style: Any
 ) -> None:
-    # Beside each other, so that the bars of train and val do not cover one another.
+    # Shifted, so that the bars of train and val don't overlap.
     numbers = [row["epoch"] + shift for row in rows]
     means = [row[key]["mean"] for row in rows]
     spreads = [row[key]["sd"] or 0 for row in rows]
@@ -202,12 +203,12 @@ def _dots(
     return draw(name, description, paint)
 
 
-def _told(mark: Mark) -> str:
+def _value_text(mark: Mark) -> str:
     return "undefined" if mark.value is None else f"{mark.value:.3f}"
 
 
 def _shortened(name: str) -> str:
-    """Each line of a label cut to what fits beside the axes."""
+    """Each line of a label, truncated to fit beside the axes."""
     lines = name.split("\n")
     fit = [line if len(line) <= _NAME_FITS else f"{line[: _NAME_FITS - 1]}…" for line in lines]
     return "\n".join(fit)

@@ -1,4 +1,4 @@
-"""The study's rows for a spreadsheet or a notebook of the user's own."""
+"""The study's rows for a spreadsheet or a notebook."""
 
 import csv
 import io
@@ -33,13 +33,13 @@ COLUMNS = (
     *_AT,
     *scores.FREE,
 )
-"""Of `runs.csv`; `_at_half` is at 0.5, `_at_own` at `threshold`."""
+"""Columns of `runs.csv`; `_at_half` is at 0.5, `_at_own` at `threshold`."""
 
 
 def runs(arms: Sequence[Arm], tests: Tests) -> str:
-    """A row an arm, test split and replicate, as CSV.
+    """One row per arm, test split and replicate, as CSV.
 
-    What is undefined is empty, and so is every figure of a diverged replicate.
+    Undefined figures and all figures of diverged replicates are empty.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
@@ -53,7 +53,7 @@ def runs(arms: Sequence[Arm], tests: Tests) -> str:
 
 
 def predictions(arms: Sequence[Arm]) -> pd.DataFrame:
-    """All arms' predictions, with a column `arm` before the others."""
+    """The predictions of all arms, with a first column `arm`."""
     frames = [arm.predictions.assign(arm=arm.name) for arm in arms if len(arm.predictions)]
     if not frames:
         return arms[0].predictions.assign(arm="")
@@ -87,7 +87,7 @@ def _run(arm: Arm, split: str, replicate: Replicate, judged: Judged | None) -> d
 
 
 def _cell(value: Any) -> Any:
-    """Empty for None and NaN; what is nested as JSON."""
+    """Empty for None and NaN; JSON for nested values."""
     if value is None or value != value:  # noqa: PLR0124 - NaN alone differs from itself
         return ""
     return json.dumps(value) if isinstance(value, dict | list) else value

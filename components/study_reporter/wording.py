@@ -1,4 +1,4 @@
-"""How a study's figures are said."""
+"""Formats the figures of a study as text."""
 
 from collections.abc import Sequence
 
@@ -13,11 +13,11 @@ LABELS = {
     "pr_auc": "PR-AUC",
     "loss": "loss",
 }
-"""Metrics as they stand in a sentence."""
+"""Names of metrics in a sentence."""
 
 
 def quoted(name: str) -> str:
-    """A name as the user gave it."""
+    """A user's name in quotation marks."""
     return f"“{name}”"
 
 
@@ -27,7 +27,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def joined(parts: Sequence[str]) -> str:
-    """Parts of a sentence, `and` before the last."""
+    """Parts of a sentence, with `and` before the last."""
     if len(parts) < 2:
         return "".join(parts)
     return f"{', '.join(parts[:-1])} and {parts[-1]}"
@@ -39,7 +39,7 @@ def plural(count: int, one: str, many: str | None = None) -> str:
 
 
 def signed(value: float | None, digits: int = 3) -> str:
-    """A difference, always with its sign; that of a rounded 0 is left out."""
+    """A difference with its sign, or without a sign if it is rounded to 0."""
     if value is None:
         return DASH
     shown = f"{abs(value):.{digits}f}"
@@ -49,7 +49,7 @@ def signed(value: float | None, digits: int = 3) -> str:
 
 
 def span(bounds: Sequence[float] | None, digits: int = 3) -> str:
-    """An interval's ends, which may be negative."""
+    """The bounds of an interval, which may be negative."""
     if bounds is None:
         return DASH
     low, high = (_negative(bound, digits) for bound in bounds)
@@ -57,17 +57,17 @@ def span(bounds: Sequence[float] | None, digits: int = 3) -> str:
 
 
 def range_of(bounds: Sequence[float], digits: int = 3) -> str:
-    """The ends of an interval that can't be negative, where there is little room."""
+    """The bounds of a non-negative interval in short form."""
     return f"{bounds[0]:,.{digits}f}–{bounds[1]:,.{digits}f}"
 
 
 def gap(value: float) -> str:
-    """The size of a difference, with more digits where three would make it 0."""
+    """The size of a difference, with more digits if three would give 0."""
     return rate(abs(value))
 
 
 def p_value(p: float | None) -> str:
-    """Such as `p = 0.012` and `p < 0.001`, never broken between lines."""
+    """Such as `p = 0.012` and `p < 0.001`, without line breaks."""
     if p is None:
         return DASH
     shown = "< 0.001" if p < 0.001 else f"= {p:.3f}"

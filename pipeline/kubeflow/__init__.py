@@ -1,1 +1,1 @@
-"""The road to Kubeflow Pipelines: compile, submit, schedule, and what a step's pod runs."""
+"""Kubeflow Pipelines: compile, submit, schedule, and what the pod of a step runs."""

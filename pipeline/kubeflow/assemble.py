@@ -1,8 +1,8 @@
 """A TFX pipeline as the documents that Kubeflow Pipelines and Vertex AI read.
 
-TFX's own compiler makes the pipeline's spec. What it leaves out is put in here: defaults of
-parameters, artifact types for the entrypoint, resources, images, retries, and names that Argo,
-on which Kubeflow Pipelines runs its steps, accepts.
+TFX's own compiler makes the pipeline's spec. This module adds what it leaves out: defaults of
+parameters, artifact types for the entrypoint, resources, images, retries, and names that are
+valid in Argo, on which Kubeflow Pipelines runs its steps.
 """
 
 import json
@@ -34,24 +34,24 @@ from pipeline.kubeflow.settings import Kubeflow
 
 ENTRYPOINT = ("python", "-m", "pipeline.kubeflow.entrypoint")
 ARTIFACT_TYPES_FLAG = "--artifact_types"
-# Parameters that say which version of something outside of the pipeline a node reads.
+# Parameters with the version of what a node reads from outside of the pipeline.
 _VERSIONS = ("data_version", "kept_schema")
 _LEDGER = "ledger"
-_NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9-]")
+_INVALID_IN_NAME = re.compile(r"[^a-zA-Z0-9-]")
 
 
 def pipeline_spec(dag: Pipeline, kubeflow: Kubeflow) -> dict[str, Any]:
     """The pipeline's spec, version 2.1.
 
     Raises:
-      CompileError: a node needs what the cluster does not have.
+      CompileError: the cluster can't run one of the nodes.
     """
     spec = _job(dag, kubeflow)["pipelineSpec"]
     return {**spec, "defaultPipelineRoot": kubeflow.pipeline_root}
 
 
 def platform_spec(dag: Pipeline, kubeflow: Kubeflow) -> dict[str, Any]:
-    """What only Kubernetes knows of each step."""
+    """The Kubernetes settings of each step."""
     configs = {
         _label(_name(node.id)): platform.executor_config(node.id, kubeflow) for node in _steps(dag)
     }
@@ -62,7 +62,7 @@ def vertex_job(dag: Pipeline, kubeflow: Kubeflow) -> dict[str, Any]:
     """The pipeline as the job that Vertex AI runs.
 
     Raises:
-      CompileError: a node needs what the service does not have.
+      CompileError: the service can't run one of the nodes.
     """
     return _job(dag, kubeflow)
 
@@ -87,19 +87,19 @@ def _job(dag: Pipeline, kubeflow: Kubeflow) -> dict[str, Any]:
 def _check(node: BaseNode) -> None:
     if isinstance(node, Resolver):
         raise CompileError(
-            f"{node.id} would be a Resolver, which the backend of Kubeflow Pipelines does not "
-            "run; find the artifact in a component instead"
+            f"{node.id} is a Resolver, which the backend of Kubeflow Pipelines does not run; find "
+            "the artifact in a component instead"
         )
     if isinstance(node, FileBasedExampleGen):
         raise CompileError(
-            f"{node.id} finds its input in a driver hook, which the backend of Kubeflow "
-            "Pipelines does not run, so that data which changes under its path would not be "
-            "seen; use ImageExampleGen, whose span and data version are parameters"
+            f"{node.id} finds its input in a driver, which the backend of Kubeflow Pipelines "
+            "does not run, so changes of the data under the same path would go unnoticed; use "
+            "ImageExampleGen, whose span and data version are parameters"
         )
     if node.driver_class is not BaseDriver and not isinstance(node, Importer):
         raise CompileError(
-            f"{node.id} has a driver of its own, {node.driver_class.__name__}, which the backend "
-            "of Kubeflow Pipelines does not run; do its work in the executor"
+            f"{node.id} has a custom driver, which the backend of Kubeflow Pipelines does not "
+            f"run; do its work in the executor. Received: {node.driver_class.__name__}"
         )
 
 
@@ -138,7 +138,7 @@ def _complete(spec: dict[str, Any], node: BaseNode, kubeflow: Kubeflow) -> None:
 
 
 def _may_be_cached(node: BaseNode) -> bool:
-    """Whether all that a node reads is in its cache key, and all it leaves is its artifacts.
+    """Whether a node's cache key covers all its inputs, and its artifacts are all that it writes.
 
     The key holds the paths of images, of weights and of a stable draw's ledger, which may have
     changed under it, and knows nothing of the registry, which may have lost the model.
@@ -163,7 +163,7 @@ def _weights(node: BaseNode) -> str:
 
 
 def _artifact_types(node: BaseNode) -> dict[str, str]:
-    """The class of each artifact by its key, which is unique over inputs and outputs."""
+    """The class path of each artifact by its key; keys are unique over inputs and outputs."""
     channels = {**node.inputs, **node.outputs}
     return {key: name_utils.get_full_name(channel.type) for key, channel in channels.items()}
 
@@ -173,16 +173,16 @@ def _label(name: str) -> str:
 
 
 def _name(node_id: str) -> str:
-    return _NOT_IN_A_NAME.sub("-", node_id)
+    return _INVALID_IN_NAME.sub("-", node_id)
 
 
 def _renamed(spec: dict[str, Any], ids: list[str]) -> dict[str, Any]:
-    """The spec with names that Argo accepts: letters, digits and -."""
+    """The spec with names that are valid in Argo: letters, digits and -."""
     names = {node_id: _name(node_id) for node_id in ids}
     if len(set(names.values())) < len(names):
         raise CompileError(
-            "the ids of two components differ in nothing but signs that Argo refuses: "
-            f"{sorted(ids)}; give one of them another"
+            "component ids must differ in letters, digits or -, the only characters allowed in "
+            f"Argo; rename one. Received: {sorted(ids)}"
         )
     tasks = spec["root"]["dag"]["tasks"]
     executors = spec["deploymentSpec"]["executors"]

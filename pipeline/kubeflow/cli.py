@@ -21,9 +21,9 @@ from pipeline.kubeflow.command import (
     connected,
     packaged,
     print_json,
+    print_run,
+    reporting_errors,
     section_of,
-    tell_run,
-    told,
     wait_for,
 )
 from pipeline.kubeflow.errors import UsageError
@@ -31,24 +31,24 @@ from pipeline.kubeflow.package import DATA_VERSION, Package
 from pipeline.options import JsonOption, PresetOption, SetOption, SettingsOption
 from pipeline.preflight import check_data
 from pipeline.study.settings import AnySettings, load_any
-from pipeline.terminal import say, say_aside
+from pipeline.terminal import print_line, print_note
 
 if TYPE_CHECKING:
     from pipeline.kubeflow.client import Api
     from pipeline.kubeflow.runs import Run
 
-_EXITS = "Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted."
+_EXITS = "Exit codes: 0 done, 1 failed, 2 usage error, 130 interrupted."
 _VERTEX_SUFFIX = ".json"
-# Parameters with which a run reads other data than the settings name.
+# Parameters that override the data named in the settings.
 _OTHER_DATA = ("source", "span")
 
 app = typer.Typer(
     no_args_is_help=True,
     help=(
         "Run the pipeline on Kubeflow Pipelines: compile, submit, schedule, watch.\n\n"
-        "The settings' section `kubeflow` says where and how: `kubeflow.host`, "
+        "The section `kubeflow` of the settings says where and how: `kubeflow.host`, "
         "`kubeflow.pipeline_root`, `kubeflow.image` and more, all in docs/settings.md. "
-        "docs/operations.md goes from an empty cluster to a scheduled run."
+        "docs/operations.md leads from an empty cluster to a scheduled run."
     ),
     epilog=_EXITS,
 )
@@ -74,21 +74,21 @@ def compile_command(
     output: OutputOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Writes the pipeline as Kubeflow Pipelines reads it. Needs no cluster.
+    """Compiles the pipeline for Kubeflow Pipelines. No cluster is required.
 
-    The same settings give the same bytes. A file with `arms` is a study's, and compiles to its
-    arms side by side.
+    The same settings give the same bytes. A file with `arms` is a study; its arms run in
+    parallel.
 
         outnumbered kubeflow compile --settings mine.yaml -o pipeline.yaml
     """
-    with told(as_json=as_json):
+    with reporting_errors(as_json=as_json):
         loaded = load_any(preset, settings, overrides)
         file = output or PACKAGE_FILES[section_of(loaded).target]
         written = compile_settings(loaded, paths.given("--output", file))
         if written.suffix == _VERTEX_SUFFIX:
-            _tell_file(written, as_json=as_json)
+            _print_file(written, as_json=as_json)
         else:
-            _tell_package(packages.read(written), as_json=as_json)
+            _print_package(packages.read(written), as_json=as_json)
 
 
 @app.command()
@@ -99,24 +99,24 @@ def submit(
     package: PackageOption = None,
     param: ParamOption = None,
     cache: Annotated[
-        bool, typer.Option("--cache/--no-cache", help="Reuse what has not changed since a run.")
+        bool, typer.Option("--cache/--no-cache", help="Reuse cached outputs of earlier runs.")
     ] = True,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until the run has ended.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the run to finish.")] = False,
     timeout: RunTimeoutOption = None,
     poll: PollOption = 10,
     as_json: JsonOption = False,
 ) -> None:
     """Compiles the pipeline and starts a run of it.
 
-    The compiled pipeline is kept on the server as a version named by its digest, and uploaded
-    only once. Where the images can be listed from here, their digest goes along, so that the
+    The compiled pipeline is stored on the server as a version named by its digest, and uploaded
+    only once. If the images can be listed from here, their digest is sent along, so that the
     cluster reads them again if they have changed.
 
-    With `--wait` the exit code is 0 if the run succeeded, and 1 if not.
+    With `--wait` the exit code is 0 if the run succeeded and 1 otherwise.
 
         outnumbered kubeflow submit --settings mine.yaml --param epochs=5 --wait
     """
-    with told(as_json=as_json):
+    with reporting_errors(as_json=as_json):
         loaded = load_any(preset, settings, overrides)
         api = connected(loaded)
         data_version, note = _data_version(loaded, param or ())
@@ -126,21 +126,21 @@ def submit(
                 arguments[DATA_VERSION] = data_version
             started = _start(api, compiled, arguments, cache=cache)
             if note:
-                say_aside(note)
+                print_note(note)
             run = wait_for(api, started.run_id, timeout, poll) if wait else started
         version = compiled.version_name
-        tell_run(run, as_json=as_json, waited=wait, version=version, note=note)
+        print_run(run, as_json=as_json, waited=wait, version=version, note=note)
 
 
 def _data_version(settings: AnySettings, params: Sequence[str]) -> tuple[str, str | None]:
-    """The digest of the images, and why there is none where they can't be listed from here."""
+    """The digest of the images; or an empty text and why they can't be listed from here."""
     given = {text.partition("=")[0] for text in params}
     if given & {DATA_VERSION, *_OTHER_DATA}:
         return "", None
     try:
         return check_data(settings), None
     except (UnreachableError, OSError) as error:
-        return "", f"the images can't be listed from here, and will be read anew: {error}"
+        return "", f"the images can't be listed from here and will be read again: {error}"
     except ValueError as error:
         raise UsageError(str(error)) from error
 
@@ -155,12 +155,12 @@ def _start(api: "Api", package: Package, arguments: dict[str, Any], *, cache: bo
         version, _ = api.ensure_version(package)
         started = api.start_run(name, experiment_id, arguments, version=version)
     else:
-        # kfp switches caching off in a package only.
+        # kfp can disable caching only for a package, not for a version.
         started = api.start_run(name, experiment_id, arguments, package=package.path)
     return runs.describe(started, str(api.section.host))
 
 
-def _tell_package(package: Package, *, as_json: bool) -> None:
+def _print_package(package: Package, *, as_json: bool) -> None:
     if as_json:
         print_json(
             {
@@ -172,12 +172,12 @@ def _tell_package(package: Package, *, as_json: bool) -> None:
             }
         )
     else:
-        say(f"{package.path}: pipeline {package.name}, version {package.digest}")
-        say(f"runtime parameters: {', '.join(sorted(package.parameters)) or 'none'}")
+        print_line(f"{package.path}: pipeline {package.name}, version {package.digest}")
+        print_line(f"runtime parameters: {', '.join(sorted(package.parameters)) or 'none'}")
 
 
-def _tell_file(path: Path, *, as_json: bool) -> None:
+def _print_file(path: Path, *, as_json: bool) -> None:
     if as_json:
         print_json({"status": "done", "package": str(path)})
     else:
-        say(f"{path}: a pipeline job for Vertex AI")
+        print_line(f"{path}: a pipeline job for Vertex AI")

@@ -1,6 +1,6 @@
-"""What the commands `outnumbered kubeflow …` have in common.
+"""Shared parts of the commands `outnumbered kubeflow …`.
 
-kfp and TFX cost seconds to import and are imported by the commands that need them.
+kfp and TFX take seconds to import, so only the commands that need them import them.
 """
 
 import contextlib
@@ -34,7 +34,9 @@ _CLIENT_PACKAGES = ("kfp", "kfp_server_api", "kfp.client")
 PackageOption = Annotated[
     str | None,
     typer.Option(
-        "--package", metavar="PATH", help="A compiled pipeline, instead of compiling the settings."
+        "--package",
+        metavar="PATH",
+        help="A compiled pipeline to use instead of compiling the settings.",
     ),
 ]
 ParamOption = Annotated[
@@ -42,18 +44,20 @@ ParamOption = Annotated[
     typer.Option(
         "--param",
         metavar="NAME=VALUE",
-        help="A runtime parameter of the compiled pipeline. May be given many times.",
+        help="A runtime parameter of the compiled pipeline. May be repeated.",
     ),
 ]
 RunTimeoutOption = Annotated[
-    float | None, typer.Option("--timeout", min=0, help="Seconds to wait; default: for ever.")
+    float | None, typer.Option("--timeout", min=0, help="Seconds to wait; default: no limit.")
 ]
-PollOption = Annotated[float, typer.Option("--poll", min=0.05, help="Seconds between two looks.")]
+PollOption = Annotated[
+    float, typer.Option("--poll", min=0.05, help="Seconds between two requests.")
+]
 
 
 @contextlib.contextmanager
-def told(*, as_json: bool) -> Iterator[None]:
-    """Ends the command with the message and exit code of what goes wrong inside."""
+def reporting_errors(*, as_json: bool) -> Iterator[None]:
+    """Reports errors raised inside and ends the command with the matching exit code."""
     try:
         yield
     except (SettingsError, UsageError, paths.PathError) as error:
@@ -64,39 +68,39 @@ def told(*, as_json: bool) -> Iterator[None]:
         if error.name not in _CLIENT_PACKAGES:
             raise
         missing = (
-            f"{error.name} is not installed, through which Kubeflow Pipelines is reached; install "
-            "the project with its dependencies, such as by `make .venv/ready`"
+            f"{error.name} is not installed and is required for Kubeflow Pipelines; install the "
+            "project with its dependencies, for example with `make .venv/ready`"
         )
         fail(missing, Exit.FAILED, as_json=as_json)
     except KeyboardInterrupt:
-        fail("interrupted; what runs on the cluster goes on", Exit.INTERRUPTED, as_json=as_json)
+        fail("interrupted; runs on the cluster continue", Exit.INTERRUPTED, as_json=as_json)
 
 
 def section_of(settings: AnySettings) -> Kubeflow:
     """The section `kubeflow` of the settings.
 
     Raises:
-      UsageError: they have none.
+      UsageError: the settings have no such section.
     """
     if settings.kubeflow is None:
         raise UsageError(
-            "the settings have no section kubeflow, which says where the pipeline runs: give at "
+            "the settings have no section kubeflow, which says where the pipeline runs: set at "
             "least kubeflow.host, kubeflow.image and kubeflow.pipeline_root (docs/settings.md)"
         )
     return settings.kubeflow
 
 
 def connected(settings: AnySettings) -> "Api":
-    """The server that the settings name. Nothing is sent yet.
+    """The server named in the settings. No request is sent yet.
 
     Raises:
-      UsageError: the settings name none, another target, or a token that isn't there.
+      UsageError: no host is set, the target is another, or the token does not exist.
     """
     section = section_of(settings)
     if section.target != "kubeflow":
         raise UsageError(
-            f"kubeflow.target is {section.target}: only `kubeflow compile` knows it; "
-            "submit the file with Vertex AI's own tools, or set kubeflow.target=kubeflow"
+            f"kubeflow.target is {section.target}, which only `kubeflow compile` supports; submit "
+            "the compiled file with the tools of Vertex AI, or set kubeflow.target=kubeflow"
         )
     from pipeline.kubeflow.client import connect
 
@@ -105,12 +109,12 @@ def connected(settings: AnySettings) -> "Api":
 
 @contextlib.contextmanager
 def packaged(settings: AnySettings, path: str | None, data_version: str = "") -> Iterator[Package]:
-    """The compiled pipeline at `path`, or the settings compiled into a folder that passes away.
+    """The compiled pipeline at `path`, or the settings compiled into a temporary folder.
 
     Args:
-      settings: what is compiled.
-      path: of a package that is there; None: compile.
-      data_version: the digest of the images, where it is known.
+      settings: of the pipeline or the study.
+      path: of an existing package; None compiles the settings.
+      data_version: the digest of the images; empty if unknown.
     """
     if path is not None:
         yield packages.read(paths.given("--package", path))
@@ -121,7 +125,7 @@ def packaged(settings: AnySettings, path: str | None, data_version: str = "") ->
 
 
 def compile_settings(settings: AnySettings, output: Path, data_version: str = "") -> Path:
-    """The settings of a pipeline or a study compiled to `output`; returns its path."""
+    """Compiles the settings of a pipeline or a study to `output` and returns its path."""
     with Console(stderr=True).status("compiling"):
         from pipeline.kubeflow.compile import compile_pipeline, compile_study
 
@@ -131,15 +135,15 @@ def compile_settings(settings: AnySettings, output: Path, data_version: str = ""
 
 
 def wait_for(api: "Api", run_id: str, timeout: float | None, poll: float) -> "Run":
-    """Waits until a run has ended, at most `timeout` seconds; looks every `poll` seconds."""
+    """Waits for a run to finish, at most `timeout` seconds; asks every `poll` seconds."""
     from pipeline.kubeflow import runs, show
 
     progress = show.run_progress(Console(stderr=True))
     return runs.wait(api, run_id, timeout=timeout, poll=poll, progress=progress)
 
 
-def tell_run(run: "Run", *, as_json: bool, waited: bool, **facts: Any) -> None:
-    """Shows a run; ends the command with 1 if it was waited for and did not succeed."""
+def print_run(run: "Run", *, as_json: bool, waited: bool, **facts: Any) -> None:
+    """Prints a run; exits with code 1 if it was waited for and did not succeed."""
     from pipeline.kubeflow import show
 
     failed = waited and not run.succeeded
@@ -153,5 +157,5 @@ def tell_run(run: "Run", *, as_json: bool, waited: bool, **facts: Any) -> None:
 
 
 def print_json(answer: dict[str, Any]) -> None:
-    """The one line that `--json` promises."""
+    """Prints the single line of `--json`."""
     print(json.dumps(answer))

@@ -29,22 +29,21 @@ _VERTEX_BUCKETS = "/gcs/"
 def compile_pipeline(settings: Settings, output: Path, *, data_version: str = "") -> Path:
     """Compiles the main pipeline.
 
-    What an operator changes from run to run are parameters of it: `source`, `span`,
-    `data_version`, `epochs`, `model` and `pipeline_root`, each with its value in the settings
-    as the default.
+    Its runtime parameters are `source`, `span`, `data_version`, `epochs`, `model` and
+    `pipeline_root`; their defaults are the values in the settings.
 
     Args:
       settings: with the section `kubeflow`.
       output: the file to write, see `compile_dag`.
-      data_version: names the very data that `source` holds. Without it the images are read
-        anew in each run; with it a run whose parameters are all the same may take them, and
-        what was made of them, from the cache.
+      data_version: a digest of the data at `source`. Without it the images are read again in
+        each run; with it a run with the same parameters may take them, and everything derived
+        from them, from the cache.
 
     Returns:
       `output`.
 
     Raises:
-      CompileError: a setting is missing, or the cluster could not run the pipeline.
+      CompileError: a setting is missing, or the cluster can't run the pipeline.
     """
     kubeflow = _section(settings.kubeflow)
     _check_kfp()
@@ -69,23 +68,22 @@ def compile_pipeline(settings: Settings, output: Path, *, data_version: str = ""
 
 
 def compile_study(study: StudySettings, output: Path, *, data_version: str = "") -> Path:
-    """Compiles a study: its arms side by side, each a step of its own.
+    """Compiles a study, with one step per arm.
 
-    `source`, `span`, `data_version` and `pipeline_root` are parameters of it; what an arm is,
-    the settings say.
-    Features are kept for later runs where `feature_store` is a folder below a mounted volume,
-    and computed once a run where it is not given.
+    Its runtime parameters are `source`, `span`, `data_version` and `pipeline_root`. Features are
+    kept for later runs if `feature_store` is a folder below a mounted volume, and computed once
+    per run if it is not set.
 
     Args:
       study: with the section `kubeflow`.
       output: the file to write, see `compile_dag`.
-      data_version: as of `compile_pipeline`.
+      data_version: see `compile_pipeline`.
 
     Returns:
       `output`.
 
     Raises:
-      CompileError: a setting is missing, or the cluster could not run the study.
+      CompileError: a setting is missing, or the cluster can't run the study.
     """
     kubeflow = _section(study.kubeflow)
     _check_kfp()
@@ -113,8 +111,8 @@ def compile_study(study: StudySettings, output: Path, *, data_version: str = "")
 def _section(kubeflow: Kubeflow | None) -> Kubeflow:
     if kubeflow is None:
         raise CompileError(
-            "kubeflow: is needed and not there; give image and pipeline_root in that section of "
-            "the settings"
+            "kubeflow: this section of the settings is required; set kubeflow.image and "
+            "kubeflow.pipeline_root"
         )
     return kubeflow
 
@@ -129,18 +127,18 @@ def compile_dag(dag: "Pipeline", kubeflow: Kubeflow, output: Path) -> Path:
     """Compiles any TFX pipeline.
 
     Args:
-      dag: the pipeline. A node of a step in `gpu.steps`, or whose id is such a step's, a point
-        and more, runs on GPU nodes.
+      dag: the pipeline. Nodes whose id is a step in `gpu.steps`, or such a step followed by a
+        dot and a name, run on GPU nodes.
       kubeflow: the settings.
-      output: the file to write: for `kubeflow` YAML of two documents, the pipeline and what
-        only Kubernetes knows of it; for `vertex` one JSON object. The same pipeline and
-        settings give the same bytes. A file that is there is replaced whole.
+      output: the file to write: for `kubeflow` YAML with two documents, the pipeline and its
+        Kubernetes settings; for `vertex` one JSON object. The same pipeline and settings give
+        the same bytes. An existing file is replaced atomically.
 
     Returns:
       `output`.
 
     Raises:
-      CompileError: the cluster could not run the pipeline, or the file can't be written.
+      CompileError: the cluster can't run the pipeline, or the file can't be written.
     """
     _check_kfp()
     _check_suffix(output, kubeflow)
@@ -171,7 +169,7 @@ def _ledger(settings: AnySettings, kubeflow: Kubeflow) -> str:
 
 
 def _check_mounted(key: str, folder: str | None, kubeflow: Kubeflow) -> str:
-    """The folder, if it outlives the pod that writes to it."""
+    """The folder, which must be on storage that outlives the pod."""
     if kubeflow.target == "vertex":
         mounts, where = [_VERTEX_BUCKETS], "a path such as /gcs/bucket/folder"
     else:
@@ -180,8 +178,8 @@ def _check_mounted(key: str, folder: str | None, kubeflow: Kubeflow) -> str:
     inside = f"{os.path.normpath(folder)}/" if folder else ""
     if folder is None or not any(inside.startswith(mount) for mount in mounts):
         raise CompileError(
-            f"{key}: a folder that outlives the pod which writes to it is needed, {where}; "
-            f"found {folder!r}, with mounts {mounts}"
+            f"{key} must be a folder that outlives the pod, {where}; mounts: {mounts}. "
+            f"Received: {folder!r}"
         )
     return folder
 
@@ -190,15 +188,15 @@ def _check_kfp() -> None:
     missing = [name for name in ("kfp", "kfp.kubernetes") if not _is_installed(name)]
     if missing:
         raise CompileError(
-            f"{' and '.join(missing)} can't be imported, and compiling needs them; install kfp and "
-            "kfp-kubernetes, such as with `uv sync`"
+            f"{' and '.join(missing)} can't be imported and is required to compile; install kfp "
+            "and kfp-kubernetes, for example with `uv sync`"
         )
 
 
 def _is_installed(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:  # of the package above it
+    except ModuleNotFoundError:  # of the parent package
         return False
 
 
@@ -206,24 +204,24 @@ def _check_suffix(output: Path, kubeflow: Kubeflow) -> None:
     allowed = _SUFFIXES[kubeflow.target]
     if output.suffix not in allowed:
         raise CompileError(
-            f"a pipeline for {kubeflow.target} is written to a file that ends in "
-            f"{' or '.join(allowed)}; found {output}"
+            f"the output file of a pipeline for {kubeflow.target} must end in "
+            f"{' or '.join(allowed)}. Received: {output}"
         )
 
 
 def _check_name(name: str) -> None:
     if not _NAME.match(name):
         raise CompileError(
-            "a pipeline's name is one for Kubernetes: up to 63 lower case letters, digits and -, "
-            f"with a letter or a digit at both ends; found {name!r}"
+            "name must be a valid Kubernetes name: up to 63 lower-case letters, digits and -, "
+            f"starting and ending with a letter or a digit. Received: {name!r}"
         )
 
 
 def _check_vertex(kubeflow: Kubeflow) -> None:
     if not kubeflow.pipeline_root.startswith("gs://"):
         raise CompileError(
-            "kubeflow.pipeline_root: Vertex AI keeps artifacts on gs:// alone; found "
-            f"{kubeflow.pipeline_root}"
+            "kubeflow.pipeline_root must begin with gs:// for Vertex AI. Received: "
+            f"{kubeflow.pipeline_root!r}"
         )
     given = {
         "volumes": kubeflow.volumes,
@@ -233,8 +231,8 @@ def _check_vertex(kubeflow: Kubeflow) -> None:
     for key, value in given.items():
         if value:
             raise CompileError(
-                f"kubeflow.{key}: Vertex AI has none of these; leave it out, or set "
-                "kubeflow.target to kubeflow"
+                f"kubeflow.{key} is not supported by Vertex AI; remove it, or set "
+                f"kubeflow.target to kubeflow. Received: {value}"
             )
 
 

@@ -1,4 +1,4 @@
-"""Six-field cron expressions, as the scheduler of Kubeflow Pipelines reads them, in UTC."""
+"""Six-field cron expressions in UTC, as in the scheduler of Kubeflow Pipelines."""
 
 import datetime
 import itertools
@@ -17,26 +17,26 @@ _LAST_WEEKDAY = 6
 
 
 def check(cron: str) -> None:
-    """Refuses an expression that the cluster's scheduler would refuse or read otherwise.
+    """Rejects an expression that the cluster's scheduler rejects or interprets differently.
 
     Args:
       cron: second, minute, hour, day, month, weekday.
 
     Raises:
-      ValueError: the number of fields, or a field, is not right.
+      ValueError: the number of fields, or a field, is invalid.
     """
     fields = cron.split()
     if len(fields) != len(_FIELDS):
         hint = f"; did you mean '0 {cron}'?" if len(fields) == len(_FIELDS) - 1 else ""
         raise ValueError(
-            f"a schedule wants six fields: {' '.join(_FIELDS)}, in UTC; found {len(fields)}{hint}"
+            f"a schedule must have six fields in UTC: {' '.join(_FIELDS)}, not {len(fields)}{hint}"
         )
     for name, field in zip(_FIELDS, fields, strict=True):
         _check_field(name, field)
     try:
         croniter(cron, second_at_beginning=True).get_next()
     except CroniterError as error:
-        raise ValueError(f"not a schedule: {error}") from error
+        raise ValueError(f"not a valid schedule: {error}") from error
 
 
 def words(cron: str) -> str:
@@ -47,7 +47,7 @@ def words(cron: str) -> str:
 
 
 def times(cron: str, after: datetime.datetime) -> Iterator[datetime.datetime]:
-    """The times of a schedule after a moment, without end, in UTC."""
+    """The times of a schedule after a given time, endlessly, in UTC."""
     schedule = croniter(
         cron, after.astimezone(datetime.UTC), second_at_beginning=True, ret_type=datetime.datetime
     )
@@ -58,19 +58,19 @@ def times(cron: str, after: datetime.datetime) -> Iterator[datetime.datetime]:
 def next_times(
     cron: str, *, count: int = 5, after: datetime.datetime | None = None
 ) -> list[datetime.datetime]:
-    """The next times of a schedule, in UTC; `after` is now where it is not given."""
+    """The next `count` times of a schedule in UTC; `after` defaults to now."""
     return list(itertools.islice(times(cron, after or datetime.datetime.now(datetime.UTC)), count))
 
 
 def _check_field(name: str, field: str) -> None:
-    # croniter knows more than the cluster's scheduler: L, #, H, random values, weekday 7.
+    # croniter accepts more than the cluster's scheduler: L, #, H, random values, weekday 7.
     value = rf"(\d{{1,2}}|{_NAMES[name]})" if name in _NAMES else r"\d{1,2}"
     part = rf"([*?]|{value}(-{value})?)(/\d{{1,2}})?"
     if not re.fullmatch(rf"{part}(,{part})*", field, re.IGNORECASE):
         raise ValueError(
-            f"the {name} field of a schedule wants *, numbers, ranges (1-5), lists (1,3) and "
-            f"steps (*/2); found {field!r}"
+            f"the {name} field of a schedule must consist of *, numbers, ranges (1-5), lists (1,3) "
+            f"and steps (*/2), not {field!r}"
         )
     weekdays = re.sub(r"/\d+", "", field) if name == "weekday" else ""
     if any(int(number) > _LAST_WEEKDAY for number in re.findall(r"\d+", weekdays)):
-        raise ValueError(f"weekdays of a schedule are 0 (Sunday) to 6; found {field!r}")
+        raise ValueError(f"weekdays of a schedule must be from 0 (Sunday) to 6, not {field!r}")

@@ -3,12 +3,12 @@
     python -m pipeline.kubeflow.entrypoint --executor_class_path … \\
         --json_serialized_invocation_args '{{$}}' …
 
-It takes the arguments of TFX's `kubeflow_v2_run_executor`, whose place it takes, and
-`--artifact_types`. TFX's own reads and writes artifacts at their URIs, and wants each with its
-type. The launcher brings inputs to local folders and takes outputs from there, and the backend
-passes on no types: they are what the compiler wrote down.
+It replaces TFX's `kubeflow_v2_run_executor` and takes the same arguments, plus
+`--artifact_types`. TFX's version reads and writes artifacts at their URIs, and requires the type
+of each. The launcher copies inputs to local folders and outputs from there, and the backend
+doesn't pass types on, so they come from the compiler.
 
-Nothing is imported that the step does not need: a pod's start is waited for in every run.
+Only what the step needs is imported, since every run waits for its pods to start.
 """
 
 import argparse
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from tfx.types import Artifact
 
 ROOT_VARIABLE = "OUTNUMBERED_LAUNCHER_ROOT"
-"""Environment variable: the folder below which the launcher's folders are, in place of /."""
+"""Environment variable: the parent of the launcher's folders; default: /."""
 
 _FOLDERS = {"gs://": "gcs", "s3://": "s3", "minio://": "minio"}
 _INTEGER = "NUMBER_INTEGER"
 _TFX_VERSION = "tfx_version"
-# Packages that executors of these modules want single modules of, and no more.
+# Packages of which executors in these modules need only single modules.
 _BARE = {
     "components.evaluator.": {TFX_COMPONENTS},
     "components.": {TFX_COMPONENTS, TFMA},
@@ -47,19 +47,19 @@ Artifacts = dict[str, list["Artifact"]]
 
 
 class EntrypointError(RuntimeError):
-    """What the launcher passed can't be used; the message says what was wanted."""
+    """The launcher passed something invalid; the message says what is required."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """What is to be executed.
+    """The execution of one step.
 
     Attributes:
       executor: import path of the executor's class.
-      invocation: the launcher's ExecutorInput, as JSON gives it.
+      invocation: the launcher's ExecutorInput, parsed from JSON.
       parameter_types: the declared type of each parameter, such as NUMBER_INTEGER.
-      artifact_types: import path of the class of each artifact, by its key.
-      beam_args: for Beam.
+      artifact_types: import path of each artifact's class, by its key.
+      beam_args: command-line arguments for Beam.
     """
 
     executor: str
@@ -70,12 +70,12 @@ class Step:
 
     @property
     def output_file(self) -> Path:
-        """Where the launcher looks for what the executor says of its outputs."""
+        """The file in which the launcher looks for the metadata of the outputs."""
         return Path(self.invocation["outputs"]["outputFile"])
 
 
 def parse(arguments: Sequence[str]) -> Step:
-    """The step that a command line asks for."""
+    """Parses a command line."""
     parser = argparse.ArgumentParser(prog="entrypoint", allow_abbrev=False)
     parser.add_argument("--executor_class_path", required=True)
     parser.add_argument("--json_serialized_invocation_args", required=True, type=json.loads)
@@ -93,18 +93,18 @@ def parse(arguments: Sequence[str]) -> Step:
 
 
 def execute(step: Step) -> None:
-    """Runs the executor and writes what the launcher reads.
+    """Runs the executor and writes the metadata that the launcher reads.
 
     Raises:
-      EntrypointError: what the launcher passed can't be used.
-      Exception: whatever the executor raises.
+      EntrypointError: the launcher passed something invalid.
+      Exception: any error of the executor.
     """
     with _lean(step.executor):
         from components import object_store
 
         executor = _executor(step)
         inputs, outputs = _artifacts(step, "inputs"), _artifacts(step, "outputs")
-    # What does not go by the launcher, such as the checkpoints of an interrupted training.
+    # For files that the launcher doesn't copy, such as checkpoints of an interrupted training.
     object_store.register()
     for artifact in _each(outputs):
         os.makedirs(artifact.uri, exist_ok=True)
@@ -113,22 +113,22 @@ def execute(step: Step) -> None:
 
 
 def local_path(uri: str) -> str:
-    """Where the launcher keeps what lies at a URI.
+    """The local folder to which the launcher maps a URI.
 
     Raises:
-      EntrypointError: it has no folder for such a URI.
+      EntrypointError: the launcher has no local folder for the URI's scheme.
     """
     for scheme, folder in _FOLDERS.items():
         if uri.startswith(scheme):
             return os.path.join(os.environ.get(ROOT_VARIABLE, "/"), folder, uri[len(scheme) :])
     raise EntrypointError(
-        f"the launcher has a local folder for {', '.join(_FOLDERS)} alone; found {uri!r}; "
-        "give a pipeline root that begins with one of them"
+        f"the pipeline root must begin with one of {', '.join(_FOLDERS)}, which the launcher maps "
+        f"to local folders. Received: {uri!r}"
     )
 
 
 def exec_properties(step: Step) -> dict[str, Any]:
-    """The parameters; JSON has one kind of number, so those declared integers are made so."""
+    """The parameters, with declared integers converted from JSON's numbers."""
     values = step.invocation.get("inputs", {}).get("parameterValues", {})
     return {
         name: int(value) if step.parameter_types.get(name) == _INTEGER else value
@@ -137,7 +137,7 @@ def exec_properties(step: Step) -> dict[str, Any]:
 
 
 def _lean(executor: str) -> AbstractContextManager[None]:
-    """Lean imports for an executor that is known to work with them."""
+    """Lean imports if the executor is known to work with them."""
     for prefix, bare in _BARE.items():
         if executor.startswith(prefix):
             return lean_imports(bare)
@@ -146,7 +146,7 @@ def _lean(executor: str) -> AbstractContextManager[None]:
 
 def _executor(step: Step) -> Any:
     executor_class = _imported(step.executor)
-    # Both kinds take a context of their own class with other names for the same.
+    # Beam and other executors have different Context classes with the same arguments.
     context = executor_class.Context(
         list(step.beam_args),
         tmp_dir=str(step.output_file.parent / ".temp"),
@@ -162,7 +162,7 @@ def _imported(path: str) -> Any:
 
 def _artifacts(step: Step, side: str) -> Artifacts:
     lists = step.invocation.get(side, {}).get("artifacts", {})
-    # The launcher may add outputs of its own, such as `executor-logs`.
+    # The launcher may add outputs, such as `executor-logs`.
     return {
         key: [_artifact(step.artifact_types[key], found) for found in lists[key]["artifacts"]]
         for key in lists
@@ -175,7 +175,7 @@ def _artifact(type_path: str, found: Mapping[str, Any]) -> "Artifact":
     artifact.uri = local_path(found["uri"])
     for key, value in found.get("metadata", {}).items():
         _set_property(artifact, key, value)
-    # TFX's getters look in the record that this brings up to date.
+    # Updates the record from which TFX's getters read.
     _ = artifact.mlmd_artifact
     return artifact
 
@@ -183,7 +183,7 @@ def _artifact(type_path: str, found: Mapping[str, Any]) -> "Artifact":
 def _set_property(artifact: "Artifact", key: str, value: Any) -> None:
     declared = (artifact.PROPERTIES or {}).get(key)
     if declared is None:
-        # Of JSON type: TFX's getters of all types read it.
+        # TFX's getters of all types read the JSON type.
         artifact.set_json_value_custom_property(key, value)
     else:
         whole = declared.type.name == "INT"
@@ -201,10 +201,10 @@ def _write_output(step: Step, outputs: Artifacts) -> None:
     uris = _uris(step)
     result: dict[str, Any] = {"artifacts": {}}
     for key, (artifact,) in outputs.items():
-        # Readers tell by it how the folders of splits are named.
+        # TFX infers the naming of the split folders from it.
         artifact.set_string_custom_property(_TFX_VERSION, version.__version__)
         (given,) = lists[key]["artifacts"]
-        # A path in this pod means nothing outside of it.
+        # Paths in this pod are invalid elsewhere.
         metadata = {
             name: uris.get(value, value) if isinstance(value, str) else value
             for name, value in _metadata(artifact).items()
@@ -240,8 +240,8 @@ def _plain(artifact: "Artifact", key: str, value: Any) -> Any:
 def main() -> None:
     """Runs the step and ends the process.
 
-    By `os._exit`: what TensorFlow, Beam and gRPC do in destructors and threads as the
-    interpreter winds down can crash or hang a step whose output is already written.
+    It ends with `os._exit`: destructors and threads of TensorFlow, Beam and gRPC can crash or
+    hang the interpreter's shutdown after the output has been written.
     """
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     for name in ("outnumbered", "absl"):

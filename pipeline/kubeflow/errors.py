@@ -1,33 +1,33 @@
-"""What goes wrong between the command line and Kubeflow Pipelines. Imports no kfp."""
+"""Errors of the commands for Kubeflow Pipelines. Doesn't import kfp."""
 
 
 class KubeflowError(RuntimeError):
-    """Something that was asked of Kubeflow Pipelines failed; the message says what to do."""
+    """A request to Kubeflow Pipelines failed; the message says what to do."""
 
 
 class UsageError(KubeflowError):
-    """What was asked for can't be asked for: a wrong parameter, package or setting."""
+    """A parameter, package or setting is invalid."""
 
 
 class CompileError(UsageError):
-    """A pipeline that the cluster could not run; the message says which part of it, and why."""
+    """The cluster can't run the pipeline; the message says which part, and why."""
 
 
 class RefusedError(KubeflowError):
-    """The server takes the caller for nobody it knows (401), or gives it no such right (403)."""
+    """The server denied access: not authenticated (401) or not authorized (403)."""
 
 
 class NotFoundError(KubeflowError):
-    """There is nothing of that name or id."""
+    """No object with that name or id exists."""
 
 
 class ConflictError(KubeflowError):
-    """There is something of that name already."""
+    """An object with that name already exists."""
 
 
 class UnavailableError(KubeflowError):
-    """The server could not be reached, or failed by its own account (5xx)."""
+    """The server could not be reached, or answered with a server error (5xx)."""
 
 
 class WaitTimeoutError(KubeflowError):
-    """What was waited for did not come in time."""
+    """The time limit for waiting was exceeded."""

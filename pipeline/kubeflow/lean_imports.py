@@ -1,15 +1,14 @@
-"""Makes a step import what it needs and no more.
+"""Makes a step import only what it needs.
 
-Three things make a TFX executor slow to import, none of which it needs. `tfx.components` and
-`tensorflow_model_analysis` import all that they have when one module of theirs is wanted.
-TensorFlow imports Keras on its own account, and with it libraries for plots and tables; others
-import those for notebooks. And the garbage collector goes through a million fresh objects again
-and again.
+Three things slow down the import of a TFX executor, and none of them is needed. `tfx.components`
+and `tensorflow_model_analysis` import all their modules when one is imported. TensorFlow imports
+Keras, and with it libraries for plots and tables; other packages import libraries for notebooks.
+The garbage collector traverses a million new objects repeatedly.
 
-So, for this process: those packages are entered without running their `__init__`; TensorFlow is
-imported first, while what is optional to it is hidden, and libraries for notebooks all along; and
-the collector rests meanwhile. Afterwards Keras and the rest are imported as ever where a step
-asks for them. No file and no object of a library is changed.
+So, in this process: those packages are imported without running their `__init__`; TensorFlow is
+imported first, with its optional dependencies hidden; libraries for notebooks stay hidden
+throughout; and the garbage collector is disabled meanwhile. Afterwards Keras and the rest are
+imported as usual when a step needs them. No file or object of a library is changed.
 """
 
 import contextlib
@@ -23,19 +22,19 @@ from typing import Any
 
 TFMA = "tensorflow_model_analysis"
 TFX_COMPONENTS = "tfx.components"
-# What TensorFlow tries to import, and does without where it is not installed.
+# Optional imports of TensorFlow.
 _OPTIONAL_TO_TENSORFLOW = ("keras", "scipy", "pandas", "sklearn", "matplotlib", "h5py")
-# What several libraries import for notebooks, and all but TFMA do without.
+# Imported by several libraries for notebooks; optional for all but TFMA.
 _NOTEBOOKS = ("IPython", "ipywidgets")
 
 
 @contextlib.contextmanager
 def lean_imports(bare: Collection[str]) -> Iterator[None]:
-    """Within it imports are lean.
+    """A context in which imports are lean.
 
     Args:
-      bare: the packages to enter without their `__init__`, of which nothing but modules is
-        wanted. Libraries for notebooks are hidden where TFMA is one of them.
+      bare: packages to import without their `__init__`, of which only modules are used.
+        Libraries for notebooks are hidden if TFMA is one of them.
     """
     finder = _BareFinder(bare)
     sys.meta_path.insert(0, finder)
@@ -47,15 +46,15 @@ def lean_imports(bare: Collection[str]) -> Iterator[None]:
             yield
     finally:
         gc.enable()
-        # What was imported stays: no use to look at it again.
+        # Imported objects stay, so the collector need not traverse them again.
         gc.freeze()
         sys.meta_path.remove(finder)
 
 
 @contextlib.contextmanager
 def _hidden(names: Collection[str]) -> Iterator[None]:
-    """Within it, packages that are not imported yet look as if they were not installed."""
-    # An entry of None makes the import system say that there is no such module.
+    """A context in which packages not imported yet appear as not installed."""
+    # For an entry of None the import system raises ModuleNotFoundError.
     absent: dict[str, Any] = {name: None for name in names if name not in sys.modules}
     sys.modules.update(absent)
     try:
@@ -81,7 +80,7 @@ class _BareFinder(MetaPathFinder):
 
 
 class _BareLoader(Loader):
-    """Leaves a package empty; its modules are found in its folder as ever."""
+    """Leaves a package empty; its modules are found in its folder as usual."""
 
     def exec_module(self, module: ModuleType) -> None:
         return None

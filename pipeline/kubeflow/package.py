@@ -1,4 +1,4 @@
-"""A compiled pipeline: its name, what parameters it takes, and a digest of what it does."""
+"""A compiled pipeline: its name, its parameters and a digest of its content."""
 
 import difflib
 import hashlib
@@ -33,13 +33,13 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class Package:
-    """A compiled pipeline, as a file.
+    """A compiled pipeline in a file.
 
     Attributes:
       path: the YAML file.
-      name: the pipeline's name in it.
+      name: the pipeline's name.
       parameters: the type of each runtime parameter, such as NUMBER_INTEGER, by name.
-      digest: 12 hex digits that change with what the pipeline does, not with how it is written.
+      digest: 12 hex digits of its content, which don't depend on the file's formatting.
     """
 
     path: Path
@@ -49,7 +49,7 @@ class Package:
 
     @property
     def version_name(self) -> str:
-        """The name under which Kubeflow Pipelines keeps this very version of the pipeline."""
+        """The name of this version of the pipeline in Kubeflow Pipelines."""
         return f"{self.name}-{self.digest}"
 
     def arguments(self, texts: Sequence[str]) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class Package:
             hint = f" (did you mean {near[0]!r}?)" if near else ""
             known = ", ".join(sorted(self.parameters)) or "none"
             raise UsageError(
-                f"--param {text}: no such parameter{hint}; the pipeline takes: {known}"
+                f"--param must name a parameter of the pipeline: {known}. Received: {text!r}{hint}"
             )
         if name in _PATHS:
             return name, _path(name, value)
@@ -96,11 +96,12 @@ def read(path: Path) -> Package:
     """Reads a compiled pipeline.
 
     Raises:
-      UsageError: no such file, or not a compiled pipeline.
+      UsageError: the file does not exist or is not a compiled pipeline.
     """
     if path.suffix not in _SUFFIXES:
         raise UsageError(
-            f"{path}: a compiled pipeline ends in .yaml; `kubeflow compile` writes one"
+            "a compiled pipeline must end in .yaml; make one with `outnumbered kubeflow compile`. "
+            f"Received: {path}"
         )
     try:
         text = path.read_text(encoding="utf-8")
@@ -141,9 +142,9 @@ def _typed(text: str, kind: str, *, origin: str) -> Any:
         value = yaml_text.load(text).value
     except yaml_text.YamlError as error:
         raise UsageError(f"{origin}: {error}") from error
-    wanted = _TYPES.get(kind)
+    allowed = _TYPES.get(kind)
     # Python's True is an int.
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if wanted and (not isinstance(value, wanted) or (int in wanted and not is_number)):
-        raise UsageError(f"{origin}: a value of type {kind} is wanted; found {value!r}")
+    if allowed and (not isinstance(value, allowed) or (int in allowed and not is_number)):
+        raise UsageError(f"{origin}: the value must be of type {kind}. Received: {value!r}")
     return value

@@ -1,4 +1,4 @@
-"""What a step's pod asks the cluster for: devices, nodes, memory, volumes, secrets, retries."""
+"""Requirements of a step's pod: devices, nodes, memory, volumes, secrets, retries."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from pipeline.kubeflow.settings import Gpu, Kubeflow, Resources, Retries, Secret
 
 _ContainerSpec = PipelineDeploymentConfig.PipelineContainerSpec
 _ResourceSpec = _ContainerSpec.ResourceSpec
-# Bytes of a suffix of a Kubernetes quantity.
+# The factor of each suffix of a Kubernetes quantity.
 _SUFFIXES = {
     "": 1.0,
     "m": 1e-3,
@@ -29,7 +29,7 @@ _SCRATCH_PATH = "/work"
 
 
 def on_gpu(node_id: str, gpu: Gpu) -> bool:
-    """Whether a node's step runs on a GPU node: it is such a step, or an arm of one.
+    """Whether a node runs on a GPU node: it is a GPU step, or an arm of one.
 
     Args:
       node_id: such as `Trainer`, or `Trainer.balanced`.
@@ -39,12 +39,12 @@ def on_gpu(node_id: str, gpu: Gpu) -> bool:
 
 
 def resources(node_id: str, kubeflow: Kubeflow) -> dict[str, Any]:
-    """The `resources` of a step's container, as the pipeline's JSON has them."""
+    """The `resources` of a step's container, in the pipeline's JSON format."""
     gpu = kubeflow.gpu if on_gpu(node_id, kubeflow.gpu) else None
     asked = gpu.resources if gpu else kubeflow.resources
     spec = _ResourceSpec(cpu_limit=_number(asked.cpu), memory_limit=_number(asked.memory) / _GIGA)
     if kubeflow.target == "kubeflow":
-        # Newer backends read the text, older ones the number, and Vertex AI knows no text.
+        # Newer backends read the text, older ones and Vertex AI the number.
         spec.resource_cpu_limit, spec.resource_memory_limit = asked.cpu, asked.memory
     if gpu:
         spec.accelerator.type, spec.accelerator.count = gpu.accelerator, gpu.count
@@ -70,10 +70,10 @@ def retry_policy(retries: Retries) -> dict[str, Any]:
 
 
 def executor_config(node_id: str, kubeflow: Kubeflow) -> dict[str, Any]:
-    """What only Kubernetes knows of a step, as the second document of the YAML has it.
+    """The Kubernetes settings of a step, in the format of the YAML's second document.
 
-    Selectors and tolerations of GPU nodes are those of GPU steps alone, so that no other step
-    is sent to such a node, nor let onto it where the nodes are tainted.
+    Only GPU steps have the node selectors and tolerations of GPU nodes, so that no other step
+    is scheduled there.
     """
     gpu = kubeflow.gpu if on_gpu(node_id, kubeflow.gpu) else None
     config = kubernetes.KubernetesExecutorConfig(
@@ -111,7 +111,7 @@ def _folders(asked: Resources) -> list[kubernetes.EmptyDirMount]:
 
 
 def _mount(volume: Volume) -> kubernetes.PvcMount:
-    # The name stands twice: older backends read the one, newer ones the other.
+    # The name is given twice: older backends read the one, newer ones the other.
     mount = kubernetes.PvcMount(mount_path=volume.path, constant=volume.claim)
     mount.pvc_name_parameter.runtime_value.constant.string_value = volume.claim
     return mount

@@ -1,4 +1,4 @@
-"""Runs on Kubeflow Pipelines: what is said of one, and waiting until it ends."""
+"""Runs on Kubeflow Pipelines: their description, and waiting for them to finish."""
 
 import datetime
 import time
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 SUCCEEDED = "SUCCEEDED"
 FINISHED = frozenset({SUCCEEDED, "SKIPPED", "FAILED", "CANCELED"})
 _UNKNOWN = "PENDING"
-# A server that restarts under a run of hours is waited for.
-_PATIENCE_SECONDS = 300.0
+# A run of hours survives a restart of the server.
+_OUTAGE_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -29,18 +29,18 @@ class Task:
 
 @dataclass(frozen=True)
 class Run:
-    """What is told of a run.
+    """The description of a run.
 
     Attributes:
       run_id: the server's id.
       name: as shown in the user interface.
       state: PENDING, RUNNING, SUCCEEDED, SKIPPED, FAILED, CANCELING, CANCELED or PAUSED.
       created_at: in UTC.
-      finished_at: in UTC; None while it goes on.
-      schedule_id: of the schedule that started it; None where someone did.
-      parameters: the runtime parameters it was given.
-      pipeline_root: where its artifacts lie.
-      error: the server's words for what went wrong.
+      finished_at: in UTC; None while it is running.
+      schedule_id: of the schedule that started it; None if started by hand.
+      parameters: its runtime parameters.
+      pipeline_root: where its artifacts are.
+      error: the server's error message.
       tasks: its steps, in the order of their start.
       url: its page in the user interface.
     """
@@ -59,23 +59,23 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether it goes on no more."""
+        """Whether the run has finished, successfully or not."""
         return self.state in FINISHED
 
     @property
     def succeeded(self) -> bool:
-        """Whether every step did what it should."""
+        """Whether every step succeeded."""
         return self.state == SUCCEEDED
 
     def seconds(self) -> float | None:
-        """How long it took, or takes so far."""
+        """Duration, up to now if the run has not finished; None if it was never created."""
         if self.created_at is None:
             return None
         ended = self.finished_at if self.finished else None
         return ((ended or datetime.datetime.now(datetime.UTC)) - self.created_at).total_seconds()
 
     def as_json(self) -> dict[str, Any]:
-        """The same as an object for a program; times in ISO 8601."""
+        """The run as a JSON object; times in ISO 8601."""
         fields = asdict(self)
         fields["tasks"] = [asdict(task) for task in self.tasks]
         for key in ("created_at", "finished_at"):
@@ -92,7 +92,7 @@ def describe(answer: Any, host: str) -> Run:
         name=answer.display_name,
         state=state,
         created_at=answer.created_at,
-        # The server gives one of 1970 while a run goes on.
+        # While a run is active, the server gives a time in 1970.
         finished_at=answer.finished_at if state in FINISHED else None,
         schedule_id=answer.recurring_run_id,
         parameters=dict(config.parameters or {}) if config else {},
@@ -104,7 +104,7 @@ def describe(answer: Any, host: str) -> Run:
 
 
 def is_active(answer: Any) -> bool:
-    """Whether kfp's V2beta1Run may still do something."""
+    """Whether kfp's V2beta1Run has not finished."""
     return (answer.state or _UNKNOWN) not in FINISHED
 
 
@@ -116,18 +116,18 @@ def wait(
     poll: float,
     progress: Callable[[Run], None] = lambda run: None,
 ) -> Run:
-    """Waits until a run has ended. kfp's own waiting never ends for a canceled run.
+    """Waits for a run to finish. kfp's own function never returns for a canceled run.
 
     Args:
       api: the server.
-      run_id: which run.
-      timeout: seconds; None waits for ever.
-      poll: seconds between two looks.
-      progress: called with each look's result.
+      run_id: the server's id of the run.
+      timeout: seconds; None for no limit.
+      poll: seconds between two requests.
+      progress: called with the run after each request.
 
     Raises:
-      WaitTimeoutError: it still goes on after `timeout`.
-      KubeflowError: there is no such run, or the server can't be asked for five minutes.
+      WaitTimeoutError: the run has not finished after `timeout`.
+      KubeflowError: the run does not exist, or the server can't be reached for five minutes.
     """
     host = api.section.host or ""
     began = answered = time.monotonic()
@@ -135,7 +135,7 @@ def wait(
         try:
             run = describe(api.run(run_id), host)
         except UnavailableError:
-            if time.monotonic() - answered > _PATIENCE_SECONDS or answered == began:
+            if time.monotonic() - answered > _OUTAGE_SECONDS or answered == began:
                 raise
         else:
             answered = time.monotonic()
@@ -144,7 +144,7 @@ def wait(
                 return run
         if timeout is not None and time.monotonic() - began > timeout:
             raise WaitTimeoutError(
-                f"run {run_id} still goes on after {timeout:.0f} s; wait on with "
+                f"run {run_id} has not finished after {timeout:.0f} s; to keep waiting, run "
                 f"`outnumbered kubeflow runs wait {run_id}`"
             )
         time.sleep(poll)

@@ -10,8 +10,8 @@ from pipeline.kubeflow.command import (
     RunTimeoutOption,
     connected,
     print_json,
-    tell_run,
-    told,
+    print_run,
+    reporting_errors,
     wait_for,
 )
 from pipeline.kubeflow.errors import UsageError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pipeline.kubeflow.client import Api
     from pipeline.kubeflow.runs import Run
 
-app = typer.Typer(no_args_is_help=True, help="The runs of the settings' experiment.")
+app = typer.Typer(no_args_is_help=True, help="Runs of the experiment in the settings.")
 
 RunArgument = Annotated[str | None, typer.Argument(help="Id of the run; default: the newest.")]
 
@@ -32,11 +32,11 @@ def runs_list(
     preset: PresetOption = None,
     settings: SettingsOption = None,
     overrides: SetOption = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many, the newest first.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of runs.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
-    """Lists the runs of the settings' experiment, the newest first."""
-    with told(as_json=as_json):
+    """Lists the runs of the experiment in the settings, newest first."""
+    with reporting_errors(as_json=as_json):
         from pipeline.kubeflow import show
 
         api = connected(load_any(preset, settings, overrides))
@@ -55,13 +55,13 @@ def runs_show(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Shows a run: its state, its parameters, its steps, and what went wrong."""
-    with told(as_json=as_json):
+    """Shows a run: its state, parameters, steps and errors."""
+    with reporting_errors(as_json=as_json):
         from pipeline.kubeflow import runs
 
         api = connected(load_any(preset, settings, overrides))
         run = runs.describe(api.run(run_id or _newest(api)), str(api.section.host))
-        tell_run(run, as_json=as_json, waited=False)
+        print_run(run, as_json=as_json, waited=False)
 
 
 @app.command("wait")
@@ -74,14 +74,14 @@ def runs_wait(
     poll: PollOption = 10,
     as_json: JsonOption = False,
 ) -> None:
-    """Waits until a run has ended: exit code 0 if it succeeded, and 1 if not.
+    """Waits for a run to finish: exit code 0 if it succeeded and 1 otherwise.
 
-    A server that is away for less than five minutes is waited for.
+    Outages of the server shorter than five minutes are ignored.
     """
-    with told(as_json=as_json):
+    with reporting_errors(as_json=as_json):
         api = connected(load_any(preset, settings, overrides))
         run = wait_for(api, run_id or _newest(api), timeout, poll)
-        tell_run(run, as_json=as_json, waited=True)
+        print_run(run, as_json=as_json, waited=True)
 
 
 def _listed(api: "Api", limit: int) -> list["Run"]:

@@ -1,19 +1,19 @@
-"""The pipeline's schedule on Kubeflow Pipelines: made as the settings say, and only if it differs.
+"""The pipeline's schedule on Kubeflow Pipelines: created from the settings, replaced if it differs.
 
-A recurring run of Kubeflow Pipelines can be paused and deleted, not changed, and deleting it ends
-its runs in flight. So a schedule that differs is replaced in this order:
+A recurring run of Kubeflow Pipelines can be paused and deleted, but not changed, and deleting it
+terminates its active runs. So a schedule that differs is replaced in this order:
 
 1. the new version of the pipeline is uploaded;
-2. the old schedule is paused: it starts nothing more;
-3. its runs in flight are waited for (not with `force`);
-4. the new schedule is made;
+2. the old schedule is paused: it starts no more runs;
+3. its active runs are waited for (not with `force`);
+4. the new schedule is created;
 5. the old one is deleted.
 
-No two schedules are ever on at once, so no run starts twice. Whatever goes wrong before step 5,
-or interrupts it, the old schedule is switched on again. If only step 5 fails, the new schedule is
-on and the old one paused, and the next apply deletes it. Times that come by between 2 and 4 are
-passed over, as they would have been by `max_concurrency: 1` while a run was in flight; they are
-told.
+Two schedules are never enabled at once, so no run starts twice. If anything fails or is
+interrupted before step 5, the old schedule is enabled again. If only step 5 fails, the new
+schedule is enabled and the old one paused, and the next apply deletes it. Scheduled times between
+2 and 4 are skipped, as they would have been by `max_concurrency: 1` while a run was active; they
+are reported.
 """
 
 import contextlib
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from pipeline.kubeflow.client import Api, Version
 
 _NEXT_TIMES = 5
-_MOST_MISSED = 100
-# A run of the last second before the pause shows up a little later.
-_QUIET_LOOKS = 2
+_MAX_MISSED = 100
+# A run that started just before the pause may be listed a little later.
+_IDLE_POLLS = 2
 _ENABLED = "ENABLED"
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A schedule as the settings want it."""
+class Desired:
+    """The schedule that the settings describe."""
 
     name: str
     schedule: Schedule
@@ -50,13 +50,13 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Waiting:
-    """How runs in flight are dealt with before a schedule is deleted.
+    """What to do about active runs before a schedule is deleted.
 
     Attributes:
-      force: end them.
+      force: terminate them.
       timeout: seconds to wait for them.
-      poll: seconds between two looks.
-      progress: called with how many there are, at each look.
+      poll: seconds between two requests.
+      progress: called with their number after each request.
     """
 
     force: bool = False
@@ -67,13 +67,13 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Applied:
-    """What an apply did.
+    """The result of applying a schedule.
 
     Attributes:
       action: unchanged, created, replaced, resumed or paused.
-      found: the schedule as it is now, a V2beta1RecurringRun.
-      differences: what differed before, such as "cron: '0 0 3 * * *', now '0 0 4 * * *'".
-      missed: times that came by while runs in flight were waited for.
+      found: the current schedule, a V2beta1RecurringRun.
+      differences: what has changed, such as "cron: '0 0 3 * * *', now '0 0 4 * * *'".
+      missed: scheduled times that passed while active runs were waited for.
     """
 
     action: str
@@ -82,81 +82,81 @@ class Applied:
     missed: tuple[datetime.datetime, ...] = ()
 
 
-def apply(api: "Api", wanted: Wanted, experiment_id: str, waiting: Waiting) -> Applied:
-    """Makes the schedule as wanted; does nothing where it already is.
+def apply(api: "Api", desired: Desired, experiment_id: str, waiting: Waiting) -> Applied:
+    """Creates or replaces the schedule; does nothing if it is up to date.
 
     Raises:
-      WaitTimeoutError: runs in flight did not end in time; the schedule is as it was.
-      KubeflowError: the server did not do what it was asked; the schedule is as it was, unless
-        the message says otherwise.
+      WaitTimeoutError: active runs did not finish in time; the schedule is unchanged.
+      KubeflowError: a request to the server failed; the schedule is unchanged unless the message
+        says otherwise.
     """
-    existing = api.schedules(experiment_id, wanted.name)
-    differing = [_differences(api, found, wanted) for found in existing]
+    existing = api.schedules(experiment_id, desired.name)
+    differing = [_differences(api, found, desired) for found in existing]
     kept = next((i for i, differs in enumerate(differing) if not differs), None)
     stale = [found for i, found in enumerate(existing) if i != kept]
     if not existing:
-        return Applied("created", _create(api, wanted, experiment_id))
+        return Applied("created", _create(api, desired, experiment_id))
     if not stale:
-        return _switch(api, existing[0], enabled=wanted.schedule.enabled)
+        return _switch(api, existing[0], enabled=desired.schedule.enabled)
     if kept is not None:
         with _paused(api, stale):
-            _settle(api, stale, waiting)
+            _wait_for_active_runs(api, stale, waiting)
         _delete(api, stale)
-        left = _switch(api, existing[kept], enabled=wanted.schedule.enabled)
-        return Applied("replaced", left.found, ("there was another of that name",))
+        left = _switch(api, existing[kept], enabled=desired.schedule.enabled)
+        return Applied("replaced", left.found, ("another schedule had the same name",))
     began = datetime.datetime.now(datetime.UTC)
     with _paused(api, stale):
-        _settle(api, stale, waiting)
-        made = _create(api, wanted, experiment_id)
+        _wait_for_active_runs(api, stale, waiting)
+        made = _create(api, desired, experiment_id)
     _delete(api, stale)
     return Applied("replaced", made, tuple(differing[0]), _missed(stale, began))
 
 
 def pause(api: "Api", name: str) -> Applied:
-    """Keeps the schedule from starting runs; a run in flight goes on.
+    """Pauses the schedule; active runs continue.
 
     Raises:
-      NotFoundError: there is none of that name.
+      NotFoundError: no schedule of that name exists.
     """
-    newest, *others = _one_or_more(api, name)
+    newest, *others = _require_schedules(api, name)
     for schedule in others:
         _switch(api, schedule, enabled=False)
     return _switch(api, newest, enabled=False)
 
 
 def resume(api: "Api", name: str) -> Applied:
-    """Lets the newest schedule of that name start runs again.
+    """Resumes the newest schedule of that name.
 
     Raises:
-      NotFoundError: there is none of that name.
+      NotFoundError: no schedule of that name exists.
     """
-    return _switch(api, _one_or_more(api, name)[0], enabled=True)
+    return _switch(api, _require_schedules(api, name)[0], enabled=True)
 
 
 def delete(api: "Api", name: str, waiting: Waiting) -> int:
-    """Deletes the schedule, when its runs in flight have ended.
+    """Deletes the schedule once its active runs have finished.
 
     Returns:
-      How many there were of that name.
+      The number of schedules of that name.
 
     Raises:
-      NotFoundError: there is none of that name.
-      WaitTimeoutError: runs in flight did not end in time; the schedule is as it was.
+      NotFoundError: no schedule of that name exists.
+      WaitTimeoutError: active runs did not finish in time; the schedule is unchanged.
     """
-    found = _one_or_more(api, name)
+    found = _require_schedules(api, name)
     with _paused(api, found):
-        _settle(api, found, waiting)
+        _wait_for_active_runs(api, found, waiting)
     _delete(api, found)
     return len(found)
 
 
 def is_enabled(found: Any) -> bool:
-    """Whether a V2beta1RecurringRun starts runs."""
+    """Whether a V2beta1RecurringRun is enabled."""
     return found.status == _ENABLED
 
 
 def as_json(found: Any) -> dict[str, Any]:
-    """A V2beta1RecurringRun as an object for a program; times in ISO 8601, UTC."""
+    """A V2beta1RecurringRun as a JSON object; times in ISO 8601, UTC."""
     reference, config = found.pipeline_version_reference, found.runtime_config
     expression = _cron(found)
     return {
@@ -188,26 +188,26 @@ def _cron(found: Any) -> str | None:
     return schedule.cron if schedule else None
 
 
-def _differences(api: "Api", found: Any, wanted: Wanted) -> list[str]:
-    """What differs, but for whether it is enabled: that alone needs no new schedule."""
-    is_now, asked = as_json(found), wanted.schedule
+def _differences(api: "Api", found: Any, desired: Desired) -> list[str]:
+    """What differs, except being enabled, which doesn't require a new schedule."""
+    is_now, asked = as_json(found), desired.schedule
     pairs = {
         "cron": (is_now["cron"], asked.cron),
         "catchup": (is_now["catchup"], asked.catchup),
         "max_concurrency": (is_now["max_concurrency"], asked.max_concurrency),
-        "pipeline version": (is_now["pipeline_version_id"], wanted.version.version_id),
-        "parameters": (is_now["parameters"], dict(wanted.arguments)),
-        "pipeline root": (is_now["pipeline_root"], api.pipeline_root(wanted.arguments)),
+        "pipeline version": (is_now["pipeline_version_id"], desired.version.version_id),
+        "parameters": (is_now["parameters"], dict(desired.arguments)),
+        "pipeline root": (is_now["pipeline_root"], api.pipeline_root(desired.arguments)),
     }
     if api.section.service_account is not None:
-        # Where the settings name none, the server fills in one of its own.
+        # If the settings name none, the server fills in its default.
         pairs["service account"] = (is_now["service_account"], api.section.service_account)
     return [f"{key}: {old!r}, now {new!r}" for key, (old, new) in pairs.items() if old != new]
 
 
-def _create(api: "Api", wanted: Wanted, experiment_id: str) -> Any:
+def _create(api: "Api", desired: Desired, experiment_id: str) -> Any:
     return api.create_schedule(
-        wanted.name, experiment_id, wanted.schedule, wanted.version, wanted.arguments
+        desired.name, experiment_id, desired.schedule, desired.version, desired.arguments
     )
 
 
@@ -221,20 +221,20 @@ def _switch(api: "Api", found: Any, *, enabled: bool) -> Applied:
     return Applied("resumed" if enabled else "paused", api.schedule(found.recurring_run_id))
 
 
-def _one_or_more(api: "Api", name: str) -> list[Any]:
+def _require_schedules(api: "Api", name: str) -> list[Any]:
     experiment_id = api.find_experiment_id()
     found = api.schedules(experiment_id, name) if experiment_id else []
     if not found:
         raise NotFoundError(
             f"there is no schedule {name!r} in experiment {api.section.experiment!r} of "
-            f"{api.section.host}; make it with `outnumbered kubeflow schedule apply`"
+            f"{api.section.host}; create it with `outnumbered kubeflow schedule apply`"
         )
     return found
 
 
 @contextlib.contextmanager
 def _paused(api: "Api", schedules: Sequence[Any]) -> Iterator[None]:
-    """Pauses schedules, and switches them on again if what is done inside fails."""
+    """Pauses schedules, and enables them again if the block fails."""
     paused: list[str] = []
     try:
         for schedule in schedules:
@@ -244,21 +244,21 @@ def _paused(api: "Api", schedules: Sequence[Any]) -> Iterator[None]:
         yield
     except BaseException as error:
         for schedule_id in paused:
-            _switch_on_again(api, schedule_id, error)
+            _enable_again(api, schedule_id, error)
         raise
 
 
-def _switch_on_again(api: "Api", schedule_id: str, error: BaseException) -> None:
+def _enable_again(api: "Api", schedule_id: str, error: BaseException) -> None:
     try:
         api.enable(schedule_id)
     except KubeflowError as second:
         raise KubeflowError(
             f"{error or type(error).__name__}\nand schedule {schedule_id} is still paused: "
-            f"{second}; switch it on with `outnumbered kubeflow schedule resume`"
+            f"{second}; enable it with `outnumbered kubeflow schedule resume`"
         ) from error
 
 
-def _settle(api: "Api", schedules: Sequence[Any], waiting: Waiting) -> None:
+def _wait_for_active_runs(api: "Api", schedules: Sequence[Any], waiting: Waiting) -> None:
     if waiting.force:
         return
     began, quiet = time.monotonic(), 0
@@ -266,13 +266,14 @@ def _settle(api: "Api", schedules: Sequence[Any], waiting: Waiting) -> None:
         active = [run for found in schedules for run in _active(api, found)]
         waiting.progress(len(active))
         quiet = 0 if active else quiet + 1
-        if quiet == _QUIET_LOOKS:
+        if quiet == _IDLE_POLLS:
             return
         if active and time.monotonic() - began > waiting.timeout:
             names = ", ".join(run.display_name for run in active)
             raise WaitTimeoutError(
-                f"runs of the schedule still go on after {waiting.timeout:.0f} s: {names}; the "
-                "schedule is left as it was. Wait longer with --timeout, or end them with --force"
+                f"runs of the schedule have not finished after {waiting.timeout:.0f} s: {names}; "
+                "the schedule is unchanged. Wait longer with --timeout, or terminate them with "
+                "--force"
             )
         time.sleep(waiting.poll)
 
@@ -288,7 +289,7 @@ def _delete(api: "Api", schedules: Sequence[Any]) -> None:
         except KubeflowError as error:
             raise KubeflowError(
                 f"the old schedule {found.recurring_run_id} is paused and could not be deleted: "
-                f"{error}; the same command again deletes it"
+                f"{error}; run the same command again to delete it"
             ) from error
 
 
@@ -300,7 +301,7 @@ def _missed(stale: Sequence[Any], began: datetime.datetime) -> tuple[datetime.da
         for expression in expressions
         for moment in itertools.takewhile(
             lambda moment: moment <= now,
-            itertools.islice(cron.times(str(expression), began), _MOST_MISSED),
+            itertools.islice(cron.times(str(expression), began), _MAX_MISSED),
         )
     }
     return tuple(sorted(passed))

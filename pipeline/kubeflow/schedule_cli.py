@@ -14,28 +14,26 @@ from pipeline.kubeflow.command import (
     connected,
     packaged,
     print_json,
+    reporting_errors,
     section_of,
-    told,
 )
 from pipeline.kubeflow.errors import UsageError
 from pipeline.kubeflow.settings import Schedule
 from pipeline.options import JsonOption, PresetOption, SetOption, SettingsOption
 from pipeline.study.settings import AnySettings, load_any
-from pipeline.terminal import say
+from pipeline.terminal import print_line
 
 if TYPE_CHECKING:
     from pipeline.kubeflow.client import Api
     from pipeline.kubeflow.schedule import Applied, Waiting
 
-app = typer.Typer(
-    no_args_is_help=True, help="The pipeline's schedule, `kubeflow.schedule` of the settings."
-)
+app = typer.Typer(no_args_is_help=True, help="The pipeline's schedule, set in `kubeflow.schedule`.")
 
 ForceOption = Annotated[
-    bool, typer.Option("--force", help="End the schedule's runs in flight, instead of waiting.")
+    bool, typer.Option("--force", help="Terminate the schedule's active runs instead of waiting.")
 ]
 WaitTimeoutOption = Annotated[
-    float, typer.Option("--timeout", min=0, help="Seconds to wait for runs in flight.")
+    float, typer.Option("--timeout", min=0, help="Seconds to wait for active runs.")
 ]
 
 
@@ -51,17 +49,17 @@ def schedule_apply(
     poll: PollOption = 10,
     as_json: JsonOption = False,
 ) -> None:
-    """Makes the schedule as the settings say; does nothing where it already is.
+    """Creates the schedule from the settings; does nothing if it is up to date.
 
-    A schedule that differs is replaced: the old one is paused, its runs in flight are waited
-    for (or ended, with `--force`), the new one is made, the old one deleted. If anything fails
-    on the way, the old one goes on. A schedule that someone paused is switched on again, unless
+    A schedule that differs is replaced: the old one is paused, its active runs are waited for
+    (or terminated, with `--force`), the new one is created, the old one deleted. If anything
+    fails on the way, the old one stays enabled. A paused schedule is enabled again, unless
     `kubeflow.schedule.enabled` is false.
 
         outnumbered kubeflow schedule apply --settings mine.yaml \\
             --set kubeflow.schedule.cron='0 0 3 * * *'
     """
-    with told(as_json=as_json):
+    with reporting_errors(as_json=as_json):
         from pipeline.kubeflow import schedule
 
         loaded = load_any(preset, settings, overrides)
@@ -69,11 +67,13 @@ def schedule_apply(
         api = connected(loaded)
         with packaged(loaded, package) as compiled:
             version, _ = api.ensure_version(compiled)
-            wanted = schedule.Wanted(loaded.name, planned, version, compiled.arguments(param or ()))
-            applied = schedule.apply(
-                api, wanted, api.experiment_id(), _waiting(force, timeout, poll)
+            desired = schedule.Desired(
+                loaded.name, planned, version, compiled.arguments(param or ())
             )
-        _tell_schedule(applied, as_json=as_json)
+            applied = schedule.apply(
+                api, desired, api.experiment_id(), _waiting(force, timeout, poll)
+            )
+        _print_schedule(applied, as_json=as_json)
 
 
 @app.command("list")
@@ -83,8 +83,8 @@ def schedule_list(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Lists the schedules of the settings' experiment, in words and with their next times."""
-    with told(as_json=as_json):
+    """Lists the schedules of the experiment in the settings, with their next times."""
+    with reporting_errors(as_json=as_json):
         from pipeline.kubeflow import schedule, show
 
         api = connected(load_any(preset, settings, overrides))
@@ -103,8 +103,8 @@ def schedule_pause(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Keeps the schedule from starting runs; a run in flight goes on."""
-    with told(as_json=as_json):
+    """Pauses the schedule; active runs continue."""
+    with reporting_errors(as_json=as_json):
         from pipeline.kubeflow import schedule
 
         _switch(schedule.pause, load_any(preset, settings, overrides), as_json=as_json)
@@ -117,8 +117,8 @@ def schedule_resume(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Lets the schedule start runs again."""
-    with told(as_json=as_json):
+    """Resumes the schedule."""
+    with reporting_errors(as_json=as_json):
         from pipeline.kubeflow import schedule
 
         _switch(schedule.resume, load_any(preset, settings, overrides), as_json=as_json)
@@ -134,11 +134,11 @@ def schedule_delete(
     poll: PollOption = 10,
     as_json: JsonOption = False,
 ) -> None:
-    """Deletes the schedule, when its runs in flight have ended.
+    """Deletes the schedule once its active runs have finished.
 
-    Deleting a schedule ends its runs, so they are waited for; `--force` ends them.
+    Deleting a schedule terminates its runs, so they are waited for, unless `--force` is given.
     """
-    with told(as_json=as_json):
+    with reporting_errors(as_json=as_json):
         from pipeline.kubeflow import schedule
 
         loaded = load_any(preset, settings, overrides)
@@ -148,27 +148,27 @@ def schedule_delete(
         if as_json:
             print_json({"status": "done", "action": "deleted", "schedules": count})
         else:
-            say(f"schedule {loaded.name}: deleted")
+            print_line(f"schedule {loaded.name}: deleted")
 
 
 def _switch(
     switch: "Callable[[Api, str], Applied]", settings: AnySettings, *, as_json: bool
 ) -> None:
     applied = switch(connected(settings), settings.name)
-    _tell_schedule(applied, as_json=as_json)
+    _print_schedule(applied, as_json=as_json)
 
 
 def _planned(settings: AnySettings) -> Schedule:
     planned = section_of(settings).schedule
     if planned is None:
         raise UsageError(
-            "kubeflow.schedule is not set: give when the pipeline runs, such as --set "
-            "kubeflow.schedule.cron='0 0 3 * * *'; `kubeflow schedule delete` ends a schedule"
+            "kubeflow.schedule is not set: set when the pipeline runs, for example with --set "
+            "kubeflow.schedule.cron='0 0 3 * * *'; `kubeflow schedule delete` deletes a schedule"
         )
     try:
         cron.check(planned.cron)
     except ValueError as error:
-        raise UsageError(f"kubeflow.schedule.cron: {error}") from error
+        raise UsageError(f"kubeflow.schedule.cron: {error}. Received: {planned.cron!r}") from error
     return planned
 
 
@@ -179,7 +179,7 @@ def _waiting(force: bool, timeout: float, poll: float) -> "Waiting":
     return schedule.Waiting(force=force, timeout=timeout, poll=poll, progress=progress)
 
 
-def _tell_schedule(applied: "Applied", *, as_json: bool) -> None:
+def _print_schedule(applied: "Applied", *, as_json: bool) -> None:
     from pipeline.kubeflow import schedule, show
 
     missed = [moment.isoformat() for moment in applied.missed]
@@ -195,11 +195,11 @@ def _tell_schedule(applied: "Applied", *, as_json: bool) -> None:
         )
         return
     for line in applied.differences:
-        say(line)
-    say(f"{applied.action}:")
+        print_line(line)
+    print_line(f"{applied.action}:")
     show.show_schedule(applied.found, show.console())
     if missed:
-        say(
-            f"passed over while runs in flight were waited for: {', '.join(missed)}; "
-            "`outnumbered kubeflow submit` makes up for it"
+        print_line(
+            f"skipped while waiting for active runs: {', '.join(missed)}; start a run with "
+            "`outnumbered kubeflow submit`"
         )

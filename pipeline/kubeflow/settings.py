@@ -1,4 +1,4 @@
-"""The settings' section `kubeflow`: where and how the pipeline runs on a cluster."""
+"""The section `kubeflow` of the settings: where and how the pipeline runs on a cluster."""
 
 import re
 from collections import Counter
@@ -9,28 +9,28 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from components.paths import LocalPath, literal
 from components.section import Count, PositiveCount, Section, matching
 
-# What the launcher of Kubeflow Pipelines has a local folder for.
+# Schemes that the launcher of Kubeflow Pipelines maps to local folders.
 LAUNCHER_SCHEMES = ("gs", "s3", "minio")
 
 Quantity = Annotated[
     str,
     matching(
-        r"\d+(\.\d+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?", "a quantity of Kubernetes, such as 2, 500m or 8Gi"
+        r"\d+(\.\d+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?", "a Kubernetes quantity, such as 2, 500m or 8Gi"
     ),
 ]
 DnsLabel = Annotated[
     str,
     matching(
         r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
-        "a name of Kubernetes: up to 63 lower case letters, digits and -, no - at either end",
+        "a Kubernetes name: up to 63 lower-case letters, digits and -, no - at either end",
     ),
 ]
 DnsSubdomain = Annotated[
     str,
     matching(
         r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?",
-        "a name of Kubernetes: up to 253 lower case letters, digits, - and ., none of the two "
-        "at either end",
+        "a Kubernetes name: up to 253 lower-case letters, digits, - and ., starting and ending "
+        "with a letter or a digit",
     ),
 ]
 
@@ -40,11 +40,11 @@ def _tagged(image: str) -> str:
     tag = image.rpartition("@")[2] if "@" in image else name.partition(":")[2]
     if not tag or tag == "latest":
         raise ValueError(
-            "an image wants a tag of its own or a digest, such as "
+            "an image must have a digest or a tag other than latest, such as "
             "registry.example.com/outnumbered:1.0.0, so that a run can be repeated"
         )
     if re.search(r"\s", image):
-        raise ValueError("an image's name has no spaces")
+        raise ValueError("an image must not contain spaces")
     return image
 
 
@@ -52,12 +52,12 @@ Image = Annotated[str, AfterValidator(_tagged)]
 
 
 class Resources(Section):
-    """What a step's pod asks for."""
+    """Resource requests of a step."""
 
     cpu: Quantity = Field(default="2", description="CPU limit.")
     memory: Quantity = Field(default="8Gi", description="Memory limit.")
     ephemeral_storage: Quantity | None = Field(
-        default=None, description="Scratch disk; null: the node's default."
+        default=None, description="Size of the scratch disk; null: the node's default."
     )
     shared_memory: Quantity | None = Field(
         default=None, description="Size of /dev/shm, for data loading; null: the node's default."
@@ -65,7 +65,7 @@ class Resources(Section):
 
 
 class Toleration(Section):
-    """A taint that GPU steps may land on in spite of."""
+    """Toleration for GPU nodes."""
 
     key: str
     operator: Literal["Equal", "Exists"] = "Exists"
@@ -74,69 +74,71 @@ class Toleration(Section):
 
 
 class Gpu(Section):
-    """The steps on GPU nodes."""
+    """Steps that run on GPU nodes."""
 
     steps: list[Literal["Trainer", "FeatureExtractor"]] = Field(
-        default=["Trainer"], description="Which steps run there."
+        default=["Trainer"], description="Steps that run on GPU nodes."
     )
-    count: Count = Field(default=1, description="GPUs a step; 0 trains on CPUs.")
+    count: Count = Field(default=1, description="GPUs per step; 0 trains on CPUs.")
     accelerator: str = Field(
         default="nvidia.com/gpu",
-        description="The resource's name; for vertex, such as NVIDIA_TESLA_T4.",
+        description="Name of the GPU resource; for vertex, for example NVIDIA_TESLA_T4.",
     )
     node_selector: dict[str, str] = Field(default={}, description="Labels of the GPU nodes.")
     tolerations: list[Toleration] = Field(
-        default=[Toleration(key="nvidia.com/gpu")], description="Taints of the GPU nodes."
+        default=[Toleration(key="nvidia.com/gpu")], description="Tolerated taints of the GPU nodes."
     )
     resources: Resources = Field(
         default=Resources(cpu="4", memory="16Gi", shared_memory="2Gi"),
-        description="What these steps' pods ask for.",
+        description="Resource requests of these steps.",
     )
 
     @model_validator(mode="after")
     def _selector_has_a_gpu(self) -> "Gpu":
         if self.count == 0 and self.node_selector:
             raise ValueError(
-                f"count is 0 and node_selector {self.node_selector} would hold a GPU node for a "
-                "step that uses none; set count to 1 or more, or leave node_selector out"
+                "count is 0 and node_selector is set, which would occupy a GPU node without using "
+                "its GPU; set count to 1 or more, or remove node_selector"
             )
         return self
 
 
 class Retries(Section):
-    """How often a step is tried again, for nodes that may be taken away."""
+    """Retries of a failed step, for example on preemptible nodes."""
 
-    count: Count = Field(default=3, description="Attempts after the first.")
-    backoff_seconds: Count = Field(default=60, description="Wait before the first of them.")
+    count: Count = Field(default=3, description="Retries after the first attempt.")
+    backoff_seconds: Count = Field(default=60, description="Wait before the first retry.")
     backoff_factor: Annotated[float, Field(ge=1)] = Field(
-        default=2.0, description="Each wait over the one before."
+        default=2.0, description="Factor by which each wait grows."
     )
-    max_backoff_seconds: PositiveCount = Field(default=3600, description="The longest wait.")
+    max_backoff_seconds: PositiveCount = Field(
+        default=3600, description="Longest wait between retries."
+    )
 
 
 class Volume(Section):
-    """A persistent volume claim mounted into every step."""
+    """A persistent volume claim that is mounted into every step."""
 
     claim: DnsSubdomain
-    path: Annotated[str, matching(r"/.+", "a path from the root, such as /registry")]
+    path: Annotated[str, matching(r"/.+", "an absolute path, such as /registry")]
 
 
 class Secret(Section):
-    """Keys of a Kubernetes secret as environment variables; never their values."""
+    """Keys of a Kubernetes secret that become environment variables. Never their values."""
 
     name: DnsSubdomain
-    env: dict[str, str] = Field(description="Environment variable: key of the secret.")
+    env: dict[str, str] = Field(description="Key of the secret by environment variable.")
 
 
 class Auth(Section):
-    """How the command line proves who it is to Kubeflow Pipelines."""
+    """Authentication with Kubeflow Pipelines."""
 
     kind: Literal["none", "token", "service_account"] = Field(
         default="none",
-        description="token: of an environment variable; service_account: the pod's own.",
+        description="token: from an environment variable; service_account: that of the pod.",
     )
     token_env: str = Field(
-        default="KUBEFLOW_TOKEN", description="Environment variable that holds the token."
+        default="KUBEFLOW_TOKEN", description="Environment variable with the token."
     )
     token_path: LocalPath = Field(
         default="/var/run/secrets/kubeflow/pipelines/token",
@@ -145,11 +147,11 @@ class Auth(Section):
 
 
 class Schedule(Section):
-    """When the pipeline runs by itself."""
+    """When the pipeline runs."""
 
     cron: str = Field(description="Six fields, seconds first, in UTC: 0 0 3 * * *.")
-    enabled: bool = Field(default=True, description="false: made, and paused.")
-    catchup: bool = Field(default=False, description="Make up for runs that were missed.")
+    enabled: bool = Field(default=True, description="false: the schedule is created paused.")
+    catchup: bool = Field(default=False, description="Start runs that were missed.")
     max_concurrency: Literal[1] = Field(default=1, description="Runs never overlap.")
 
     @field_validator("cron")
@@ -185,10 +187,10 @@ class Kubeflow(Section):
     )
     image: Image = Field(description="Image of every step, with a tag or a digest.")
     gpu_image: Image | None = Field(
-        default=None, description="Image of the steps on GPU nodes; null: as image."
+        default=None, description="Image of the steps on GPU nodes; null: same as image."
     )
     pipeline_root: PipelineRoot = Field(
-        description="Where artifacts lie, such as s3://bucket/outnumbered: gs, s3 or minio."
+        description="Where artifacts are stored, such as s3://bucket/outnumbered: gs, s3 or minio."
     )
     host: str | None = Field(
         default=None, description="URL of the Kubeflow Pipelines API, such as https://kfp.example."
@@ -198,21 +200,21 @@ class Kubeflow(Section):
     service_account: DnsSubdomain | None = Field(
         default=None, description="Service account of the steps; null: the cluster's default."
     )
-    verify_tls: bool = Field(default=True, description="Refuse a certificate that can't be proved.")
+    verify_tls: bool = Field(default=True, description="Verify the server's certificate.")
     ca_file: LocalPath | None = Field(
         default=None, description="Certificates to trust beside the usual."
     )
-    auth: Auth = Field(default=Auth(), description="How the command line proves who it is.")
-    resources: Resources = Field(default=Resources(), description="What each CPU step asks for.")
-    gpu: Gpu = Field(default=Gpu(), description="The steps on GPU nodes.")
-    retries: Retries = Field(default=Retries(), description="How often a step is tried again.")
+    auth: Auth = Field(default=Auth(), description="Authentication with Kubeflow Pipelines.")
+    resources: Resources = Field(default=Resources(), description="Resource requests of CPU steps.")
+    gpu: Gpu = Field(default=Gpu(), description="Steps that run on GPU nodes.")
+    retries: Retries = Field(default=Retries(), description="Retries of a failed step.")
     volumes: list[Volume] = Field(
-        default=[], description="Claims mounted into each step, such as the registry's."
+        default=[], description="Claims mounted into every step, such as that of the registry."
     )
     secrets: list[Secret] = Field(default=[], description="Secrets as environment variables.")
-    env: dict[str, str] = Field(default={}, description="Environment variables of each step.")
+    env: dict[str, str] = Field(default={}, description="Environment variables of every step.")
     schedule: Schedule | None = Field(
-        default=None, description="When it runs by itself; null: never."
+        default=None, description="Schedule of the pipeline; null: none."
     )
 
     @model_validator(mode="after")
@@ -231,5 +233,5 @@ class Kubeflow(Section):
     @classmethod
     def _is_a_url(cls, host: str | None) -> str | None:
         if host is not None and not re.match(r"^https?://[^/\s]+", host):
-            raise ValueError("wants a URL that begins with http:// or https://")
+            raise ValueError("must be a URL that begins with http:// or https://")
         return host

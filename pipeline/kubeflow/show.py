@@ -1,4 +1,4 @@
-"""What the commands of Kubeflow show: tables and lines of progress."""
+"""Output of the commands for Kubeflow: tables and progress lines."""
 
 import datetime
 from collections.abc import Callable, Sequence
@@ -18,27 +18,27 @@ _COLOURS = {"SUCCEEDED": "green", "FAILED": "red", "CANCELED": "red", "RUNNING":
 
 
 def console() -> Console:
-    """Standard output; wide where no one looks, so that no id is cut."""
+    """Standard output; wide if it is not a terminal, so that no id is truncated."""
     screen = Console()
     return screen if screen.is_terminal else Console(width=_WIDE)
 
 
 def runs_table(listed: Sequence[Run]) -> Table:
-    """A line a run."""
-    table = Table("run", "state", "started (UTC)", "took", "by", _id_column())
+    """One row per run."""
+    table = Table("run", "state", "started (UTC)", "duration", "started by", _id_column())
     for run in listed:
-        by = "schedule" if run.schedule_id else "hand"
+        by = "schedule" if run.schedule_id else "user"
         named = (plain(run.name), _coloured(run.state))
-        table.add_row(*named, _moment(run.created_at), _took(run), by, plain(run.run_id))
+        table.add_row(*named, _moment(run.created_at), _duration(run), by, plain(run.run_id))
     return table
 
 
 def show_run(run: Run, console: Console) -> None:
-    """A run, its parameters and its steps."""
+    """Prints a run, its parameters and its steps."""
     console.print(
         Text.assemble(
             *(plain(run.name), "  ", _coloured(run.state)),
-            f"  started {_moment(run.created_at)}, {_took(run)}",
+            f"  started {_moment(run.created_at)}, {_duration(run)}",
         )
     )
     if run.error:
@@ -58,7 +58,7 @@ def show_run(run: Run, console: Console) -> None:
 
 
 def schedules_table(found: Sequence[Any]) -> Table:
-    """A line a schedule, each a V2beta1RecurringRun."""
+    """One row per schedule, a V2beta1RecurringRun."""
     table = Table("schedule", "state", "cron", "in words", "next", _id_column())
     for one in map(schedule.as_json, found):
         soonest = one["next"][0] if one["next"] else "-"
@@ -69,18 +69,18 @@ def schedules_table(found: Sequence[Any]) -> Table:
 
 
 def show_schedule(found: Any, console: Console) -> None:
-    """A schedule in words, with its next times."""
+    """Prints a schedule in words, with its next times."""
     one = schedule.as_json(found)
     state = "on" if one["enabled"] else "paused"
     write(console, f"schedule {one['name']} ({one['schedule_id']}): {state}")
     if one["cron"]:
-        write(console, f"{one['cron']}: {one['words']}; never two runs at once")
+        write(console, f"{one['cron']}: {one['words']}; runs never overlap")
     for moment in one["next"]:
         write(console, f"  {moment}")
 
 
 def run_progress(console: Console) -> Callable[[Run], None]:
-    """A line whenever the state of a run or of one of its steps changes."""
+    """Prints a line when the state of a run or of one of its steps changes."""
     shown: list[str] = []
 
     def progress(run: Run) -> None:
@@ -94,14 +94,14 @@ def run_progress(console: Console) -> Callable[[Run], None]:
 
 
 def waiting_progress(console: Console) -> Callable[[int], None]:
-    """A line whenever the number of runs in flight changes."""
+    """Prints a line when the number of active runs changes."""
     shown: list[int] = []
 
     def progress(count: int) -> None:
         if count not in shown[-1:]:
             shown.append(count)
             if count or len(shown) > 1:
-                write(console, f"{count} runs of the schedule in flight")
+                write(console, f"active runs of the schedule: {count}")
 
     return progress
 
@@ -118,9 +118,9 @@ def _moment(moment: datetime.datetime | None) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S}" if moment else "-"
 
 
-def _took(run: Run) -> str:
+def _duration(run: Run) -> str:
     seconds = run.seconds()
     if seconds is None:
         return "-"
-    took = str(datetime.timedelta(seconds=round(seconds)))
-    return took if run.finished else f"{took} so far"
+    duration = str(datetime.timedelta(seconds=round(seconds)))
+    return duration if run.finished else f"{duration} so far"

@@ -1,1 +1,1 @@
-"""The sample data set: little scenes with a cat or a dog, drawn by code."""
+"""The sample data set: small drawn scenes with a cat or a dog."""

@@ -1,4 +1,4 @@
-"""Draws a whole animal: it stands on y = 0, faces right, and its torso is one unit long."""
+"""Draws an animal: it stands on y = 0, faces right, and its torso is one unit long."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pipeline.sample.head import Look, draw_head
 _FAR_SIDE = 0.74
 """How much darker the legs on the far side of the body are."""
 
-# Outlines of the torso, from the paws up; each pose scales its own to the breed's build.
+# Outlines of the torso, starting at the paws; each pose scales its outline to the breed.
 _STANDING = np.array((
     (0.52, -0.55), (0.38, -1), (0, -0.93), (-0.4, -0.98),
     (-0.53, -0.5), (-0.4, 0.04), (0, -0.06), (0.36, 0.1),
@@ -51,11 +51,11 @@ _TAILS: dict[str, tuple[float, tuple[float, ...]]] = {
     "whip": (0.66, (0.1, 0.07, 0.03)),
     "sabre": (0.62, (0.14, 0.16, 0.12, 0.05)),
 }
-"""Each tail's length and its widths from root to tip, in torso lengths."""
+"""The length of each tail and its widths from root to tip, in torso lengths."""
 
 
 def draw_animal(animal: Animal, canvas: Canvas) -> None:
-    """Draws the animal in one of its poses."""
+    """Draws the animal in a random pose."""
     names = list(_POSES)
     pose = animal.rng.choice(len(names), p=[_POSES[name][0] for name in names])
     _POSES[names[pose]][1](animal, canvas)
@@ -155,7 +155,7 @@ def _draw_lying(animal: Animal, canvas: Canvas) -> None:
 
 
 def _draw_portrait(animal: Animal, canvas: Canvas) -> None:
-    """Draws head and shoulders, the head as large as a torso is in the other poses."""
+    """Draws head and shoulders; the head is as large as the torso in the other poses."""
     breed, coat, rng = animal.breed, animal.coat, animal.rng
     close = canvas.framed((0, 0.1), scale=1.55)
     _draw_torso(animal, close, _SHOULDERS)
@@ -171,7 +171,7 @@ _POSES: dict[str, tuple[float, Callable[[Animal, Canvas], None]]] = {
     "lying": (0.18, _draw_lying),
     "portrait": (0.13, _draw_portrait),
 }
-"""Each pose's share of the images, and what draws it."""
+"""The share of the images and the drawing function of each pose."""
 
 
 def _pick_look(animal: Animal, *, asleep: bool = False) -> Look:
@@ -197,7 +197,7 @@ def _join_head(animal: Animal, canvas: Canvas, shoulder: Points, head: Points) -
 
 
 def _draw_collar(animal: Animal, canvas: Canvas, shoulder: Points, head: Points) -> None:
-    """Draws a band across the neck, below the head's edge, with a tag that hangs from it."""
+    """Draws a band across the neck, below the head, with a tag hanging from it."""
     along = (head - shoulder) / np.hypot(*(head - shoulder))
     throat = head - along * animal.breed.head * 1.06
     across = point(-along[1], along[0]) * (0.19 + 0.12 * animal.breed.fluff)

@@ -1,4 +1,4 @@
-"""The breeds of the sample data set: how each is built, coated and how often it is met."""
+"""The breeds of the sample data set: the build, coats and share of each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Pattern = Literal["plain", "tabby", "points", "patches", "spots", "saddle"]
 
 @dataclass(frozen=True)
 class Coat:
-    """Colours of the fur: over the body, on muzzle and chest, and of the markings."""
+    """Colours of the fur: of the body, of muzzle and chest, and of the markings."""
 
     base: Colour
     light: Colour
@@ -29,7 +29,7 @@ class Coat:
 
 @dataclass(frozen=True)
 class Breed:
-    """An animal's build. Lengths of the body are in torso lengths, of the head in head radii.
+    """The build of a breed. Body lengths are in torso lengths, head lengths in head radii.
 
     Attributes:
         share: Share of the class's images that show this breed.
@@ -37,15 +37,15 @@ class Breed:
         leg: Length of the legs below the torso.
         neck: Length of the neck.
         head: Radius of the head.
-        fluff: 0 for a short coat, 1 for one that blurs the whole outline.
+        fluff: 0 for a short coat, 1 for a coat that blurs the whole outline.
         ear: Length of the ears.
-        snout: How far the muzzle stands out in profile.
+        snout: How far the muzzle protrudes in profile.
         muzzle: Radius of the muzzle seen from the front.
-        whiskers: Share of images in which whiskers show.
-        panting: Share of images in which the tongue hangs out.
-        collar: Share of images in which a collar shows.
-        outdoors: Share of images that are taken outdoors.
-        eyes: Colours that the eyes may have.
+        whiskers: Share of images with whiskers.
+        panting: Share of images with the tongue out.
+        collar: Share of images with a collar.
+        outdoors: Share of outdoor images.
+        eyes: Possible colours of the eyes.
     """
 
     name: str
@@ -152,7 +152,7 @@ _CAT_BREEDS = (
         fluff=0.3,
         ear=0.42,
     ),
-    # Rare, and coloured like many a dog.
+    # Rare, with the colours of many dogs.
     replace(
         _TABBY,
         name="ginger",
@@ -230,7 +230,7 @@ _DOG_BREEDS = (
         snout=0.8,
         fluff=0.35,
     ),
-    # Built much like a cat, and rare: the slice on which a model has the most to answer for.
+    # Rare and similar to a cat: the hardest slice for a model.
     replace(
         _RETRIEVER,
         name="spitz",
@@ -265,7 +265,7 @@ BREEDS: dict[str, tuple[Breed, ...]] = {CATS: _CAT_BREEDS, DOGS: _DOG_BREEDS}
 
 @dataclass(frozen=True)
 class Animal:
-    """One animal as it is drawn this once: its breed, its coat and its source of chance."""
+    """An animal to draw: its breed, its coat and its random generator."""
 
     breed: Breed
     coat: Coat
@@ -273,7 +273,7 @@ class Animal:
 
 
 def pick_animal(breed: Breed, rng: np.random.Generator) -> Animal:
-    """Returns an animal with one of the breed's coats, a little lighter or darker."""
+    """Returns an animal with a random coat of the breed, slightly lighter or darker."""
     coat, light = breed.coats[rng.integers(len(breed.coats))], rng.uniform(0.92, 1.08)
     varied = replace(
         coat,

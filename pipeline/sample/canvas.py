@@ -1,4 +1,4 @@
-"""A supersampled layer to draw on, with shapes given in a frame of their own."""
+"""A supersampled layer to draw on, with shapes in local coordinates."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Colour = tuple[int, int, int]
 Points = NDArray[np.float64]
 
 SUPERSAMPLING = 2
-"""Pixels of a layer along each side of a pixel of the finished picture."""
+"""Pixels of a layer per pixel of the finished picture, along each axis."""
 
 _STEPS = 6
-"""Points that a spline gets between two of the points it goes through."""
+"""Points of a spline per segment between two control points."""
 
 
 def shaded(colour: Colour, factor: float) -> Colour:
-    """Returns `colour` with its light multiplied by `factor`, kept within 0..255."""
+    """Returns `colour` with its brightness multiplied by `factor`, clipped to 0..255."""
     red, green, blue = (min(255, max(0, round(channel * factor))) for channel in colour)
     return red, green, blue
 
@@ -32,19 +32,19 @@ def mixed(first: Colour, second: Colour, share: float) -> Colour:
 
 
 def point(x: float, y: float) -> Points:
-    """Returns the point (x, y), or the step by x and y, as an array to reckon with."""
+    """Returns the point or vector (x, y) as an array."""
     return np.array((x, y))
 
 
 def symmetric(half: Sequence[tuple[float, float]]) -> Points:
-    """Returns the outline whose right half, from top to bottom, goes through the points `half`."""
+    """Returns the outline whose right half, from top to bottom, passes through `half`."""
     right = np.array(half)
     return np.concatenate([right, right[::-1] * (-1, 1)])
 
 
 @cache
 def _spline_basis() -> Points:
-    """Catmull-Rom weights, shape (steps, 4), of the four points round a segment."""
+    """Catmull-Rom weights, shape (steps, 4), of the four points around a segment."""
     t = np.arange(_STEPS) / _STEPS
     powers = np.stack([np.ones_like(t), t, t**2, t**3], axis=1)
     weights = [[0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]]
@@ -82,8 +82,8 @@ def limb_outline(points: ArrayLike, widths: Sequence[float]) -> Points:
     """Returns the outline of a bent limb.
 
     Args:
-        points: What the limb's middle goes through, shape (n, 2).
-        widths: Its width at equal steps from the first point to the last.
+        points: Points on the limb's centre line, shape (n, 2).
+        widths: Its widths at equal steps from the first point to the last.
     """
     middle = open_curve(points)
     along = np.diff(middle, axis=0, append=2 * middle[-1:] - middle[-2:-1])
@@ -94,7 +94,7 @@ def limb_outline(points: ArrayLike, widths: Sequence[float]) -> Points:
 
 
 def shaggy(outline: Points, fluff: float, rng: np.random.Generator) -> Points:
-    """Returns `outline` with tufts that stand out by up to 12 % of its radius, times `fluff`."""
+    """Returns `outline` with tufts of up to 12 % of its radius, times `fluff`."""
     middle = outline.mean(axis=0)
     tufts = rng.uniform(-0.4, 1, len(outline)) * 0.12 * fluff
     return middle + (outline - middle) * (1 + tufts[:, None])
@@ -106,7 +106,7 @@ def _turn(angle: float) -> Points:
 
 
 class Canvas:
-    """Draws on an image through a frame: x to the right, y down, one unit = `scale` pixels."""
+    """Draws on an image in local coordinates: x to the right, y down, a unit = `scale` pixels."""
 
     def __init__(self, image: Image.Image, matrix: Points, origin: Points):
         self.image = image
@@ -117,9 +117,9 @@ class Canvas:
 
     @classmethod
     def blank(cls, side: int, mode: str = "RGBA") -> Canvas:
-        """Returns a layer whose frame goes from 0 to 1 along each side.
+        """Returns a layer with coordinates from 0 to 1 along each side.
 
-        It is transparent in mode RGBA, black in mode RGB.
+        It is transparent in mode RGBA and black in mode RGB.
         """
         pixels = side * SUPERSAMPLING
         image = Image.new(mode, (pixels, pixels))
@@ -128,12 +128,12 @@ class Canvas:
     def framed(
         self, at: ArrayLike, *, scale: float = 1.0, angle: float = 0.0, mirror: bool = False
     ) -> Canvas:
-        """Returns a canvas on the same image whose origin, unit and axes are others.
+        """Returns a canvas on the same image with another origin, unit and axes.
 
         Args:
-            at: The new origin, in this canvas's frame.
-            scale: The new unit, in this canvas's units.
-            angle: Radians by which the new frame is turned, clockwise on the picture.
+            at: The new origin, in the coordinates of this canvas.
+            scale: The new unit, in units of this canvas.
+            angle: Clockwise rotation of the new axes, in radians.
             mirror: Whether the new x axis points to the left.
         """
         flip = np.diag([-1.0 if mirror else 1.0, 1.0])
@@ -159,12 +159,12 @@ class Canvas:
             self.ellipse(end, (width / 2, width / 2), fill)
 
     def line(self, points: ArrayLike, width: float, fill: Colour) -> None:
-        """Draws a thin line of `width` units, one pixel of the layer at the least."""
+        """Draws a line of `width` units, at least one pixel of the layer."""
         pixels = max(1, round(width * self._unit))
         self._draw.line(self._pixels(points), fill=fill, width=pixels, joint="curve")
 
     def marks(self, within: Points, shapes: Iterable[Points], fill: Colour) -> None:
-        """Fills polygons, but only where they lie inside the outline `within`."""
+        """Fills polygons where they are inside the outline `within`."""
         inside, drawn = (Image.new("L", self.image.size) for _ in range(2))
         ImageDraw.Draw(inside).polygon(self._pixels(within), fill=255)
         brush = ImageDraw.Draw(drawn)
@@ -173,5 +173,5 @@ class Canvas:
         self.image.paste((*fill, 255), mask=ImageChops.multiply(inside, drawn))
 
     def finished(self) -> Image.Image:
-        """Returns the layer, antialiased, at the size of the picture."""
+        """Returns the layer, antialiased, at the size of the finished picture."""
         return self.image.reduce(SUPERSAMPLING)

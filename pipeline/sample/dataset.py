@@ -1,8 +1,8 @@
-"""Makes the sample data set: draws its photographs in parallel and writes their manifest.
+"""Makes the sample data set: draws its pictures in parallel and writes their manifest.
 
-A picture is a function of the random state, its class and its number in the class
-alone. So any number of workers draws the same bytes, and a larger data set with the same
-random state holds every picture of a smaller one.
+A picture depends only on the random state, its class and its number within the class. So the
+bytes don't depend on the number of workers, and a larger data set with the same random state
+contains every picture of a smaller one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pipeline.sample.whole_folder import whole_folder
 
 MANIFEST = "manifest.csv"
 COLUMNS = ("uri", "label", "breed", "lighting")
-"""The manifest's columns; a uri is relative to the manifest's folder."""
+"""The columns of the manifest; a uri is relative to its folder."""
 SLICES = ("breed", "lighting")
 
 DEFAULT_IMAGES = 3300
@@ -36,20 +36,20 @@ DEFAULT_PREVALENCE = (10, 1)
 _PHOTOS = "photos"
 _RECORD = "sample.json"
 _FORMAT = 1
-"""Grows whenever the same parameters would give other bytes."""
+"""Increased when the same parameters give other bytes."""
 
 _SMALLEST_SIDE, _LARGEST_SIDE = 32, 1024
 _BATCH = 32
 _JPEG_QUALITY = 90
 
-# Multiples of the golden ratio, and those of the root of 2, modulo 1, fill the unit interval
-# evenly: breeds and lightings meet their shares as closely as whole pictures allow.
+# Multiples of the golden ratio, and of the square root of 2, modulo 1 fill the unit interval
+# evenly: the shares of breeds and lightings are as exact as whole pictures allow.
 _BREED_STEP, _LIGHTING_STEP = (5**0.5 - 1) / 2, 2**0.5 - 1
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """What decides a sample data set, byte for byte."""
+    """The parameters that determine every byte of a sample data set."""
 
     images: int
     prevalence: tuple[int, int]
@@ -62,33 +62,34 @@ class _Sample:
         _check_range("side", self.side, _SMALLEST_SIDE, _LARGEST_SIDE)
         if len(self.prevalence) != 2:
             raise ValueError(
-                f"prevalence takes two weights, cats and dogs; found {self.prevalence}"
+                f"prevalence must be two weights, cats and dogs. Received: {self.prevalence}"
             )
         for weight in self.prevalence:
             _check_range("each weight of prevalence", weight, 1)
         if 0 in self.counts.values():
             enough = -(-sum(self.prevalence) // min(self.prevalence))
             raise ValueError(
-                f"images={self.images} at {self.prevalence[0]}:{self.prevalence[1]} gives "
-                f"{self.counts}; ask for at least {enough}, so that each class has one"
+                f"images must be at least {enough} at a prevalence of {self.prevalence[0]}:"
+                f"{self.prevalence[1]}, so that no class is empty. Received: {self.images}, which "
+                f"gives {self.counts}"
             )
 
     @property
     def counts(self) -> dict[str, int]:
-        """Images of each class, rounded to the nearest whole."""
+        """The number of images of each class, rounded."""
         cats, total = self.prevalence[0], sum(self.prevalence)
         rounded = (2 * self.images * cats + total) // (2 * total)
         return {CATS: rounded, DOGS: self.images - rounded}
 
     @property
     def record(self) -> dict[str, object]:
-        """What `sample.json` says of the data set."""
+        """The content of `sample.json`."""
         return {"format": _FORMAT, **asdict(self), "prevalence": list(self.prevalence)}
 
 
 @dataclass(frozen=True)
 class _Picture:
-    """One picture of the data set: `number` counts within the class."""
+    """One picture; `number` counts within the class."""
 
     label: str
     number: int
@@ -110,14 +111,14 @@ class _Picture:
 
     @property
     def row(self) -> tuple[str, str, str, str]:
-        """The picture's line in the manifest."""
+        """The picture's row in the manifest."""
         return self.uri, self.label, self.breed.name, self.lighting
 
     def _position(self, step: float) -> float:
         return (0.5 + (self.random_state + self.number) * step) % 1.0
 
     def draw(self, folder: Path, side: int) -> None:
-        """Draws the picture and saves it at its place below `folder`."""
+        """Draws the picture and saves it below `folder`."""
         rng = np.random.default_rng((self.random_state, self.label == DOGS, self.number))
         scene = draw_scene(self.breed, self.lighting, side, rng)
         scene.save(folder / self.uri, quality=_JPEG_QUALITY)
@@ -133,30 +134,30 @@ def make_sample(
     side: int = DEFAULT_SIDE,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Draws a data set of cats and dogs into `folder`, or finds it drawn already.
+    """Draws a data set of cats and dogs into `folder`, unless the folder already contains it.
 
-    The folder gets `manifest.csv`, the photographs under `photos/cats` and `photos/dogs`, and
-    `sample.json`, which holds these parameters. It appears whole or not at all.
+    The folder gets `manifest.csv`, the pictures in `photos/cats` and `photos/dogs`, and
+    `sample.json` with these parameters. It is created atomically.
 
-    With more than one worker, processes are spawned: a script of your own must make its call
-    under `if __name__ == "__main__":`.
+    With more than one worker, processes are spawned: a script must call this function under
+    `if __name__ == "__main__":`.
 
     Args:
-        folder: Where to put it. An existing folder is used as it is if it holds this very data
+        folder: Output folder. An existing folder is kept as it is if it contains the same data
             set, filled if it is empty, and never written to otherwise.
-        images: How many photographs to draw.
-        prevalence: Weights of cats and dogs; the counts keep to it exactly, rounded.
+        images: Number of pictures.
+        prevalence: Weights of cats and dogs; the counts follow it exactly, rounded.
         random_state: Seed, 0 or greater.
-        workers: Processes that draw; one for each core by default. It changes no byte.
-        side: Width and height of a photograph in pixels, 32 to 1024.
-        progress: Called now and then with the number drawn and the number to draw.
+        workers: Number of processes; one per core by default. It has no effect on the bytes.
+        side: Width and height of a picture in pixels, 32 to 1024.
+        progress: Called repeatedly with the number of pictures drawn and the total.
 
     Returns:
         The manifest's path.
 
     Raises:
-        ValueError: If a parameter is out of range, or a class would be without an image.
-        FileExistsError: If something else lies at `folder`.
+        ValueError: If a parameter is out of range, or a class would be empty.
+        FileExistsError: If `folder` exists with other content.
     """
     sample = _Sample(images, prevalence, random_state, side)
     workers = len(os.sched_getaffinity(0)) if workers is None else workers
@@ -172,22 +173,22 @@ def _check_range(name: str, value: object, low: int, high: int | None = None) ->
     if isinstance(value, int) and value >= low and (high is None or value <= high):
         return
     allowed = f"{low} or more" if high is None else f"from {low} to {high}"
-    raise ValueError(f"{name} must be a whole number, {allowed}; found {value!r}")
+    raise ValueError(f"{name} must be a whole number, {allowed}. Received: {value!r}")
 
 
 def _is_drawn(folder: Path, sample: _Sample) -> bool:
-    """Returns whether `folder` holds the sample; raises if it holds something else."""
+    """Returns whether `folder` contains the sample; raises if it contains anything else."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     found = _read_record(folder)
     differing = [
-        f"{key}={found.get(key)} where {key}={value} is asked for"
+        f"{key}={found.get(key)}, requested {key}={value}"
         for key, value in sample.record.items()
         if found.get(key) != value
     ]
     if differing:
         raise FileExistsError(
-            f"{folder} holds another sample data set ({', '.join(differing)}); "
+            f"{folder} contains another sample data set ({'; '.join(differing)}); "
             "choose another folder, or remove this one"
         )
     _check_complete(folder, sample)
@@ -201,7 +202,7 @@ def _read_record(folder: Path) -> dict[str, object]:
         record = None
     if not isinstance(record, dict):
         raise FileExistsError(
-            f"{folder} exists and is not a sample data set (it has no readable {_RECORD}); "
+            f"{folder} already exists and is not a sample data set (it has no valid {_RECORD}); "
             "choose another folder"
         )
     return record
@@ -211,8 +212,8 @@ def _check_complete(folder: Path, sample: _Sample) -> None:
     found = sum(1 for _ in (folder / _PHOTOS).glob("*/*.jpg"))
     if found != sample.images or not (folder / MANIFEST).is_file():
         raise FileExistsError(
-            f"{folder} is a sample data set of {sample.images} photographs that has lost files: "
-            f"{found} photographs are left; remove it to have it drawn again"
+            f"{folder} is an incomplete sample data set: it must have {sample.images} pictures "
+            f"and {MANIFEST}; remove it to draw it again. Received: {found} pictures"
         )
 
 
@@ -249,7 +250,7 @@ def _write_manifest(path: Path, pictures: list[_Picture]) -> None:
 
 
 def _draw_batch(batch: tuple[Path, int, list[_Picture]]) -> int:
-    """Draws a batch of pictures, in a worker, and returns how many."""
+    """Draws a batch of pictures in a worker and returns their number."""
     folder, side, pictures = batch
     for picture in pictures:
         picture.draw(folder, side)

@@ -1,4 +1,4 @@
-"""Draws an animal's head: its origin is the middle of the skull, its unit the skull's radius."""
+"""Draws an animal's head: the origin is the centre of the skull, the unit its radius."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _INNER_EAR: Colour = (214, 156, 146)
 
 @dataclass(frozen=True)
 class Look:
-    """Where the head looks.
+    """Pose of the head.
 
     Attributes:
-        yaw: -1 (profile, back along the body) to 1 (profile, along the body); 0 is at the viewer.
+        yaw: -1 (profile, towards the tail) to 1 (profile, forwards); 0 faces the viewer.
         asleep: Whether the eyes are closed.
-        away: Whether the face is turned from the viewer.
+        away: Whether the face is turned away from the viewer.
     """
 
     yaw: float
@@ -42,7 +42,7 @@ class Look:
 
 
 def draw_head(animal: Animal, canvas: Canvas, look: Look) -> None:
-    """Draws the head on a canvas that is framed for it."""
+    """Draws the head on a canvas in the head's coordinates."""
     hanging = animal.breed.ears == "floppy"
     if not hanging:
         _draw_ears(animal, canvas, look)
@@ -97,7 +97,7 @@ def _draw_ears(animal: Animal, canvas: Canvas, look: Look) -> None:
 
 
 def _draw_ear(animal: Animal, canvas: Canvas, narrow: float, colour: Colour, *, back: bool) -> None:
-    """Draws a standing ear with its base at the origin and its tip upwards."""
+    """Draws an upright ear with its base at the origin and its tip upwards."""
     kind, length = animal.breed.ears, animal.breed.ear
     half = (0.36 if kind == "upright" else 0.44) * narrow
     if kind == "folded":

@@ -1,4 +1,4 @@
-"""Runs batches of work in processes that stop when they should."""
+"""Runs batches of work in processes that stop with their parent."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ def run_batches(
 
     Args:
         work: A function that spawned processes can import.
-        batches: What to call it with.
-        workers: How many processes share the batches; 1 works in this process.
+        batches: Its arguments, one call per batch.
+        workers: Number of processes; 1 runs in this process.
     """
     workers = min(workers, len(batches))
     if workers == 1:
         yield from map(work, batches)
         return
-    # Spawned, not forked: the caller may have threads, which a fork would leave half alive.
+    # Spawned, not forked: the caller may have threads, which do not survive a fork.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_watch_parent)
     try:
-        with _interrupts_held_back():
+        with _interrupts_blocked():
             results = pool.map(work, batches)
         yield from results
     finally:
-        # Without this an interrupted caller would wait for every batch that is still queued.
+        # Otherwise an interrupted caller would wait for all queued batches.
         pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Keeps Ctrl-C off this thread for a moment, and off the processes it starts for good.
+def _interrupts_blocked() -> Iterator[None]:
+    """Blocks Ctrl-C in this thread inside the context, and permanently in processes it starts.
 
-    Only the parent is to be interrupted; a worker would answer with a traceback of its own.
+    Only the parent should be interrupted; each worker would print another traceback.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -55,7 +55,7 @@ def _interrupts_held_back() -> Iterator[None]:
 
 
 def _watch_parent() -> None:
-    """Makes this worker end when its parent is gone, killed or not; it would wait for ever."""
+    """Ends this worker when its parent has ended or was killed; otherwise it would hang."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -1,4 +1,4 @@
-"""Draws one picture of the sample data set: a place, an animal in it, and the light on both."""
+"""Draws one picture of the sample data set: a place, an animal in it, and the lighting."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Pixels = NDArray[np.float32]
 DAY = "day"
 NIGHT = "night"
 NIGHT_SHARE = 0.2
-"""Share of the pictures that are taken at night."""
+"""Share of night pictures."""
 
 
 def draw_scene(breed: Breed, lighting: str, side: int, rng: np.random.Generator) -> Image.Image:
-    """Draws one animal of the breed in a place of its own.
+    """Draws an animal of the breed in a random place.
 
     Args:
-        breed: What to draw.
+        breed: Breed of the animal.
         lighting: `DAY` or `NIGHT`.
         side: Width and height in pixels.
-        rng: Decides everything else; the same state draws the same picture.
+        rng: Determines everything else; the same state gives the same picture.
 
     Returns:
         An RGB image of `side` by `side` pixels.
@@ -51,7 +51,7 @@ def _with_animal(
     side = picture.width
     canvas = Canvas.blank(side)
     size, mirror = rng.uniform(0.44, 0.62), rng.random() < 0.5
-    # Back a little from where it looks, so that the head is seldom outside the picture.
+    # Shifted backwards, so that the head is rarely outside the picture.
     across = rng.uniform(0.42, 0.58) + (0.16 if mirror else -0.16) * size
     down = np.clip(ground + rng.uniform(0.1, 0.24) + 0.25 * size, 1.4 * size, 0.97)
     frame = canvas.framed((across, down), scale=size, angle=rng.normal(0, 0.05), mirror=mirror)
@@ -78,7 +78,7 @@ def _cast_shadow(picture: Image.Image, alpha: Image.Image) -> None:
 
 
 def _furry(animal: Image.Image, alpha: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Rounds the flat colours with light from above and roughens them with strands of fur."""
+    """Shades the flat colours with light from above and adds strands of fur."""
     side = animal.width
     solid = np.asarray(alpha.filter(ImageFilter.BoxBlur(0.06 * side)), dtype=np.float32) / 255
     down, right = np.gradient(solid)
@@ -99,7 +99,7 @@ def _with_foreground(picture: Image.Image, rng: np.random.Generator) -> Image.Im
 
 
 def _photographed(picture: Image.Image, lighting: str, rng: np.random.Generator) -> Image.Image:
-    """Takes the photograph: the lens's blur, the light's colour, the sensor's noise."""
+    """Adds the blur of the lens, the colour of the light and the noise of the sensor."""
     picture = picture.filter(ImageFilter.BoxBlur(rng.uniform(0, 0.01) * picture.width))
     pixels = np.asarray(picture, dtype=np.float32)
     lit = _by_night(pixels, rng) if lighting == NIGHT else _by_day(pixels, rng)
@@ -114,7 +114,7 @@ def _by_day(pixels: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def _by_night(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Leaves moonlight, or a warm lamp's, brightest round one point of the picture."""
+    """Applies moonlight or the light of a warm lamp, brightest around one point."""
     side = len(pixels)
     at = np.linspace(0, 1, side, dtype=np.float32)
     x, y = rng.uniform(0.2, 0.8), rng.uniform(0.1, 0.7)

@@ -1,4 +1,4 @@
-"""Draws what is behind an animal and in front of it; the frame goes from 0 to 1 each way."""
+"""Draws the background and foreground of an animal; coordinates are from 0 to 1."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 from pipeline.sample.canvas import Canvas, Colour, Points, closed_curve, mixed, point, shaded
 
 Place = Callable[[Canvas, float, np.random.Generator], None]
-"""Draws what is behind the animal, given where floor or ground begins."""
+"""Draws the background, given the upper edge of the floor or ground."""
 Cover = Callable[[Canvas, np.random.Generator], None]
-"""Draws what is before the animal."""
+"""Draws something in front of the animal."""
 
 _WALLS: tuple[Colour, ...] = (
     (214, 200, 178), (178, 196, 190), (196, 178, 186),
@@ -27,9 +27,9 @@ _SKIES: tuple[Colour, ...] = ((164, 198, 228), (196, 208, 216), (226, 206, 186),
 
 
 def _one_of(colours: tuple[Colour, ...], rng: np.random.Generator) -> Colour:
-    """Returns one of the colours, a little varied and muted."""
+    """Returns one of the colours, slightly varied and muted."""
     colour = np.array(colours[rng.integers(len(colours))]) + rng.normal(0, 10, 3)
-    # Half of the colour is taken out, so that the animal is what stands out.
+    # Half of the saturation is removed, so that the animal stands out.
     colour = (colour + colour.mean()) / 2
     red, green, blue = np.clip(colour, 0, 255).astype(int).tolist()
     return red, green, blue
@@ -42,13 +42,13 @@ def _box(left: float, top: float, right: float, bottom: float) -> Points:
 def draw_background(
     canvas: Canvas, ground: float, rng: np.random.Generator, *, outdoors: bool
 ) -> None:
-    """Draws one of the places, with its floor or ground from `ground` (0..1) downwards."""
+    """Draws a random place, with its floor or ground from `ground` (0..1) downwards."""
     places = _OUTDOORS if outdoors else _INDOORS
     places[rng.integers(len(places))](canvas, ground, rng)
 
 
 def draw_foreground(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Draws one thing that hides a part of what is behind it."""
+    """Draws a random object that hides a part of the picture."""
     _COVERS[rng.integers(len(_COVERS))](canvas, rng)
 
 
@@ -249,7 +249,7 @@ def _draw_cushion(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def _draw_post(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Draws a table's leg or a tree's trunk, the whole height of the picture."""
+    """Draws a table leg or a tree trunk over the whole height of the picture."""
     wood, x = _one_of(_WOOD, rng), rng.uniform(0.05, 0.95)
     width = rng.uniform(0.04, 0.14)
     canvas.polygon(_box(x, 0, x + width, 1), shaded(wood, 0.8))
@@ -271,7 +271,7 @@ def _draw_carton(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def _draw_leaves(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Draws a pot plant that leans in from one side."""
+    """Draws a potted plant that leans in from one side."""
     green, side = _one_of(_LEAVES, rng), float(rng.integers(2))
     root = np.array((side, 1.0))
     for _leaf in range(rng.integers(5, 10)):

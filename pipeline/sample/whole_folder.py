@@ -1,4 +1,4 @@
-"""A folder that appears under its name whole, or not at all."""
+"""A folder that is created atomically."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pathlib import Path
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """Gives a hidden folder to fill; it takes its name when the block ends without an error.
+    """Yields a hidden folder to fill and renames it to `folder` if the block succeeds.
 
-    After an error, Ctrl-C included, the hidden folder is removed. One that a killed process has
-    left behind is removed by the next call for the same folder.
+    After an error, including Ctrl-C, the hidden folder is removed. If the process is killed, it
+    is removed by the next call for the same folder.
 
     Args:
-        folder: An absolute path at which there is nothing yet, or an empty folder.
+        folder: An absolute path that does not exist, or is an empty folder.
 
     Yields:
         The hidden folder, empty, beside `folder`.
 
     Raises:
-        FileExistsError: If something has come to lie at `folder` in the meantime.
+        FileExistsError: If `folder` was created by another process in the meantime.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{folder.name}.unfinished-"
@@ -49,7 +49,9 @@ def _rename(hidden: Path, folder: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise
-        message = f"{folder} was made by someone else in the meantime; what was drawn is dropped"
+        message = (
+            f"{folder} was created by another process in the meantime; this result is discarded"
+        )
         raise FileExistsError(message) from error
 
 
@@ -63,7 +65,7 @@ def _remove_abandoned(parent: Path, prefix: str) -> None:
 
 
 def _lock(path: Path) -> int | None:
-    """Locks a folder for as long as the process lives; returns None if another has locked it."""
+    """Locks a folder for the life of this process; returns None if another has locked it."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except FileNotFoundError:

@@ -1,1 +1,1 @@
-"""The study: many arms by many seeds on the same images, in one pipeline."""
+"""The study: several arms with several seeds on the same images, in one pipeline."""

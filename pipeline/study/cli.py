@@ -16,32 +16,31 @@ _PRESETS = ", ".join(study_presets())
 def study(
     preset: Annotated[
         str | None,
-        typer.Option("--preset", help=f"A study that comes with the project: {_PRESETS}."),
+        typer.Option("--preset", help=f"A built-in study: {_PRESETS}."),
     ] = None,
     settings: SettingsOption = None,
     overrides: SetOption = None,
     scale: Annotated[
         float,
-        typer.Option("--scale", help="Multiplies every split, such as 0.5 for half the images."),
+        typer.Option(
+            "--scale", help="Factor for the size of every split, such as 0.5 for half the images."
+        ),
     ] = 1.0,
     output: Annotated[
         str,
-        typer.Option(
-            "--output", metavar="PATH", help="Folder for everything that the study makes."
-        ),
+        typer.Option("--output", metavar="PATH", help="Output folder of the study."),
     ] = "runs/study",
     as_json: JsonOption = False,
     cache: Annotated[
-        bool, typer.Option("--cache/--no-cache", help="Reuse what has not changed since a run.")
+        bool, typer.Option("--cache/--no-cache", help="Reuse cached outputs of earlier runs.")
     ] = True,
 ) -> None:
-    """Answers on your own images: balanced or representative, weigh or oversample?
+    """Compares ways to train on your own images, such as balanced and representative data.
 
-    Trains each arm of the study by many seeds on the same images, judges all of them on the
-    same test images, and says which differ, by how much and how sure that is. An arm that is
-    there already is not trained again, and a study that was stopped goes on where it was. The
-    results lie in `OUTPUT/latest/study.html`, `study.json`, `runs.csv` and
-    `predictions.parquet`.
+    Trains each arm of the study with several seeds on the same images, evaluates all of them on
+    the same test images, and reports which differ, by how much and with what certainty. Arms
+    that are already trained are reused, and an interrupted study resumes. The results are in
+    `OUTPUT/latest/study.html`, `study.json`, `runs.csv` and `predictions.parquet`.
 
         outnumbered study --preset training --scale 0.5 --set data.source=photos
     """
@@ -63,7 +62,7 @@ def study(
     except RunError as error:
         fail(str(error), Exit.FAILED, as_json=as_json)
     except KeyboardInterrupt:
-        again = "interrupted; the same command goes on where it stopped"
+        again = "interrupted; run the same command again to resume"
         fail(again, Exit.INTERRUPTED, as_json=as_json)
     if as_json:
         print(json.dumps(summary.as_json(result)))

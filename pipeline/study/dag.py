@@ -1,4 +1,4 @@
-"""The study as a TFX DAG: one ingest, one sampling, a Trainer an arm, one report."""
+"""The study as a TFX DAG: one ingestion, one sampling, one Trainer per arm, one report."""
 
 from typing import Any
 
@@ -26,14 +26,14 @@ def build(
     enable_cache: bool = True,
     parameters: RunParameters | None = None,
 ) -> Pipeline:
-    """The study: every arm trained on the same images, and the report that compares them.
+    """The study: all arms, trained on the same images, and the report that compares them.
 
     Args:
       study: the study's settings.
-      places: where the run keeps what it makes.
-      connection: ConnectionConfig of the MLMD store; None where the orchestrator has none to give.
-      enable_cache: reuse the outputs of earlier runs whose inputs and settings are the same.
-      parameters: what may be given with each run; None: all is as the settings say.
+      places: where the run stores its outputs.
+      connection: ConnectionConfig of the MLMD store; None if the orchestrator provides it.
+      enable_cache: reuse the outputs of earlier runs with the same inputs and settings.
+      parameters: runtime parameters; None takes all values from the settings.
 
     Returns:
       A pipeline for any TFX runner.

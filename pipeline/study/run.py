@@ -1,4 +1,4 @@
-"""Runs a study on this machine, and says in short what came of it."""
+"""Runs a study on this machine."""
 
 import json
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ REPORT_FILE = "study.html"
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What a finished study left.
+    """The result of a finished study.
 
     Attributes:
-      folder: its own folder, with report, figures, settings and log.
+      folder: contains the report, figures, settings and log.
       study: the content of `study.json`.
     """
 
@@ -38,16 +38,16 @@ class StudyResult:
 def run_study(
     study: StudySettings, output: Path, *, data_version: str, use_cache: bool = True
 ) -> StudyResult:
-    """Runs every arm that is not there yet and writes the report.
+    """Trains every arm that is not cached and writes the report.
 
     Args:
       study: the study's settings.
-      output: folder for all it makes; a second run in it reuses what has not changed.
-      data_version: a digest of the data, so that changed data is read again.
+      output: output folder; a second run in it reuses everything unchanged.
+      data_version: a digest of the data; changed data is read again.
       use_cache: reuse the outputs of earlier runs.
 
     Raises:
-      RunError: the folder can't be written to or is in use, or a component failed.
+      RunError: the folder is not writable or in use, or a component failed.
     """
 
     def make_dag(output: Path, *, enable_cache: bool) -> "Pipeline":

@@ -1,4 +1,4 @@
-"""The settings of a study: images, named splits, and the arms that are compared on them."""
+"""The settings of a study: images, named splits, and the arms to compare."""
 
 import math
 from collections import Counter
@@ -31,42 +31,40 @@ ArmName = Annotated[
     str,
     matching(
         r"[a-z0-9][a-z0-9_.-]{0,62}",
-        "up to 63 lower case letters, digits, _, . and -, the first a letter or a digit",
+        "up to 63 lower-case letters, digits, _, . and -, starting with a letter or a digit",
     ),
 ]
 
 
 class Arm(Section):
-    """One way to train, and what it is judged on."""
+    """One way to train, and the splits to evaluate it on."""
 
-    name: ArmName = Field(description="What the report calls it.")
-    train: str = Field(description="The split that it learns from.")
+    name: ArmName = Field(description="Name in the report.")
+    train: str = Field(description="Training split.")
     val: str = Field(
-        default=VAL, description="The split that it is watched on and its threshold chosen on."
+        default=VAL, description="Split for validation and for choosing the threshold."
     )
-    test: list[str] = Field(
-        default=[TEST], min_length=1, description="The splits that it is judged on."
-    )
+    test: list[str] = Field(default=[TEST], min_length=1, description="Splits for the evaluation.")
     trainer: dict[str, Any] = Field(
-        default={}, description="What is other than in the study's section trainer."
+        default={}, description="Overrides of the study's trainer settings."
     )
 
 
 class StudySettings(ImageSettings):
-    """One study: arms by replicates, on one data set."""
+    """One study: arms with replicates, on one data set."""
 
-    arms: list[Arm] = Field(min_length=1, description="The ways to train that are compared.")
+    arms: list[Arm] = Field(min_length=1, description="Ways to train that are compared.")
     replicates: PositiveCount = Field(
-        default=10, description="Trainings of each arm, by a seed each."
+        default=10, description="Trainings of each arm, with different seeds."
     )
     baseline: str | None = Field(
-        default=None, description="The arm that the others are compared with; null: the first."
+        default=None, description="Arm that the others are compared with; null: the first."
     )
     comparisons: Literal["all", "baseline"] = Field(
-        default="all", description="Which pairs are compared: all, or each arm with the baseline."
+        default="all", description="Pairs to compare: all, or each arm with the baseline."
     )
     feature_store: LocalPath | None = Field(
-        default=None, description="Folder that keeps features for all runs; null: OUTPUT/features."
+        default=None, description="Folder of features for all runs; null: OUTPUT/features."
     )
     beam: Beam = Beam()
     kubeflow: Kubeflow | None = None
@@ -76,9 +74,11 @@ class StudySettings(ImageSettings):
         names = Counter(arm.name for arm in self.arms)
         twice = sorted(name for name, count in names.items() if count > 1)
         if twice:
-            raise ValueError(f"two arms are named {twice[0]!r}; give each a name of its own")
+            raise ValueError(f"names of arms must be unique; {twice[0]!r} occurs more than once")
         if self.baseline is not None and self.baseline not in names:
-            raise ValueError(f"baseline: no arm {self.baseline!r}; there are {sorted(names)}")
+            raise ValueError(
+                f"baseline must be one of the arms: {sorted(names)}. Received: {self.baseline!r}"
+            )
         for arm in self.arms:
             self._check_splits(arm)
             self.trainer_of(arm)
@@ -90,24 +90,24 @@ class StudySettings(ImageSettings):
         for key, split in named:
             if split not in known:
                 raise ValueError(
-                    f"arm {arm.name!r}: {key} names split {split!r}, which sampler.splits does "
-                    f"not; there are {sorted(known)}"
+                    f"arm {arm.name!r}: {key} must be one of sampler.splits: {sorted(known)}. "
+                    f"Received: {split!r}"
                 )
         if arm.train in (arm.val, *arm.test):
             raise ValueError(
-                f"arm {arm.name!r} would be judged on {arm.train!r}, the split that it learns from"
+                f"arm {arm.name!r}: val and test must not contain {arm.train!r}, its training split"
             )
         if arm.val in arm.test:
             raise ValueError(
-                f"arm {arm.name!r} would be judged on {arm.val!r}, the split that its threshold "
-                "is chosen on"
+                f"arm {arm.name!r}: test must not contain {arm.val!r}, the split for choosing its "
+                "threshold"
             )
 
     def trainer_of(self, arm: Arm) -> TrainerSettings:
-        """The trainer's settings of an arm: the study's, with the arm's own in their place.
+        """The trainer settings of an arm: the study's, overridden by the arm's.
 
         Raises:
-          ValueError: the arm's are not settings of a trainer.
+          ValueError: the overrides are not valid trainer settings.
         """
         try:
             return TrainerSettings.model_validate({**self.trainer.model_dump(), **arm.trainer})
@@ -115,18 +115,18 @@ class StudySettings(ImageSettings):
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
             raise ValueError(
-                f"arm {arm.name!r}: trainer.{key}: {first['msg']}; found {first['input']!r}; "
-                f"there are: {', '.join(sorted(TrainerSettings.model_fields))}"
+                f"arm {arm.name!r}: trainer.{key}: {first['msg']}; settings: "
+                f"{', '.join(sorted(TrainerSettings.model_fields))}. Received: {first['input']!r}"
             ) from error
 
     @property
     def baseline_name(self) -> str:
-        """The arm that the others are compared with."""
+        """The name of the arm that the others are compared with."""
         return self.baseline or self.arms[0].name
 
 
 AnySettings = Settings | StudySettings
-"""Of the main job or of a study."""
+"""Settings of a pipeline or of a study."""
 
 
 def load_study(
@@ -136,16 +136,16 @@ def load_study(
     *,
     scale: float = 1.0,
 ) -> StudySettings:
-    """A study's settings from a preset or a file.
+    """Loads the settings of a study from a preset or a file.
 
     Args:
-      preset: name of one that comes with the project.
-      path: of a YAML file; one of both must be given.
-      overrides: such as `replicates=3`; the value is read as YAML.
-      scale: what every number of images in `sampler.splits` is multiplied by.
+      preset: name of a built-in study.
+      path: of a YAML file; exactly one of preset and path must be given.
+      overrides: such as `replicates=3`; the value is parsed as YAML.
+      scale: factor for every number of images in `sampler.splits`.
 
     Raises:
-      SettingsError: a value is not allowed, or the scale leaves a split without positives.
+      SettingsError: a value is invalid, or the scale leaves a split without positives.
     """
     path = settings_file(preset, path, PRESETS_DIR)
     tree = read(path, overrides)
@@ -156,16 +156,16 @@ def load_study(
     try:
         return parse_as(StudySettings, tree, origin=f"{path} at --scale {scale:g}")
     except SettingsError as error:
-        raise SettingsError(f"{error}\n  raise --scale, or the split's numbers") from error
+        raise SettingsError(f"{error}\n  increase --scale or the size of the split") from error
 
 
 def load_any(
     preset: str | None, path: str | Path | None, overrides: Sequence[str] | None
 ) -> AnySettings:
-    """A pipeline's settings, or a study's where the file has `arms`.
+    """Loads the settings of a pipeline, or of a study if the file has `arms`.
 
     Raises:
-      SettingsError: not exactly one of preset and path is given, or a value is not allowed.
+      SettingsError: not exactly one of preset and path is given, or a value is invalid.
     """
     if path is not None and preset is None and "arms" in read(settings_file(None, path)):
         return load_study(None, path, overrides or ())
@@ -173,22 +173,22 @@ def load_any(
 
 
 def study_presets() -> list[str]:
-    """The studies that come with the project, sorted."""
+    """The names of the built-in studies, sorted."""
     return preset_names(PRESETS_DIR)
 
 
 def scaled_splits(splits: Mapping[str, Mapping[str, Any]], scale: float) -> dict[str, Any]:
-    """The splits with each number of images multiplied; fractions and ratios stay.
+    """Multiplies each number of images; fractions and ratios are unchanged.
 
     Args:
       splits: as in `sampler.splits`.
       scale: above 0.
 
     Raises:
-      SettingsError: the scale is not above 0 and finite.
+      SettingsError: the scale is not positive and finite.
     """
     if not 0 < scale < math.inf:
-        raise SettingsError(f"--scale wants a number above 0; found {scale:g}")
+        raise SettingsError(f"--scale must be a number above 0. Received: {scale:g}")
     return {
         split: {key: _scaled(size, scale) for key, size in sizes.items()}
         for split, sizes in splits.items()

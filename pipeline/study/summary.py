@@ -1,4 +1,4 @@
-"""A finished study in a screenful: the answer, the arms in figures, and where things lie."""
+"""The summary of a finished study: the answer, the figures of the arms, and the output paths."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ _RATES = ("precision", "recall", "f1", "accuracy")
 
 
 def as_json(result: StudyResult) -> dict[str, Any]:
-    """What `outnumbered study --json` prints of a finished study."""
+    """The output of `outnumbered study --json`."""
     study = result.study
     return {
         "status": "done",

@@ -63,7 +63,7 @@ def test_files_are_written_read_listed_walked_and_removed(root: str):
 def test_a_file_is_replaced_by_renaming_only_when_that_is_asked(root: str):
     write(f"{root}/names/new", "new")
     write(f"{root}/names/old", "old")
-    with pytest.raises(OSError, match="is there already"):
+    with pytest.raises(OSError, match="already exists"):
         fileio.rename(f"{root}/names/new", f"{root}/names/old")
     fileio.rename(f"{root}/names/new", f"{root}/names/old", overwrite=True)
     assert fileio.listdir(f"{root}/names") == ["old"]

@@ -1,4 +1,4 @@
-"""An image of each kind that ends in quarantine."""
+"""One image of each kind that is quarantined."""
 
 import io
 import struct
@@ -11,10 +11,10 @@ BAD_IMAGES = {"undecodable": 1, "not_an_image": 1, "empty": 1, "too_large": 1, "
 
 
 def add_bad_images(folder: Path) -> list[tuple[str, str, str, str]]:
-    """One image of each kind that ends in quarantine, two with one content in two classes.
+    """Adds one image of each kind that is quarantined, and the same image in two classes.
 
     Returns:
-      their rows in the manifest.
+      Their rows in the manifest.
     """
     whole = next((folder / "photos" / "cats").iterdir()).read_bytes()
     other = io.BytesIO()
@@ -36,7 +36,7 @@ def add_bad_images(folder: Path) -> list[tuple[str, str, str, str]]:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that says how large it is, and breaks off where its pixels begin."""
+    """A PNG that ends after its header."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     checksum = struct.pack(">I", zlib.crc32(header))
     pixels = struct.pack(">I", 1 << 20) + b"IDAT"

@@ -1,4 +1,4 @@
-"""The command line as a user has it: a process of its own, its exit code and what it printed."""
+"""Runs the command line in a separate process and captures its exit code and output."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command of the command line ended with."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -24,7 +24,7 @@ class Outcome:
 
 
 def outnumbered(*arguments: object, cwd: Path | None = None) -> Outcome:
-    """Runs the command line in a process of its own."""
+    """Runs the command line in a separate process."""
     done = subprocess.run(
         [sys.executable, "-m", "pipeline.cli", *map(str, arguments)],
         capture_output=True,
@@ -37,13 +37,13 @@ def outnumbered(*arguments: object, cwd: Path | None = None) -> Outcome:
 
 
 def command_environment() -> dict[str, str]:
-    """An environment in which the project is found from any folder."""
+    """An environment in which the project can be imported from any folder."""
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "NO_COLOR": "1"}
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that came to its end, and the folder that it worked in."""
+    """A finished run and its output folder."""
 
     output: Path
     outcome: Outcome

@@ -1,4 +1,4 @@
-"""One small pipeline, run for real through the command line, for all tests of this folder."""
+"""A small pipeline, run through the command line, shared by all tests of this folder."""
 
 import csv
 from pathlib import Path

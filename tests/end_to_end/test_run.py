@@ -26,7 +26,7 @@ def test_json_is_the_only_thing_on_standard_output(finished: FinishedRun):
     }
 
 
-def test_progress_and_components_show_on_standard_error_and_noise_does_not(finished: FinishedRun):
+def test_standard_error_has_progress_and_components_without_noise(finished: FinishedRun):
     for component in ("ImageExampleGen", "ImbalanceSampler", "Trainer", "Evaluator", "Pusher"):
         assert f"{component}: done" in finished.outcome.err
     assert "epoch 2/2" in finished.outcome.err
@@ -41,7 +41,7 @@ def test_every_image_of_the_test_split_is_counted(finished: FinishedRun):
     assert metrics["fp"] + metrics["tn"] == 80
 
 
-def test_latest_holds_the_report_the_figures_the_settings_and_the_log(finished: FinishedRun):
+def test_latest_has_the_report_figures_settings_and_log(finished: FinishedRun):
     latest = finished.output / "latest"
     assert {path.name for path in latest.iterdir()} == {
         *("metrics.json", "report.html", "settings.yaml", "run.log")
@@ -126,7 +126,7 @@ def test_a_second_run_checks_its_data_against_the_first_and_reuses_the_rest(
     assert found["schema"]["version"] == 1
 
 
-def test_a_model_below_its_bounds_is_not_pushed_and_has_an_exit_code_of_its_own(
+def test_a_model_below_its_bounds_is_not_pushed_and_has_its_own_exit_code(
     finished: FinishedRun, small_settings: Path
 ):
     before = sorted((finished.output / "registry").iterdir())
@@ -143,10 +143,10 @@ def test_a_model_below_its_bounds_is_not_pushed_and_has_an_exit_code_of_its_own(
     assert (gates[0]["value"], gates[0]["passed"]) == (0, True)
 
 
-def test_a_full_disk_is_said_to_be_full(small_settings: Path, tmp_path: Path):
+def test_a_full_disk_is_reported(small_settings: Path, tmp_path: Path):
     mounted = "mount -t tmpfs -o size=400k tmpfs "
     if subprocess.run([*OWN_MOUNTS, mounted + str(tmp_path)], check=False).returncode:
-        pytest.skip("this machine lets nobody mount a small disk of their own")
+        pytest.skip("users of this machine can't mount a small disk")
     run = f"{mounted}{tmp_path} && exec {sys.executable} -m pipeline.cli run --json "
     run += f"--settings {small_settings} --output {tmp_path}/runs"
     done = subprocess.run(
@@ -157,13 +157,13 @@ def test_a_full_disk_is_said_to_be_full(small_settings: Path, tmp_path: Path):
     assert "Traceback" not in done.stderr
 
 
-def test_an_interrupted_run_goes_on_where_it_stopped(small_settings: Path, tmp_path: Path):
+def test_an_interrupted_run_resumes(small_settings: Path, tmp_path: Path):
     arguments = [
         *("run", "--settings", str(small_settings), "--output", str(tmp_path / "runs")),
         *("--set", "trainer.epochs=40", "--set", "trainer.image_size=64"),
     ]
     process = subprocess.Popen(
-        # A shell that runs the tests in the background would pass on that it ignores Ctrl-C.
+        # Processes started in the background by a shell inherit that Ctrl-C is ignored.
         ["env", "--default-signal=INT", sys.executable, "-m", "pipeline.cli", *arguments],
         stderr=subprocess.PIPE,
         text=True,

@@ -23,7 +23,7 @@ ARMS: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="module")
 def write_study(sample: Path, tmp_path_factory: pytest.TempPathFactory):
-    """Writes the settings of a small study; returns their path."""
+    """Writes the settings of a small study and returns their path."""
 
     def write(**changes: Any) -> Path:
         tree = {
@@ -56,7 +56,7 @@ def write_study(sample: Path, tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="module")
 def studied(write_study, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
-    """The first run of the study, at half its images."""
+    """The first run of the study, at half its size."""
     output = tmp_path_factory.mktemp("study") / "runs"
     outcome = outnumbered(
         *("study", "--settings", write_study(), "--scale", 0.5, "--output", output, "--json")
@@ -65,7 +65,7 @@ def studied(write_study, tmp_path_factory: pytest.TempPathFactory) -> FinishedRu
     return FinishedRun(output, outcome, outcome.json)
 
 
-def test_every_arm_is_judged_on_the_scaled_test_split(studied: FinishedRun):
+def test_every_arm_is_evaluated_on_the_scaled_test_split(studied: FinishedRun):
     assert list(studied.result["arms"]) == ["cnn", "frozen", "wild"]
     rows = pd.read_parquet(studied.output / "latest/predictions.parquet")
     counts = rows.groupby(["arm", "replicate", "split"]).size()
@@ -84,13 +84,13 @@ def test_the_figures_are_those_of_the_kept_predictions(studied: FinishedRun):
     assert found == pytest.approx(recall)
 
 
-def test_a_diverging_arm_is_told_and_does_not_sink_the_others(studied: FinishedRun):
+def test_a_diverging_arm_is_reported_and_does_not_affect_the_others(studied: FinishedRun):
     wild = studied.result["arms"]["wild"]
     assert (wild["trained"], wild["diverged"], wild["tests"]) == (0, 2, {})
     assert studied.result["arms"]["cnn"]["trained"] == 2
 
 
-def test_latest_holds_the_report_the_figures_and_every_run(studied: FinishedRun):
+def test_latest_has_the_report_the_figures_and_every_run(studied: FinishedRun):
     latest = studied.output / "latest"
     assert {path.name for path in latest.iterdir()} == {
         *("study.html", "study.json", "runs.csv", "predictions.parquet"),
@@ -103,13 +103,13 @@ def test_latest_holds_the_report_the_figures_and_every_run(studied: FinishedRun)
 
 
 def test_frozen_arms_share_their_features(studied: FinishedRun):
-    # The images of the arm on pixels are among them: splits are drawn once for all.
+    # Including the images of the arm on pixels: splits are drawn once for all arms.
     (store,) = (studied.output / "features").iterdir()
     kept = [line for part in store.glob("*.ids") for line in part.read_text().splitlines()]
     assert len(kept) == len(set(kept)) == 20 + 48 + 48 + 92
 
 
-def test_an_arm_that_is_added_is_all_that_is_trained(studied: FinishedRun, write_study):
+def test_only_an_added_arm_is_trained(studied: FinishedRun, write_study):
     added = {"name": "even", "train": "train_even", "trainer": FROZEN}
     again = outnumbered(
         *("study", "--settings", write_study(arms=[*ARMS, added])),
@@ -144,7 +144,9 @@ def test_an_arm_that_is_added_is_all_that_is_trained(studied: FinishedRun, write
         ),
     ],
 )
-def test_wrong_use_is_told_and_nothing_is_made(write_study, tmp_path: Path, options, message):
+def test_invalid_use_is_reported_and_nothing_is_created(
+    write_study, tmp_path: Path, options, message
+):
     outcome = outnumbered(
         *("study", "--settings", write_study(), "--output", tmp_path / "runs", "--json", *options)
     )

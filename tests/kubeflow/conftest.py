@@ -65,7 +65,7 @@ def cluster(object_store: ObjectStore, bytecode: dict[str, str], tmp_path: Path)
 
 @pytest.fixture
 def tree(object_store: ObjectStore, cluster: Cluster) -> dict[str, Any]:
-    """Settings of a pipeline that trains for two epochs on the sample, which lies in a bucket."""
+    """Settings of a pipeline that trains for two epochs on the sample in a bucket."""
     registry = cluster.claims["registry"]
     return {
         "name": "small",

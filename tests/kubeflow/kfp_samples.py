@@ -1,4 +1,4 @@
-"""What the tests of the commands send to Kubeflow Pipelines: settings, and a compiled pipeline."""
+"""Settings and a compiled pipeline for the tests of the commands."""
 
 from pathlib import Path
 
@@ -22,12 +22,12 @@ sampler:
 
 
 def section(host: str | None, **more: object) -> Kubeflow:
-    """The section `kubeflow` of some settings."""
+    """The section `kubeflow` of the settings."""
     return Kubeflow.model_validate({"image": IMAGE, "pipeline_root": ROOT, "host": host, **more})
 
 
 def write_settings(folder: Path, **kubeflow: object) -> Path:
-    """A settings file; without a section `kubeflow` where nothing is given of it."""
+    """A settings file, without a section `kubeflow` if no value of it is given."""
     text = SETTINGS.format(source=folder / "photos")
     if kubeflow:
         given = {"image": IMAGE, "pipeline_root": ROOT, **kubeflow}

@@ -1,10 +1,10 @@
 """A server on localhost that behaves as the API of Kubeflow Pipelines (v2beta1) does.
 
 It serves the calls that this project makes, in single-user mode: pipelines and their versions,
-experiments, runs, recurring runs. Requests and answers are held against kfp-server-api's own
-models: an unknown field, an enumeration's wrong value or a value of the wrong type is a 400 when
-it comes in, and fails the test when it goes out. Nothing runs here: a run goes through the states
-that a test gives it, one at each look.
+experiments, runs, recurring runs. Requests and answers are validated against kfp-server-api's
+models: an unknown field, an invalid value of an enumeration or a value of the wrong type gives a
+400 in a request, and fails the test in an answer. Nothing runs here: a run goes through the states
+that a test gives it, one per request.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ DEFAULT_SERVICE_ACCOUNT = "pipeline-runner"
 DEFAULT_PAGE_SIZE = 20
 _GRPC = {400: 3, 401: 16, 403: 7, 404: 5, 409: 6, 500: 13, 503: 14}
 _ON = {"ENABLE": "ENABLED", "DISABLE": "DISABLED", "MODE_UNSPECIFIED": "DISABLED"}
-_NEEDED = {
+_REQUIRED = {
     "V2beta1Pipeline": ("pipeline_id", "display_name", "created_at"),
     "V2beta1PipelineVersion": ("pipeline_id", "pipeline_version_id", "display_name"),
     "V2beta1Experiment": ("experiment_id", "display_name", "storage_state"),
@@ -59,7 +59,7 @@ class RefusedError(Exception):
 
 @dataclasses.dataclass
 class Fault:
-    """What a request is answered with, in place of what it asks for."""
+    """An error with which a request is answered."""
 
     method: str
     path: str
@@ -71,7 +71,7 @@ class Fault:
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """A request that came in."""
+    """A received request."""
 
     method: str
     path: str
@@ -90,7 +90,7 @@ class Request:
 
 
 class KfpServer:
-    """The server, in threads of its own; a context manager."""
+    """The server, in background threads; a context manager."""
 
     def __init__(self, *, token: str | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.token = token
@@ -134,14 +134,14 @@ class KfpServer:
         return list(self._stored[kind].values())
 
     def asked(self, method: str, path: str) -> int:
-        """How often a method was asked of a path (a pattern)."""
+        """The number of requests with a method for a path (a pattern)."""
         return sum(
             request.method == method and bool(re.fullmatch(API + path, request.path))
             for request in self.requests
         )
 
     def tick(self, schedule_id: str) -> dict[str, Any] | None:
-        """The time of a schedule has come: starts a run, unless it is paused or has its fill."""
+        """A scheduled time: starts a run, unless paused or at the maximum concurrency."""
         schedule = self._stored["recurringruns"][schedule_id]
         active = [
             run
@@ -324,7 +324,7 @@ class KfpServer:
             "service_account": given.get("service_account") or DEFAULT_SERVICE_ACCOUNT,
             "namespace": "",
         }
-        # What is empty in a message is left out of its JSON.
+        # Empty fields of a message are left out of its JSON.
         made["runtime_config"] = {k: v for k, v in given["runtime_config"].items() if v}
         made = {key: value for key, value in made.items() if value not in (False, None)}
         return checked(self._keep("recurringruns", "recurring_run_id", made), "V2beta1RecurringRun")
@@ -358,7 +358,7 @@ class KfpServer:
         elif given.get("pipeline_spec"):
             spec = given["pipeline_spec"]
         else:
-            raise RefusedError(400, "A pipeline version or a pipeline spec is needed")
+            raise RefusedError(400, "A pipeline version or a pipeline spec is required")
         spec = spec.get("pipeline_spec", spec)
         declared = spec["root"].get("inputDefinitions", {}).get("parameters", {})
         for name in given.get("runtime_config", {}).get("parameters") or {}:
@@ -405,21 +405,21 @@ class KfpServer:
         return page
 
     def _now(self) -> str:
-        # Never the same second twice: what is sorted by time has one order.
+        # Every time is unique, so that sorting by time is deterministic.
         began = datetime.datetime(2026, 1, 1) + datetime.timedelta(seconds=next(self._clock))
         return f"{began.isoformat()}Z"
 
 
 def checked(answer: dict[str, Any], model: str) -> dict[str, Any]:
-    """An answer that is of kfp-server-api's model, and has what such an answer always has."""
+    """An answer that is valid for kfp-server-api's model and has the fields always present."""
     check(answer, model)
-    for needed in _NEEDED.get(model, ()):
-        assert answer.get(needed), f"{model} lacks {needed}: {answer}"
+    for key in _REQUIRED.get(model, ()):
+        assert answer.get(key), f"{model} lacks {key}: {answer}"
     return answer
 
 
 def check(given: Any, kind: str) -> None:
-    """Refuses what is not of a type of kfp-server-api.
+    """Checks a value against a type of kfp-server-api.
 
     Raises:
       ValueError: an unknown field, or a value that the type does not allow.
@@ -464,7 +464,7 @@ def _deserialize(given: Any, model: str) -> None:
 
 def _check_type(given: Any, kind: Any, name: str) -> None:
     if not isinstance(given, kind):
-        raise ValueError(f"{name} is wanted; found {given!r:.80}")
+        raise ValueError(f"{name} is required. Received: {given!r:.80}")
 
 
 def _pipeline_spec(content: bytes) -> dict[str, Any]:
@@ -504,7 +504,7 @@ def _error(status: int, message: str) -> bytes:
 def _handler(server: KfpServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        # Head and body go out together: apart, the second waits for the first's acknowledgement.
+        # Sent together, since the body would wait for the acknowledgement of the head.
         wbufsize = -1
 
         def _serve(self) -> None:
@@ -522,6 +522,6 @@ def _handler(server: KfpServer) -> type[BaseHTTPRequestHandler]:
         do_GET = do_POST = do_DELETE = _serve  # noqa: N815 - as http.server calls them
 
         def log_message(self, *_: Any) -> None:
-            """Says nothing: a test's output is its own."""
+            """Logs nothing, to keep the output of tests clean."""
 
     return Handler

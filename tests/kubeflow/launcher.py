@@ -1,7 +1,7 @@
-"""Kubeflow Pipelines on this machine: what its backend and launcher do with a compiled pipeline.
+"""Simulates the backend and launcher of Kubeflow Pipelines on this machine.
 
-It reads the YAML alone. Each step's own command line runs in a process, with an environment and
-a file system of its own: what it can see of other steps comes through the object store, and
+It reads only the compiled YAML. The command line of each step runs in a separate process, with
+its own environment and file system: it sees of other steps only what is in the object store and
 what the backend passes on. Not simulated: limits of CPU and memory, the network, and images.
 """
 
@@ -38,11 +38,11 @@ Artifact = dict[str, Any]
 
 
 class StepFailedError(RuntimeError):
-    """A step that failed as often as it may be tried."""
+    """A step failed in all its attempts."""
 
 
 class UnschedulableError(RuntimeError):
-    """A pod that would wait for ever."""
+    """A pod that no node can run."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,11 @@ class Pod:
 
 @dataclass
 class Step:
-    """What became of a step.
+    """The result of a step.
 
     Attributes:
       outputs: its artifacts, as the backend passes them on.
-      pods: its attempts; none where the cache had its outputs.
+      pods: its attempts; empty if its outputs came from the cache.
       waits: seconds between the attempts.
       seconds: wall seconds of all attempts.
     """
@@ -116,12 +116,12 @@ class Cluster:
       store: an S3 client.
       folder: for the pods' file systems.
       secrets: keys and values of each.
-      claims: the folder of each persistent volume claim; it is mounted at this very path.
+      claims: the folder of each persistent volume claim; it is mounted at the same path.
       nodes: where pods may run.
-      environment: what the image gives to each process beside `PATH` and `PYTHONPATH`.
-      parallel: pods at a time.
+      environment: variables that the image sets in addition to `PATH` and `PYTHONPATH`.
+      parallel: maximum number of pods at a time.
       sleep: waits the seconds between two attempts.
-      on_pod: is told of each pod that starts.
+      on_pod: called with each pod that starts.
     """
 
     store: Any
@@ -151,10 +151,10 @@ class Cluster:
           pipeline_root: None takes the package's.
 
         Returns:
-          what became of each step, by the name of its task.
+          The result of each step, by the name of its task.
 
         Raises:
-          StepFailedError: a step failed as often as it may be tried.
+          StepFailedError: a step failed in all its attempts.
         """
         run = Run(self, package, parameters or {}, pipeline_root)
         return run.finish()
@@ -177,7 +177,7 @@ class Run:
         spec, *platforms = yaml.safe_load_all(package.read_text(encoding="utf-8"))
         self.cluster = cluster
         self.spec = spec
-        # Refuses what is not of the schema, as the API server does.
+        # Rejects invalid fields, as the API server does.
         json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
         self.platform = _platform(platforms)
         self.parameters = _runtime_parameters(spec, parameters)
@@ -215,7 +215,7 @@ class Run:
 
 @dataclass
 class Work:
-    """A step that is to be done."""
+    """A step to execute."""
 
     run: Run
     name: str
@@ -225,7 +225,7 @@ class Work:
     config: Any
 
     def __post_init__(self) -> None:
-        # The driver's work: it is done once, whatever the attempts.
+        # The driver runs once, not once per attempt.
         self.uri = f"{self.run.root}/{self.name}/{self.run.cluster.new_id()}"
         self.inputs = {
             key: self.run.steps[source["producerTask"]].outputs[source["outputArtifactKey"]]
@@ -262,7 +262,7 @@ class Work:
             value = source["runtimeValue"]["constant"]
         declared = self.component["inputDefinitions"]["parameters"][key]["parameterType"]
         if not isinstance(value, _TYPES[declared]) and not _is_whole(value, declared):
-            raise TypeError(f"{self.name}: {key} is declared {declared}; found {value!r}")
+            raise TypeError(f"{self.name}: {key} must be {declared}. Received: {value!r}")
         return value
 
     def _may_be_cached(self) -> bool:
@@ -390,7 +390,7 @@ class Work:
         }
 
     def _publish(self, pod: Pod) -> dict[str, Artifact]:
-        """Uploads the outputs, and keeps of each what the backend keeps."""
+        """Uploads the outputs, and stores the metadata that the backend stores."""
         cluster = self.run.cluster
         file = self._output_file(pod.folder)
         said = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
@@ -445,7 +445,7 @@ def _runtime_parameters(spec: Mapping[str, Any], given: Mapping[str, Any]) -> di
     for name, parameter in declared.items():
         value = given.get(name, parameter.get("defaultValue"))
         if not isinstance(value, _TYPES[parameter["parameterType"]]):
-            raise TypeError(f"{name}: {parameter['parameterType']} is wanted; found {value!r}")
+            raise TypeError(f"{name}: must be {parameter['parameterType']}. Received: {value!r}")
         values[name] = value
     return values
 

@@ -1,4 +1,4 @@
-"""The entrypoint of a step, with a small executor of its own in a process of its own."""
+"""The entrypoint of a step, in a separate process with a small executor."""
 
 import json
 import subprocess
@@ -50,7 +50,7 @@ TYPES = {
 
 
 def invocation(root: Path, *, fail: str = "") -> dict[str, Any]:
-    """An ExecutorInput as the launcher writes it: inputs have no type, numbers are one kind."""
+    """An ExecutorInput as the launcher writes it: inputs without types, all numbers floats."""
     logs = {"artifacts": [{"name": "executor-logs", "uri": "s3://bucket/root/step/1/logs"}]}
     model = {"name": "model", "uri": "s3://bucket/root/step/1/model"}
     metadata = {
@@ -109,7 +109,7 @@ def done(folder: Path) -> subprocess.CompletedProcess[str]:
     return run(folder)
 
 
-def test_a_step_ends_though_a_thread_of_it_never_does(done: subprocess.CompletedProcess[str]):
+def test_a_step_ends_although_one_of_its_threads_does_not(done: subprocess.CompletedProcess[str]):
     assert done.returncode == 0, done.stderr
 
 
@@ -126,7 +126,7 @@ def test_an_executor_sees_tfx_artifacts_at_the_launchers_paths(done: Any, folder
     }
 
 
-def test_the_output_file_tells_the_properties_and_the_uris(done: Any, folder: Path):
+def test_the_output_file_has_the_properties_and_uris(done: Any, folder: Path):
     said = json.loads((folder / "s3/bucket/root/step/1/output_metadata.json").read_text())
     (model,) = said["artifacts"].pop("model")["artifacts"]
     assert said == {"artifacts": {}}
@@ -151,13 +151,13 @@ def test_a_failed_executor_fails_the_step_and_writes_no_output_file(tmp_path: Pa
         ("minio://bucket/a/b", "/minio/bucket/a/b"),
     ],
 )
-def test_uris_are_where_the_launcher_keeps_them(
+def test_uris_are_mapped_to_the_launcher_s_folders(
     uri: str, path: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.delenv(entrypoint.ROOT_VARIABLE, raising=False)
     assert entrypoint.local_path(uri) == path
 
 
-def test_a_uri_that_the_launcher_has_no_folder_for_is_refused():
-    with pytest.raises(EntrypointError, match=r"found 'hdfs://cluster/a'"):
+def test_a_uri_of_another_scheme_is_rejected():
+    with pytest.raises(EntrypointError, match=r"Received: 'hdfs://cluster/a'"):
         entrypoint.local_path("hdfs://cluster/a")

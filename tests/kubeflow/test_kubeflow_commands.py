@@ -40,7 +40,7 @@ def settings(server, tmp_path) -> Path:
 
 
 def photos(folder: Path) -> None:
-    """Eight cats and four dogs where the settings look for them."""
+    """Eight cats and four dogs in the folder of the settings."""
     for class_name, count in (("cats", 8), ("dogs", 4)):
         (folder / "photos" / class_name).mkdir(parents=True)
         for index in range(count):
@@ -86,9 +86,9 @@ def test_submit_and_wait_ends_as_the_run_does(server, settings, package, state, 
     server.states = ["RUNNING", state]
     result = submit(settings, package, "--wait", "--json")
     assert result.exit_code == code
-    told = answer(result)
-    assert told["run"]["state"] == state
-    assert told["status"] == ("failed" if code else "done")
+    printed = answer(result)
+    assert printed["run"]["state"] == state
+    assert printed["status"] == ("failed" if code else "done")
     assert "RUNNING (Trainer)" in result.stderr
 
 
@@ -108,13 +108,13 @@ def test_a_digest_that_is_given_is_sent_as_it_is(server, settings, package, tmp_
     assert server.all("runs")[0]["runtime_config"]["parameters"] == {"data_version": "mine"}
 
 
-def test_images_that_only_the_cluster_sees_are_no_fault(server, settings, package):
+def test_images_that_only_the_cluster_sees_are_no_error(server, settings, package):
     result = submit(settings, package, "--json")
     assert result.exit_code == 0
     assert "can't be listed from here" in answer(result)["note"]
 
 
-def test_images_that_contradict_the_settings_are_refused_before_anything_is_sent(
+def test_images_that_contradict_the_settings_are_rejected_before_any_request(
     server, settings, package, tmp_path
 ):
     photos(tmp_path)
@@ -123,7 +123,7 @@ def test_images_that_contradict_the_settings_are_refused_before_anything_is_sent
     assert server.requests == []
 
 
-def test_splits_that_the_images_can_t_fill_are_refused_before_anything_is_sent(
+def test_splits_larger_than_the_data_are_rejected_before_any_request(
     server, settings, package, tmp_path
 ):
     photos(tmp_path)
@@ -132,34 +132,34 @@ def test_splits_that_the_images_can_t_fill_are_refused_before_anything_is_sent(
     assert server.requests == []
 
 
-def test_a_wrong_parameter_is_refused_before_anything_is_sent(server, settings, package):
+def test_an_invalid_parameter_is_rejected_before_any_request(server, settings, package):
     refused(submit(settings, package, "--param", "epoch=3"), 2, "did you mean 'epochs'")
     assert server.requests == []
 
 
-def test_a_schedule_is_made_once_and_told_in_words(server, settings, package):
+def test_a_schedule_is_created_once_and_described_in_words(server, settings, package):
     result = apply(settings, package)
     assert result.exit_code == 0, result.output
     assert "created" in result.stdout
     assert "At 03:00 (UTC)" in result.stdout
     assert result.stdout.count("T03:00:00+00:00") == 5
-    told = answer(apply(settings, package, "--json"))
-    assert told["action"] == "unchanged"
-    assert len(told["schedule"]["next"]) == 5
+    printed = answer(apply(settings, package, "--json"))
+    assert printed["action"] == "unchanged"
+    assert len(printed["schedule"]["next"]) == 5
     assert len(server.all("recurringruns")) == 1
 
 
 def test_a_schedule_that_differs_waits_for_its_run(server, settings, package):
     apply(settings, package)
     server.states = ["RUNNING", "SUCCEEDED"]
-    going_on = server.tick(server.all("recurringruns")[0]["recurring_run_id"])
+    active = server.tick(server.all("recurringruns")[0]["recurring_run_id"])
     result = apply(settings, package, "--set", "kubeflow.schedule.cron=0 0 4 * * *", "--json")
     assert answer(result)["action"] == "replaced"
-    assert going_on["state"] == "SUCCEEDED"
-    assert "1 runs of the schedule in flight" in result.stderr
+    assert active["state"] == "SUCCEEDED"
+    assert "active runs of the schedule: 1" in result.stderr
 
 
-def test_a_run_that_goes_on_too_long_is_a_failure(server, settings, package):
+def test_a_run_that_takes_too_long_is_a_failure(server, settings, package):
     apply(settings, package)
     server.states = ["RUNNING"]
     server.tick(server.all("recurringruns")[0]["recurring_run_id"])
@@ -189,12 +189,12 @@ def test_pause_resume_list_and_delete(settings, package):
         ("0 0 0 L * *", ["kubeflow.schedule.cron", "'L'"]),
     ],
 )
-def test_a_cron_that_the_cluster_would_not_read_is_refused(settings, package, cron, parts):
+def test_an_invalid_cron_is_rejected(settings, package, cron, parts):
     result = apply(settings, package, "--set", f"kubeflow.schedule.cron={cron}")
     refused(result, 2, *parts)
 
 
-def test_no_schedule_in_the_settings_is_refused(settings, package):
+def test_settings_without_a_schedule_are_rejected(settings, package):
     result = apply(settings, package, "--set", "kubeflow.schedule=null")
     refused(result, 2, "kubeflow.schedule is not set")
 
@@ -221,24 +221,24 @@ def test_no_runs_yet(settings):
     refused(run(settings, "runs", "show"), 2, "no runs yet", "kubeflow submit")
 
 
-def test_a_run_that_is_not_there(server, settings):
+def test_a_run_that_does_not_exist(server, settings):
     refused(run(settings, "runs", "wait", "42"), 1, f"{server.url} was asked for run '42'", "404")
 
 
 def test_a_failure_is_one_json_object_too(server, settings):
     server.fail(403, times=9)
-    told = answer(run(settings, "runs", "list", "--json"))
-    assert told["status"] == "failed"
-    assert "403" in told["error"]
+    printed = answer(run(settings, "runs", "list", "--json"))
+    assert printed["status"] == "failed"
+    assert "403" in printed["error"]
 
 
 @pytest.mark.parametrize("status", [401, 403, 409, 500])
-def test_what_the_server_refuses_is_a_failure(server, settings, status, package):
+def test_an_error_of_the_server_is_a_failure(server, settings, status, package):
     server.fail(status, times=99)
     refused(submit(settings, package), 1, server.url, str(status))
 
 
-def test_a_server_that_is_not_there_is_a_failure(tmp_path):
+def test_a_server_that_does_not_exist_is_a_failure(tmp_path):
     settings = write_settings(tmp_path, host="http://127.0.0.1:9")
     refused(run(settings, "runs", "list"), 1, "http://127.0.0.1:9", "can't be reached")
 
@@ -254,12 +254,12 @@ def test_settings_for_vertex_are_compiled_only(tmp_path, package):
     refused(submit(settings, package), 2, "kubeflow.target is vertex")
 
 
-def test_a_package_that_is_none_is_refused(settings, tmp_path):
+def test_a_file_that_is_no_package_is_rejected(settings, tmp_path):
     (tmp_path / "other.yaml").write_text("name: other")
     refused(submit(settings, str(tmp_path / "other.yaml")), 2, "not a compiled pipeline")
 
 
-def test_the_command_line_begins_without_kfp(settings):
+def test_the_command_line_starts_without_kfp(settings):
     script = (
         "import sys; import pipeline.cli; "
         "print([name for name in ('kfp', 'tfx', 'tensorflow') if name in sys.modules])"
@@ -268,7 +268,7 @@ def test_the_command_line_begins_without_kfp(settings):
     assert ran.stdout.strip() == "[]"
 
 
-def test_a_kfp_that_is_not_installed_is_named(settings):
+def test_a_missing_kfp_is_named(settings):
     script = (
         "import sys; sys.modules['kfp'] = None; sys.argv[0] = 'outnumbered'; "
         "from pipeline.cli import main; main()"

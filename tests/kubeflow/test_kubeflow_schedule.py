@@ -1,4 +1,4 @@
-"""A schedule is made as the settings say, never twice, and never at the cost of a run in flight."""
+"""A schedule is created once, as in the settings, and replaced without terminating runs."""
 
 import datetime
 
@@ -32,7 +32,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> list[package.Package]:
 
 
 class Cluster:
-    """A server, and what is done to its schedules."""
+    """A server and its schedules."""
 
     def __init__(self, server: KfpServer, packages: list[package.Package]) -> None:
         self.server = server
@@ -43,13 +43,13 @@ class Cluster:
 
     def apply(self, *, version=0, arguments=None, waiting=None, more=None, **planned):
         api = self.api(**(more or {}))
-        wanted = schedule.Wanted(
+        desired = schedule.Desired(
             NAME,
             Schedule.model_validate({"cron": CRON, **planned}),
             api.ensure_version(self.packages[version])[0],
             arguments or {},
         )
-        return schedule.apply(api, wanted, api.experiment_id(), waiting or Waiting(poll=0.01))
+        return schedule.apply(api, desired, api.experiment_id(), waiting or Waiting(poll=0.01))
 
     def schedules(self) -> list[dict]:
         return self.server.all("recurringruns")
@@ -58,13 +58,13 @@ class Cluster:
         (one,) = self.schedules()
         return one
 
-    def run_in_flight(self, *states: str) -> dict:
-        """A run that the schedule starts now, and the states it will go through."""
+    def active_run(self, *states: str) -> dict:
+        """A run that the schedule starts now, with its successive states."""
         self.server.states = list(states)
         return self.server.tick(self.the_schedule()["recurring_run_id"])
 
     def changes(self) -> list[str]:
-        """What was asked of schedules but to be read, in order."""
+        """The requests for schedules other than reads, in order."""
         return [
             f"{request.method} {request.path.rpartition(':')[2].rpartition('/')[2]}"
             for request in self.server.requests
@@ -78,7 +78,7 @@ def cluster(packages):
         yield Cluster(server, packages)
 
 
-def test_the_first_apply_makes_it(cluster):
+def test_the_first_apply_creates_it(cluster):
     applied = cluster.apply(arguments={"epochs": 3}, more={"service_account": "trainer"})
     assert applied.action == "created"
     made = cluster.the_schedule()
@@ -126,7 +126,7 @@ def test_an_account_that_the_server_chose_is_no_difference(cluster):
         ),
     ],
 )
-def test_each_difference_replaces_it_and_is_told(cluster, change, difference):
+def test_each_difference_replaces_it_and_is_reported(cluster, change, difference):
     first = cluster.apply().found.recurring_run_id
     applied = cluster.apply(**change)
     assert applied.action == "replaced"
@@ -136,13 +136,13 @@ def test_each_difference_replaces_it_and_is_told(cluster, change, difference):
     assert cluster.apply(**change).action == "unchanged"
 
 
-def test_the_old_one_is_paused_before_the_new_one_is_made_and_then_deleted(cluster):
+def test_the_old_one_is_paused_before_the_new_one_is_created_then_deleted(cluster):
     old = cluster.apply().found.recurring_run_id
     cluster.apply(cron="0 0 4 * * *")
     assert cluster.changes()[1:] == ["POST disable", "POST recurringruns", f"DELETE {old}"]
 
 
-def test_being_paused_alone_needs_no_new_schedule(cluster):
+def test_a_paused_schedule_needs_no_replacement(cluster):
     first = cluster.apply().found.recurring_run_id
     assert cluster.apply(enabled=False).action == "paused"
     assert cluster.the_schedule()["mode"] == "DISABLE"
@@ -151,9 +151,9 @@ def test_being_paused_alone_needs_no_new_schedule(cluster):
     assert cluster.the_schedule()["recurring_run_id"] == first
 
 
-def test_a_run_in_flight_is_waited_for(cluster):
+def test_an_active_run_is_waited_for(cluster):
     cluster.apply()
-    run = cluster.run_in_flight("RUNNING", "RUNNING", "SUCCEEDED")
+    run = cluster.active_run("RUNNING", "RUNNING", "SUCCEEDED")
     seen: list[int] = []
     applied = cluster.apply(cron="0 0 4 * * *", waiting=Waiting(poll=0.01, progress=seen.append))
     assert applied.action == "replaced"
@@ -161,32 +161,32 @@ def test_a_run_in_flight_is_waited_for(cluster):
     assert seen == [1, 1, 1, 0, 0]
 
 
-def test_a_run_that_shows_up_late_is_waited_for(cluster):
+def test_a_run_that_is_listed_late_is_waited_for(cluster):
     cluster.apply()
     late: list[dict] = []
 
     def progress(count: int) -> None:
-        # It was started in the second before the pause, and is listed only now.
+        # It was started just before the pause, and is listed only now.
         if not late:
             old = cluster.the_schedule()
             old["mode"] = "ENABLE"
-            late.append(cluster.run_in_flight("RUNNING", "SUCCEEDED"))
+            late.append(cluster.active_run("RUNNING", "SUCCEEDED"))
             old["mode"] = "DISABLE"
 
     cluster.apply(cron="0 0 4 * * *", waiting=Waiting(poll=0.01, progress=progress))
     assert late[0]["state"] == "SUCCEEDED"
 
 
-def test_force_ends_a_run_in_flight(cluster):
+def test_force_terminates_an_active_run(cluster):
     cluster.apply()
-    run = cluster.run_in_flight("RUNNING")
+    run = cluster.active_run("RUNNING")
     assert cluster.apply(cron="0 0 4 * * *", waiting=Waiting(force=True)).action == "replaced"
     assert run["state"] == "CANCELED"
 
 
-def test_a_run_that_does_not_end_in_time_leaves_the_schedule_as_it_was(cluster):
+def test_a_run_that_does_not_finish_in_time_leaves_the_schedule_unchanged(cluster):
     first = cluster.apply().found.recurring_run_id
-    run = cluster.run_in_flight("RUNNING")
+    run = cluster.active_run("RUNNING")
     with pytest.raises(WaitTimeoutError, match=rf"{run['display_name']}.*--timeout.*--force"):
         cluster.apply(cron="0 0 4 * * *", waiting=Waiting(timeout=0, poll=0.01))
     still = cluster.the_schedule()
@@ -195,7 +195,7 @@ def test_a_run_that_does_not_end_in_time_leaves_the_schedule_as_it_was(cluster):
     assert run["state"] == "RUNNING"
 
 
-def test_if_the_new_one_can_t_be_made_the_old_one_goes_on(cluster):
+def test_if_the_new_one_can_t_be_created_the_old_one_stays_enabled(cluster):
     first = cluster.apply().found.recurring_run_id
     cluster.server.fail(500, method="POST", path="/recurringruns")
     with pytest.raises(KubeflowError, match="500"):
@@ -212,7 +212,7 @@ def test_a_schedule_that_was_paused_stays_paused_when_its_replacement_fails(clus
     assert cluster.the_schedule()["mode"] == "DISABLE"
 
 
-def test_if_the_old_one_can_t_be_switched_on_again_that_is_told(cluster):
+def test_an_old_one_that_can_t_be_enabled_again_is_reported(cluster):
     first = cluster.apply().found.recurring_run_id
     cluster.server.fail(500, method="POST", path="/recurringruns")
     cluster.server.fail(403, method="POST", path="/recurringruns/.+:enable")
@@ -220,9 +220,9 @@ def test_if_the_old_one_can_t_be_switched_on_again_that_is_told(cluster):
         cluster.apply(cron="0 0 4 * * *")
 
 
-def test_an_interrupted_apply_lets_the_old_one_go_on(cluster):
+def test_after_an_interrupted_apply_the_old_one_is_enabled(cluster):
     cluster.apply()
-    cluster.run_in_flight("RUNNING")
+    cluster.active_run("RUNNING")
 
     def interrupt(count: int) -> None:
         raise KeyboardInterrupt
@@ -235,7 +235,7 @@ def test_an_interrupted_apply_lets_the_old_one_go_on(cluster):
 def test_an_old_one_that_could_not_be_deleted_is_deleted_by_the_next_apply(cluster):
     first = cluster.apply().found.recurring_run_id
     cluster.server.fail(403, method="DELETE")
-    with pytest.raises(KubeflowError, match=f"old schedule {first} is paused.*again deletes it"):
+    with pytest.raises(KubeflowError, match=f"old schedule {first} is paused.*again to delete it"):
         cluster.apply(cron="0 0 4 * * *")
     assert sorted(one["mode"] for one in cluster.schedules()) == ["DISABLE", "ENABLE"]
     applied = cluster.apply(cron="0 0 4 * * *")
@@ -246,7 +246,7 @@ def test_an_old_one_that_could_not_be_deleted_is_deleted_by_the_next_apply(clust
     assert cluster.apply(cron="0 0 4 * * *").action == "unchanged"
 
 
-def test_no_moment_has_two_schedules_on(cluster, monkeypatch):
+def test_two_schedules_are_never_enabled_at_once(cluster, monkeypatch):
     most: list[int] = []
     answer = cluster.server.answer
 
@@ -264,9 +264,9 @@ def test_no_moment_has_two_schedules_on(cluster, monkeypatch):
     assert max(most) == 1
 
 
-def test_times_that_came_by_while_waiting_are_told(cluster):
+def test_times_skipped_while_waiting_are_reported(cluster):
     cluster.apply(cron="* * * * * *")
-    run = cluster.run_in_flight("RUNNING")
+    run = cluster.active_run("RUNNING")
     began = datetime.datetime.now(datetime.UTC)
 
     def progress(count: int) -> None:
@@ -278,13 +278,13 @@ def test_times_that_came_by_while_waiting_are_told(cluster):
     assert all(began <= moment for moment in applied.missed)
 
 
-def test_overlap_is_refused(cluster):
+def test_overlap_is_rejected(cluster):
     cluster.apply()
-    assert cluster.run_in_flight("RUNNING") is not None
-    assert cluster.run_in_flight("RUNNING") is None
+    assert cluster.active_run("RUNNING") is not None
+    assert cluster.active_run("RUNNING") is None
 
 
-def test_schedules_of_other_names_are_let_be(cluster):
+def test_schedules_of_other_names_are_unchanged(cluster):
     cluster.apply()
     other = {**cluster.the_schedule(), "display_name": "other", "recurring_run_id": "1"}
     cluster.server._stored["recurringruns"]["1"] = other
@@ -294,7 +294,7 @@ def test_schedules_of_other_names_are_let_be(cluster):
 
 def test_pause_and_resume(cluster):
     cluster.apply()
-    run = cluster.run_in_flight("RUNNING")
+    run = cluster.active_run("RUNNING")
     assert schedule.pause(cluster.api(), NAME).action == "paused"
     assert cluster.the_schedule()["mode"] == "DISABLE"
     assert run["state"] == "PENDING"
@@ -303,9 +303,9 @@ def test_pause_and_resume(cluster):
     assert cluster.the_schedule()["mode"] == "ENABLE"
 
 
-def test_delete_waits_for_runs_in_flight(cluster):
+def test_delete_waits_for_active_runs(cluster):
     cluster.apply()
-    run = cluster.run_in_flight("RUNNING", "SUCCEEDED")
+    run = cluster.active_run("RUNNING", "SUCCEEDED")
     assert schedule.delete(cluster.api(), NAME, Waiting(poll=0.01)) == 1
     assert cluster.schedules() == []
     assert run["state"] == "SUCCEEDED"
@@ -313,14 +313,14 @@ def test_delete_waits_for_runs_in_flight(cluster):
 
 def test_a_delete_that_waits_too_long_deletes_nothing(cluster):
     cluster.apply()
-    cluster.run_in_flight("RUNNING")
+    cluster.active_run("RUNNING")
     with pytest.raises(WaitTimeoutError):
         schedule.delete(cluster.api(), NAME, Waiting(timeout=0, poll=0.01))
     assert cluster.the_schedule()["mode"] == "ENABLE"
 
 
 @pytest.mark.parametrize("made_once", [False, True])
-def test_what_is_not_there_can_t_be_paused_resumed_or_deleted(cluster, made_once):
+def test_a_missing_schedule_can_t_be_paused_resumed_or_deleted(cluster, made_once):
     if made_once:
         cluster.api().experiment_id()
     for act in (schedule.pause, schedule.resume, schedule.delete):

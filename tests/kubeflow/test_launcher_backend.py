@@ -69,14 +69,14 @@ def write_package(folder: Path, *, copy: str = COPY, fresh: bool = False, retrie
     return path
 
 
-def test_a_step_reads_what_the_one_before_it_wrote_by_way_of_the_store(
+def test_a_step_reads_the_output_of_the_previous_one_from_the_store(
     cluster: Cluster, object_store: ObjectStore, tmp_path: Path
 ):
     steps = cluster.run(write_package(tmp_path), {"text": "hello"})
     assert object_store.read(steps["copy"].outputs["copied"]["uri"]) == b"hello\n"
 
 
-def test_the_cache_serves_the_same_inputs_and_no_others(cluster: Cluster, tmp_path: Path):
+def test_only_the_same_inputs_are_cached(cluster: Cluster, tmp_path: Path):
     package = write_package(tmp_path)
     first = cluster.run(package, {"text": "a"})
     assert not any(step.cached for step in first.values())
@@ -84,15 +84,13 @@ def test_the_cache_serves_the_same_inputs_and_no_others(cluster: Cluster, tmp_pa
     assert not any(step.cached for step in cluster.run(package, {"text": "b"}).values())
 
 
-def test_a_step_after_an_uncached_one_is_done_again(cluster: Cluster, tmp_path: Path):
+def test_a_step_after_an_uncached_one_runs_again(cluster: Cluster, tmp_path: Path):
     package = write_package(tmp_path, fresh=True)
     cluster.run(package, {"text": "a"})
     assert not any(step.cached for step in cluster.run(package, {"text": "a"}).values())
 
 
-def test_a_failing_step_is_tried_as_often_as_allowed_with_growing_waits(
-    cluster: Cluster, tmp_path: Path
-):
+def test_a_failing_step_is_retried_with_growing_waits(cluster: Cluster, tmp_path: Path):
     waits: list[float] = []
     cluster.sleep = waits.append
     package = write_package(tmp_path, copy="echo no good; exit 3", retries=3)
@@ -101,9 +99,7 @@ def test_a_failing_step_is_tried_as_often_as_allowed_with_growing_waits(
     assert waits == [10.0, 30.0, 50.0]
 
 
-def test_a_parameter_without_a_value_or_of_another_type_is_refused(
-    cluster: Cluster, tmp_path: Path
-):
+def test_a_missing_parameter_or_one_of_another_type_is_rejected(cluster: Cluster, tmp_path: Path):
     for given in ({}, {"text": 3}):
-        with pytest.raises(TypeError, match="text: STRING is wanted"):
+        with pytest.raises(TypeError, match="text: must be STRING"):
             cluster.run(write_package(tmp_path), given)

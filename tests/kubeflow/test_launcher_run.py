@@ -1,4 +1,4 @@
-"""The whole pipeline, from the compiled file to a pushed model, as a cluster would run it."""
+"""The whole pipeline, from the compiled file to a pushed model, on a simulated cluster."""
 
 import json
 import os
@@ -21,7 +21,7 @@ EPOCHS = 12
 
 
 def take_away_the_first_trainer(pod: Pod, store: ObjectStore) -> None:
-    """Kills the step as soon as it has saved an epoch, as a spot node's end does."""
+    """Kills the step once it has saved an epoch, as when a spot node is taken away."""
     if pod.task == "Trainer" and pod.attempt == 1:
         threading.Thread(target=kill_after_an_epoch, args=(pod, store)).start()
 
@@ -47,7 +47,7 @@ def kept_schema(registry: Path) -> str:
 
 
 def run_here(tree: dict[str, Any], sample: Path, folder: Path, bytecode: dict[str, str]) -> Path:
-    """The local run of the same settings on the same images; gives its output folder."""
+    """The output folder of a local run of the same settings on the same images."""
     tree = {key: value for key, value in tree.items() if key not in {"kubeflow", "pusher"}}
     data = {"source": str(sample), "manifest": str(sample / "manifest.csv")}
     tree["data"] = {**tree["data"], **data}
@@ -91,7 +91,7 @@ def test_the_compiled_pipeline_pushes_the_model_that_a_local_run_does(
     cluster.on_pod = on_pod
     steps = cluster.run(package, {"span": SPAN, "epochs": EPOCHS})
 
-    # The Trainer's first node was taken away; the second went on from the object store.
+    # The Trainer's first node was taken away; the second resumed from the object store.
     first, second = (pod for pod in pods if pod.task == "Trainer")
     assert first.process.returncode == -signal.SIGKILL
     assert steps["Trainer"].waits == [60.0]
@@ -119,7 +119,7 @@ def test_the_compiled_pipeline_pushes_the_model_that_a_local_run_does(
 
 
 def comparable(report: dict[str, Any]) -> dict[str, Any]:
-    """All that a report says, but for where the model lies and how long it took."""
+    """The report's content without paths and durations."""
     training = {key: value for key, value in report["training"].items() if key != "seconds"}
     assert report["pushed_model"]
     return {**report, "training": training, "pushed_model": None}

@@ -1,4 +1,4 @@
-"""A study of two arms, from the compiled file to its report, as a cluster would run it."""
+"""A study of two arms, from the compiled file to its report, on a simulated cluster."""
 
 import json
 import signal
@@ -27,7 +27,7 @@ ARMS = [
 
 @pytest.fixture
 def study_tree(tree: dict[str, Any]) -> dict[str, Any]:
-    """The small pipeline's images and cluster, with two arms in place of its trainer."""
+    """The images and cluster of the small pipeline, with two arms instead of its trainer."""
     kept = {key: tree[key] for key in ("data", "population", "sampler", "kubeflow")}
     trainer = {"model": "cnn", "image_size": 71, "epochs": 1}
     return {"name": "study", **kept, "trainer": trainer, "arms": ARMS, "replicates": 2}
@@ -38,7 +38,7 @@ def study(tree: dict[str, Any]) -> StudySettings:
 
 
 def run_here(tree: dict[str, Any], sample: Path, folder: Path) -> dict[str, Any]:
-    """What the study comes to on this machine, on the same images."""
+    """The result of the study in a local run on the same images."""
     data = {"source": str(sample), "manifest": str(sample / "manifest.csv")}
     local = {key: value for key, value in tree.items() if key != "kubeflow"}
     (folder / "study.yaml").write_text(yaml.safe_dump({**local, "data": {**tree["data"], **data}}))
@@ -65,7 +65,7 @@ def has_kept_a_replicate(store: ObjectStore) -> bool:
     return any("/replicate-" in name and name.endswith(".npz") for name in kept)
 
 
-def test_the_arms_of_a_compiled_study_come_to_what_they_do_in_a_local_run(
+def test_a_compiled_study_gives_the_same_figures_as_a_local_run(
     cluster: Cluster,
     object_store: ObjectStore,
     study_tree: dict[str, Any],
@@ -84,7 +84,7 @@ def test_the_arms_of_a_compiled_study_come_to_what_they_do_in_a_local_run(
     package = compile_study(study(study_tree), tmp_path / "study.yaml")
     steps = cluster.run(package, {"span": SPAN, "pipeline_root": f"s3://{ARTIFACTS}/{ROOT}"})
 
-    # The first node of the arm was taken away; the second went on from the run's own root.
+    # The arm's first node was taken away; the second resumed from the run's pipeline root.
     first, second = (pod for pod in pods if pod.task == "Trainer-cnn")
     assert first.process.returncode == -signal.SIGKILL
     assert "arm cnn goes on after" in (second.folder / "log").read_text()
@@ -100,7 +100,7 @@ def test_the_arms_of_a_compiled_study_come_to_what_they_do_in_a_local_run(
 
 
 def comparable(arm: dict[str, Any]) -> dict[str, Any]:
-    """All figures of an arm, but for how long it took."""
+    """All figures of an arm except durations."""
     return {key: value for key, value in arm.items() if key != "seconds"}
 
 
@@ -112,9 +112,9 @@ def test_arms_wait_for_features_and_not_for_each_other(study_tree: dict[str, Any
     assert tasks["Trainer-frozen"]["dependentTasks"] == [extractor]
 
 
-def test_a_feature_store_that_would_go_with_its_pod_is_refused(
+def test_a_feature_store_that_would_not_outlive_its_pod_is_rejected(
     study_tree: dict[str, Any], tmp_path: Path
 ):
     lost = study({**study_tree, "feature_store": "/tmp/features"})
-    with pytest.raises(CompileError, match="feature_store: a folder that outlives the pod"):
+    with pytest.raises(CompileError, match="feature_store must be a folder that outlives the pod"):
         compile_study(lost, tmp_path / "study.yaml")

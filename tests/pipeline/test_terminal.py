@@ -133,6 +133,7 @@ def test_the_summary_of_a_run(text, tmp_path):
             ],
             "schema": {"folder": "schema"},
         },
+        "sampling": {"near_duplicates": {"warning": f"warning {text}"}},
         "slices": [of_slice | figures | counts],
         "blessed": False,
         "reason": f"reason {text}",
@@ -141,7 +142,7 @@ def test_the_summary_of_a_run(text, tmp_path):
     console = Console(file=io.StringIO(), width=200)
     summary.show(RunResult(Path(f"folder {text}"), metrics), console)
     shown = console.file.getvalue()
-    for what in ("answer", "breed = slice", "found", "reason", "model", "folder"):
+    for what in ("answer", "breed = slice", "warning", "found", "reason", "model", "folder"):
         assert f"{what} {TEXTS[text]}" in shown
 
 

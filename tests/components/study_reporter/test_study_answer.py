@@ -13,7 +13,7 @@ def contest(means, differences=(), metric="f1", images=1100, replicates=10):
     return Contest(metric, means, rows, images, replicates)
 
 
-def test_a_lead_over_every_arm_is_said_with_its_size_and_doubt():
+def test_a_lead_over_every_arm_has_its_size_and_interval():
     found = contest(
         {"a": 0.80, "b": 0.90, "c": 0.70},
         [("b", "a", 0.01), ("c", "a", 0.01), ("c", "b", 0.0001)],
@@ -25,7 +25,7 @@ def test_a_lead_over_every_arm_is_said_with_its_size_and_doubt():
     )
 
 
-def test_arms_that_cannot_be_told_from_the_best_are_named():
+def test_arms_that_can_t_be_told_apart_from_the_best_are_named():
     found = contest(
         {"a": 0.80, "b": 0.90, "c": 0.89},
         [("b", "a", 0.01), ("c", "a", 0.01), ("c", "b", 0.8)],
@@ -37,11 +37,11 @@ def test_no_lead_is_claimed_where_none_is_shown():
     means = {"a": 0.80, "b": 0.81, "c": 0.79}
     found = contest(means, [("b", "a", 0.9), ("c", "a", 0.9), ("c", "b", 0.6)])
     assert answer.of_metric(found) == (
-        "“b” has the highest F1, 0.810, but no difference to any other arm can be shown."
+        "“b” has the highest F1, 0.810, but no difference from any other arm can be shown."
     )
 
 
-def test_two_arms_are_spoken_of_as_two():
+def test_two_arms_have_their_own_sentences():
     means = {"a": 0.80, "b": 0.90}
     shown = answer.of_metric(contest(means, [("b", "a", 0.01)]))
     assert shown.startswith("“b” has a higher F1 than “a”: 0.900 and 0.800, a difference of 0.100")
@@ -49,7 +49,7 @@ def test_two_arms_are_spoken_of_as_two():
     assert level.startswith("“b” and “a” can't be told apart in F1: 0.900 and 0.800")
 
 
-def test_a_difference_is_seen_from_the_better_arm():
+def test_a_difference_is_that_of_the_better_arm():
     found = answer.of_metric(contest({"a": 0.90, "b": 0.80}, [("b", "a", 0.01)]))
     assert "a difference of 0.100 (95 % interval 0.080 to 0.120" in found
 
@@ -60,7 +60,7 @@ def test_arms_that_were_not_compared_are_named_as_such():
         "“b” has the highest F1, 0.900, but was not compared with “a” and “c”."
     )
     found = answer.of_metric(contest(means, [("b", "a", 0.5)]))
-    assert found.endswith("no difference to “a” can be shown; it was not compared with “c”.")
+    assert found.endswith("no difference from “a” can be shown; it was not compared with “c”.")
 
 
 def test_one_arm_or_none_is_compared_with_nothing():
@@ -78,22 +78,23 @@ def pairs(*p_values):
     return [(*pair, p) for pair, p in zip(PAIRS, p_values, strict=True)]
 
 
-def test_differences_that_own_thresholds_make_vanish():
+def test_differences_that_vanish_with_own_thresholds():
     half, own = contest(THREE, pairs(0.001, 0.9, 0.001)), contest(LEVEL, pairs(0.9, 0.9, 0.9))
     assert answer.of_thresholds(half, own) == (
-        "At a threshold of 0.5 “a” has the highest F1, 0.850, and “b” the lowest, 0.600. Once each "
-        "arm has the threshold that it chose on val, no difference is left that 1,100 images and "
-        "10 replicates can show: the gap between the best arm and the worst shrinks from 0.250 to "
+        "At a threshold of 0.5 “a” has the highest F1, 0.850, and “b” the lowest, 0.600. With all "
+        "arms at their own thresholds, chosen on val, 1,100 images and 10 replicates can no longer "
+        "show a difference: the gap between the best arm and the worst shrinks from 0.250 to "
         "0.010. A difference of up to 0.030 remains possible."
     )
 
 
-def test_differences_that_own_thresholds_leave():
+def test_differences_that_remain_with_own_thresholds():
     half = contest(THREE, pairs(0.001, 0.9, 0.001))
     own = contest({"a": 0.9, "b": 0.8, "c": 0.85}, pairs(0.001, 0.9, 0.9))
     assert answer.of_thresholds(half, own).endswith(
         "“a” still has the highest F1, 0.900, and 1 of 3 differences between arms can be shown, "
-        "against 2 before: the gap between the best arm and the worst shrinks from 0.250 to 0.100."
+        "compared with 2 at 0.5: the gap between the best arm and the worst shrinks from 0.250 to "
+        "0.100."
     )
 
 
@@ -101,9 +102,9 @@ def test_another_arm_may_lead_with_own_thresholds():
     half = contest({"a": 0.9, "b": 0.8}, [("b", "a", 0.001)])
     own = contest({"a": 0.8, "b": 0.95}, [("b", "a", 0.001)])
     assert answer.of_thresholds(half, own) == (
-        "At a threshold of 0.5 “a” has a higher F1 than “b”, 0.900 and 0.800. Once either arm has "
-        "the threshold that it chose on val, “b” has the higher F1 instead, 0.950, and the "
-        "difference remains: the gap between “a” and “b” grows from 0.100 to 0.150."
+        "At a threshold of 0.5 “a” has a higher F1 than “b”, 0.900 and 0.800. With both arms at "
+        "their own thresholds, chosen on val, “b” has the higher F1 instead, 0.950, and the "
+        "difference can still be shown: the gap between “a” and “b” grows from 0.100 to 0.150."
     )
 
 
@@ -111,9 +112,9 @@ def test_differences_that_only_own_thresholds_show():
     half = contest(LEVEL, pairs(0.9, 0.9, 0.9))
     own = contest({"a": 0.9, "b": 0.8, "c": 0.85}, pairs(0.001, 0.9, 0.9))
     assert answer.of_thresholds(half, own) == (
-        "At a threshold of 0.5 no difference in F1 can be shown. Once each arm has the threshold "
-        "that it chose on val, “a” has the highest F1, 0.900, and 1 of 3 differences between arms "
-        "can be shown: the gap between the best arm and the worst grows from 0.010 to 0.100."
+        "At a threshold of 0.5 no difference in F1 can be shown. With all arms at their own "
+        "thresholds, chosen on val, “a” has the highest F1, 0.900, and 1 of 3 differences between "
+        "arms can be shown: the gap between the best arm and the worst grows from 0.010 to 0.100."
     )
 
 
@@ -121,36 +122,34 @@ def test_no_difference_at_either_threshold():
     half = contest({"a": 0.90, "b": 0.91}, [("b", "a", 0.4)], images=1, replicates=1)
     own = contest({"a": 0.92, "b": 0.91}, [("b", "a", 0.4)], images=1, replicates=1)
     assert answer.of_thresholds(half, own) == (
-        "Neither at a threshold of 0.5 nor with the threshold that each arm chose on val can 1 "
-        "image and 1 replicate show any difference in F1: the gap between “a” and “b” is 0.010 at "
+        "1 image and 1 replicate can show no difference in F1, neither at a threshold of 0.5 nor "
+        "with each arm's own threshold, chosen on val: the gap between “a” and “b” is 0.010 at "
         "0.5 and 0.010 with own thresholds. A difference of up to 0.030 remains possible."
     )
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "said"),
+    ("before", "after", "text"),
     [
-        (0.60, 0.601, "hardly moves, from 0.250 to 0.249"),
-        (0.60, 0.60, "stays at 0.250"),
+        (0.60, 0.601, "hardly changes, from 0.250 to 0.249"),
+        (0.60, 0.60, "is unchanged at 0.250"),
         (0.60, 0.50, "grows from 0.250 to 0.350"),
     ],
 )
-def test_a_gap_is_said_to_move_only_where_it_does(before, after, said):
+def test_a_gap_changes_only_if_it_does_when_rounded(before, after, text):
     half = contest({**THREE, "b": before}, pairs(0.001, 0.9, 0.001))
     own = contest({**THREE, "b": after}, pairs(0.001, 0.9, 0.001))
-    assert said in answer.of_thresholds(half, own)
+    assert text in answer.of_thresholds(half, own)
 
 
 def test_thresholds_of_one_arm_or_of_arms_that_were_not_compared():
     one = answer.of_thresholds(contest({"a": 0.8}), contest({"a": 0.9}))
     assert one == (
-        "“a” has an F1 of 0.800 at a threshold of 0.5 and of 0.900 with the threshold that it "
-        "chose on val."
+        "“a” has an F1 of 0.800 at a threshold of 0.5 and of 0.900 with the threshold chosen on "
+        "val."
     )
     same = answer.of_thresholds(contest({"a": 0.8}), contest({"a": 0.8}))
-    assert same.endswith(
-        "at a threshold of 0.5 and the same with the threshold that it chose on val."
-    )
+    assert same.endswith("at a threshold of 0.5 and the same with the threshold chosen on val.")
     apart = answer.of_thresholds(contest({"a": 0.8, "b": 0.7}), contest({"a": 0.8, "b": 0.9}))
     assert apart.startswith("The arms were not compared. At 0.5 “a” has the highest F1, 0.800;")
 
@@ -163,20 +162,20 @@ def arm(name, asked, trained, details=()):
     }
 
 
-def test_diverged_replicates_are_told_with_their_reasons():
+def test_diverged_replicates_have_their_reasons():
     arms = [arm("a", 10, 10), arm("b", 10, 8, ["NaN", "NaN"]), arm("c", 3, 0, ["x", "y", "x"])]
     assert answer.of_replicates(arms) == [
-        "2 of 10 replicates of “b” diverged and are left out: NaN.",
-        "All 3 replicates of “c” diverged, so it isn't judged: x; y.",
+        "2 of 10 replicates of “b” diverged and are excluded: NaN.",
+        "All 3 replicates of “c” diverged, so it is not evaluated: x; y.",
     ]
     assert answer.of_replicates([arm("a", 2, 1, ["NaN"])])[0] == (
-        "1 of 2 replicates of “a” diverged and is left out: NaN."
+        "1 of 2 replicates of “a” diverged and is excluded: NaN."
     )
 
 
-def test_one_replicate_is_said_to_hide_the_seeds_part():
+def test_the_limits_of_one_replicate_are_stated():
     (sentence,) = answer.of_replicates([arm("a", 1, 1), arm("b", 1, 1)])
-    assert sentence.startswith("Of “a” and “b” there is one trained replicate each: how much")
+    assert sentence.startswith("“a” and “b” each have only one trained replicate: the effect")
 
 
 def judged(precision, recall, world=None):
@@ -195,27 +194,27 @@ def balance(rich, poor, prevalence=None):
     }
 
 
-def test_a_balanced_test_set_is_said_to_flatter_precision_where_it_does():
+def test_the_effect_of_a_balanced_test_set_on_precision_is_stated():
     (sentence,) = answer.of_test_sets(
         balance(judged(0.99, 0.95, 0.9), judged(0.93, 0.94, 0.8), prevalence=0.05)
     )
     assert sentence == (
         "At 0.5 the models of “a” have a precision of 0.990 on “balanced” (50 % positive) and of "
-        "0.930 on “real” (9.1 %), with a recall of 0.950 and 0.940: a test set of more positives "
-        "makes precision look better. Re-weighted to the real world's 5 %, they are 0.900 and "
-        "0.800."
+        "0.930 on “real” (9.1 %), with a recall of 0.950 and 0.940: a test set with more positives "
+        "makes precision look better. Re-weighted to the real world's 5 %, the precisions are "
+        "0.900 and 0.800."
     )
     (sentence,) = answer.of_test_sets(balance(judged(0.9, 0.95), judged(0.93, 0.94)))
     assert sentence.endswith(
-        "here the test set of more positives doesn't make precision look better."
+        "here the test set with more positives doesn't make precision look better."
     )
 
 
-def test_a_precision_that_is_undefined_on_a_test_set_is_not_spoken_of():
+def test_an_undefined_precision_is_not_mentioned():
     assert answer.of_test_sets(balance(judged(None, 0), judged(0.93, 0.94))) == []
 
 
-def test_numbers_are_said_plainly():
+def test_numbers_are_formatted():
     assert wording.listed(["a"]) == "“a”"
     assert wording.listed(["a", "b", "c"]) == "“a”, “b” and “c”"
     assert wording.plural(1, "image") == "1 image"

@@ -1,4 +1,4 @@
-"""A schedule means here what it means to the scheduler of Kubeflow Pipelines."""
+"""Schedules are interpreted as by the scheduler of Kubeflow Pipelines."""
 
 import datetime
 
@@ -13,12 +13,12 @@ NEW_YEAR = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
     "expression",
     ["0 0 3 * * *", "0 */15 1-5 ? * MON-FRI", "30 0 0 1,15 * 0", "0 0 0 1 jan-jun/2 *"],
 )
-def test_what_the_scheduler_reads_is_taken(expression):
+def test_what_the_scheduler_accepts_is_accepted(expression):
     cron.check(expression)
 
 
-def test_five_fields_are_refused_with_the_sixth():
-    with pytest.raises(ValueError, match=r"six fields.*found 5; did you mean '0 0 3 \* \* \*'"):
+def test_five_fields_are_rejected_with_a_suggestion():
+    with pytest.raises(ValueError, match=r"six fields.*not 5; did you mean '0 0 3 \* \* \*'"):
         cron.check("0 3 * * *")
 
 
@@ -30,12 +30,12 @@ def test_five_fields_are_refused_with_the_sixth():
         ("0 0 0 * MON *", "month field"),
         ("0 0 0 * * 7", "0 .Sunday. to 6"),
         ("0 0 0 * * 5-7", "0 .Sunday. to 6"),
-        ("0 60 0 * * *", "not a schedule"),
-        ("0 0 0 31 2 *", "not a schedule"),
+        ("0 60 0 * * *", "not a valid schedule"),
+        ("0 0 0 31 2 *", "not a valid schedule"),
         ("H 0 0 * * *", "second field"),
     ],
 )
-def test_what_the_scheduler_would_refuse_or_read_otherwise_is_refused(expression, field):
+def test_what_the_scheduler_rejects_or_interprets_differently_is_rejected(expression, field):
     with pytest.raises(ValueError, match=field):
         cron.check(expression)
 
@@ -55,7 +55,7 @@ def test_the_first_field_is_seconds():
     ]
 
 
-def test_times_are_utc_whatever_zone_is_asked_from():
+def test_times_are_utc_for_any_time_zone():
     zone = datetime.timezone(datetime.timedelta(hours=5))
     (first,) = cron.next_times("0 0 3 * * *", count=1, after=NEW_YEAR.astimezone(zone))
     assert first == NEW_YEAR.replace(hour=3)

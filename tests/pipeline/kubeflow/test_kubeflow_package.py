@@ -1,4 +1,4 @@
-"""A compiled pipeline is known by what it does, and its parameters by their types."""
+"""A compiled pipeline is identified by its content, and its parameters have types."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def compiled(tmp_path: Path) -> package.Package:
     return written(tmp_path / "pipeline.yaml", SPEC, PLATFORM)
 
 
-def test_the_digest_is_that_of_what_the_pipeline_does(compiled, tmp_path):
+def test_the_digest_depends_on_the_content_only(compiled, tmp_path):
     other = written(
         tmp_path / "other.yaml", SPEC, PLATFORM, sort_keys=False, default_flow_style=True
     )
@@ -55,7 +55,7 @@ def test_the_digest_changes_with_either_document(compiled, tmp_path):
     assert len(digests) == 4
 
 
-def test_arguments_take_the_types_that_the_pipeline_declares(compiled):
+def test_arguments_have_the_declared_types(compiled):
     texts = ["epochs=5", "learning_rate=1", "model=007", "augment=true", "slices=[a, b]"]
     assert compiled.arguments(texts) == {
         "epochs": 5,
@@ -77,30 +77,30 @@ def test_an_argument_may_hold_an_equals_sign_or_be_empty(compiled):
         ("epoch=5", "did you mean 'epochs'"),
         ("epochs", "must be name=value"),
         ("=5", "must be name=value"),
-        ("epochs=5.5", "NUMBER_INTEGER is wanted; found 5.5"),
-        ("epochs=true", "NUMBER_INTEGER is wanted; found True"),
-        ("learning_rate=high", "NUMBER_DOUBLE is wanted; found 'high'"),
-        ("augment=1", "BOOLEAN is wanted; found 1"),
+        ("epochs=5.5", "type NUMBER_INTEGER. Received: 5.5"),
+        ("epochs=true", "type NUMBER_INTEGER. Received: True"),
+        ("learning_rate=high", "type NUMBER_DOUBLE. Received: 'high'"),
+        ("augment=1", "type BOOLEAN. Received: 1"),
         ("slices=[a", "not YAML"),
     ],
 )
-def test_a_wrong_argument_is_refused_by_its_name(compiled, text, message):
+def test_an_invalid_argument_is_rejected_by_name(compiled, text, message):
     with pytest.raises(UsageError, match=message):
         compiled.arguments([text])
 
 
 @pytest.mark.parametrize("content", ["", "[1, 2]", "name: x", "a: [", "kind: Workflow\nspec: {}"])
-def test_what_is_no_compiled_pipeline_is_refused(content, tmp_path):
+def test_what_is_no_compiled_pipeline_is_rejected(content, tmp_path):
     path = tmp_path / "pipeline.yaml"
     path.write_text(content)
     with pytest.raises(UsageError, match=r"pipeline\.yaml"):
         package.read(path)
 
 
-def test_a_file_that_is_not_there_or_not_yaml_is_refused(tmp_path):
+def test_a_file_that_does_not_exist_or_is_not_yaml_is_rejected(tmp_path):
     with pytest.raises(UsageError, match="can't be read"):
         package.read(tmp_path / "nowhere.yaml")
-    with pytest.raises(UsageError, match=r"ends in \.yaml"):
+    with pytest.raises(UsageError, match=r"must end in \.yaml"):
         package.read(tmp_path / "pipeline.json")
 
 

@@ -22,7 +22,7 @@ def parsed(**changes: Any):
     return found
 
 
-def test_a_section_needs_no_more_than_an_image_and_a_root():
+def test_a_section_requires_only_an_image_and_a_root():
     section = parsed()
     assert section.gpu.count == 1
     assert section.gpu.steps == ["Trainer"]
@@ -38,7 +38,7 @@ def test_a_section_needs_no_more_than_an_image_and_a_root():
         "outnumbered@sha256:0123456789abcdef",
     ],
 )
-def test_an_image_with_a_tag_or_a_digest_is_taken(image):
+def test_an_image_with_a_tag_or_a_digest_is_accepted(image):
     assert parsed(image=image).image == image
 
 
@@ -52,37 +52,37 @@ def test_an_image_with_a_tag_or_a_digest_is_taken(image):
         "out numbered:1",
     ],
 )
-def test_an_image_that_names_no_version_is_refused(image):
+def test_an_image_without_a_version_is_rejected(image):
     with pytest.raises(SettingsError, match=r"kubeflow\.image: an image"):
         parsed(image=image)
 
 
 @pytest.mark.parametrize("root", ["gs://bucket/a", "s3://bucket", "minio://mlpipeline/v2/"])
-def test_a_root_that_the_launcher_maps_is_taken(root):
+def test_a_root_that_the_launcher_maps_is_accepted(root):
     assert parsed(pipeline_root=root).pipeline_root == root.rstrip("/")
 
 
 @pytest.mark.parametrize("root", ["/mnt/runs", "hdfs://host/a", "abfs://a/b", "s3://", "s3:/a"])
-def test_a_root_that_the_launcher_can_t_map_is_refused_with_what_it_can(root):
+def test_other_roots_are_rejected_with_the_allowed_schemes(root):
     with pytest.raises(SettingsError, match=r"pipeline_root.*gs://.*s3://.*minio://.*found"):
         parsed(pipeline_root=root)
 
 
-def test_a_selector_of_gpu_nodes_without_a_gpu_is_refused():
+def test_a_selector_of_gpu_nodes_without_a_gpu_is_rejected():
     with pytest.raises(SettingsError, match="count is 0 and node_selector"):
         parsed(gpu={"count": 0, "node_selector": {"pool": "gpu"}})
     assert parsed(gpu={"count": 0}).gpu.count == 0
 
 
-def test_five_fields_are_refused_with_the_six_that_were_meant():
-    with pytest.raises(SettingsError, match=r"six fields.*found 5; did you mean '0 0 3 \* \* \*'"):
+def test_five_fields_are_rejected_with_a_suggestion():
+    with pytest.raises(SettingsError, match=r"six fields.*not 5; did you mean '0 0 3 \* \* \*'"):
         parsed(schedule={"cron": "0 3 * * *"})
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schedule": {"cron": "0 0 25 * * *"}}, "not a schedule"),
+        ({"schedule": {"cron": "0 0 25 * * *"}}, "not a valid schedule"),
         ({"schedule": {"cron": "0 0 3 * * *", "max_concurrency": 2}}, "max_concurrency"),
         ({"host": "kfp.example"}, "http://"),
         ({"namespace": "Team_A"}, "namespace"),
@@ -103,6 +103,6 @@ def test_five_fields_are_refused_with_the_six_that_were_meant():
         ({"gpus": {}}, "did you mean 'gpu'"),
     ],
 )
-def test_what_a_cluster_would_refuse_is_refused_here(changes, message):
+def test_what_a_cluster_rejects_is_rejected(changes, message):
     with pytest.raises(SettingsError, match=message):
         parsed(**changes)

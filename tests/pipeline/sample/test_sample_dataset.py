@@ -74,7 +74,7 @@ def test_spitz_is_the_rare_dog(manifest: Path) -> None:
         (6, (10, 1), {"cats": 5, "dogs": 1}),
     ],
 )
-def test_counts_keep_to_the_prevalence(
+def test_counts_follow_the_prevalence(
     tmp_path: Path, images: int, prevalence: tuple[int, int], counts: dict[str, int]
 ) -> None:
     manifest = make_sample(
@@ -84,7 +84,7 @@ def test_counts_keep_to_the_prevalence(
 
 
 @pytest.mark.parametrize("side", [32, 50, 128])
-def test_photographs_are_rgb_of_the_side_asked_for(tmp_path: Path, side: int) -> None:
+def test_photographs_are_rgb_of_the_requested_side(tmp_path: Path, side: int) -> None:
     manifest = make_sample(tmp_path / "s", images=22, side=side, workers=1)
     for row in rows_of(manifest):
         with Image.open(manifest.parent / row["uri"]) as image:
@@ -105,7 +105,7 @@ def test_no_two_photographs_are_the_same(manifest: Path) -> None:
     assert len(set(photographs)) == len(photographs)
 
 
-def test_number_of_workers_changes_no_byte(tmp_path: Path) -> None:
+def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     folders = [tmp_path / str(workers) for workers in (1, 2, 3)]
     for workers, folder in enumerate(folders, start=1):
         make_sample(folder, images=110, side=SIDE, workers=workers)
@@ -125,7 +125,7 @@ def test_another_random_state_draws_no_photograph_again(manifest: Path, tmp_path
     assert not first & second
 
 
-def test_larger_data_set_holds_the_smaller_one(manifest: Path, tmp_path: Path) -> None:
+def test_larger_data_set_contains_the_smaller_one(manifest: Path, tmp_path: Path) -> None:
     smaller = files_of(make_sample(tmp_path / "s", images=22, side=SIDE, workers=1).parent)
     larger = files_of(manifest.parent)
     photographs = [name for name in smaller if name.endswith(".jpg")]
@@ -147,7 +147,7 @@ def test_progress_ends_at_the_number_of_images(tmp_path: Path) -> None:
     assert calls[-1] == (100, 100)
 
 
-def test_existing_sample_is_used_as_it_is(tmp_path: Path) -> None:
+def test_existing_sample_is_kept_as_it_is(tmp_path: Path) -> None:
     first = make_sample(tmp_path / "s", images=22, side=SIDE, workers=1)
     written = first.stat().st_mtime_ns
     again = make_sample(
@@ -179,7 +179,7 @@ def test_sample_with_other_parameters_is_not_overwritten(tmp_path: Path, change:
     assert files_of(tmp_path) == before
 
 
-def test_sample_of_another_format_is_not_taken_for_this_one(tmp_path: Path) -> None:
+def test_sample_of_another_format_is_rejected(tmp_path: Path) -> None:
     asked = {"images": 22, "side": SIDE, "workers": 1}
     record = make_sample(tmp_path / "s", **asked).parent / "sample.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "format": 0}))
@@ -194,7 +194,7 @@ def test_folder_with_other_files_is_not_touched(tmp_path: Path) -> None:
     assert files_of(tmp_path) == {"holiday.txt": b"mine"}
 
 
-def test_file_in_the_folder_s_place_is_not_touched(tmp_path: Path) -> None:
+def test_file_at_the_folder_s_path_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "s").write_text("mine")
     with pytest.raises(FileExistsError, match="is not a sample data set"):
         make_sample(tmp_path / "s", images=22, side=SIDE, workers=1)
@@ -202,28 +202,31 @@ def test_file_in_the_folder_s_place_is_not_touched(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lost", ["photos/dogs/dogs-000000.jpg", "manifest.csv", "photos"])
-def test_sample_that_lost_files_is_refused(tmp_path: Path, lost: str) -> None:
+def test_incomplete_sample_is_rejected(tmp_path: Path, lost: str) -> None:
     folder = make_sample(tmp_path / "s", images=22, side=SIDE, workers=1).parent
     shutil.rmtree(folder / lost) if lost == "photos" else (folder / lost).unlink()
-    with pytest.raises(FileExistsError, match="has lost files"):
+    with pytest.raises(FileExistsError, match="is an incomplete sample"):
         make_sample(folder, images=22, side=SIDE, workers=1)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"images": 0}, "images must be a whole number, 2 or more; found 0"),
-        ({"images": 5}, "images=5 at 10:1 gives .*'dogs': 0.*at least 11"),
-        ({"images": 22.0}, "images must be a whole number.*found 22.0"),
-        ({"side": 31}, "side must be a whole number, from 32 to 1024; found 31"),
-        ({"side": 2000}, "side must be .* found 2000"),
-        ({"random_state": -1}, "random_state must be .* 0 or more; found -1"),
-        ({"workers": 0}, "workers must be .* 1 or more; found 0"),
-        ({"prevalence": (10, 0)}, "each weight of prevalence must be .* found 0"),
-        ({"prevalence": (10,)}, "prevalence takes two weights"),
+        ({"images": 0}, "images must be a whole number, 2 or more. Received: 0"),
+        (
+            {"images": 5},
+            "images must be at least 11 at a prevalence of 10:1.*Received: 5.*'dogs': 0",
+        ),
+        ({"images": 22.0}, "images must be a whole number.*Received: 22.0"),
+        ({"side": 31}, "side must be a whole number, from 32 to 1024. Received: 31"),
+        ({"side": 2000}, "side must be .* Received: 2000"),
+        ({"random_state": -1}, "random_state must be .* 0 or more. Received: -1"),
+        ({"workers": 0}, "workers must be .* 1 or more. Received: 0"),
+        ({"prevalence": (10, 0)}, "each weight of prevalence must be .* Received: 0"),
+        ({"prevalence": (10,)}, "prevalence must be two weights"),
     ],
 )
-def test_bad_argument_is_named_and_nothing_is_made(
+def test_invalid_argument_is_named_and_nothing_is_created(
     tmp_path: Path, change: dict, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

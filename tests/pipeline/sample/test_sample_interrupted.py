@@ -25,7 +25,7 @@ if __name__ == "__main__":
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Gives up after two minutes, so that what never happens fails the test."""
+    """Waits for at most two minutes, so that a condition never met fails the test."""
     given_up = time.monotonic() + 120
     while not condition():
         if time.monotonic() > given_up:
@@ -46,16 +46,16 @@ def children(pid: int) -> list[int]:
 
 @contextmanager
 def drawing(folder: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """Gives a process that has begun to draw into `folder`, and the file of its error output.
+    """Yields a process that has begun to draw into `folder`, and the file of its error output.
 
-    The process is the head of a group of its own, so that a signal can reach its workers too.
+    The process leads its own group, so that a signal can reach its workers too.
     """
     script, errors = (folder.parent.with_name(name) for name in ("draw.py", "errors.txt"))
     folder.parent.mkdir()
     script.write_text(DRAW_MANY)
     with errors.open("w") as stderr:
         process = subprocess.Popen(
-            # A shell that runs the tests in the background would pass on that it ignores Ctrl-C.
+            # Processes started in the background by a shell inherit that Ctrl-C is ignored.
             ["env", "--default-signal=INT", sys.executable, script, folder],
             env={**os.environ, "PYTHONPATH": str(PROJECT)},
             stderr=stderr,
@@ -104,13 +104,13 @@ def blocked_signals(_: int) -> set[int]:
     return set(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
 
 
-def test_only_the_parent_hears_ctrl_c() -> None:
+def test_only_the_parent_receives_ctrl_c() -> None:
     for blocked in run_batches(blocked_signals, range(4), workers=2):
         assert signal.SIGINT in blocked
     assert signal.SIGINT not in blocked_signals(0)
 
 
-def test_next_call_clears_up_after_a_killed_one(tmp_path: Path) -> None:
+def test_next_call_removes_the_folder_of_a_killed_one(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with drawing(home / "s[1]") as (process, _):
         workers = children(process.pid)
