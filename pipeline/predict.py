@@ -102,7 +102,7 @@ def _batches(items: Iterable[Path], size: int) -> Iterator[list[Path]]:
 
 def _read(path: Path) -> bytes | str:
     """The image as the network was trained on its like, or why it can't be had."""
-    from components.image_example_gen.images import RefusedImageError, read_image
+    from components.images.reader import RefusedImageError, read_image
 
     try:
         return read_image(path.read_bytes()).data

@@ -9,7 +9,7 @@ from tfx.types import Channel, component_spec, standard_artifacts
 
 from components import artifacts, names
 from components.image_example_gen import executor
-from components.image_example_gen.images import DEFAULT_MAX_PIXELS
+from components.images.reader import DEFAULT_MAX_PIXELS
 
 Text = str | RuntimeParameter
 

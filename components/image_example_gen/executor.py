@@ -29,7 +29,6 @@ from tfx.types import Artifact, artifact_utils
 
 from components import example_files, names
 from components.image_example_gen import verdict
-from components.image_example_gen.perceptual_hash import as_hex
 from components.image_example_gen.shards import (
     Outcome,
     Rules,
@@ -44,6 +43,7 @@ from components.image_example_gen.sources import (
     composed,
     list_images,
 )
+from components.images.perceptual_hash import as_hex
 from components.progress import watched
 
 # Execution properties.

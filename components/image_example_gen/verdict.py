@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from components.image_example_gen import perceptual_hash
 from components.image_example_gen.sources import ImageRecord, class_names
+from components.images import perceptual_hash
 
 LABEL_CONFLICT = "label_conflict"
 

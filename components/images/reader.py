@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from components.image_example_gen.jpeg import is_one_scan
-from components.image_example_gen.perceptual_hash import perceptual_hash
+from components.images.jpeg import is_one_scan
+from components.images.perceptual_hash import perceptual_hash
 
 DEFAULT_MAX_PIXELS = 50_000_000
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-SHARED = Path(__file__).resolve().parents[3].parent / "shared"
+SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 PHOTOGRAPHS = SHARED / "data" / "cats_vs_dogs"
 
 

@@ -9,8 +9,8 @@ import tensorflow as tf
 from pictures_on_disk import encoded, picture
 from PIL import ExifTags, Image, ImageOps
 
-from components.image_example_gen.images import RefusedImageError, read_image
-from components.image_example_gen.jpeg import is_one_scan
+from components.images.jpeg import is_one_scan
+from components.images.reader import RefusedImageError, read_image
 
 PICTURE = picture(1)
 JPEG = encoded(PICTURE, quality=90)

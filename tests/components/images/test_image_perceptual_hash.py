@@ -5,13 +5,13 @@ import pytest
 from pictures_on_disk import PHOTOGRAPHS, encoded, picture
 from PIL import Image, ImageEnhance
 
-from components.image_example_gen.images import read_image
-from components.image_example_gen.perceptual_hash import (
+from components.images.perceptual_hash import (
     MAX_DISTANCE,
     as_hex,
     cluster,
     perceptual_hash,
 )
+from components.images.reader import read_image
 
 
 def photo_like(seed: int) -> Image.Image:
