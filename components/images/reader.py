@@ -8,10 +8,9 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from components.images.jpeg import is_one_scan
+from components.images import jpeg, png
 from components.images.perceptual_hash import perceptual_hash
 
 DEFAULT_MAX_PIXELS = 50_000_000
@@ -91,11 +90,9 @@ def read_image(
     image = _open(data)
     _check_pixels(image.size, max_pixels)
     try:
-        if _is_plain(image, max_side):
+        if _is_plain(image, max_side) and _is_whole(image, data):
             width, height = image.size
-            luma = _luma(image, data)
-            if luma:
-                return ReadImage(data, width, height, perceptual_hash(luma))
+            return ReadImage(data, width, height, perceptual_hash(_luma(image)))
         return _encoded(_upright_rgb(image, max_side), lossy=image.format in _LOSSY)
     except Exception as error:  # Pillow's decoders raise whatever a broken file trips them into
         raise RefusedImageError(UNDECODABLE, f"{image.format}: {error}") from error
@@ -143,6 +140,11 @@ def _is_plain(image: Image.Image, max_side: int) -> bool:
     )
 
 
+def _is_whole(image: Image.Image, data: bytes) -> bool:
+    """Whether TensorFlow, with which training decodes, decodes it if Pillow does."""
+    return png.is_whole(data) if image.format == "PNG" else jpeg.is_whole(data)
+
+
 def _orientation(image: Image.Image) -> int:
     if image.format == "PNG":
         image.load()  # its EXIF may follow the pixels; that these are broken must not be missed
@@ -153,24 +155,16 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _luma(image: Image.Image, data: bytes) -> Image.Image | None:
-    """The image's luma; None where TensorFlow, with which training decodes, wouldn't decode it.
+def _luma(image: Image.Image) -> Image.Image:
+    """The image's luma.
 
-    All coefficients of the stream are decoded, so that it fails exactly where decoding to RGB
+    All coefficients of a JPEG are decoded, so that it fails exactly where decoding to RGB
     does; turning them into pixels can't fail, so it is done for luma alone and, in a large
-    JPEG, at a reduced size, which takes less time. Where a JPEG is of the usual kind,
-    Pillow and TensorFlow fail on the same files, and Pillow is faster; of others it lets pass
-    some that TensorFlow doesn't.
+    image, at a reduced size, which takes less time.
     """
-    if is_one_scan(data):
-        image.draft("L", _LUMA_SIZE)
-        image.load()
-        return image
-    try:
-        luma: np.ndarray = tf.io.decode_image(data, channels=1, expand_animations=False).numpy()
-    except tf.errors.InvalidArgumentError:
-        return None
-    return Image.fromarray(luma.squeeze(axis=2))
+    image.draft("L", _LUMA_SIZE)
+    image.load()
+    return image
 
 
 def _upright_rgb(image: Image.Image, max_side: int) -> Image.Image:
