@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from components.images import rules
 from components.trainer.settings import PIXEL_RANGES
 
 if TYPE_CHECKING:
@@ -66,12 +67,13 @@ class Backbone:
     def key(self, body: "keras.Model") -> str:
         """What features depend on beside the image, as 32 hex digits.
 
-        It is made of the weights themselves, not of their file's name: features of other
-        weights are never taken for those of these.
+        It is made of the weights themselves, not of their file's name, and of the version of
+        the rules by which images are read: features of other weights, or of images that were
+        read in another way, are never taken for those of these.
         """
         digest = hashlib.sha256()
         about = ["xception", self.pooled, self.image_size, self.input_scale, "float16"]
-        digest.update(json.dumps(about).encode())
+        digest.update(json.dumps([*about, rules.VERSION]).encode())
         for array in body.get_weights():
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()[:32]

@@ -18,6 +18,7 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.dsl.io import fileio
 
 from components import arm_predictions, names
+from components.images import rules as reading
 from components.progress import Progress
 from components.trainer import arrays, replicates
 from components.trainer.checkpoint import Checkpoint
@@ -225,7 +226,8 @@ class _ArmTraining:
 
 def _identity(settings: TrainerSettings, arm: Arm, splits: ArmSplits) -> str:
     """A digest of all that a replicate depends on; how many there are is not part of it."""
-    content = [settings.model_dump(), arm.judged, *(split.digest for split in splits.all)]
+    digests = [split.digest for split in splits.all]
+    content = [reading.VERSION, settings.model_dump(), arm.judged, *digests]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
     return f"arm-{digest.hexdigest()[:32]}"
 

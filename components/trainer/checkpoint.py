@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from tfx.dsl.io import fileio
 
+from components.images import rules as reading
 from components.trainer import arrays
 from components.trainer.data import Split
 from components.trainer.history import Epoch
@@ -78,5 +79,5 @@ class Checkpoint:
 
 def training_identity(settings: TrainerSettings, splits: Sequence[Split]) -> str:
     """A digest that two trainings share exactly when they would come to the same model."""
-    content = [settings.model_dump(), *(split.digest for split in splits)]
+    content = [reading.VERSION, settings.model_dump(), *(split.digest for split in splits)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

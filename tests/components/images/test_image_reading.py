@@ -154,7 +154,6 @@ BROKEN = {
     "truncated AVIF": OTHERS["AVIF"][0][: len(OTHERS["AVIF"][0]) // 2],
     "truncated grey JPEG": OTHERS["grey JPEG"][0][:-200],
     "PNG with a wrong checksum": PLAIN["PNG"][:60] + b"\0\0\0\0" + PLAIN["PNG"][64:],
-    "TIFF of floats": encoded(GREY.convert("F"), "TIFF"),
 }
 
 
