@@ -109,14 +109,14 @@ def predict(
 
         outnumbered predict photos/ --model runs/registry
     """
+    from components.images.rules import RulesError
     from pipeline import predict as prediction
 
     try:
         found = prediction.find_images(images)
-        version = prediction.newest_model(model)
-    except prediction.PredictError as error:
+        rows = prediction.predict(prediction.newest_model(model), found)
+    except (prediction.PredictError, RulesError) as error:
         _fail(str(error), Exit.WRONG_USE, as_json=False)
-    rows = prediction.predict(version, found)
     unread = prediction.print_json(rows) if as_json else prediction.print_table(rows)
     raise typer.Exit(Exit.FAILED if unread else Exit.DONE)
 

@@ -79,7 +79,7 @@ def newest_model(path: Path) -> Path:
 
 
 def predict(model: Path, images: Iterable[Path]) -> Iterator[Row]:
-    """The model's word on each image, in order, a batch at a time.
+    """The prediction for each image, in order, a batch at a time.
 
     Args:
       model: folder of a SavedModel that the Calibrator made.
@@ -88,16 +88,17 @@ def predict(model: Path, images: Iterable[Path]) -> Iterator[Row]:
     Raises:
       RulesError: the model does not say how images are read for it.
     """
+    return _predictions(model, read_rules(model), images)
+
+
+def _predictions(model: Path, rules: ReadingRules, images: Iterable[Path]) -> Iterator[Row]:
     import tensorflow as tf
 
-    rules = read_rules(model)
     signature = tf.saved_model.load(str(model)).signatures[names.SERVING_DEFAULT]
     for batch in _batches(images, BATCH_SIZE):
         read = [_read(path, rules) for path in batch]
         examples = [_example(data) for data in read if isinstance(data, bytes)]
-        outputs = (
-            iter(_outputs(signature(examples=tf.constant(examples)))) if examples else iter(())
-        )
+        outputs = _outputs(signature(examples=tf.constant(examples))) if examples else iter(())
         for path, data in zip(batch, read, strict=True):
             yield Row(path, error=data) if isinstance(data, str) else Row(path, *next(outputs))
 

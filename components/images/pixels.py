@@ -37,7 +37,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         return Image.fromarray(_eight_bit_grey(image)).convert("RGB")
     if ";16" in raw_mode and image.mode in {"RGB", "RGBA"}:
-        _check_peak(image, np.asarray(image.convert("RGB")).max(initial=0) << 8)
+        _check_peak(image, int(np.asarray(image.convert("RGB")).max(initial=0)) << 8)
     if image.has_transparency_data:
         return _flattened(image.convert("RGBA"))
     return image.convert("RGB")
@@ -54,7 +54,7 @@ def _check_range(image: Image.Image) -> None:
         )
     if image.mode == "CMYK" and image.format in {"JPEG", "MPO"} and "adobe" not in image.info:
         raise UnknownRangeError("a CMYK JPEG without Adobe's marker may be inverted or not")
-    if ";16" in _raw_mode(image):
+    if ";16" in _raw_mode(image) or _tiff_bits(image) > 8:
         _check_sixteen_bits(image)
 
 
@@ -69,6 +69,11 @@ def _check_sixteen_bits(image: Image.Image) -> None:
     planes = _tiff_tag(image, TiffImagePlugin.PLANAR_CONFIGURATION, 1)
     if planes == _SEPARATE_PLANES and len(image.getbands()) > 1:
         raise ValueError("its 16-bit channels are stored apart; save it with 8 bits")
+
+
+def _tiff_bits(image: Image.Image) -> int:
+    """Bits of a TIFF's deepest channel; 0 of what is no TIFF."""
+    return int(np.max(_tiff_tag(image, TiffImagePlugin.BITSPERSAMPLE, 0)))
 
 
 def _tiff_tag(image: Image.Image, tag: int, default: int) -> int | tuple[int, ...]:
@@ -88,7 +93,7 @@ def _raw_mode(image: Image.Image) -> str:
 def _eight_bit_grey(image: Image.Image) -> np.ndarray:
     """Grey pixels of 12 or 16 bits, uint8 (height, width)."""
     values = np.asarray(image).astype(np.int64)
-    bits = np.max(_tiff_tag(image, TiffImagePlugin.BITSPERSAMPLE, 16))
+    bits = _tiff_bits(image) or 16
     if bits == 16:
         _check_peak(image, values.max(initial=0))
     grey = values >> (bits - 8)

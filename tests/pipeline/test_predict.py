@@ -115,4 +115,4 @@ def test_a_model_from_before_the_rules_is_refused_with_what_to_do(tmp_path: Path
     model = tf.Module()
     tf.saved_model.save(model, str(tmp_path / "old"))
     with pytest.raises(RulesError, match=r"reading_rules\.json.*train and push it again"):
-        next(predict(tmp_path / "old", [tmp_path / "a.png"]))
+        predict(tmp_path / "old", [tmp_path / "a.png"])
