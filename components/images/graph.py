@@ -77,7 +77,7 @@ def _restored(data: tf.Tensor, size: tf.Tensor, found: Header, rules: ReadingRul
         tf.minimum(kind, 2),
         {
             JPEG: lambda: _decoded_jpeg(data, size, rules.max_side),
-            PNG: lambda: graph_pixels.flattened(tf.io.decode_png(data, channels=4)),
+            PNG: lambda: _decoded_png(data, found.has_alpha),
             2: lambda: decode(data),
         },
     )
@@ -87,6 +87,15 @@ def _restored(data: tf.Tensor, size: tf.Tensor, found: Header, rules: ReadingRul
         image = tf.cond(is_large, lambda: graph_pixels.resized(image, target), lambda: image)
     upright = graph_pixels.turned(image, found.orientation)
     return tf.cond(kind == JPEG, lambda: _encoded_anew(upright), lambda: upright)
+
+
+def _decoded_png(data: tf.Tensor, has_alpha: tf.Tensor) -> tf.Tensor:
+    # Asked for an alpha channel that is not there, TensorFlow fills it with less than 255.
+    return tf.cond(
+        has_alpha,
+        lambda: graph_pixels.flattened(tf.io.decode_png(data, channels=4)),
+        lambda: tf.io.decode_png(data, channels=3),
+    )
 
 
 def _decoded_jpeg(data: tf.Tensor, size: tf.Tensor, max_side: int) -> tf.Tensor:

@@ -12,6 +12,9 @@ import tensorflow as tf
 _XMP_TURNS = r'\C*tiff:Orientation(="|>)[2-8]\C*'
 _ORIENTATION_TAG = 0x0112
 _SHORT, _LONG = 3, 4
+# Octets of a value by its type, of those that EXIF has; types begin at 1.
+_VALUE_SIZES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4)
+_UPRIGHT = 1
 
 
 class Header(NamedTuple):
@@ -22,6 +25,7 @@ class Header(NamedTuple):
       height: pixels, int64 ().
       orientation: EXIF's, 1 to 8, int32 (); 1 is upright.
       is_rgb: whether its bytes are those of opaque RGB, bool ().
+      has_alpha: whether parts of it may be transparent, bool ().
       refusal: why it is not read here, string (); empty where it is.
     """
 
@@ -29,13 +33,14 @@ class Header(NamedTuple):
     height: tf.Tensor
     orientation: tf.Tensor
     is_rgb: tf.Tensor
+    has_alpha: tf.Tensor
     refusal: tf.Tensor
 
 
 def refused(reason: str | tf.Tensor) -> Header:
     """The header of an image that is not read."""
-    zero = tf.constant(0, tf.int64)
-    return Header(zero, zero, tf.constant(1), tf.constant(False), tf.convert_to_tensor(reason))
+    zero, no = tf.constant(0, tf.int64), tf.constant(False)
+    return Header(zero, zero, tf.constant(_UPRIGHT), no, no, tf.convert_to_tensor(reason))
 
 
 def _first(*refusals: tuple[tf.Tensor, str]) -> tf.Tensor:
@@ -67,9 +72,6 @@ def _octets(data: tf.Tensor) -> tf.Tensor:
     return tf.io.decode_raw(data, tf.uint8)
 
 
-_UPRIGHT = 1
-
-
 def exif_orientation(exif: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The orientation in an EXIF block.
 
@@ -94,13 +96,17 @@ def exif_orientation(exif: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _orientation_entry(exif: tf.Tensor, *, big: bool) -> tuple[tf.Tensor, tf.Tensor]:
-    """Looks the orientation up in the first directory; the last entry of several counts."""
+    """Looks the orientation up in the first directory; the last entry of several counts.
+
+    What Pillow makes of a directory whose values lie outside the block depends on which they
+    are: it is refused.
+    """
     size = tf.size(exif)
     directory = _position(_number(exif, tf.constant(4), 4, big=big), size)
     declared = tf.cast(_number(exif, directory, 2, big=big), tf.int32)
     count = tf.maximum(0, tf.minimum(declared, (size - directory - 2) // 12))
     start = tf.minimum(directory + 2, size)
-    entries = tf.reshape(tf.cast(exif[start : start + 12 * count], tf.int32), (-1, 12))
+    entries = tf.reshape(tf.cast(exif[start : start + 12 * count], tf.int64), (-1, 12))
 
     def field(first: int, length: int) -> tf.Tensor:
         powers = [256**power for power in range(length)]
@@ -108,18 +114,23 @@ def _orientation_entry(exif: tf.Tensor, *, big: bool) -> tuple[tf.Tensor, tf.Ten
             entries[:, first : first + length] * (powers[::-1] if big else powers), axis=1
         )
 
-    kind, value = field(2, 2), tf.where(field(2, 2) == _LONG, field(8, 4), field(8, 2))
-    single = tf.reduce_all(entries[:, 4:8] == ([0, 0, 0, 1] if big else [1, 0, 0, 0]), axis=1)
-    usual = single & ((kind == _SHORT) | (kind == _LONG))
+    kind, values, place = field(2, 2), field(4, 4), field(8, 4)
+    sizes = tf.gather(_VALUE_SIZES, tf.where(kind < len(_VALUE_SIZES), kind, 0))
+    octets = values * tf.cast(sizes, tf.int64)
+    outside = tf.reduce_any((octets > 4) & (place + octets > tf.cast(size, tf.int64)))
+    damage = _first((outside, "its EXIF block is damaged"))
+    value = tf.where(kind == _LONG, place, field(8, 2))
+    usual = (values == 1) & ((kind == _SHORT) | (kind == _LONG))
     found = tf.where(field(0, 2) == _ORIENTATION_TAG)[:, 0]
 
     def last() -> tuple[tf.Tensor, tf.Tensor]:
         index = found[-1]
         refusal = _first((~usual[index], "its EXIF orientation is not a single number"))
         inside = (value[index] >= 1) & (value[index] <= 8)
-        return tf.where(inside, value[index], _UPRIGHT), refusal
+        orientation = tf.where(inside, tf.cast(value[index], tf.int32), _UPRIGHT)
+        return orientation, tf.where(damage == "", refusal, damage)
 
-    return tf.cond(tf.size(found) > 0, last, lambda: (tf.constant(0), tf.constant("")))
+    return tf.cond(tf.size(found) > 0, last, lambda: (tf.constant(0), damage))
 
 
 def _orientation(exif: tf.Tensor, text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -219,7 +230,7 @@ def jpeg(data: tf.Tensor) -> Header:
         (found.exifs > 1, "it has more than one EXIF block"),
     )
     refusal = tf.where(refusal == "", turn_refusal, refusal)
-    return Header(width, height, orientation, channels == 3, refusal)
+    return Header(width, height, orientation, channels == 3, tf.constant(False), refusal)
 
 
 class _PngChunks(NamedTuple):
@@ -249,7 +260,7 @@ def _code(kind: bytes) -> int:
 
 
 _RAW_EXIF, _COMPRESSED_XMP = b"Raw profile type exif", b"XML:com.adobe.xmp\0\1"
-_RGB, _PNG_DEPTHS = 2, (1, 2, 4, 8)
+_RGB, _PNG_ALPHA, _PNG_DEPTHS = 2, (4, 6), (1, 2, 4, 8)
 
 
 def _png_chunks(data: tf.Tensor, octets: tf.Tensor) -> _PngChunks:
@@ -297,8 +308,8 @@ def png(data: tf.Tensor) -> Header:
         (found.hides_orientation, "it may say in compressed text how it is turned"),
     )
     refusal = tf.where(refusal == "", turn_refusal, refusal)
-    is_rgb = (colour == _RGB) & ~found.has_transparency
-    return Header(width, height, orientation, is_rgb, refusal)
+    has_alpha = found.has_transparency | _is_one_of(colour, _PNG_ALPHA)
+    return Header(width, height, orientation, (colour == _RGB) & ~has_alpha, has_alpha, refusal)
 
 
 _EXTENSION, _IMAGE, _GRAPHIC_CONTROL = 0x21, 0x2C, 0xF9
@@ -364,7 +375,8 @@ def gif(data: tf.Tensor) -> Header:
         (~fills, "the first frame of the GIF does not fill it"),
         (palette + own_palette == 0, "it is a GIF without a palette"),
     )
-    return Header(width, height, tf.constant(_UPRIGHT), tf.constant(False), refusal)
+    no = tf.constant(False)
+    return Header(width, height, tf.constant(_UPRIGHT), no, no, refusal)
 
 
 _BMP_HEADER_SIZES = (40, 52, 56, 108, 124)
@@ -381,7 +393,8 @@ def bmp(data: tf.Tensor) -> Header:
     rows = tf.where(height >= 2**31, 2**32 - height, height)
     is_usual = _is_one_of(size, _BMP_HEADER_SIZES) & (depth == 24) & (packing == 0)
     refusal = _first((~is_usual, "it is a BMP of other than 24 bits, or compressed"))
-    return Header(width, rows, tf.constant(_UPRIGHT), tf.constant(False), refusal)
+    no = tf.constant(False)
+    return Header(width, rows, tf.constant(_UPRIGHT), no, no, refusal)
 
 
 _OTHER_KINDS = (

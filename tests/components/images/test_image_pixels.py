@@ -2,11 +2,10 @@
 
 import io
 import struct
-import zlib
 
 import numpy as np
 import pytest
-from pictures_on_disk import encoded, picture
+from pictures_on_disk import encoded, picture, png
 from PIL import Image
 
 from components.images.reader import RefusedImageError, read_image
@@ -50,20 +49,6 @@ def tiff(rows: bytes, *, order: str = "<", **changes: int | tuple[int, ...]) -> 
     head = struct.pack(f"{order}2sHI", b"II" if order == "<" else b"MM", 42, 8 + len(rows))
     count = struct.pack(f"{order}H", len(tags))
     return head + rows + count + entries + bytes(4) + more
-
-
-def png(depth: int, colour: int, rows: list[bytes], width: int, **chunks: bytes) -> bytes:
-    """A PNG of the rows' packed samples."""
-    header = struct.pack(">IIBBBBB", width, len(rows), depth, colour, 0, 0, 0)
-    packed = zlib.compress(b"".join(b"\0" + row for row in rows))
-    named = {"IHDR": header, **chunks, "IDAT": packed, "IEND": b""}
-    body = b"".join(_chunk(kind.encode(), content) for kind, content in named.items())
-    return b"\x89PNG\r\n\x1a\n" + body
-
-
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    checksum = struct.pack(">I", zlib.crc32(kind + content))
-    return struct.pack(">I", len(content)) + kind + content + checksum
 
 
 TWELVE_BITS = bytes.fromhex("000 400 800 fff 0a0 140 1e0 fa0".replace(" ", ""))
