@@ -51,16 +51,48 @@ def _first(*refusals: tuple[tf.Tensor, str]) -> tf.Tensor:
     return reason
 
 
-def _number(octets: tf.Tensor, position: tf.Tensor, size: int, *, big: bool = True) -> tf.Tensor:
+class Octets(NamedTuple):
+    """The bytes of a file, or of a part of one.
+
+    Attributes:
+      values: uint8 (size + margin,): whatever follows, so that a read needs no condition.
+      size: how many count, int32 ().
+    """
+
+    values: tf.Tensor
+    size: tf.Tensor
+
+
+_MARGIN = 32
+
+
+def octets_of(data: tf.Tensor) -> Octets:
+    """The octets of bytes, string ()."""
+    values = tf.io.decode_raw(tf.strings.join([data, bytes(_MARGIN)]), tf.uint8)
+    return Octets(values, tf.size(values) - _MARGIN)
+
+
+def _part(octets: Octets, start: tf.Tensor, end: tf.Tensor) -> Octets:
+    return Octets(octets.values[start : end + _MARGIN], end - start)
+
+
+def _window(octets: Octets, position: tf.Tensor, size: int) -> tf.Tensor:
+    """The `size` octets at a position, int64 (size,), at most `_MARGIN`."""
+    start = tf.clip_by_value(position, 0, octets.size)
+    return tf.ensure_shape(tf.cast(octets.values[start : start + size], tf.int64), (size,))
+
+
+def _value(window: tf.Tensor, *, big: bool = True) -> tf.Tensor:
+    """The unsigned number in the last axis of some octets, int64."""
+    powers = [256**power for power in range(window.shape[-1])]
+    return tf.reduce_sum(window * (powers[::-1] if big else powers), axis=-1)
+
+
+def _number(octets: Octets, position: tf.Tensor | int, size: int, *, big: bool = True) -> tf.Tensor:
     """An unsigned number of `size` octets as int64 (); -1 where they end before it."""
-    fits = (position >= 0) & (position + size <= tf.size(octets))
-
-    def read() -> tf.Tensor:
-        taken = tf.cast(octets[position : position + size], tf.int64)
-        powers = [256**power for power in range(size)]
-        return tf.reduce_sum(taken * (powers[::-1] if big else powers))
-
-    return tf.cond(fits, read, lambda: tf.constant(-1, tf.int64))
+    fits = (position >= 0) & (position + size <= octets.size)
+    value = _value(_window(octets, position, size), big=big)
+    return tf.where(fits, value, tf.constant(-1, tf.int64))
 
 
 def _position(number: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:
@@ -68,20 +100,16 @@ def _position(number: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.minimum(number, tf.cast(limit, tf.int64)), tf.int32)
 
 
-def _octets(data: tf.Tensor) -> tf.Tensor:
-    return tf.io.decode_raw(data, tf.uint8)
-
-
-def exif_orientation(exif: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def exif_orientation(exif: Octets) -> tuple[tf.Tensor, tf.Tensor]:
     """The orientation in an EXIF block.
 
     Args:
-      exif: from its byte order mark on, uint8 (n,).
+      exif: from its byte order mark on.
 
     Returns:
       int32 (), 0 where it has none, and a refusal, string ().
     """
-    start = _number(exif, tf.constant(0), 4)
+    start = _number(exif, 0, 4)
     little, big = start == 0x49492A00, start == 0x4D4D002A
     odd = tf.equal(start // 2**16, 0x4949) | tf.equal(start // 2**16, 0x4D4D)
 
@@ -95,29 +123,27 @@ def exif_orientation(exif: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     )
 
 
-def _orientation_entry(exif: tf.Tensor, *, big: bool) -> tuple[tf.Tensor, tf.Tensor]:
+def _orientation_entry(exif: Octets, *, big: bool) -> tuple[tf.Tensor, tf.Tensor]:
     """Looks the orientation up in the first directory; the last entry of several counts.
 
     What Pillow makes of a directory whose values lie outside the block depends on which they
     are: it is refused.
     """
-    size = tf.size(exif)
-    directory = _position(_number(exif, tf.constant(4), 4, big=big), size)
+    size = exif.size
+    directory = _position(_number(exif, 4, 4, big=big), size)
     declared = tf.cast(_number(exif, directory, 2, big=big), tf.int32)
     count = tf.maximum(0, tf.minimum(declared, (size - directory - 2) // 12))
     start = tf.minimum(directory + 2, size)
-    entries = tf.reshape(tf.cast(exif[start : start + 12 * count], tf.int64), (-1, 12))
+    octets = tf.cast(exif.values[start : start + 12 * count], tf.int64)
+    entries = tf.reshape(octets, (-1, 12))
 
     def field(first: int, length: int) -> tf.Tensor:
-        powers = [256**power for power in range(length)]
-        return tf.reduce_sum(
-            entries[:, first : first + length] * (powers[::-1] if big else powers), axis=1
-        )
+        return _value(entries[:, first : first + length], big=big)
 
     kind, values, place = field(2, 2), field(4, 4), field(8, 4)
     sizes = tf.gather(_VALUE_SIZES, tf.where(kind < len(_VALUE_SIZES), kind, 0))
-    octets = values * tf.cast(sizes, tf.int64)
-    outside = tf.reduce_any((octets > 4) & (place + octets > tf.cast(size, tf.int64)))
+    lengths = values * tf.cast(sizes, tf.int64)
+    outside = tf.reduce_any((lengths > 4) & (place + lengths > tf.cast(size, tf.int64)))
     damage = _first((outside, "its EXIF block is damaged"))
     value = tf.where(kind == _LONG, place, field(8, 2))
     usual = (values == 1) & ((kind == _SHORT) | (kind == _LONG))
@@ -133,11 +159,11 @@ def _orientation_entry(exif: tf.Tensor, *, big: bool) -> tuple[tf.Tensor, tf.Ten
     return tf.cond(tf.size(found) > 0, last, lambda: (tf.constant(0), damage))
 
 
-def _orientation(exif: tf.Tensor, text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _orientation(exif: Octets, text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The orientation of EXIF, or a refusal; where it says nothing, XMP must not either.
 
     Args:
-      exif: from its byte order mark on, uint8 (n,); n is 0 where there is none.
+      exif: from its byte order mark on; empty where there is none.
       text: the bytes in which an XMP packet may lie, string ().
     """
     found, refusal = exif_orientation(exif)
@@ -171,7 +197,7 @@ class _JpegSegments(NamedTuple):
     is_open: tf.Tensor
 
 
-_EXIF = int.from_bytes(b"Exif\0\0")
+_EXIF = list(b"Exif\0\0")
 _START_OF_SCAN, _APP1 = 0xFFDA, 0xFFE1
 _START_OF_FRAME = (0xFFC0, 0xFFC1, 0xFFC2)
 _OTHER_FRAMES = (0xFFC3, *range(0xFFC5, 0xFFC8), *range(0xFFC9, 0xFFCC), *range(0xFFCD, 0xFFD0))
@@ -182,18 +208,19 @@ def _is_one_of(value: tf.Tensor, values: tuple[int, ...]) -> tf.Tensor:
     return tf.reduce_any(value == tf.constant(values, tf.int64))
 
 
-def _jpeg_segments(octets: tf.Tensor) -> _JpegSegments:
+def _jpeg_segments(octets: Octets) -> _JpegSegments:
     def step(*state: tf.Tensor) -> _JpegSegments:
         found = _JpegSegments(*state)
         start = found.position
-        marker, length = _number(octets, start, 2), _number(octets, start + 2, 2)
+        window = _window(octets, start, 10)
+        marker, length = _value(window[:2]), _value(window[2:4])
         is_fill = marker == 0xFFFF
         is_segment = (marker >= 0xFF02) & ~is_fill & ~_is_one_of(marker, _NO_SEGMENT)
         end = start + 2 + tf.cast(length, tf.int32)
         is_open = is_fill | (
-            is_segment & (marker != _START_OF_SCAN) & (length >= 2) & (end <= tf.size(octets))
+            is_segment & (marker != _START_OF_SCAN) & (length >= 2) & (end <= octets.size)
         )
-        is_exif = is_open & (marker == _APP1) & (_number(octets, start + 4, 6) == _EXIF)
+        is_exif = is_open & (marker == _APP1) & tf.reduce_all(window[4:] == _EXIF)
         is_frame = is_open & _is_one_of(marker, _START_OF_FRAME + _OTHER_FRAMES)
         return _JpegSegments(
             position=tf.where(is_open, tf.where(is_fill, start + 1, end), start),
@@ -212,13 +239,13 @@ def _jpeg_segments(octets: tf.Tensor) -> _JpegSegments:
 
 def jpeg(data: tf.Tensor) -> Header:
     """The header of a JPEG."""
-    octets = _octets(data)
+    octets = octets_of(data)
     found = _jpeg_segments(octets)
     marker, precision = (_number(octets, found.frame + at, size) for at, size in ((0, 2), (4, 1)))
     height, width = (_number(octets, found.frame + at, 2) for at in (5, 7))
     channels = _number(octets, found.frame + 9, 1)
     text = tf.strings.substr(data, 0, found.position)
-    orientation, turn_refusal = _orientation(octets[found.exif : found.exif_end], text)
+    orientation, turn_refusal = _orientation(_part(octets, found.exif, found.exif_end), text)
     is_whole = (_number(octets, found.position, 2) == _START_OF_SCAN) & (found.frames == 1)
     refusal = _first(
         (~is_whole, "its JPEG header is not well-formed"),
@@ -259,23 +286,23 @@ def _code(kind: bytes) -> int:
     return int.from_bytes(kind)
 
 
-_RAW_EXIF, _COMPRESSED_XMP = b"Raw profile type exif", b"XML:com.adobe.xmp\0\1"
+_RAW_EXIF = b"Raw profile type exif"
+_HIDING_TEXTS = (_RAW_EXIF, b"XML:com.adobe.xmp\0\1")
 _RGB, _PNG_ALPHA, _PNG_DEPTHS = 2, (4, 6), (1, 2, 4, 8)
 
 
-def _png_chunks(data: tf.Tensor, octets: tf.Tensor) -> _PngChunks:
-    def starts_with(position: tf.Tensor, text: bytes) -> tf.Tensor:
-        fits = tf.minimum(position, tf.size(octets))
-        return tf.strings.substr(data, fits, len(text)) == text
-
+def _png_chunks(octets: Octets) -> _PngChunks:
     def step(*state: tf.Tensor) -> _PngChunks:
         found = _PngChunks(*state)
         start = found.position
-        length, kind = _number(octets, start, 4), _number(octets, start + 4, 4)
+        window = _window(octets, start, 8 + len(_RAW_EXIF))
+        length, kind = _value(window[:4]), _value(window[4:8])
         content = start + 8
-        end = _position(tf.cast(content, tf.int64) + length, tf.size(octets))
+        end = _position(tf.cast(content, tf.int64) + length, octets.size)
         is_exif = kind == _code(b"eXIf")
-        hides = starts_with(content, _RAW_EXIF) | starts_with(content, _COMPRESSED_XMP)
+        hides = tf.reduce_any(
+            [tf.reduce_all(window[8 : 8 + len(text)] == list(text)) for text in _HIDING_TEXTS]
+        )
         is_text = _is_one_of(kind, (_code(b"tEXt"), _code(b"zTXt"), _code(b"iTXt")))
         return _PngChunks(
             position=end + 4,
@@ -284,7 +311,7 @@ def _png_chunks(data: tf.Tensor, octets: tf.Tensor) -> _PngChunks:
             has_transparency=found.has_transparency | (kind == _code(b"tRNS")),
             has_text=found.has_text | (kind == _code(b"iTXt")),
             hides_orientation=found.hides_orientation | (is_text & hides),
-            is_open=(kind != _code(b"IEND")) & (end + 12 <= tf.size(octets)),
+            is_open=(kind != _code(b"IEND")) & (end + 12 <= octets.size),
         )
 
     zero, no = tf.constant(0), tf.constant(False)
@@ -294,13 +321,13 @@ def _png_chunks(data: tf.Tensor, octets: tf.Tensor) -> _PngChunks:
 
 def png(data: tf.Tensor) -> Header:
     """The header of a PNG."""
-    octets = _octets(data)
-    found = _png_chunks(data, octets)
-    is_header = _number(octets, tf.constant(12), 4) == _code(b"IHDR")
-    width, height = (_number(octets, tf.constant(at), 4) for at in (16, 20))
-    depth, colour = (_number(octets, tf.constant(at), 1) for at in (24, 25))
+    octets = octets_of(data)
+    found = _png_chunks(octets)
+    is_header = _number(octets, 12, 4) == _code(b"IHDR")
+    width, height = (_number(octets, at, 4) for at in (16, 20))
+    depth, colour = (_number(octets, at, 1) for at in (24, 25))
     text = tf.where(found.has_text, data, "")
-    orientation, turn_refusal = _orientation(octets[found.exif : found.exif_end], text)
+    orientation, turn_refusal = _orientation(_part(octets, found.exif, found.exif_end), text)
     refusal = _first(
         (~is_header, "its PNG header is not well-formed"),
         (depth == 16, "it is a PNG of 16 bits"),
@@ -312,7 +339,7 @@ def png(data: tf.Tensor) -> Header:
     return Header(width, height, orientation, (colour == _RGB) & ~has_alpha, has_alpha, refusal)
 
 
-_EXTENSION, _IMAGE, _GRAPHIC_CONTROL = 0x21, 0x2C, 0xF9
+_EXTENSION, _IMAGE, _GRAPHIC_CONTROL, _TRAILER = 0x21, 0x2C, 0xF9, 0x3B
 
 
 class _GifBlocks(NamedTuple):
@@ -331,20 +358,19 @@ class _GifBlocks(NamedTuple):
     is_open: tf.Tensor
 
 
-def _gif_blocks(octets: tf.Tensor, start: tf.Tensor) -> _GifBlocks:
+def _gif_blocks(octets: Octets, start: tf.Tensor) -> _GifBlocks:
     def step(*state: tf.Tensor) -> _GifBlocks:
         found = _GifBlocks(*state)
         position = found.position
-        first, second = (_number(octets, position + at, 1) for at in (0, 1))
+        first, second, _, flags = tf.unstack(_window(octets, position, 4))
         is_control = ~found.in_extension & (second == _GRAPHIC_CONTROL)
-        flags = _number(octets, position + 3, 1)
         begins = ~found.in_extension & (first == _EXTENSION)
         part = position + 1 + tf.cast(first, tf.int32)
         return _GifBlocks(
             position=tf.where(found.in_extension, part, tf.where(begins, position + 2, position)),
             in_extension=tf.where(found.in_extension, first > 0, begins),
             has_transparency=found.has_transparency | (begins & is_control & (flags % 2 == 1)),
-            is_open=(first >= 0) & (found.in_extension | begins),
+            is_open=(position < octets.size) & (found.in_extension | begins),
         )
 
     no = tf.constant(False)
@@ -360,9 +386,9 @@ def _palette_size(flags: tf.Tensor) -> tf.Tensor:
 
 def gif(data: tf.Tensor) -> Header:
     """The header of a GIF."""
-    octets = _octets(data)
-    width, height = (_number(octets, tf.constant(at), 2, big=False) for at in (6, 8))
-    palette = _palette_size(_number(octets, tf.constant(10), 1))
+    octets = octets_of(data)
+    width, height = (_number(octets, at, 2, big=False) for at in (6, 8))
+    palette = _palette_size(_number(octets, 10, 1))
     found = _gif_blocks(octets, 13 + palette)
     image = found.position
     is_image = _number(octets, image, 1) == _IMAGE
@@ -371,6 +397,7 @@ def gif(data: tf.Tensor) -> Header:
     own_palette = _palette_size(_number(octets, image + 9, 1))
     refusal = _first(
         (~is_image, "its GIF header is not well-formed"),
+        (_number(octets, octets.size - 1, 1) != _TRAILER, "the GIF is cut off"),
         (found.has_transparency, "it is a GIF with transparent parts"),
         (~fills, "the first frame of the GIF does not fill it"),
         (palette + own_palette == 0, "it is a GIF without a palette"),
@@ -384,11 +411,9 @@ _BMP_HEADER_SIZES = (40, 52, 56, 108, 124)
 
 def bmp(data: tf.Tensor) -> Header:
     """The header of a BMP."""
-    octets = _octets(data)
-    size, width, height, packing = (
-        _number(octets, tf.constant(at), 4, big=False) for at in (14, 18, 22, 30)
-    )
-    depth = _number(octets, tf.constant(28), 2, big=False)
+    octets = octets_of(data)
+    size, width, height, packing = (_number(octets, at, 4, big=False) for at in (14, 18, 22, 30))
+    depth = _number(octets, 28, 2, big=False)
     # A negative height says that the rows are stored from the top.
     rows = tf.where(height >= 2**31, 2**32 - height, height)
     is_usual = _is_one_of(size, _BMP_HEADER_SIZES) & (depth == 24) & (packing == 0)

@@ -210,6 +210,7 @@ REFUSED = {
         "compressed text",
     ),
     "GIF with transparency": (encoded(PALETTE, "GIF", transparency=3), "transparent"),
+    "truncated GIF": (encoded(PALETTE, "GIF")[:-900], "cut off"),
     "WebP": (encoded(PICTURE, "WEBP"), "WebP"),
     "TIFF": (encoded(PICTURE, "TIFF"), "TIFF"),
     "big endian TIFF": (b"MM\0*" + bytes(100), "TIFF"),
