@@ -18,7 +18,7 @@ VERSION = 1
 """Of the contract: grows with every change after which the same file gives other pixels."""
 
 ASSET_NAME = "reading_rules.json"
-_ASSETS = "assets"
+ASSETS = "assets"
 
 
 class RulesError(ValueError):
@@ -48,9 +48,19 @@ class ReadingRules:
     max_pixels: int = DEFAULT_MAX_PIXELS
     background: str = BACKGROUND
     orientation: str = "exif"
-    shrink: str = "lanczos, antialiased"
+    shrink: str = "Lanczos, antialiased"
     resize: str = "bilinear, antialiased"
     version: int = VERSION
+
+    def as_sentence(self) -> str:
+        """The rules in words."""
+        low, high = self.pixel_range
+        shrunk = f"scaled down to {self.max_side} pixels ({self.shrink}), " if self.max_side else ""
+        return (
+            f"Images are turned upright by {self.orientation.upper()}, laid on {self.background}, "
+            f"{shrunk}and resized to {self.image_size} x {self.image_size} pixels "
+            f"({self.resize}) between {low:g} and {high:g}."
+        )
 
     def to_json(self) -> str:
         """The rules as a JSON object; `from_json` reads it back."""
@@ -85,10 +95,10 @@ def read_rules(model: Path) -> ReadingRules:
     Raises:
       RulesError: it has none, or other than this version follows.
     """
-    path = model / _ASSETS / ASSET_NAME
+    path = model / ASSETS / ASSET_NAME
     if not path.is_file():
         raise RulesError(
-            f"the model in {model} has no {_ASSETS}/{ASSET_NAME}: it was exported before models "
+            f"the model in {model} has no {ASSETS}/{ASSET_NAME}: it was exported before models "
             "recorded how images are read; train and push it again"
         )
     return ReadingRules.from_json(path.read_text(encoding="utf-8"))

@@ -53,6 +53,19 @@ def small_settings(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def finished(small_settings: Path, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     """The first run of the small pipeline, with `--json`."""
     output = tmp_path_factory.mktemp("first") / "runs"
-    outcome = outnumbered("run", "--settings", small_settings, "--output", output, "--json")
+    return run_to_its_end(small_settings, output)
+
+
+@pytest.fixture(scope="session")
+def finished_on_small_images(
+    small_settings: Path, tmp_path_factory: pytest.TempPathFactory
+) -> FinishedRun:
+    """A run on images that ingestion scaled down."""
+    output = tmp_path_factory.mktemp("shrunk") / "runs"
+    return run_to_its_end(small_settings, output, "--set", "data.max_side=40")
+
+
+def run_to_its_end(settings: Path, output: Path, *options: str) -> FinishedRun:
+    outcome = outnumbered("run", "--settings", settings, "--output", output, "--json", *options)
     assert outcome.code in {0, 3}, outcome.err
     return FinishedRun(output, outcome, outcome.json)

@@ -15,6 +15,7 @@ from components import artifacts, example_files, names
 from components.evaluator import blessing, gates, predictions, summary
 from components.evaluator.metrics import confusion
 from components.evaluator.sliced_counts import SliceCounts
+from components.images.rules import ReadingRules
 from components.pusher import pushed_model
 from components.pusher.registry import Pushed
 from components.reporter import executor
@@ -197,6 +198,8 @@ class Run:
         assets.mkdir(parents=True)
         point = {"threshold": THRESHOLD, "rule": "best_f1", "precision": 0.9, "recall": 0.8}
         (assets / "operating_point.json").write_text(json.dumps(point))
+        rules = ReadingRules(image_size=64, pixel_range=(-1.0, 1.0), max_side=96)
+        (assets / "reading_rules.json").write_text(rules.to_json())
 
     def _json(self, key: str, name: str, value: dict) -> None:
         (Path(self.uri(key)) / name).write_text(json.dumps(value))
