@@ -31,8 +31,8 @@ NEEDS_TFMA = "Evaluator"
 EXECUTORS = {
     "ImageExampleGen": "components.image_example_gen.executor.Executor",
     "StatisticsGen": "tfx.components.statistics_gen.executor.Executor",
-    "SchemaGen": "tfx.components.schema_gen.executor.Executor",
-    "ExampleValidator": "tfx.components.example_validator.executor.Executor",
+    "SchemaGen": "components.schema_gen.executor.Executor",
+    "ExampleValidator": "components.example_validator.executor.Executor",
     "ImbalanceSampler": "components.imbalance_sampler.executor.Executor",
     "FeatureExtractor": "components.feature_extractor.executor.Executor",
     "Trainer": "components.trainer.executor.Executor",

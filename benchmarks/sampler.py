@@ -129,6 +129,7 @@ def _draw(folder: Path, size: int) -> None:
             executor.RANDOM_STATE: 42,
             executor.ASSIGNMENT: "exact",
             executor.GROUP_BY: "",
+            executor.MAX_DISTANCE: 4,
             executor.KEEP_REST: 1,
             executor.PREVALENCE: "",
         },

@@ -4,6 +4,7 @@ Shards are not compressed: their bulk is JPEG, on which gzip costs as much time 
 decoding it and saves nothing.
 """
 
+import fnmatch
 import os
 import re
 
@@ -20,6 +21,21 @@ def split_dir(uri: str, split: str) -> str:
 def shard_name(index: int, count: int) -> str:
     """The file name of shard `index` of `count`."""
     return f"data_tfrecord-{index:05d}-of-{count:05d}"
+
+
+def matching_files(pattern: str) -> list[str]:
+    """The files that a pattern of TFX, such as `FOLDER/*`, stands for, in order.
+
+    Only the part after the last `/` is a pattern; the folder is taken literally, so that
+    `exp[1]` is never read as `exp1`. Hidden files don't match.
+
+    Args:
+      pattern: a folder, local or remote, and a file name with `*`, `?` or `[...]` in it.
+    """
+    folder, name = os.path.split(pattern)
+    found = [str(entry) for entry in fileio.listdir(folder)] if fileio.isdir(folder) else []
+    visible = [entry for entry in found if not entry.startswith(".")]
+    return [os.path.join(folder, entry) for entry in sorted(fnmatch.filter(visible, name))]
 
 
 def split_files(uri: str, split: str) -> list[str]:

@@ -1,7 +1,7 @@
 """The one home of feature names, split names, artifact keys and model outputs."""
 
-# Features of an image's tf.Example. Slice columns of a manifest stand beside them
-# under their own names, so a manifest must not use one of these.
+# Features of an image's tf.Example. Slice columns of a manifest stand beside them under their
+# own names, see RESERVED_FEATURES.
 IMAGE = "image"
 """bytes: the encoded image, upright RGB JPEG or PNG; a JPEG that is so keeps its bytes."""
 LABEL = "label"
@@ -13,7 +13,7 @@ URI = "uri"
 IMAGE_ID = "image_id"
 """bytes: SHA-256, in hex, of the source file's bytes: the identity of an image."""
 PERCEPTUAL_HASH = "perceptual_hash"
-"""bytes: 16 hex digits that near-duplicate images share."""
+"""bytes: 16 hex digits, of which near-duplicate images share all but a few bits."""
 WIDTH = "width"
 """int64: width in pixels of the stored image."""
 HEIGHT = "height"
@@ -23,20 +23,8 @@ FEATURES = "features"
 FEATURES_SHAPE = "features_shape"
 """int64: shape of the features, such as (4, 4, 2048) or (2048,)."""
 
-RESERVED_FEATURES = frozenset(
-    {
-        IMAGE,
-        LABEL,
-        CLASS_NAME,
-        URI,
-        IMAGE_ID,
-        PERCEPTUAL_HASH,
-        WIDTH,
-        HEIGHT,
-        FEATURES,
-        FEATURES_SHAPE,
-    }
-)
+TEXT_FEATURES = (CLASS_NAME, URI, IMAGE_ID, PERCEPTUAL_HASH)
+"""Features that every image has as text, beside its slice columns."""
 
 POSITIVE_LABEL = 1
 NEGATIVE_LABEL = 0
@@ -51,6 +39,9 @@ REST = "rest"
 # Artifact keys.
 EXAMPLES = "examples"
 QUARANTINE = "quarantine"
+STATISTICS = "statistics"
+SCHEMA = "schema"
+ANOMALIES = "anomalies"
 DRAWN_EXAMPLES = "drawn_examples"
 SAMPLING = "sampling"
 FEATURED_EXAMPLES = "featured_examples"
@@ -73,3 +64,21 @@ PROBABILITY = "probability"
 """Output, float32 (n, 1): probability that the image is of the positive class."""
 IS_POSITIVE = "is_positive"
 """Output, int64 (n, 1): 1 where the probability reaches the operating point."""
+
+RESERVED_FEATURES = frozenset(
+    {
+        IMAGE,
+        LABEL,
+        CLASS_NAME,
+        URI,
+        IMAGE_ID,
+        PERCEPTUAL_HASH,
+        WIDTH,
+        HEIGHT,
+        FEATURES,
+        FEATURES_SHAPE,
+        PROBABILITY,
+        IS_POSITIVE,
+    }
+)
+"""Names that no slice column may have: it stands beside them in examples or predictions."""

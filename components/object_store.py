@@ -15,7 +15,7 @@ from typing import Any
 from tfx.dsl.io import fileio, filesystem, filesystem_registry
 from tfx.dsl.io.filesystem import PathType
 
-from components.beam_io import beam_io
+from components.beam_io import beam_io, file_at, files_below
 
 _MINIO, _S3 = "minio://", "s3://"
 # Lower is preferred; TensorFlow's stands at 10.
@@ -58,7 +58,8 @@ class BeamFilesystem(filesystem.Filesystem):
     @staticmethod
     def glob(pattern: PathType) -> list[PathType]:
         """The files that match."""
-        return [_named_as(_text(pattern), found.path) for found in _match(_text(pattern))]
+        (found,) = beam_io().filesystems.FileSystems.match([_path(pattern)])
+        return [_named_as(_text(pattern), file.path) for file in found.metadata_list]
 
     @staticmethod
     def isdir(path: PathType) -> bool:
@@ -106,9 +107,9 @@ class BeamFilesystem(filesystem.Filesystem):
     @staticmethod
     def stat(path: PathType) -> Any:
         """Beam's metadata of a file, which has `size_in_bytes`."""
-        if not (found := _match(_text(path))):
+        if (found := file_at(_path(path))) is None:
             raise filesystem.NotFoundError(path)
-        return found[0]
+        return found
 
     @staticmethod
     def walk(
@@ -129,7 +130,7 @@ class BeamFilesystem(filesystem.Filesystem):
 
 def _below(path: PathType) -> list[str]:
     root = _folder(path)
-    return [_named_as(root, metadata.path) for metadata in _match(root + "**")]
+    return [_named_as(root, metadata.path) for metadata in files_below(_path(root))]
 
 
 def _text(path: PathType) -> str:
@@ -147,11 +148,6 @@ def _path(path: PathType) -> str:
 
 def _named_as(asked: str, found: str) -> str:
     return _MINIO + found.removeprefix(_S3) if asked.startswith(_MINIO) else found
-
-
-def _match(pattern: str) -> list[Any]:
-    (result,) = beam_io().filesystems.FileSystems.match([_path(pattern)])
-    return result.metadata_list
 
 
 def _refuse_overwriting(path: PathType, overwrite: bool) -> None:

@@ -1,7 +1,7 @@
 """The command line: `outnumbered run`, `predict`, `settings`, `data make-sample`, `kubeflow`."""
 
 import json
-from pathlib import Path
+from collections import Counter
 from typing import Annotated, NoReturn
 
 import typer
@@ -9,6 +9,8 @@ import yaml
 from rich.console import Console
 from rich.progress import Progress
 
+from components import paths
+from components.image_example_gen import files
 from pipeline.kubeflow.cli import app as kubeflow_app
 from pipeline.options import (
     Exit,
@@ -20,6 +22,7 @@ from pipeline.options import (
 )
 from pipeline.settings import Settings, SettingsError, load_settings
 from pipeline.study.cli import study
+from pipeline.terminal import say_aside
 
 app = typer.Typer(
     name="outnumbered",
@@ -49,8 +52,9 @@ def run(
     settings: SettingsOption = None,
     overrides: SetOption = None,
     output: Annotated[
-        Path, typer.Option("--output", help="Folder for everything that the run makes.")
-    ] = Path("runs"),
+        str,
+        typer.Option("--output", metavar="PATH", help="Folder for everything that the run makes."),
+    ] = "runs",
     as_json: JsonOption = False,
     cache: Annotated[
         bool, typer.Option("--cache/--no-cache", help="Reuse what has not changed since a run.")
@@ -72,12 +76,15 @@ def run(
 
     loaded = _load(preset, settings, overrides, as_json=as_json)
     try:
+        folder = paths.output_folder(output)
+        if loaded.pusher.registry:
+            paths.check_can_be_folder("pusher.registry", loaded.pusher.registry)
         check_trainers([loaded.trainer])
         data_version = check_data(loaded)
     except (ValueError, FileNotFoundError) as error:
         _fail(str(error), Exit.WRONG_USE, as_json=as_json)
     try:
-        result = local.run(loaded, output, data_version=data_version, use_cache=cache)
+        result = local.run(loaded, folder, data_version=data_version, use_cache=cache)
     except local.RunError as error:
         _fail(str(error), Exit.FAILED, as_json=as_json)
     except KeyboardInterrupt:
@@ -93,14 +100,17 @@ def run(
 @app.command()
 def predict(
     images: Annotated[
-        list[Path], typer.Argument(help="Images, or folders that are searched for images.")
+        list[str],
+        typer.Argument(metavar="PATH...", help="Images, or folders that are searched for images."),
     ],
     model: Annotated[
-        Path,
+        str,
         typer.Option(
-            "--model", help="A pushed model, or the registry, whose newest version is taken."
+            "--model",
+            metavar="PATH",
+            help="A pushed model, or the registry, whose newest version is taken.",
         ),
-    ] = Path("runs/registry"),
+    ] = "runs/registry",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines, not a table.")] = False,
 ) -> None:
     """Says of each image whether it is of the positive class, and how probable that is.
@@ -113,10 +123,15 @@ def predict(
     from pipeline import predict as prediction
 
     try:
-        found = prediction.find_images(images)
-        rows = prediction.predict(prediction.newest_model(model), found)
-    except (prediction.PredictError, RulesError) as error:
+        passed_over: Counter[str] = Counter()
+        given = (paths.given("PATH", image) for image in images)
+        found = prediction.find_images(given, passed_over)
+        version = prediction.newest_model(paths.given("--model", model))
+        rows = prediction.predict(version, found)
+    except (prediction.PredictError, paths.PathError, RulesError) as error:
         _fail(str(error), Exit.WRONG_USE, as_json=False)
+    if left_out := files.account(passed_over):
+        say_aside(left_out)
     unread = prediction.print_json(rows) if as_json else prediction.print_table(rows)
     raise typer.Exit(Exit.FAILED if unread else Exit.DONE)
 
@@ -139,7 +154,7 @@ def show_settings(
 
 @data_app.command("make-sample")
 def make_sample(
-    folder: Annotated[Path, typer.Argument(help="The folder to make.")] = Path("sample"),
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder to make.")] = "sample",
     images: Annotated[int, typer.Option("--images", help="How many images.")] = 3300,
     side: Annotated[int, typer.Option("--side", help="Side of an image in pixels.")] = 128,
     random_state: Annotated[int, typer.Option("--random-state", help="The seed.")] = 0,
@@ -157,7 +172,7 @@ def make_sample(
         task = progress.add_task("drawing", total=images)
         try:
             manifest = make_sample(
-                folder,
+                paths.given("FOLDER", folder),
                 images=images,
                 side=side,
                 random_state=random_state,
@@ -166,11 +181,11 @@ def make_sample(
             )
         except (ValueError, OSError) as error:
             _fail(str(error), Exit.WRONG_USE, as_json=False)
-    typer.echo(f"{images} images in {folder}, listed in {manifest}", err=True)
+    say_aside(f"{images} images in {folder}, listed in {manifest}")
 
 
 def _load(
-    preset: str | None, path: Path | None, overrides: list[str] | None, *, as_json: bool
+    preset: str | None, path: str | None, overrides: list[str] | None, *, as_json: bool
 ) -> Settings:
     try:
         return load_settings(preset, path, overrides)

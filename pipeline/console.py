@@ -14,6 +14,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.terminal import lines, write
+
 COMPONENT_LOGGER = "outnumbered"
 
 _RUNNING, _CACHED, _DONE, _FAILED = "running", "cached", "done", "failed"
@@ -90,7 +92,7 @@ class RunView:
         self._started[component] = time.monotonic()
         self._states[component] = _RUNNING
         if not self._live:
-            self._console.print(f"{component}: running", highlight=False, soft_wrap=True)
+            write(self._console, f"{component}: running")
 
     def cached(self) -> None:
         """The current component's outputs are taken from an earlier run."""
@@ -107,7 +109,7 @@ class RunView:
         if self._current:
             self._messages[self._current] = text
             if not self._live:
-                self._console.print(f"{self._current}: {text}", highlight=False, soft_wrap=True)
+                write(self._console, f"{self._current}: {text}")
 
     def _finish(self, state: str) -> None:
         name, self._current = self._current, None
@@ -117,13 +119,14 @@ class RunView:
         took = "unchanged, taken from an earlier run" if state == _CACHED else f"{seconds:.1f} s"
         self._states[name], self._messages[name] = state, took
         if not self._live:
-            self._console.print(f"{name}: {state}, {took}", highlight=False, soft_wrap=True)
+            write(self._console, f"{name}: {state}, {took}")
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))
         for name, state in self._states.items():
             mark, style = _MARKS.get(state, ("·", "dim"))
-            table.add_row(Text(mark, style=style), Text(name, style=style), self._messages[name])
+            told = lines(self._messages[name])
+            table.add_row(Text(mark, style=style), Text(name, style=style), told)
         return table
 
 

@@ -1,5 +1,6 @@
 """The pipeline as a TFX DAG: which component reads what from which, and with what settings."""
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,8 +8,6 @@ from typing import Any
 # TFX before TFDV: importing TFDV first fails in tfx_bsl.
 import tfx.components  # noqa: F401 - see above  isort: skip
 import tensorflow_data_validation as tfdv
-from tfx.components.example_validator.component import ExampleValidator
-from tfx.components.schema_gen.component import SchemaGen
 from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.placeholder.placeholder import Placeholder
@@ -18,15 +17,22 @@ from tfx.types import BaseChannel
 
 from components import names
 from components.calibrator.component import Calibrator
+from components.evaluator import gates
 from components.evaluator.component import Evaluator
+from components.example_validator.component import ExampleValidator
 from components.image_example_gen.component import ImageExampleGen
 from components.imbalance_sampler.component import ImbalanceSampler
+from components.imbalance_sampler.request import STABLE
 from components.pusher.component import Pusher
 from components.reporter.component import Reporter
+from components.schema_gen.component import SchemaGen
 from components.trainer.component import trainer
 from pipeline.features import feature_extractor, frozen_backbone
 from pipeline.settings import IN_PROCESS_RUNNER, Beam, ImageSettings, Settings
 from pipeline.study.settings import AnySettings
+
+# A column of more values is not compared with the kept schema's.
+_MOST_VALUES = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +45,12 @@ class Places:
       checkpoints: folder in which an interrupted training finds its last epoch.
       data_version: a digest of the data, so that changed data is read again.
       features: folder in which features are kept for later runs; empty: nowhere.
+      kept_schema: digest of the schema that is kept in the registry, empty where none is; None
+        where that can't be known before the run, whose SchemaGen must not be cached then.
+      code_version: a digest of the project's code, so that nothing made by other code is reused;
+        empty where the image of the steps tells that.
+      ledger: file that carries a stable draw on to the next.
+      ledger_version: names the state of that file, so that a changed one is drawn with anew.
     """
 
     pipeline_root: str
@@ -46,6 +58,10 @@ class Places:
     checkpoints: str
     data_version: str | RuntimeParameter
     features: str = ""
+    kept_schema: str | None = None
+    code_version: str = ""
+    ledger: str = ""
+    ledger_version: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +71,7 @@ class RunParameters:
     Attributes:
       source: in place of `data.source`.
       span: what stands in for `{SPAN}` in the source and the manifest.
-      pipeline_root: below which interrupted trainings are kept.
+      pipeline_root: below which interrupted trainings and ledgers are kept.
     """
 
     source: RuntimeParameter
@@ -134,7 +150,9 @@ def _nodes(
 ) -> list[BaseNode]:
     ingest = example_gen(settings, places, parameters)
     images = ingest.outputs[names.EXAMPLES]
-    drawn = sampler(settings, images)
+    statistics_gen, schema_gen, validator = _validation(settings, places, images)
+    anomalies = validator.outputs[names.ANOMALIES]
+    drawn = sampler(settings, images, places, parameters)
     examples = drawn.outputs[names.DRAWN_EXAMPLES]
     sampling = drawn.outputs[names.SAMPLING]
     # A run with parameters may be given another model, so nothing is computed for this one.
@@ -153,7 +171,10 @@ def _nodes(
         pipeline_root=parameters.pipeline_root if parameters else None,
     )
     calibrator = Calibrator(
-        model=train.outputs[names.MODEL], examples=examples, **settings.calibrator.model_dump()
+        model=train.outputs[names.MODEL],
+        examples=examples,
+        sampling=sampling,
+        **settings.calibrator.model_dump(),
     )
     model = calibrator.outputs[names.CALIBRATED_MODEL]
     evaluator = Evaluator(
@@ -162,9 +183,17 @@ def _nodes(
         sampling=sampling,
         slices=_slices(settings),
         gates=settings.evaluator.gates,
+        anomalies=anomalies if _asks_for_anomalies(settings) else None,
     )
     blessing = evaluator.outputs[names.BLESSING]
-    pusher = Pusher(model=model, blessing=blessing, registry=places.registry)
+    pusher = Pusher(
+        model=model,
+        blessing=blessing,
+        schema=schema_gen.outputs[names.SCHEMA],
+        statistics=statistics_gen.outputs[names.STATISTICS],
+        registry=places.registry,
+        kept_schema=_push_key(places),
+    )
     reporter = Reporter(
         evaluation=evaluator.outputs[names.EVALUATION],
         predictions=evaluator.outputs[names.PREDICTIONS],
@@ -174,13 +203,16 @@ def _nodes(
         examples=examples,
         sampling=sampling,
         quarantine=ingest.outputs[names.QUARANTINE],
+        anomalies=anomalies,
         pushed_model=pusher.outputs[names.PUSHED_MODEL],
         title=settings.name,
         settings=settings.model_dump(mode="json"),
     )
     return [
         ingest,
-        *_validation(settings, images),
+        statistics_gen,
+        schema_gen,
+        validator,
         drawn,
         *([extractor] if extractor else []),
         train,
@@ -205,33 +237,62 @@ def example_gen(
         max_bad_fraction=data.max_bad_fraction,
         max_pixels=data.max_pixels,
         data_version=places.data_version,
+        code_version=places.code_version,
         span=parameters.span if parameters else "",
     )
 
 
-def _validation(settings: Settings, images: BaseChannel) -> list[BaseNode]:
+def _validation(
+    settings: Settings, places: Places, images: BaseChannel
+) -> tuple[StatisticsGen, SchemaGen, ExampleValidator]:
     # Image bytes and identities say nothing in a histogram, and cost the most to count.
     columns = [names.LABEL, names.CLASS_NAME, names.WIDTH, names.HEIGHT, *settings.data.slices]
     statistics_gen = StatisticsGen(
-        examples=images, stats_options=tfdv.StatsOptions(feature_allowlist=columns)
+        examples=images,
+        stats_options=tfdv.StatsOptions(
+            feature_allowlist=columns, num_rank_histogram_buckets=_MOST_VALUES
+        ),
     )
-    statistics = statistics_gen.outputs["statistics"]
-    schema_gen = SchemaGen(statistics=statistics, infer_feature_shape=True)
-    validator = ExampleValidator(statistics=statistics, schema=schema_gen.outputs["schema"])
-    return [statistics_gen, schema_gen, validator]
+    statistics = statistics_gen.outputs[names.STATISTICS]
+    schema_gen = SchemaGen(
+        statistics, registry=places.registry, kept_schema=places.kept_schema or ""
+    )
+    validator = ExampleValidator(statistics, schema_gen.outputs[names.SCHEMA])
+    return statistics_gen, schema_gen, validator
 
 
-def sampler(settings: ImageSettings, images: BaseChannel) -> ImbalanceSampler:
+def _asks_for_anomalies(settings: Settings) -> bool:
+    asked = gates.parse_all(settings.evaluator.gates)
+    return any(gate.metric == gates.ANOMALIES for gate in asked)
+
+
+def _push_key(places: Places) -> str:
+    """What no run before had where no schema is kept: a cached push would not keep one."""
+    return uuid.uuid4().hex if places.kept_schema == "" else places.kept_schema or ""
+
+
+def sampler(
+    settings: ImageSettings,
+    images: BaseChannel,
+    places: Places,
+    parameters: RunParameters | None,
+) -> ImbalanceSampler:
     """The component that draws the splits."""
     asked = settings.sampler
+    stable = asked.assignment == STABLE
+    below_root = stable and parameters is not None and asked.ledger is None
     return ImbalanceSampler(
         examples=images,
         splits=asked.splits,
         random_state=asked.random_state,
         assignment=asked.assignment,
         group_by=asked.group_by,
+        max_distance=asked.near_duplicates.max_distance,
         keep_rest=asked.keep_rest,
         prevalence=settings.population.prevalence,
+        ledger=places.ledger if stable else "",
+        ledger_version=places.ledger_version if stable else "",
+        pipeline_root=parameters.pipeline_root if parameters and below_root else None,
     )
 
 

@@ -1,13 +1,12 @@
 """Which features a training can share, and the component that computes them."""
 
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 from tfx.types import BaseChannel
 
 from components.feature_extractor.backbone import Backbone
 from components.feature_extractor.component import FeatureExtractor
+from components.trainer import weights
 from components.trainer.settings import TrainerSettings
 
 
@@ -46,13 +45,5 @@ def feature_extractor(
         input_scale=backbone.input_scale,
         store=store,
         splits=splits,
-        weights_version=_file_digest(backbone.weights),
+        weights_version=weights.version(backbone.weights),
     )
-
-
-def _file_digest(path: str) -> str:
-    """SHA-256 of a file in hex; empty where there is none to read here."""
-    if not Path(path).is_file():
-        return ""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,7 +3,6 @@
 import contextlib
 import datetime
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -16,7 +15,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 import yaml
 from pydantic import BaseModel
 
+from components.code_version import project_version
+from components.whole_file import write_text
 from pipeline.console import RunView, captured_output, followed
+from pipeline.kept_outputs import KeptOutputs
+from pipeline.ledgers import ledger_places
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,8 +28,6 @@ if TYPE_CHECKING:
 METRICS_FILE = "metrics.json"
 REPORT_FILE = "report.html"
 LOG_FILE = "run.log"
-_CODE_DIRS = ("components", "pipeline")
-_CODE_SUFFIXES = frozenset({".py", ".jinja", ".css", ".js"})
 # As the operating system and as SQLite put it.
 _FULL_DISK = ("no space left on device", "database or disk is full")
 
@@ -85,16 +86,21 @@ def run(
     """
 
     def make_dag(output: Path, *, enable_cache: bool) -> "Pipeline":
+        from components.schema_gen import baseline
         from pipeline.dag import Places, build
 
+        connection = metadata_connection(output)
+        registry = str(Path(settings.pusher.registry or output / "registry").absolute())
         places = Places(
             pipeline_root=str(output / "tfx" / "artifacts"),
-            registry=str(Path(settings.pusher.registry or output / "registry").absolute()),
+            registry=registry,
+            kept_schema=baseline.digest(registry),
             checkpoints=str(output / "tfx" / "checkpoints"),
             features=str(output / "features"),
             data_version=data_version,
+            code_version=project_version(),
+            **ledger_places(settings, output, connection),
         )
-        connection = metadata_connection(output)
         return build(settings, places, connection=connection, enable_cache=enable_cache)
 
     folder = execute(settings, output, make_dag, result="Report", use_cache=use_cache)
@@ -135,9 +141,7 @@ def execute(
             print("Loading TensorFlow and TFX", file=screen)
             # Before TensorFlow is: the first component to touch a GPU would take all its memory.
             os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-            unchanged = _code_is_unchanged(output)
-            _launch(make_dag(output, enable_cache=use_cache and unchanged), screen)
-            _remember_code(output)
+            _launch(make_dag(output, enable_cache=use_cache), output, screen)
             _collect(output, folder, result)
         except Exception as error:  # whatever a component, Beam or MLMD ends with
             raise RunError(_complaint(error, output, log)) from error
@@ -152,7 +156,20 @@ def metadata_connection(output: Path) -> Any:
     return sqlite_metadata_connection_config(str(_metadata_path(output)))
 
 
-def _launch(dag: "Pipeline", screen: TextIO) -> None:
+def _launch(dag: "Pipeline", output: Path, screen: TextIO) -> None:
+    kept = KeptOutputs(_metadata_path(output).parent, metadata_connection(output))
+    for place in kept.withdraw_damaged():
+        print(f"No longer as a run left it, so not reused: {place}", file=screen)
+    try:
+        _run_locally(dag, screen)
+    except BaseException:  # Ctrl-C too: what was finished is reused by the next run
+        with contextlib.suppress(Exception):  # the first error is the one to tell
+            kept.record()
+        raise
+    kept.record()
+
+
+def _run_locally(dag: "Pipeline", screen: TextIO) -> None:
     from absl import logging as absl_logging
     from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 
@@ -168,7 +185,7 @@ def _new_run_folder(output: Path, settings: BaseModel) -> Path:
         folder.mkdir(parents=True)
         _metadata_path(output).parent.mkdir(exist_ok=True)
         text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
-        _write_text(folder / "settings.yaml", text)
+        write_text(folder / "settings.yaml", text)
     except OSError as error:
         raise RunError(
             f"the output folder {output} can't be written to ({error.strerror}); "
@@ -223,36 +240,6 @@ def _point_latest(output: Path, folder: Path) -> None:
     fresh = output / f".latest-{os.getpid()}"
     fresh.symlink_to(folder.relative_to(output), target_is_directory=True)
     fresh.replace(link)
-
-
-def code_digest() -> str:
-    """A digest of the project's own code: other code may make other artifacts."""
-    root = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    files = (path for name in _CODE_DIRS for path in (root / name).rglob("*"))
-    for path in sorted(path for path in files if path.suffix in _CODE_SUFFIXES):
-        digest.update(str(path.relative_to(root)).encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _code_path(output: Path) -> Path:
-    return output / "tfx" / "code"
-
-
-def _code_is_unchanged(output: Path) -> bool:
-    path = _code_path(output)
-    return not path.exists() or path.read_text(encoding="utf-8") == code_digest()
-
-
-def _remember_code(output: Path) -> None:
-    _write_text(_code_path(output), code_digest())
-
-
-def _write_text(path: Path, text: str) -> None:
-    fresh = path.with_name(f".{path.name}-{os.getpid()}")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(path)
 
 
 def _complaint(error: Exception, output: Path, log: Path) -> str:

@@ -2,13 +2,14 @@
 
 import json
 from enum import IntEnum
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from pipeline import settings as settings_module
+from pipeline.terminal import write
 
 
 class Exit(IntEnum):
@@ -26,7 +27,8 @@ PresetOption = Annotated[
     str | None, typer.Option("--preset", help=f"Settings that come with the project: {_PRESETS}.")
 ]
 SettingsOption = Annotated[
-    Path | None, typer.Option("--settings", help="A settings file of your own (YAML).")
+    str | None,
+    typer.Option("--settings", metavar="PATH", help="A settings file of your own (YAML)."),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -51,8 +53,8 @@ def fail(message: str, code: Exit, *, as_json: bool, **facts: Any) -> NoReturn:
       facts: more of that object's members.
     """
     console = Console(stderr=True)
-    console.print("[bold red]error:[/] ", end="")
-    console.print(message, markup=False, highlight=False, soft_wrap=True)
+    console.print(Text("error: ", style="bold red"), end="")
+    write(console, message)
     if as_json:
         status = "interrupted" if code is Exit.INTERRUPTED else "failed"
         print(json.dumps({"status": status, **facts, "error": message}))

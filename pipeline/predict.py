@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,14 +10,23 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Column, Table
-from rich.text import Text
 
 from components import names
+from components.image_example_gen import files
+from components.image_example_gen.signature import HEAD_BYTES, begins_like_an_image
 from components.images.reader import RefusedImageError, read_image
 from components.images.rules import ReadingRules, read_rules
+from pipeline.terminal import plain
 
 BATCH_SIZE = 32
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"})
+NO_IMAGES = "files that are no images"
+IMAGE_SUFFIXES = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"),
+        *(".avif", ".heic", ".heif", ".jp2", ".j2k", ".jxl", ".ppm", ".pgm", ".pbm", ".pnm"),
+    }
+)
+"""Endings of names by which a file is meant as an image, whether it can be read or not."""
 
 
 class PredictError(ValueError):
@@ -40,26 +50,51 @@ class Row:
     error: str | None = None
 
 
-def find_images(paths: Iterable[Path]) -> list[Path]:
+def find_images(paths: Iterable[Path], passed_over: Counter[str] | None = None) -> list[Path]:
     """The images among files and, sorted, in folders at any depth.
 
+    A file that is given itself counts as an image. In a folder an image is told by how it
+    begins or how its name ends, and leftovers of operating and storage systems are passed over
+    as the ingestion does.
+
+    Args:
+      paths: files and folders.
+      passed_over: is filled with how many files and folders were left out, by kind.
+
     Raises:
-      PredictError: a path is not there, or a folder holds no image.
+      PredictError: a path does not exist, or a folder holds no image.
     """
-    return list(itertools.chain.from_iterable(_images_at(path) for path in paths))
+    counted = Counter() if passed_over is None else passed_over
+    return list(itertools.chain.from_iterable(_images_at(path, counted) for path in paths))
 
 
-def _images_at(path: Path) -> list[Path]:
+def _images_at(path: Path, passed_over: Counter[str]) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise PredictError(f"no image and no folder at {path}")
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-    if not found:
-        raise PredictError(
-            f"no image in {path}; an image ends in {', '.join(sorted(IMAGE_SUFFIXES))}"
-        )
-    return found
+        raise PredictError(f"{path} does not exist; give an image, or a folder of images")
+    try:
+        found = sorted(Path(file.path) for file in files.walk(str(path), passed_over))
+    except OSError as error:
+        raise PredictError(f"the images in {path} can't be listed: {error}") from error
+    images = [file for file in found if _is_meant_as_image(file)]
+    if len(images) < len(found):
+        passed_over[NO_IMAGES] += len(found) - len(images)
+    if not images:
+        without = f" ({files.account(passed_over)})" if passed_over else ""
+        raise PredictError(f"no image in {path}{without}; give a folder of images, or an image")
+    return images
+
+
+def _is_meant_as_image(path: Path) -> bool:
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return True
+    try:
+        # Unbuffered: from a slow disk no more is read than is looked at.
+        with open(path, "rb", buffering=0) as file:
+            return begins_like_an_image(file.read(HEAD_BYTES))
+    except OSError:  # nobody knows: to be told with the reason
+        return True
 
 
 def newest_model(path: Path) -> Path:
@@ -158,10 +193,9 @@ def print_table(rows: Iterable[Row]) -> int:
     table = Table("image", Column("probability", justify="right"), "positive")
     for row in known:
         if row.error is None:
-            table.add_row(
-                str(row.path), f"{row.probability:.4f}", "yes" if row.is_positive else "no"
-            )
+            verdict = "yes" if row.is_positive else "no"
+            table.add_row(plain(row.path), f"{row.probability:.4f}", verdict)
         else:
-            table.add_row(str(row.path), "–", Text(row.error, style="red"))
+            table.add_row(plain(row.path), "–", plain(row.error, "red"))
     Console().print(table)
     return sum(row.error is not None for row in known)

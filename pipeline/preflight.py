@@ -1,10 +1,14 @@
 """What is wrong with a run can mostly be told in a second, before TensorFlow is even loaded."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from components import names
 from components.image_example_gen import sources
+from components.image_example_gen.contents import Verify
 from components.imbalance_sampler import census, demand
 from components.imbalance_sampler.request import check_class_names, parse_request
 from components.trainer import weights
@@ -31,7 +35,14 @@ def check_data(settings: ImageSettings) -> str:
         known_classes=settings.class_names(),
     )
     _check_splits(settings, Counter(record.class_name for record in records))
-    return sources.data_version(records)
+    return _data_version(records, data.verify)
+
+
+def _data_version(records: Sequence[sources.ImageRecord], verify: Verify) -> str:
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("looking for changed images", total=len(records))
+        return sources.data_version(records, verify=verify, advance=lambda: progress.advance(task))
 
 
 def check_trainers(trainers: Iterable[TrainerSettings]) -> None:

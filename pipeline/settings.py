@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-import yaml
 from pydantic import (
     BaseModel,
     Field,
@@ -16,17 +15,40 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from components import paths
 from components.evaluator import gates as gate_rules
+from components.image_example_gen.contents import Verify
 from components.image_example_gen.sources import check_class
 from components.imbalance_sampler.census import validate_prevalence
-from components.imbalance_sampler.request import NEGATIVE, POSITIVE, parse_request, validate_splits
-from components.names import TEST, TRAIN, VAL
-from components.section import Count, Fraction, PositiveCount, Section, matching
+from components.imbalance_sampler.request import (
+    DEFAULT_DISTANCE,
+    NEGATIVE,
+    POSITIVE,
+    check_max_distance,
+    parse_request,
+    validate_splits,
+)
+from components.names import TEST, TEXT_FEATURES, TRAIN, VAL
+from components.paths import LocalPath, SourcePath
+from components.section import (
+    ComposedKeys,
+    Count,
+    DataName,
+    Fraction,
+    PositiveCount,
+    Section,
+    WholeNumber,
+    matching,
+)
+from components.spelling import composed
 from components.trainer.settings import TrainerSettings
+from pipeline import yaml_text
 from pipeline.kubeflow.settings import Kubeflow
 
 IN_PROCESS_RUNNER = "FnApiRunner"
 PRESETS_DIR = Path(__file__).parent / "presets"
+# A union reports a fault for each member, whose name then stands in the fault's path.
+_UNION_MEMBER = re.compile(r"literal\[.*\]|ClassWeight|Mixture")
 
 Name = Annotated[
     str,
@@ -41,17 +63,36 @@ class SettingsError(ValueError):
     """Settings that can't be used; the message names the key, the value and what is allowed."""
 
 
+class Tree(dict[str, Any]):
+    """Settings as YAML, not yet checked.
+
+    Attributes:
+      advice: for each value that YAML doesn't read as text, by its path, what to do if text
+        was meant.
+    """
+
+    def __init__(self, values: Mapping[str, Any], advice: Mapping[yaml_text.Path, str]):
+        super().__init__(_copy(values))
+        self.advice = dict(advice)
+
+    def advise(self, path: yaml_text.Path, document: yaml_text.Document) -> None:
+        """Takes on the advice of a document that has been put at `path`."""
+        kept = {key: hint for key, hint in self.advice.items() if key[: len(path)] != path}
+        given = {(*path, *below): hint for below, hint in document.advice.items()}
+        self.advice = kept | given
+
+
 class Data(Section):
     """Where the photographs are and what is refused on the way in."""
 
-    source: str = Field(
+    source: SourcePath = Field(
         description="Folder with a folder a class, or the root of a manifest's paths."
     )
-    manifest: str | None = Field(
+    manifest: SourcePath | None = Field(
         default=None, description="CSV or JSON lines with uri, label and any slice columns."
     )
-    positive_class: str = Field(description="The class that is looked for.")
-    slices: list[str] = Field(default=[], description="Manifest columns to slice metrics by.")
+    positive_class: DataName = Field(description="The class that is looked for.")
+    slices: list[DataName] = Field(default=[], description="Manifest columns to slice metrics by.")
     max_side: Count = Field(
         default=0, description="Longest side in pixels of a stored image; 0 keeps the size."
     )
@@ -61,15 +102,39 @@ class Data(Section):
     max_pixels: PositiveCount = Field(
         default=50_000_000, description="Pixels above which an image is refused undecoded."
     )
+    verify: Verify = Field(
+        default="heads",
+        description=(
+            "What a changed image is known by, beside its size and time: heads: the first 64 KiB "
+            "of a local file; content: all of it, and in buckets the store's checksum."
+        ),
+    )
 
 
 class Population(Section):
     """The balance of the real world, at which the model will work."""
 
-    prevalence: dict[str, Annotated[float, Field(gt=0)]] | None = Field(
+    prevalence: Annotated[dict[str, Annotated[float, Field(gt=0)]] | None, ComposedKeys] = Field(
         default=None,
         description="Parts, such as {cats: 10, dogs: 1}; null: as in the data.",
     )
+
+
+class NearDuplicates(Section):
+    """Which images resemble one another so much that they stay in one split."""
+
+    max_distance: WholeNumber = Field(
+        default=DEFAULT_DISTANCE,
+        description=(
+            "Bits in which perceptual hashes differ at most, up to 8; 0, as for a fixed camera: "
+            "only images of the same bytes are duplicates."
+        ),
+    )
+
+    @field_validator("max_distance")
+    @classmethod
+    def _is_told_by_hashes(cls, max_distance: int) -> int:
+        return check_max_distance(max_distance)
 
 
 class Sampler(Section):
@@ -80,25 +145,33 @@ class Sampler(Section):
         default="exact",
         description="stable: an image once in train is never in test, however the data grows.",
     )
-    group_by: str | None = Field(
+    group_by: DataName | None = Field(
         default=None, description="Column whose images must stay together in one split."
     )
+    near_duplicates: NearDuplicates = NearDuplicates()
     keep_rest: bool = Field(
         default=False, description="Write the images left over as split 'rest'."
     )
-    splits: dict[str, dict[str, Any]] = Field(
+    ledger: SourcePath | None = Field(
+        default=None,
+        description=(
+            "For stable: the file that carries a draw on to the next; null: "
+            "OUTPUT/ledgers/NAME.ledger, on a cluster below the pipeline root."
+        ),
+    )
+    splits: Annotated[dict[str, dict[str, Any]], ComposedKeys] = Field(
         description="Counts or fractions a class for each split, or {total, ratio}."
     )
 
 
 class Calibrator(Section):
-    """How the operating point is chosen on val."""
+    """How the operating point is chosen on val, which is weighed to the population's balance."""
 
     rule: Literal["best_f1", "recall_at_precision", "fixed"] = Field(
         default="best_f1", description="What the threshold is chosen for."
     )
     precision_floor: Fraction = Field(
-        default=0.9, description="Least precision on val, for recall_at_precision."
+        default=0.9, description="Least precision on val so weighed, for recall_at_precision."
     )
     threshold: Fraction = Field(default=0.5, description="The threshold, for fixed.")
 
@@ -106,8 +179,10 @@ class Calibrator(Section):
 class Evaluator(Section):
     """What is measured on test, and the bounds that bless a model."""
 
-    slices: list[list[str]] = Field(default=[], description="Crosses of slice columns.")
-    gates: list[str] = Field(default=[], description='Bounds such as "recall >= 0.90".')
+    slices: list[list[DataName]] = Field(default=[], description="Crosses of slice columns.")
+    gates: list[str] = Field(
+        default=[], description='Bounds such as "recall >= 0.90" or "anomalies <= 0".'
+    )
 
     @field_validator("gates")
     @classmethod
@@ -119,7 +194,7 @@ class Evaluator(Section):
 class Pusher(Section):
     """Where a blessed model goes."""
 
-    registry: str | None = Field(
+    registry: LocalPath | None = Field(
         default=None, description="Folder of numbered versions; null: OUTPUT/registry."
     )
 
@@ -132,6 +207,13 @@ class Beam(Section):
         description="In process; or any of Beam's, such as FlinkRunner.",
     )
     options: list[str] = Field(default=[], description='Such as ["--direct_num_workers=2"].')
+
+    @field_validator("options")
+    @classmethod
+    def _runner_is_not_among_them(cls, options: list[str]) -> list[str]:
+        if any(option.partition("=")[0] == "--runner" for option in options):
+            raise ValueError("--runner would take the place of beam.runner; set that")
+        return options
 
 
 class ImageSettings(Section):
@@ -165,6 +247,16 @@ class ImageSettings(Section):
             assignment=self.sampler.assignment,
             classes=self.class_names(),
         )
+        return self
+
+    @model_validator(mode="after")
+    def _group_is_a_column(self) -> Self:
+        column = self.sampler.group_by
+        if column is not None and column not in (*self.data.slices, *TEXT_FEATURES):
+            raise ValueError(
+                f"sampler.group_by names {column!r}, which data.slices does not: "
+                f"{self.data.slices}; add it there"
+            )
         return self
 
     def class_names(self) -> frozenset[str] | None:
@@ -223,21 +315,38 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
 
 
 def load_settings(
-    preset: str | None, path: Path | None, overrides: Sequence[str] | None
+    preset: str | None, path: str | Path | None, overrides: Sequence[str] | None
 ) -> Settings:
     """The settings that the options ask for.
 
     Raises:
       SettingsError: not exactly one of preset and path is given, or a value is not allowed.
     """
+    return load(settings_file(preset, path), overrides or ())
+
+
+def settings_file(preset: str | None, path: str | Path | None, presets: Path = PRESETS_DIR) -> Path:
+    """The settings file that the options `--preset` and `--settings` ask for.
+
+    Args:
+      preset: name of one that comes with the project.
+      path: of a YAML file of the user's own.
+      presets: the folder of the presets.
+
+    Raises:
+      SettingsError: not exactly one of preset and path is given, or it can't be used.
+    """
     if preset is not None and path is None:
-        path = preset_path(preset)
-    elif path is None or preset is not None:
+        return preset_path(preset, presets)
+    if path is None or preset is not None:
         raise SettingsError("give one of --preset and --settings")
-    return load(path, overrides or ())
+    try:
+        return paths.given("--settings", path)
+    except paths.PathError as error:
+        raise SettingsError(str(error)) from error
 
 
-def read(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def read(path: Path, overrides: Sequence[str] = ()) -> Tree:
     """The tree of a settings file with its overrides, not yet checked.
 
     Raises:
@@ -260,21 +369,46 @@ def preset_path(name: str, folder: Path = PRESETS_DIR) -> Path:
     return folder / f"{name}.yaml"
 
 
-def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> Tree:
     """A copy of `tree` in which each `a.b=value` is set.
 
     Raises:
-      SettingsError: an override is not of that form, or its path runs through a plain value.
+      SettingsError: an override is not of that form, its path runs through a plain value, or
+        a later one discards it.
     """
-    result = _copy(tree)
+    result = Tree(tree, getattr(tree, "advice", {}))
+    given: dict[yaml_text.Path, str] = {}
     for override in overrides:
-        key, separator, text = override.partition("=")
-        if not separator or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", key.strip()):
-            raise SettingsError(
-                f"--set wants key=value, such as trainer.epochs=5; found {override!r}"
-            )
-        _set(result, key.strip().split("."), _parse_yaml(text, origin=f"--set {override}"))
+        path, text = _split_override(override)
+        _check_not_discarded(given, path, text)
+        given[path] = text
+        document = _parse_yaml(text, origin=f"--set {override}")
+        _set(result, path, document.value)
+        result.advise(path, document)
+        if () in document.advice:  # the shell would take away a pair of quotes
+            result.advice[path] += f": --set '{'.'.join(path)}=\"{text.strip()}\"'"
     return result
+
+
+def _split_override(override: str) -> tuple[yaml_text.Path, str]:
+    key, separator, text = override.partition("=")
+    key = composed(key)
+    if not separator or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", key.strip()):
+        raise SettingsError(
+            f"--set must be key=value, such as trainer.epochs=5. Received: {override!r}"
+        )
+    return tuple(key.strip().split(".")), text
+
+
+def _check_not_discarded(
+    given: Mapping[yaml_text.Path, str], path: yaml_text.Path, text: str
+) -> None:
+    for earlier, value in given.items():
+        if earlier[: len(path)] == path and (earlier, value) != (path, text):
+            raise SettingsError(
+                f"--set {'.'.join(path)}={text} would discard --set {'.'.join(earlier)}={value}, "
+                "which is given before it; leave one of them out"
+            )
 
 
 def parse(tree: Mapping[str, Any], *, origin: str) -> Settings:
@@ -291,23 +425,26 @@ def parse_as(kind: type[Kind], tree: Mapping[str, Any], *, origin: str) -> Kind:
     Raises:
       SettingsError: a key or value is not allowed; every fault is named, a line each.
     """
+    advice = getattr(tree, "advice", {})
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        faults = "\n".join(f"  {_fault(kind, details)}" for details in error.errors())
+        faults = "\n".join(f"  {_fault(kind, details, advice)}" for details in error.errors())
         raise SettingsError(f"{origin}: settings that can't be used\n{faults}") from error
 
 
-def _fault(kind: type[BaseModel], details: ErrorDetails) -> str:
-    # A union reports a fault a member, each with the member's name in its path.
-    members = ("literal", "Class", "Mixture")
-    path = [str(part) for part in details["loc"] if not str(part).startswith(members)]
+def _fault(
+    kind: type[BaseModel], details: ErrorDetails, advice: Mapping[yaml_text.Path, str]
+) -> str:
+    path = [str(part) for part in details["loc"] if not _UNION_MEMBER.fullmatch(str(part))]
     key = ".".join(path)
     if details["type"] == "extra_forbidden":
         known = _known_keys(kind, path[:-1])
         return f"{key}: no such setting{_nearest(path[-1], known)}; there are: {', '.join(known)}"
     if details["type"] == "missing":
-        return f"{key}: is needed and not there"
+        return f"{key}: is required"
+    if details["type"] == "string_type" and (hint := advice.get(tuple(path))):
+        return f"{key}: {hint}"
     message = details["msg"].removeprefix("Value error, ")
     if not key:
         return message
@@ -339,22 +476,22 @@ def _nearest(name: str, known: Sequence[str]) -> str:
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path) -> Tree:
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:  # a name with a null character; not UTF-8
         raise SettingsError(f"the settings file {path} can't be read: {error}") from error
-    tree = _parse_yaml(text, origin=str(path))
-    if not isinstance(tree, dict):
-        raise SettingsError(f"{path}: a mapping of settings is wanted; found {tree!r:.60}")
-    return tree
+    document = _parse_yaml(text, origin=str(path))
+    if not isinstance(document.value, dict):
+        raise SettingsError(f"{path} must hold a mapping of settings. Received: {text!r:.60}")
+    return Tree(document.value, document.advice)
 
 
-def _parse_yaml(text: str, *, origin: str) -> Any:
+def _parse_yaml(text: str, *, origin: str) -> yaml_text.Document:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{origin}: not YAML: {error}") from error
+        return yaml_text.load(text)
+    except yaml_text.YamlError as error:
+        raise SettingsError(f"{origin}: {error}") from error
 
 
 def _set(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:

@@ -20,7 +20,7 @@ _HEAD = """# Settings
 
 One YAML file a pipeline. `outnumbered settings --preset NAME` prints a whole one to begin with;
 `--set section.key=value` overrides one value on the command line. Relative paths are taken from
-the folder in which the command runs. This page is written by
+the folder in which the command runs, and `~` is your home folder. This page is written by
 `python -m pipeline.settings_reference`.
 """
 

@@ -8,9 +8,13 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from components.example_validator import findings
+from components.reporter.wording import balance, differs
 from pipeline.local import RunResult
+from pipeline.terminal import lines, plain
 
 JSON_METRICS = ("precision", "recall", "f1", "pr_auc", "threshold", "tp", "fp", "tn", "fn")
+JSON_AT_PREVALENCE = ("prevalence", "precision", "recall", "f1", "pr_auc")
 
 
 def as_json(result: RunResult) -> dict[str, Any]:
@@ -21,6 +25,9 @@ def as_json(result: RunResult) -> dict[str, Any]:
         "blessed": result.blessed,
         "reason": result.metrics["reason"],
         "metrics": {name: metrics[name] for name in JSON_METRICS},
+        "at_prevalence": {
+            name: result.metrics["at_prevalence"][name] for name in JSON_AT_PREVALENCE
+        },
         "report": str(result.report),
         "pushed_model": result.metrics["pushed_model"],
     }
@@ -30,12 +37,16 @@ def show(result: RunResult, console: Console) -> None:
     """Prints the summary of a finished run."""
     metrics = result.metrics
     console.print()
-    console.print(Text(metrics["answer"], style="bold"))
+    console.print(plain(metrics["answer"], "bold"))
     console.print()
     console.print(_confusion(metrics["metrics"]))
-    console.print(_figures(metrics["metrics"], metrics.get("intervals", {})))
+    console.print(figures(metrics))
     if metrics["slices"]:
         console.print(_slices(metrics["slices"]))
+    if warning := metrics["sampling"]["near_duplicates"]["warning"]:
+        console.print(plain(f"Warning: {warning}", "yellow"))
+    if metrics["data_check"]["anomalies"] and not _reason_names_anomalies(metrics):
+        console.print(_anomalies(metrics["data_check"]))
     console.print(_verdict(metrics))
     console.print(_places(result))
 
@@ -49,14 +60,30 @@ def _confusion(metrics: Mapping[str, Any]) -> RenderableType:
     return table
 
 
-def _figures(metrics: Mapping[str, Any], intervals: Mapping[str, Any]) -> RenderableType:
-    table = new_table(f"At the operating point, {metrics['threshold']:.4f}")
+def figures(metrics: Mapping[str, Any]) -> Table:
+    """Rates of the test split and, where its balance is another, those at the real world's.
+
+    Args:
+      metrics: content of `metrics.json`.
+    """
+    own, world = metrics["metrics"], metrics["at_prevalence"]
+    columns = [(f"test, {_balance(metrics)}", own, metrics["intervals"])]
+    if differs(metrics["positives"] / metrics["examples"], world["prevalence"]):
+        title = f"real world, {balance(world['prevalence'])}"
+        columns.append((title, world, world["intervals"]))
+    table = new_table(f"At the operating point, {own['threshold']:.4f}")
     table.add_column("metric")
-    table.add_column("value", justify="right")
-    table.add_column("95 % interval", justify="right")
+    for title, _, _ in columns:
+        table.add_column(title, justify="right")
+        table.add_column("95 % interval", justify="right")
     for name in ("precision", "recall", "f1", "pr_auc", "accuracy"):
-        table.add_row(name, figure(metrics[name]), _interval(intervals.get(name)))
+        cells = [(figure(found[name]), _interval(ends.get(name))) for _, found, ends in columns]
+        table.add_row(name, *(text for cell in cells for text in cell))
     return table
+
+
+def _balance(metrics: Mapping[str, Any]) -> str:
+    return balance(metrics["positives"] / metrics["examples"])
 
 
 def _slices(slices: list[dict[str, Any]]) -> RenderableType:
@@ -69,7 +96,7 @@ def _slices(slices: list[dict[str, Any]]) -> RenderableType:
         # Without positives there is nothing to find, and every alarm is a false one.
         precision = row["precision"] if row["positives"] else None
         table.add_row(
-            name,
+            plain(name),
             *(str(row["examples"]), str(row["positives"])),
             *(figure(row["recall"]), str(row["fn"])),
             *(figure(precision), str(row["fp"])),
@@ -77,22 +104,33 @@ def _slices(slices: list[dict[str, Any]]) -> RenderableType:
     return table
 
 
+def _reason_names_anomalies(metrics: Mapping[str, Any]) -> bool:
+    return findings.summary(metrics["data_check"]) in metrics["reason"]
+
+
+def _anomalies(data_check: Mapping[str, Any]) -> RenderableType:
+    count = len(data_check["anomalies"])
+    noun = "anomaly" if count == 1 else "anomalies"
+    found = lines(findings.summary(data_check))
+    return Text.assemble((f"{count:,} {noun} in the data", "bold yellow"), ": ", found)
+
+
 def _verdict(metrics: Mapping[str, Any]) -> RenderableType:
     word, style = ("BLESSED", "bold green") if metrics["blessed"] else ("NOT BLESSED", "bold red")
-    return Text.assemble((word, style), f": {metrics['reason']}")
+    return Text.assemble((word, style), ": ", lines(metrics["reason"]))
 
 
 def _places(result: RunResult) -> RenderableType:
     pushed = result.metrics["pushed_model"] or "none, the model was not blessed"
     return Group(
-        Text(f"Report:       {result.report}"),
-        Text(f"Pushed model: {pushed}"),
+        plain(f"Report:       {result.report}"),
+        plain(f"Pushed model: {pushed}"),
     )
 
 
 def new_table(title: str) -> Table:
     """An empty table in the style of all summaries."""
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    return Table(title=plain(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
 
 
 def figure(value: float | None) -> str:

@@ -6,6 +6,7 @@ from tfx.types import BaseChannel, Channel, ComponentSpec, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
 from components import names
+from components.artifacts import Sampling
 from components.calibrator.executor import (
     PRECISION_FLOOR,
     RULE,
@@ -27,6 +28,7 @@ class CalibratorSpec(ComponentSpec):
     INPUTS = {
         names.MODEL: ChannelParameter(type=standard_artifacts.Model),
         names.EXAMPLES: ChannelParameter(type=standard_artifacts.Examples),
+        names.SAMPLING: ChannelParameter(type=Sampling),
     }
     # A spec's keys are unique over inputs and outputs, so this one can't be `model` too.
     OUTPUTS = {
@@ -44,6 +46,7 @@ class Calibrator(BaseComponent):
         self,
         model: BaseChannel,
         examples: BaseChannel,
+        sampling: BaseChannel,
         *,
         rule: str,
         precision_floor: float = 0.0,
@@ -55,6 +58,7 @@ class Calibrator(BaseComponent):
         Args:
           model: the Trainer's Model.
           examples: Examples with the split.
+          sampling: the ImbalanceSampler's account, for the real world's prevalence.
           rule: `best_f1`, `recall_at_precision` or `fixed`.
           precision_floor: for `recall_at_precision`, 0 to 1.
           threshold: for `fixed`, 0 to 1.
@@ -68,6 +72,7 @@ class Calibrator(BaseComponent):
             split=split,
             model=model,
             examples=examples,
+            sampling=sampling,
             calibrated_model=Channel(type=standard_artifacts.Model),
         )
         super().__init__(spec=spec)

@@ -12,7 +12,9 @@ from tfx.utils import path_utils
 from components import names
 from components.calibrator import operating_point
 from components.calibrator.export import export
+from components.calibrator.operating_point import OperatingPoint
 from components.example_files import split_files
+from components.imbalance_sampler import report as account
 from components.progress import Progress
 
 _LOGGER_NAME = "outnumbered.calibrator"
@@ -37,7 +39,8 @@ class Executor(BaseExecutor):
         """Writes a calibrated SavedModel.
 
         Args:
-          input_dict: `model`, the Trainer's, and `examples`.
+          input_dict: `model`, the Trainer's, `examples`, and `sampling`, whose prevalence the
+            split is weighed to.
           output_dict: `calibrated_model`.
           exec_properties: `rule`, `precision_floor`, `threshold` and `split`.
 
@@ -48,22 +51,32 @@ class Executor(BaseExecutor):
         examples = artifact_utils.get_single_uri(input_dict[names.EXAMPLES])
         trained = tf.saved_model.load(_serving_dir(input_dict[names.MODEL]))
         split = exec_properties[SPLIT]
+        sampling = account.read(artifact_utils.get_single_uri(input_dict[names.SAMPLING]))
         probabilities, labels = predict(trained, split_files(examples, split), split=split)
         try:
             point = operating_point.choose(
                 probabilities,
                 labels,
                 rule=exec_properties[RULE],
+                prevalence=sampling["population"]["prevalence"],
                 precision_floor=exec_properties[PRECISION_FLOOR],
                 threshold=exec_properties[THRESHOLD],
             )
         except ValueError as error:
             raise ValueError(f"no operating point on split {split!r}: {error}") from error
-        logging.getLogger(_LOGGER_NAME).info(
-            "operating point %.4f by %s: precision %.3f, recall %.3f on %s",
-            *(point.threshold, point.rule, point.precision, point.recall, split),
-        )
+        _log(point, split)
         export(trained, point, _serving_dir(output_dict[names.CALIBRATED_MODEL]))
+
+
+def _log(point: OperatingPoint, split: str) -> None:
+    logger = logging.getLogger(_LOGGER_NAME)
+    logger.info(
+        "operating point %.4f by %s on %s, weighed to a share of positives of %.3g: "
+        "precision %.3f, recall %.3f",
+        *(point.threshold, point.rule, split, point.prevalence, point.precision, point.recall),
+    )
+    for remark in point.remarks:
+        logger.warning("operating point on %s: %s", split, remark)
 
 
 def _serving_dir(artifacts: list[Artifact]) -> str:

@@ -4,16 +4,21 @@ An image is positive when its probability is at least the threshold. The candida
 midpoints between adjacent distinct scores (and below the lowest), so that a score that comes
 out a little different on another machine does not change sides. Each is a float32 value: a
 comparison gives the same in float32 and in float64.
+
+Precision and F1 depend on the share of positives, so every rule weighs the negatives of val
+until that share is the population's.
 """
 
 import json
 import os
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypedDict
 
 import numpy as np
 
-from components.calibrator.smoothing import smoothed_f1
+from components.calibrator.smoothing import smoothed_counts
+from components.evaluator import intervals
+from components.evaluator.metrics import Confusion, negative_weight
 
 ASSET_NAME = "operating_point.json"
 
@@ -21,6 +26,18 @@ BEST_F1 = "best_f1"
 RECALL_AT_PRECISION = "recall_at_precision"
 FIXED = "fixed"
 RULES = (BEST_F1, RECALL_AT_PRECISION, FIXED)
+
+# A negative that stands for more than this many makes the false positive rate a rough one.
+_MANY = 2
+_SEED = 0
+
+
+class OwnBalance(TypedDict):
+    """What a threshold gives on val as it is: the share of positives, precision and F1."""
+
+    prevalence: float
+    precision: float
+    f1: float
 
 
 @dataclass(frozen=True)
@@ -31,21 +48,29 @@ class OperatingPoint:
       threshold: probability from which on an image is positive, 0 to 1.
       rule: `best_f1`, `recall_at_precision` or `fixed`.
       precision_floor: what `recall_at_precision` was asked to hold; None for other rules.
-      precision: true positives among those called positive; 0 where none is.
+      prevalence: share of positives that the images were weighed to.
+      precision: at that share, true positives among those called positive; 0 where none is.
+      precision_interval: its 95 % interval; None where no image is called positive.
       recall: true positives among the positives.
-      f1: harmonic mean of both.
+      f1: harmonic mean of precision and recall.
       positives: positive images it was chosen on.
       negatives: negative images it was chosen on.
+      own_balance: the figures that the share changes, at the images' own.
+      remarks: what to know before relying on it, a clause each.
     """
 
     threshold: float
     rule: str
     precision_floor: float | None
+    prevalence: float
     precision: float
+    precision_interval: tuple[float, float] | None
     recall: float
     f1: float
     positives: int
     negatives: int
+    own_balance: OwnBalance
+    remarks: tuple[str, ...]
 
     def to_json(self) -> str:
         """The asset's text."""
@@ -77,10 +102,11 @@ class _Candidates:
 
     Attributes:
       thresholds: float32 (k,).
-      true_positives: int64 (k,).
-      false_positives: int64 (k,).
+      true_positives: (k,).
+      false_positives: (k,).
       positives: images that are positive.
       negatives: images that are not.
+      weight: how many negatives each of them stands for.
     """
 
     thresholds: np.ndarray
@@ -88,11 +114,12 @@ class _Candidates:
     false_positives: np.ndarray
     positives: int
     negatives: int
+    weight: float
 
     @property
     def precision(self) -> np.ndarray:
-        called = self.true_positives + self.false_positives
-        return self.true_positives / np.maximum(called, 1)
+        called = self.true_positives + self.weight * self.false_positives
+        return np.divide(self.true_positives, called, out=np.zeros(len(called)), where=called > 0)
 
     @property
     def recall(self) -> np.ndarray:
@@ -100,8 +127,23 @@ class _Candidates:
 
     @property
     def f1(self) -> np.ndarray:
-        called = self.true_positives + self.false_positives
+        called = self.true_positives + self.weight * self.false_positives
         return 2 * self.true_positives / (called + self.positives)
+
+    def smoothed(self, probabilities: np.ndarray, labels: np.ndarray) -> "_Candidates":
+        """The same with the counts to expect on new images."""
+        tp, fp = smoothed_counts(self.thresholds, probabilities, labels)
+        return replace(self, true_positives=tp, false_positives=fp)
+
+    def at(self, index: int) -> "_Candidates":
+        """One of them alone."""
+        one = slice(index, index + 1)
+        return replace(
+            self,
+            thresholds=self.thresholds[one],
+            true_positives=self.true_positives[one],
+            false_positives=self.false_positives[one],
+        )
 
 
 def choose(
@@ -109,49 +151,122 @@ def choose(
     labels: np.ndarray,
     *,
     rule: str,
+    prevalence: float | None = None,
     precision_floor: float = 0.0,
     threshold: float = 0.5,
 ) -> OperatingPoint:
     """The operating point that a rule gives.
 
     - `best_f1`: the highest F1 to be expected on new images, see `components.calibrator.smoothing`;
-      of several, the highest.
-    - `recall_at_precision`: the highest recall at which precision is at least the floor; of
-      several, the one of highest precision.
+      of several, the highest threshold.
+    - `recall_at_precision`: the highest recall at which precision is at least the floor, on the
+      images and as it is to be expected on new ones; of several, the one of highest precision.
+      Where the expected precision stays below the floor, the threshold at which it is highest.
     - `fixed`: the threshold given.
 
     Args:
       probabilities: float32 (n,), 0 to 1.
       labels: int (n,), 1 for positive and 0 for negative.
       rule: one of `RULES`.
+      prevalence: share of positives in the population, above 0 and below 1, at which
+        precision and F1 are taken; the images' own where None.
       precision_floor: for `recall_at_precision`, 0 to 1.
       threshold: for `fixed`, 0 to 1.
 
     Raises:
       ValueError: the rule is unknown, one side has no image, a probability is not a number
-        from 0 to 1, or no threshold reaches the precision floor.
+        from 0 to 1, the prevalence is not a share, or no threshold reaches the precision floor.
     """
     if rule not in RULES:
         raise ValueError(f"calibrator.rule must be one of {list(RULES)}. Received: {rule!r}")
     probabilities, labels = _checked(probabilities, labels)
     if rule == FIXED:
-        candidates, index = _at(threshold, probabilities, labels), 0
-    elif rule == BEST_F1:
-        candidates = _all_candidates(probabilities, labels)
-        index = int(np.argmax(smoothed_f1(candidates.thresholds, probabilities, labels)))
+        candidates, index = _at(threshold, probabilities, labels, prevalence), 0
+        expected = candidates
     else:
-        candidates = _all_candidates(probabilities, labels)
-        index = _recall_at_precision(candidates, precision_floor)
-    return OperatingPoint(
-        threshold=float(candidates.thresholds[index]),
+        candidates = _all_candidates(probabilities, labels, prevalence)
+        expected = candidates.smoothed(probabilities, labels)
+        index = int(np.argmax(expected.f1))
+        if rule == RECALL_AT_PRECISION:
+            index = _recall_at_precision(candidates, expected, precision_floor)
+    return _point(
+        candidates.at(index),
+        expected.at(index),
         rule=rule,
-        precision_floor=precision_floor if rule == RECALL_AT_PRECISION else None,
-        precision=float(candidates.precision[index]),
-        recall=float(candidates.recall[index]),
-        f1=float(candidates.f1[index]),
-        positives=candidates.positives,
-        negatives=candidates.negatives,
+        prevalence=prevalence,
+        floor=precision_floor if rule == RECALL_AT_PRECISION else None,
     )
+
+
+def _point(
+    chosen: _Candidates,
+    expected: _Candidates,
+    *,
+    rule: str,
+    prevalence: float | None,
+    floor: float | None,
+) -> OperatingPoint:
+    own, share = replace(chosen, weight=1.0), chosen.positives / _images(chosen)
+    population = share if prevalence is None else prevalence
+    bounds = _precision_interval(chosen, population)
+    return OperatingPoint(
+        threshold=float(chosen.thresholds[0]),
+        rule=rule,
+        precision_floor=floor,
+        prevalence=population,
+        precision=float(chosen.precision[0]),
+        precision_interval=bounds,
+        recall=float(chosen.recall[0]),
+        f1=float(chosen.f1[0]),
+        positives=chosen.positives,
+        negatives=chosen.negatives,
+        own_balance={
+            "prevalence": share,
+            "precision": float(own.precision[0]),
+            "f1": float(own.f1[0]),
+        },
+        remarks=(
+            *_on_balance(chosen),
+            *_on_floor(floor, bounds, float(expected.precision[0])),
+        ),
+    )
+
+
+def _images(candidates: _Candidates) -> int:
+    return candidates.positives + candidates.negatives
+
+
+def _precision_interval(chosen: _Candidates, prevalence: float) -> tuple[float, float] | None:
+    tp, fp = int(chosen.true_positives[0]), int(chosen.false_positives[0])
+    counts = Confusion(tp=tp, fp=fp, tn=chosen.negatives - fp, fn=chosen.positives - tp)
+    return intervals.at_prevalence(counts, prevalence, seed=_SEED)["precision"]
+
+
+def _on_balance(chosen: _Candidates) -> list[str]:
+    if chosen.weight <= _MANY:
+        return []
+    return [
+        f"each of the {chosen.negatives:,} negative images stands for {chosen.weight:.3g} of the "
+        "population's, so few images tell the false positive rate; draw the split at the "
+        "population's balance"
+    ]
+
+
+def _on_floor(
+    floor: float | None, bounds: tuple[float, float] | None, expected: float
+) -> list[str]:
+    remarks = []
+    if floor is not None and not _reaches(expected, floor):
+        remarks.append(
+            f"no threshold that holds the precision floor of {floor:g} is expected to hold it on "
+            f"new images; at this one a precision of {expected:.3f} is expected, the highest"
+        )
+    if floor is not None and bounds is not None and bounds[0] < floor:
+        remarks.append(
+            f"the 95 % interval of precision is {bounds[0]:.3f} to {bounds[1]:.3f}: the true "
+            f"precision may be below the floor of {floor:g}"
+        )
+    return remarks
 
 
 def _checked(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -174,33 +289,50 @@ def _checked(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray,
     return probabilities, labels
 
 
-def _at(threshold: float, probabilities: np.ndarray, labels: np.ndarray) -> _Candidates:
+def _at(
+    threshold: float, probabilities: np.ndarray, labels: np.ndarray, prevalence: float | None
+) -> _Candidates:
     if not 0 <= threshold <= 1:
         raise ValueError(f"calibrator.threshold must be from 0 to 1. Received: {threshold}")
     thresholds = np.array([threshold], np.float32)
     called = labels[probabilities >= thresholds]
-    return _Candidates(
-        thresholds=thresholds,
-        true_positives=np.array([called.sum()]),
-        false_positives=np.array([len(called) - called.sum()]),
-        positives=int(labels.sum()),
-        negatives=int(len(labels) - labels.sum()),
+    return _candidates(
+        thresholds,
+        np.array([called.sum()]),
+        np.array([len(called) - called.sum()]),
+        labels,
+        prevalence,
     )
 
 
-def _all_candidates(probabilities: np.ndarray, labels: np.ndarray) -> _Candidates:
+def _all_candidates(
+    probabilities: np.ndarray, labels: np.ndarray, prevalence: float | None
+) -> _Candidates:
     order = np.argsort(-probabilities, kind="stable")
     scores = probabilities[order]
     last_of_score = np.flatnonzero(np.append(np.diff(scores) != 0, True))
     true_positives = np.cumsum(labels[order])[last_of_score]
     upper = scores[last_of_score]
-    return _Candidates(
-        thresholds=_midpoints(upper, np.append(upper[1:], np.float32(0))),
-        true_positives=true_positives,
-        false_positives=last_of_score + 1 - true_positives,
-        positives=int(labels.sum()),
-        negatives=int(len(labels) - labels.sum()),
+    return _candidates(
+        _midpoints(upper, np.append(upper[1:], np.float32(0))),
+        true_positives,
+        last_of_score + 1 - true_positives,
+        labels,
+        prevalence,
     )
+
+
+def _candidates(
+    thresholds: np.ndarray,
+    true_positives: np.ndarray,
+    false_positives: np.ndarray,
+    labels: np.ndarray,
+    prevalence: float | None,
+) -> _Candidates:
+    positives = int(labels.sum())
+    negatives = len(labels) - positives
+    weight = negative_weight(positives, negatives, prevalence)
+    return _Candidates(thresholds, true_positives, false_positives, positives, negatives, weight)
 
 
 def _midpoints(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
@@ -210,9 +342,9 @@ def _midpoints(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
     return np.where(middle > lower, middle, upper)
 
 
-def _recall_at_precision(candidates: _Candidates, floor: float) -> int:
+def _recall_at_precision(candidates: _Candidates, expected: _Candidates, floor: float) -> int:
     precision = candidates.precision
-    reached = np.flatnonzero(precision >= floor)
+    reached = np.flatnonzero(_reaches(precision, floor))
     if not len(reached):
         best = int(np.flatnonzero(precision == precision.max())[-1])
         raise ValueError(
@@ -220,4 +352,12 @@ def _recall_at_precision(candidates: _Candidates, floor: float) -> int:
             f"{precision[best]:.4f}, at a recall of {candidates.recall[best]:.4f}; lower "
             "calibrator.precision_floor or train a better model"
         )
-    return int(reached[np.argmax(candidates.true_positives[reached])])
+    held = reached[_reaches(expected.precision[reached], floor)]
+    if not len(held):
+        return int(reached[np.argmax(expected.precision[reached])])
+    return int(held[np.argmax(candidates.true_positives[held])])
+
+
+def _reaches(precision: np.ndarray | float, floor: float) -> np.ndarray | bool:
+    """Whether a precision is at least the floor, but for rounding."""
+    return precision >= floor * (1 - 1e-9)

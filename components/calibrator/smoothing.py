@@ -1,10 +1,11 @@
-"""The F1 to expect on new images, from the scores of few positive ones.
+"""What a threshold will give on new images, from the scores of few positive ones.
 
 The F1 of 50 positive images jumps by a hundredth from one score to the next, and the highest
 of so many jumps is luck: its threshold does worse on new images than one from a smooth curve.
+A precision that just reaches a floor is luck likewise, and falls below it on new images.
 So each score stands for a bell of scores around it. The bells' widths are chosen for each
 side of its own, on the scale of log odds, by Silverman's rule of thumb; they shrink as images
-become more, and with many the curve is the plain F1.
+become more, and with many the counts are the plain ones.
 
 Sources: Silverman, Density Estimation for Statistics and Data Analysis (1986), eq. 3.31;
 Zou, Hall and Shapiro, Smooth non-parametric receiver operating characteristic (ROC) curves
@@ -21,10 +22,10 @@ _BINS = 2048
 _EPSILON = 1e-7
 
 
-def smoothed_f1(
+def smoothed_counts(
     thresholds: np.ndarray, probabilities: np.ndarray, labels: np.ndarray
-) -> np.ndarray:
-    """The F1 of each threshold on the smoothed scores.
+) -> tuple[np.ndarray, np.ndarray]:
+    """True and false positives at each threshold on the smoothed scores.
 
     Args:
       thresholds: float (k,), 0 to 1.
@@ -32,19 +33,19 @@ def smoothed_f1(
       labels: int (n,), 1 for positive and 0 for negative; both occur.
 
     Returns:
-      float64 (k,), 0 to 1.
+      float64 (k,) each, from 0 to the images of the side.
     """
     scores = _log_odds(probabilities)
-    sides = [scores[labels == 0], scores[labels == 1]]
+    sides = [scores[labels == 1], scores[labels == 0]]
     widths = [bandwidth(side) for side in sides]
     # Beyond the reach of the widest bell, and not nothing where all scores are the same.
     margin = 4 * max(widths) + 1
     edges = np.linspace(scores.min() - margin, scores.max() + margin, _BINS + 1)
-    false_positives, true_positives = (
-        _count_above(edges, side, width) for side, width in zip(sides, widths, strict=True)
+    true_positives, false_positives = (
+        np.interp(_log_odds(thresholds), edges, _count_above(edges, side, width))
+        for side, width in zip(sides, widths, strict=True)
     )
-    f1 = 2 * true_positives / (true_positives + false_positives + len(sides[1]))
-    return np.interp(_log_odds(thresholds), edges, f1)
+    return true_positives, false_positives
 
 
 def bandwidth(scores: np.ndarray) -> float:

@@ -11,7 +11,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from components import names
 from components.artifacts import Predictions, Sampling
 from components.evaluator import executor
-from components.evaluator.gates import parse_all
+from components.evaluator.gates import ANOMALIES, Gate, GateError, parse_all
 
 
 class EvaluatorSpec(ComponentSpec):
@@ -26,6 +26,7 @@ class EvaluatorSpec(ComponentSpec):
         names.EXAMPLES: ChannelParameter(type=standard_artifacts.Examples),
         names.MODEL: ChannelParameter(type=standard_artifacts.Model),
         names.SAMPLING: ChannelParameter(type=Sampling),
+        names.ANOMALIES: ChannelParameter(type=standard_artifacts.ExampleAnomalies, optional=True),
     }
     OUTPUTS = {
         names.EVALUATION: ChannelParameter(type=standard_artifacts.ModelEvaluation),
@@ -54,6 +55,7 @@ class Evaluator(BaseBeamComponent):
         *,
         slices: Sequence[Sequence[str]],
         gates: Sequence[str],
+        anomalies: BaseChannel | None = None,
         split: str = names.TEST,
     ):
         """Describes the evaluation.
@@ -64,17 +66,20 @@ class Evaluator(BaseBeamComponent):
           sampling: the ImbalanceSampler's account, for the real world's prevalence.
           slices: lists of slice columns; a list of several crosses them.
           gates: what is asked, such as `recall >= 0.90`, see `components.evaluator.gates`.
+          anomalies: ExampleValidator's, for gates on them. Without such a gate leave it out, so
+            that another finding does not evaluate the model anew.
           split: where to evaluate.
 
         Raises:
-          GateError: a gate cannot be understood.
+          GateError: a gate cannot be understood, or asks for anomalies that are not given.
         """
-        parse_all(gates)
+        _check_anomalies(parse_all(gates), anomalies)
         super().__init__(
             spec=EvaluatorSpec(
                 examples=examples,
                 model=model,
                 sampling=sampling,
+                anomalies=anomalies,
                 split=split,
                 slices=json.dumps([list(columns) for columns in slices]),
                 gates=json.dumps(list(gates)),
@@ -82,4 +87,12 @@ class Evaluator(BaseBeamComponent):
                 predictions=Channel(type=Predictions),
                 blessing=Channel(type=standard_artifacts.ModelBlessing),
             )
+        )
+
+
+def _check_anomalies(gates: Sequence[Gate], anomalies: BaseChannel | None) -> None:
+    asked = [gate.text for gate in gates if gate.metric == ANOMALIES]
+    if asked and anomalies is None:
+        raise GateError(
+            f"gate {asked[0]!r} needs ExampleValidator's anomalies, which are not given"
         )

@@ -66,8 +66,6 @@ def _metrics(bound: float) -> list[config_pb2.MetricConfig]:
         _metric("ExampleCount", EXAMPLES),
         *at_point,
         _metric("BinaryAccuracy", "accuracy", threshold=bound),
-        _metric("AUC", "auc"),
-        _metric("AUCPrecisionRecall", "auc_precision_recall"),
         _metric("ConfusionMatrixAtThresholds", "confusion_at_half", thresholds=[0.5]),
     ]
 

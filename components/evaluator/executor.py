@@ -22,6 +22,8 @@ from components.evaluator import (
     sliced_counts,
     summary,
 )
+from components.example_validator import findings_file
+from components.example_validator.findings import Findings
 from components.imbalance_sampler import report as account
 
 SPLIT = "split"
@@ -43,7 +45,8 @@ class Executor(BaseBeamExecutor):
         """Writes predictions, TFMA's evaluation with its summary, and the blessing.
 
         Args:
-          input_dict: `examples`, `model`, `sampling`, one artifact each.
+          input_dict: `examples`, `model`, `sampling`, and `anomalies` where a gate is on them,
+            one artifact each.
           output_dict: `evaluation`, `predictions`, `blessing`, one artifact each.
           exec_properties: `split`, and the JSON lists `slices` and `gates`.
 
@@ -71,7 +74,14 @@ class Executor(BaseBeamExecutor):
             prevalence=sampling["population"]["prevalence"],
         )
         summary.write(figures, target[names.EVALUATION].uri)
-        verdict = gates.verdict(asked, figures["metrics"], figures["at_prevalence"])
+        verdict = gates.verdict(
+            asked,
+            figures["metrics"],
+            figures["at_prevalence"],
+            _read_findings(source),
+            intervals=figures["intervals"],
+            intervals_at_prevalence=figures["at_prevalence"]["intervals"],
+        )
         blessing.write(verdict, target[names.BLESSING], source[names.MODEL])
         _logger.info("%s: %s", "blessed" if verdict.blessed else "NOT blessed", verdict.reason)
 
@@ -112,6 +122,11 @@ def _single(artifacts: dict[str, list[Artifact]]) -> dict[str, Artifact]:
 
 def _serving_dir(source: dict[str, Artifact]) -> str:
     return path_utils.serving_model_dir(source[names.MODEL].uri)
+
+
+def _read_findings(source: dict[str, Artifact]) -> Findings | None:
+    anomalies = source.get(names.ANOMALIES)
+    return findings_file.read(anomalies.uri) if anomalies else None
 
 
 def _images(sampling: dict[str, Any], split: str) -> int:

@@ -2,7 +2,8 @@
 
 A gate reads `<metric> <operator> <bound>`, for instance `recall >= 0.90` or `fp <= 12`.
 With ` at prevalence` after it, the metric is taken as it would be at the real world's
-share of positives instead of the test split's.
+share of positives instead of the test split's. `anomalies` counts what is other in the data
+than when the schema was kept, for instance `anomalies <= 0`.
 """
 
 import difflib
@@ -12,11 +13,16 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from components.example_validator import findings
+from components.example_validator.findings import Findings
+
 RATES = ("recall", "precision", "f1", "accuracy", "specificity", "pr_auc", "auc")
 """Metrics between 0 and 1. Those that do not change with the prevalence stay as they are."""
 COUNTS = ("tp", "fp", "tn", "fn")
 """Metrics that count images of the test split."""
-METRICS = RATES + COUNTS
+ANOMALIES = "anomalies"
+"""How many anomalies ExampleValidator found in all images."""
+METRICS = (*RATES, *COUNTS, ANOMALIES)
 
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -29,6 +35,10 @@ _GATE = re.compile(
     r"\s*(?P<metric>\w+)\s*(?P<operator>[<>=!≤≥]+)\s*(?P<bound>\S+)(?:\s+(?P<rest>\S.*?))?\s*"
 )
 _AT_PREVALENCE = re.compile(r"at\s+prevalence", re.IGNORECASE)
+
+
+Intervals = Mapping[str, Sequence[float] | None]
+"""Lower and upper end by metric, None where the metric is undefined."""
 
 
 class GateError(ValueError):
@@ -57,21 +67,59 @@ class Gate:
 
 @dataclass(frozen=True)
 class GateResult:
-    """What a gate found: `value` is None where the metric is undefined or missing."""
+    """What a gate found.
+
+    Attributes:
+      gate: what was asked.
+      value: None where the metric is undefined or missing, or nothing was checked.
+      passed: whether the gate is passed.
+      details: the anomalies in words, or why none were looked for.
+      interval: 95 % interval of the metric; None where it has none, as counts have none.
+    """
 
     gate: Gate
     value: float | None
     passed: bool
+    details: str = ""
+    interval: tuple[float, float] | None = None
+
+    @property
+    def may_be_missed(self) -> bool:
+        """Whether the gate is passed, and yet its interval reaches beyond the bound."""
+        if not self.passed or self.interval is None:
+            return False
+        return not all(self.gate.passes(end) for end in self.interval)
 
     def describe(self) -> str:
         """The finding as a clause, such as `recall is 0.84, the gate asks for recall >= 0.90`."""
+        if self.gate.metric == ANOMALIES:
+            return self._describe_anomalies()
         name = _metric_name(self.gate)
         if self.value is None:
             return f"{name} is undefined, the gate asks for {self.gate.text}"
         value = _distinct(self.value, self.gate.bound)
+        if not self.passed:
+            return f"{name} is {value}, the gate asks for {self.gate.text}"
+        return f"{name} is {value} ({self.gate.operator} {self.gate.bound:g}){self._doubt()}"
+
+    def _doubt(self) -> str:
+        if self.interval is None or not self.may_be_missed:
+            return ""
+        low, high = (_distinct(end, self.gate.bound, digits=2, form="f") for end in self.interval)
+        side = "below" if self.gate.operator.startswith(">") else "above"
+        return (
+            f", but its 95 % interval is {low} to {high}: "
+            f"the true {_metric_name(self.gate)} may be {side} the gate"
+        )
+
+    def _describe_anomalies(self) -> str:
+        if self.value is None:
+            return f"the data was not checked for {self.gate.text} ({self.details})"
+        noun = "anomaly" if self.value == 1 else "anomalies"
+        found = f"{self.value:,.0f} {noun} in the data"
         if self.passed:
-            return f"{name} is {value} ({self.gate.operator} {self.gate.bound:g})"
-        return f"{name} is {value}, the gate asks for {self.gate.text}"
+            return f"{found} ({self.gate.operator} {self.gate.bound:g})"
+        return f"{found}, the gate asks for {self.gate.text}: {self.details or 'none was found'}"
 
 
 @dataclass(frozen=True)
@@ -90,7 +138,9 @@ class Verdict:
                 "metric": result.gate.metric,
                 "at_prevalence": result.gate.at_prevalence,
                 "value": result.value,
+                "interval": result.interval and list(result.interval),
                 "passed": result.passed,
+                "may_be_missed": result.may_be_missed,
             }
             for result in self.results
         ]
@@ -131,16 +181,25 @@ def verdict(
     gates: Sequence[Gate],
     metrics: Mapping[str, float | None],
     at_prevalence: Mapping[str, float | None] | None = None,
+    data_check: Findings | None = None,
+    *,
+    intervals: Intervals | None = None,
+    intervals_at_prevalence: Intervals | None = None,
 ) -> Verdict:
     """Holds the metrics of the whole test split against every gate.
 
-    A metric that is missing, None or NaN fails its gate. Without a gate nothing vouches
-    for the model, so it is not blessed.
+    A metric that is missing, None or NaN fails its gate. A gate on anomalies is passed where no
+    schema is kept yet, since a first model could never be blessed otherwise; the reason says so.
+    Without a gate nothing vouches for the model, so it is not blessed. A gate that is passed
+    stays passed where the metric's interval reaches beyond the bound, and the reason says so.
 
     Args:
       gates: what is asked.
       metrics: metrics at the test split's own balance, by name.
       at_prevalence: metrics at the real world's share of positives, by name.
+      data_check: ExampleValidator's findings; None fails a gate on anomalies.
+      intervals: 95 % intervals of `metrics`, by name.
+      intervals_at_prevalence: those of `at_prevalence`.
     """
     if not gates:
         reason = (
@@ -148,19 +207,39 @@ def verdict(
             "set evaluator.gates, for instance ['recall >= 0.90']"
         )
         return Verdict(blessed=False, reason=reason, results=())
+    own, world = (metrics, intervals or {}), (at_prevalence or {}, intervals_at_prevalence or {})
     results = tuple(
-        _judge(gate, (at_prevalence or {}) if gate.at_prevalence else metrics) for gate in gates
+        _judge_data(gate, data_check)
+        if gate.metric == ANOMALIES
+        else _judge(gate, *(world if gate.at_prevalence else own))
+        for gate in gates
     )
     failed = [result for result in results if not result.passed]
     reason = "; ".join(result.describe() for result in failed or results)
     return Verdict(blessed=not failed, reason=reason, results=results)
 
 
-def _judge(gate: Gate, metrics: Mapping[str, float | None]) -> GateResult:
-    value = metrics.get(gate.metric)
+def _judge(gate: Gate, metrics: Mapping[str, float | None], intervals: Intervals) -> GateResult:
+    value, bounds = metrics.get(gate.metric), intervals.get(gate.metric)
     if value is None or math.isnan(value):
         return GateResult(gate=gate, value=None, passed=False)
-    return GateResult(gate=gate, value=float(value), passed=gate.passes(float(value)))
+    return GateResult(
+        gate=gate,
+        value=float(value),
+        passed=gate.passes(float(value)),
+        interval=None if bounds is None else (float(bounds[0]), float(bounds[1])),
+    )
+
+
+def _judge_data(gate: Gate, data_check: Findings | None) -> GateResult:
+    if data_check is None:
+        return GateResult(gate, None, passed=False, details="no findings were given")
+    if not data_check["checked"]:
+        return GateResult(gate, None, passed=True, details=findings.NOT_CHECKED)
+    anomalies = data_check["anomalies"]
+    count = len(anomalies)
+    details = findings.summary(data_check) if anomalies else ""
+    return GateResult(gate, float(count), passed=gate.passes(count), details=details)
 
 
 def _known_metric(text: str, name: str) -> str:
@@ -200,10 +279,10 @@ def _asks_prevalence(text: str, rest: str | None) -> bool:
 
 def _check_reachable(gate: Gate) -> None:
     """Refuses a gate that no model can pass, which is a slip such as 90 for 0.90."""
-    if gate.at_prevalence and gate.metric in COUNTS:
+    if gate.at_prevalence and gate.metric not in RATES:
         raise GateError(
-            f"gate {gate.text!r} asks for a count at prevalence, but a count belongs to the test "
-            f"split; use one of {', '.join(RATES)} at prevalence"
+            f"gate {gate.text!r} asks for a count at prevalence, but a count belongs to the images "
+            f"that were counted; use one of {', '.join(RATES)} at prevalence"
         )
     low, high = (0.0, 1.0) if gate.metric in RATES else (0.0, math.inf)
     if not low <= gate.bound <= high:
@@ -220,10 +299,10 @@ def _metric_name(gate: Gate) -> str:
     return f"{gate.metric} at prevalence" if gate.at_prevalence else gate.metric
 
 
-def _distinct(value: float, bound: float) -> str:
-    """`value` with just enough digits to be seen on its own side of `bound`."""
-    for digits in range(4, 17):
-        shown = f"{value:.{digits}g}"
+def _distinct(value: float, bound: float, *, digits: int = 4, form: str = "g") -> str:
+    """`value` with `digits` digits or as many more as show on which side of `bound` it is."""
+    for more in range(digits, 17):
+        shown = f"{value:.{more}{form}}"
         if (float(shown) < bound) == (value < bound) and (float(shown) > bound) == (value > bound):
             break
     return shown

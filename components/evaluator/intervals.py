@@ -1,21 +1,47 @@
-"""95 % confidence intervals of a model's metrics, in numpy alone and by a seed."""
+"""95 % confidence intervals of a model's metrics, by a seed.
+
+A share of images has Wilson's interval. What mixes the two classes (precision, F1, accuracy and
+the areas under the curves) is computed on ROC curves drawn from a posterior: the images of a
+class have random weights that sum to 1, beside half an image that scores above all others and
+half an image that scores below. At each threshold recall and false positive rate then have their
+Jeffreys posteriors, which stay honest where a count is 0, as that of a perfect model is; a
+bootstrap of perfect counts has no width. `python -m benchmarks.intervals` prints how often each
+interval holds the truth, from 1 positive image on.
+
+Sources: E. B. Wilson, Probable Inference, the Law of Succession, and Statistical Inference, JASA
+22 (1927); L. Brown, T. Cai, A. DasGupta, Interval Estimation for a Binomial Proportion,
+Statistical Science 16 (2001); D. Rubin, The Bayesian Bootstrap, Annals of Statistics 9 (1981);
+K. Boyd, K. Eng, C. D. Page, Area under the Precision-Recall Curve: Point Estimates and Confidence
+Intervals, ECML PKDD 2013, for average precision as a share of the positive images.
+"""
 
 import math
-from statistics import NormalDist
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
-from components.evaluator.metrics import Confusion, rates_at_prevalence, tie_ends
+from components.evaluator.metrics import (
+    Confusion,
+    average_precision,
+    negative_weight,
+    rates_at_prevalence,
+    roc_auc,
+)
 
 CONFIDENCE = 0.95
 """How often the method's intervals hold the true value."""
+_ENDS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 _REPLICATES = 2000
-# The bootstrap of average precision draws every image anew in each replicate, so on a
-# large split fewer replicates are drawn: the interval is narrow there anyway.
-_MAX_DRAWS = 200_000_000
+# A curve weighs every positive image anew in each replicate, so on a large split fewer replicates
+# are drawn: the interval is narrow there anyway.
+_MAX_DRAWS = 20_000_000
 _MIN_REPLICATES = 200
 _DRAWS_AT_ONCE = 1_000_000
+_TINY = np.finfo(np.float64).tiny
+# Jeffreys' prior: half a success and half a failure.
+_JEFFREYS = 0.5
 
 Interval = tuple[float, float] | None
 """Lower and upper end; None for a metric that is undefined."""
@@ -24,21 +50,17 @@ Interval = tuple[float, float] | None
 def wilson(successes: int, trials: int) -> Interval:
     """Wilson's score interval of a share; sound for few trials and at 0 and 1.
 
-    Source: E. B. Wilson, Probable Inference, the Law of Succession, and Statistical
-    Inference, JASA 22 (1927).
-
     Args:
       successes: between 0 and `trials`.
       trials: 0 gives an undefined interval.
     """
+    # It takes a third of a second to import, which not every step should wait for.
+    from scipy.stats import binomtest
+
     if not trials:
         return None
-    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-    share = successes / trials
-    centre = share + z * z / (2 * trials)
-    half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    scale = 1 + z * z / trials
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+    found = binomtest(int(successes), int(trials)).proportion_ci(CONFIDENCE, method="wilson")
+    return float(found.low), float(found.high)
 
 
 def of_rates(counts: Confusion) -> dict[str, Interval]:
@@ -51,25 +73,47 @@ def of_rates(counts: Confusion) -> dict[str, Interval]:
     }
 
 
-def of_f1(counts: Confusion, *, seed: int) -> Interval:
-    """Percentile bootstrap of F1, drawn within each class.
+def at_prevalence(counts: Confusion, prevalence: float, *, seed: int) -> dict[str, Interval]:
+    """Intervals of the rates where a share `prevalence`, taken as known, is positive.
 
-    To draw a class's images anew is to draw the count of those called positive from a
-    binomial, so no image is touched.
+    Recall and specificity do not depend on it and have Wilson's. The others are computed from
+    draws of recall and false positive rate, and hold the interval that recall alone gives: where
+    there is no false positive, the half image that is added to them must not rule out a perfect
+    model.
+
+    Args:
+      counts: images of both classes.
+      prevalence: above 0 and below 1; that of the images themselves for their own balance.
+      seed: gives the same interval for the same counts.
     """
     rng = np.random.default_rng(seed)
-    tp = _redraw(rng, counts.tp, counts.positives)
-    fp = _redraw(rng, counts.fp, counts.negatives)
-    return _percentiles(2 * tp / (tp + fp + counts.positives))
+    recall = rng.beta(counts.tp + _JEFFREYS, counts.fn + _JEFFREYS, _REPLICATES)
+    false_positive_rate = rng.beta(counts.fp + _JEFFREYS, counts.tn + _JEFFREYS, _REPLICATES)
+    drawn = rates_at_prevalence(recall, false_positive_rate, prevalence)
+    by_recall = rates_at_prevalence(recall, counts.false_positive_rate, prevalence)
+    found = rates_at_prevalence(counts.recall, counts.false_positive_rate, prevalence)
+    return {
+        **{
+            name: _around(float(found[name]), drawn[name], also=_middle(by_recall[name]))
+            for name in ("precision", "f1", "accuracy")
+        },
+        "recall": wilson(counts.tp, counts.positives),
+        "specificity": wilson(counts.tn, counts.negatives),
+    }
 
 
-def of_average_precision(
+def of_areas(
     labels: ArrayLike, probabilities: ArrayLike, *, seed: int, prevalence: float | None = None
-) -> Interval:
-    """Percentile bootstrap of average precision, drawn within each class.
+) -> dict[str, Interval]:
+    """Intervals of `pr_auc` (average precision) and of `auc`, the area under the ROC curve.
 
-    Time grows with images times replicates (2,000 for up to 100,000 images, then fewer,
-    at least 200); memory stays at some tens of megabytes beside the images' own.
+    The interval of average precision also holds its Jeffreys interval as a share of the positive
+    images, and that of the area under the ROC curve the upper end of its own as a share of the
+    rarer class: of models that order images very badly or very well, the draws alone are too low.
+
+    Time grows with the distinct scores of positive images times replicates (2,000 for up to about
+    5,000 of them, then fewer, at least 200); memory stays at some tens of megabytes beside the
+    images' own.
 
     Args:
       labels: (n,), 1 for the positive class and 0 for every other; both must occur.
@@ -78,70 +122,81 @@ def of_average_precision(
       prevalence: share of positives to take precision at; the data's own where None.
     """
     truth, scores = np.asarray(labels, bool), np.asarray(probabilities)
-    order = np.argsort(-scores)
-    truth, ends = truth[order], tie_ends(scores[order])
-    rng = np.random.default_rng(seed)
-    negatives_a_positive = np.count_nonzero(~truth) / np.count_nonzero(truth)
-    # How many negatives of the real world each negative of the data stands for.
-    odds = 1.0 if prevalence is None else (1 - prevalence) / prevalence / negatives_a_positive
-    replicates = min(_REPLICATES, max(_MIN_REPLICATES, _MAX_DRAWS // truth.size))
-    at_once = max(1, _DRAWS_AT_ONCE // truth.size)
-    sizes = [min(at_once, replicates - done) for done in range(0, replicates, at_once)]
-    return _percentiles(np.concatenate([_draw_ap(rng, truth, ends, odds, size) for size in sizes]))
-
-
-def at_prevalence(counts: Confusion, prevalence: float, *, seed: int) -> dict[str, Interval]:
-    """Intervals of the rates at `prevalence`, which is taken as known.
-
-    Recall and specificity do not change with it and keep Wilson's. For the others, recall
-    and false positive rate are drawn from their Jeffreys posteriors, which stay
-    honest where a count is 0 (L. Brown, T. Cai, A. DasGupta, Interval Estimation for a
-    Binomial Proportion, Statistical Science 16, 2001).
-    """
-    rng = np.random.default_rng(seed)
-    recall = rng.beta(counts.tp + 0.5, counts.fn + 0.5, _REPLICATES)
-    false_positive_rate = rng.beta(counts.fp + 0.5, counts.tn + 0.5, _REPLICATES)
-    drawn = rates_at_prevalence(recall, false_positive_rate, prevalence)
-    own = of_rates(counts)
+    positives = int(np.count_nonzero(truth))
+    negatives = truth.size - positives
+    # How many negatives of the real world come to a positive.
+    odds = negative_weight(positives, negatives, prevalence) * negatives / positives
+    drawn = np.concatenate(
+        [_areas(*rates, odds) for rates in _drawn_curves(truth, scores, seed)], axis=1
+    )
+    pr_auc, auc = average_precision(truth, scores, prevalence), roc_auc(truth, scores)
     return {
-        name: own[name] if name in ("recall", "specificity") else _percentiles(values)
-        for name, values in drawn.items()
+        "pr_auc": _around(pr_auc, drawn[0], also=_jeffreys(pr_auc, positives)),
+        "auc": _around(auc, drawn[1], also=(auc, _jeffreys(auc, min(positives, negatives))[1])),
     }
 
 
-def _redraw(rng: np.random.Generator, successes: int, trials: int) -> NDArray[np.int64]:
-    return rng.binomial(trials, successes / trials if trials else 0.0, _REPLICATES)
+def _drawn_curves(
+    truth: NDArray[np.bool_], scores: NDArray, seed: int
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Recall and false positive rate, (draws, thresholds) each, some draws at a time."""
+    rng = np.random.default_rng(seed)
+    sides = _images_by_score(truth, scores)
+    thresholds = sides[0].size
+    replicates = min(_REPLICATES, max(_MIN_REPLICATES, _MAX_DRAWS // thresholds))
+    at_once = max(1, _DRAWS_AT_ONCE // thresholds)
+    for done in range(0, replicates, at_once):
+        shape = min(at_once, replicates - done), thresholds
+        # The weight of k images is gamma of k, as the sum of k exponential ones.
+        totals = [np.cumsum(rng.standard_gamma(images, shape), axis=1) for images in sides]
+        yield totals[0] / totals[0][:, -1:], totals[1] / totals[1][:, -1:]
 
 
-def _draw_ap(
-    rng: np.random.Generator,
-    truth: NDArray[np.bool_],
-    ends: NDArray[np.intp],
-    odds: float,
-    size: int,
+def _images_by_score(
+    truth: NDArray[np.bool_], scores: NDArray
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Positive and negative images of each score, from the highest, half images at the ends.
+
+    Negatives between two scores that positives have are one: no threshold between is better.
+    """
+    _, place = np.unique(-scores, return_inverse=True)
+    positives, negatives = (
+        np.concatenate([[_JEFFREYS], np.bincount(place, members), [_JEFFREYS]])
+        for members in (truth, ~truth)
+    )
+    has_positives = positives > 0
+    starts = np.flatnonzero(has_positives | np.append(True, has_positives[:-1]))
+    return np.add.reduceat(positives, starts), np.add.reduceat(negatives, starts)
+
+
+def _areas(
+    recall: NDArray[np.float64], false_positive_rate: NDArray[np.float64], odds: float
 ) -> NDArray[np.float64]:
-    """Average precision of `size` redraws of images that are sorted by falling score."""
-    tp = _weights(rng, truth, size).cumsum(axis=1)[:, ends]
-    fp = _weights(rng, ~truth, size).cumsum(axis=1)[:, ends]
-    # Before the first positive precision is 0, and recall makes no step.
-    precision = tp / np.where(tp, tp + odds * fp, 1)
-    steps = np.diff(tp, axis=1, prepend=0) / tp[:, -1:]
-    return (steps * precision).sum(axis=1)
+    """Average precision and area under the ROC curve of each draw, (2, draws)."""
+    precision = recall / np.maximum(recall + odds * false_positive_rate, _TINY)
+    steps = np.diff(recall, axis=1, prepend=0)
+    areas = np.trapezoid(
+        np.insert(recall, 0, 0, axis=1), np.insert(false_positive_rate, 0, 0, axis=1), axis=1
+    )
+    return np.stack([(steps * precision).sum(axis=1), areas])
 
 
-def _weights(rng: np.random.Generator, members: NDArray[np.bool_], size: int) -> NDArray[np.int64]:
-    """How often each image is drawn, (size, n): members among themselves, others never."""
-    count = int(np.count_nonzero(members))
-    drawn = rng.integers(count, size=(size, count)) + count * np.arange(size)[:, None]
-    weights = np.zeros((size, members.size), np.int64)
-    weights[:, members] = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
-    return weights
-
-
-def _percentiles(values: NDArray) -> Interval:
-    """The middle 95 % of the draws, undefined ones left out."""
-    defined = values[~np.isnan(values)]
-    if not defined.size:
-        return None
-    low, high = np.quantile(defined, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+def _jeffreys(share: float, trials: int) -> tuple[float, float]:
+    """Jeffreys' interval of a share of the trials, which need not be a whole number of them."""
+    successes, failures = share * trials, (1 - share) * trials
+    low, high = special.betaincinv(successes + _JEFFREYS, failures + _JEFFREYS, _ENDS)
     return float(low), float(high)
+
+
+def _middle(drawn: NDArray[np.float64]) -> tuple[float, float]:
+    """The ends of the middle 95 % of the draws."""
+    low, high = np.quantile(drawn, _ENDS)
+    return float(low), float(high)
+
+
+def _around(found: float, drawn: NDArray[np.float64], *, also: tuple[float, float]) -> Interval:
+    """The middle 95 % of the draws, with what was found and the interval `also` in it."""
+    if math.isnan(found):
+        return None
+    bounds = [*_middle(drawn), *also, found]
+    return min(bounds), max(bounds)

@@ -3,16 +3,15 @@
 An image is called positive where its probability is at least the threshold. A rate
 whose denominator is zero is undefined, and NaN.
 
-Two estimates of the area under the precision-recall curve exist in a run. The one
-called `pr_auc` everywhere (gates, reports, intervals) is average precision: exact, from
-the predictions themselves, without interpolation, as scikit-learn's
-`average_precision_score`. TFMA's files also hold `auc_precision_recall`, which
-interpolates between 10,000 fixed thresholds; it drifts from the former where many
-probabilities crowd at 0 or 1, as those of a good model do.
+`pr_auc` is average precision wherever the name stands (training, gates, reports, intervals):
+exact, from the predictions themselves, without interpolation. Keras and TFMA interpolate between
+fixed thresholds, which is another figure where probabilities crowd at 0 or 1, as those of a good
+model do.
 """
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -48,31 +47,16 @@ class Confusion:
         return _ratio(self.fp, self.negatives)
 
 
-@dataclass(frozen=True)
-class Curve:
-    """Counts at every distinct probability taken as the threshold, highest first.
+class Curve(NamedTuple):
+    """Precision against recall at every distinct probability taken as the threshold.
 
     Attributes:
-      thresholds: float64 (k,), falling.
-      tp: float64 (k,), positives at or above each threshold; its last is all of them.
-      fp: float64 (k,), negatives at or above each threshold; its last is all of them.
+      recall: float64 (k,), from the highest threshold to the lowest, so rising to 1.
+      precision: float64 (k,), at the same thresholds.
     """
 
-    thresholds: NDArray[np.float64]
-    tp: NDArray[np.float64]
-    fp: NDArray[np.float64]
-
-    @property
-    def recall(self) -> NDArray[np.float64]:
-        """Recall at each threshold, rising to 1."""
-        return self.tp / self.tp[-1]
-
-    def precision(self, prevalence: float | None = None) -> NDArray[np.float64]:
-        """Precision at each threshold, at the data's own balance or at `prevalence`."""
-        if prevalence is None:
-            return self.tp / (self.tp + self.fp)
-        hits = prevalence * self.recall
-        return hits / (hits + (1 - prevalence) * self.fp / self.fp[-1])
+    recall: NDArray[np.float64]
+    precision: NDArray[np.float64]
 
 
 def is_positive(probabilities: ArrayLike, threshold: float) -> NDArray[np.bool_]:
@@ -124,8 +108,7 @@ def rates_at_prevalence(
     Raises:
       ValueError: the prevalence is not a share.
     """
-    if not 0 < prevalence < 1:
-        raise ValueError(f"prevalence must lie between 0 and 1, found {prevalence}")
+    _check_prevalence(prevalence)
     tpr, fpr = np.asarray(recall, np.float64), np.asarray(false_positive_rate, np.float64)
     hits, alarms = prevalence * tpr, (1 - prevalence) * fpr
     with np.errstate(invalid="ignore"):
@@ -139,50 +122,91 @@ def rates_at_prevalence(
     }
 
 
-def curve(labels: ArrayLike, probabilities: ArrayLike) -> Curve:
-    """The counts at every threshold.
+def curve(labels: ArrayLike, probabilities: ArrayLike, prevalence: float | None = None) -> Curve:
+    """The precision-recall curve.
 
     Args:
       labels: (n,), 1 for the positive class and 0 for every other; both must occur.
       probabilities: (n,), finite.
+      prevalence: share of positives to take precision at; the data's own where None.
 
     Raises:
       ValueError: one of the two classes has no image.
     """
-    truth, scores = np.asarray(labels, bool), np.asarray(probabilities)
-    if truth.all() or not truth.any():
-        raise ValueError("a curve needs images of both classes, found only one")
-    order = np.argsort(-scores, kind="stable")
-    truth, scores = truth[order], scores[order]
-    ends = tie_ends(scores)
-    return Curve(
-        thresholds=scores[ends].astype(np.float64),
-        tp=np.cumsum(truth, dtype=np.float64)[ends],
-        fp=np.cumsum(~truth, dtype=np.float64)[ends],
-    )
+    # With it comes scipy.stats, which a step that needs no curve should not wait for.
+    from sklearn.metrics import precision_recall_curve
+
+    truth = _of_both_classes(labels)
+    weights = _image_weights(truth, prevalence)
+    precision, recall, _ = precision_recall_curve(truth, probabilities, sample_weight=weights)
+    # scikit-learn's last point, a precision of 1 at a recall of 0, belongs to no threshold.
+    return Curve(recall=recall[-2::-1], precision=precision[-2::-1])
 
 
-def tie_ends(sorted_scores: NDArray) -> NDArray[np.intp]:
-    """Where each run of equal scores ends: equal scores stand or fall together."""
-    return np.append(np.flatnonzero(np.diff(sorted_scores)), sorted_scores.size - 1)
-
-
-def average_precision(points: Curve, prevalence: float | None = None) -> float:
+def average_precision(
+    labels: ArrayLike, probabilities: ArrayLike, prevalence: float | None = None
+) -> float:
     """Area under the precision-recall curve: precision averaged over the steps of recall.
 
-    Args:
-      points: the counts at every threshold.
-      prevalence: share of positives to take precision at; the data's own where None.
+    Args: as `curve`.
+
+    Raises: as `curve`.
     """
-    steps = np.diff(points.recall, prepend=0.0)
-    return float(np.sum(steps * points.precision(prevalence)))
+    from sklearn.metrics import average_precision_score
+
+    truth = _of_both_classes(labels)
+    weights = _image_weights(truth, prevalence)
+    return float(average_precision_score(truth, probabilities, sample_weight=weights))
 
 
-def roc_auc(points: Curve) -> float:
-    """Area under the ROC curve: the chance that a positive scores above a negative."""
-    recall = np.append(0.0, points.recall)
-    false_positive_rate = np.append(0.0, points.fp / points.fp[-1])
-    return float(np.trapezoid(recall, false_positive_rate))
+def roc_auc(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """Area under the ROC curve: the chance that a positive scores above a negative.
+
+    Args: as `curve`.
+
+    Raises: as `curve`.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(_of_both_classes(labels), probabilities))
+
+
+def negative_weight(positives: int, negatives: int, prevalence: float | None) -> float:
+    """How many negatives each negative stands for where a share `prevalence` is positive.
+
+    Args:
+      positives: in the data, at least 1; each stands for itself.
+      negatives: in the data, at least 1.
+      prevalence: above 0 and below 1; the data's own share where None.
+
+    Raises:
+      ValueError: the prevalence is not a share.
+    """
+    if prevalence is None:
+        return 1.0
+    _check_prevalence(prevalence)
+    return (1 - prevalence) / prevalence * positives / negatives
+
+
+def _image_weights(
+    truth: NDArray[np.bool_], prevalence: float | None
+) -> NDArray[np.float64] | None:
+    if prevalence is None:
+        return None
+    positives = int(np.count_nonzero(truth))
+    return np.where(truth, 1.0, negative_weight(positives, truth.size - positives, prevalence))
+
+
+def _of_both_classes(labels: ArrayLike) -> NDArray[np.bool_]:
+    truth = np.asarray(labels, bool)
+    if truth.all() or not truth.any():
+        raise ValueError("a curve needs images of both classes, found only one")
+    return truth
+
+
+def _check_prevalence(prevalence: float) -> None:
+    if not 0 < prevalence < 1:
+        raise ValueError(f"prevalence must lie between 0 and 1. Received: {prevalence}")
 
 
 def _ratio(part: float, whole: float) -> float:

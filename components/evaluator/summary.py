@@ -53,18 +53,19 @@ def summarize(
     _check_operating_point(predictions, threshold)
     counts = metrics.confusion(labels, predictions[names.IS_POSITIVE])
     _check_tfma(counts, slices)
-    own = _at_own_balance(counts, labels, probabilities, threshold)
-    world = _at_prevalence(counts, labels, probabilities, prevalence)
-    if math.isclose(prevalence, counts.positives / len(labels), rel_tol=1e-6):
-        # Of one figure there is one interval, though there are two ways to find it.
-        world["intervals"] = own["intervals"]
+    own = _figures(counts, labels, probabilities, None)
+    own_intervals = own.pop("intervals")
     return _plain(
         {
             "split": split,
             "examples": len(labels),
             "positives": counts.positives,
-            **own,
-            "at_prevalence": world,
+            "metrics": {**own, "threshold": threshold, **asdict(counts)},
+            "intervals": own_intervals,
+            "at_prevalence": {
+                "prevalence": prevalence,
+                **_figures(counts, labels, probabilities, prevalence),
+            },
             "slices": [_slice(found, predictions) for found in slices if found.values],
         }
     )
@@ -82,41 +83,25 @@ def read(uri: str) -> dict[str, Any]:
         return json.loads(file.read())
 
 
-def _at_own_balance(
-    counts: Confusion, labels: np.ndarray, probabilities: np.ndarray, threshold: float
+def _figures(
+    counts: Confusion,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    prevalence: float | None,
 ) -> dict[str, Any]:
-    points = metrics.curve(labels, probabilities)
-    return {
-        "metrics": {
-            **metrics.rates(counts),
-            "pr_auc": metrics.average_precision(points),
-            "auc": metrics.roc_auc(points),
-            "threshold": threshold,
-            **asdict(counts),
-        },
-        "intervals": {
-            **intervals.of_rates(counts),
-            "f1": intervals.of_f1(counts, seed=_SEED),
-            "pr_auc": intervals.of_average_precision(labels, probabilities, seed=_SEED),
-        },
-    }
+    """Rates, areas and the `intervals` of both, at `prevalence` or at the split's own balance.
 
-
-def _at_prevalence(
-    counts: Confusion, labels: np.ndarray, probabilities: np.ndarray, prevalence: float
-) -> dict[str, Any]:
-    points = metrics.curve(labels, probabilities)
-    pr_auc_interval = intervals.of_average_precision(
-        labels, probabilities, seed=_SEED, prevalence=prevalence
-    )
+    One method finds them at either, so that of one figure there is one interval.
+    """
+    share = counts.positives / len(labels) if prevalence is None else prevalence
+    mixed = metrics.rates_at_prevalence(counts.recall, counts.false_positive_rate, share)
     return {
-        "prevalence": prevalence,
-        **metrics.rates_at_prevalence(counts.recall, counts.false_positive_rate, prevalence),
-        "pr_auc": metrics.average_precision(points, prevalence),
-        "auc": metrics.roc_auc(points),
+        **(metrics.rates(counts) if prevalence is None else mixed),
+        "pr_auc": metrics.average_precision(labels, probabilities, prevalence),
+        "auc": metrics.roc_auc(labels, probabilities),
         "intervals": {
-            **intervals.at_prevalence(counts, prevalence, seed=_SEED),
-            "pr_auc": pr_auc_interval,
+            **intervals.at_prevalence(counts, share, seed=_SEED),
+            **intervals.of_areas(labels, probabilities, seed=_SEED, prevalence=share),
         },
     }
 
@@ -146,7 +131,7 @@ def _pr_auc(rows: pd.DataFrame) -> float:
     labels = rows[names.LABEL].to_numpy()
     if labels.all() or not labels.any():
         return math.nan
-    return metrics.average_precision(metrics.curve(labels, rows[names.PROBABILITY].to_numpy()))
+    return metrics.average_precision(labels, rows[names.PROBABILITY].to_numpy())
 
 
 def _check_classes(labels: np.ndarray, split: str) -> None:

@@ -11,13 +11,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.images import rules
+from components.code_version import modules_version
 from components.trainer.settings import PIXEL_RANGES
 
 if TYPE_CHECKING:
     import keras
 
     from components.trainer.preprocessing import Preprocessing
+
+
+# What makes features of a stored image.
+_CODE = (
+    "components.feature_extractor.inference",
+    "components.images.graph",
+    "components.trainer.models",
+    "components.trainer.preprocessing",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +76,14 @@ class Backbone:
     def key(self, body: "keras.Model") -> str:
         """What features depend on beside the image, as 32 hex digits.
 
-        It is made of the weights themselves, not of their file's name, and of the version of
-        the rules by which images are read: features of other weights, or of images that were
-        read in another way, are never taken for those of these.
+        It is made of the weights themselves, not of their file's name, and of the code that
+        prepares images and builds the network: features of other weights or other code are
+        never taken for those of these.
         """
         digest = hashlib.sha256()
-        about = ["xception", self.pooled, self.image_size, self.input_scale, "float16"]
-        digest.update(json.dumps([*about, rules.VERSION]).encode())
+        code = modules_version(*_CODE, libraries=("keras", "tensorflow"))
+        about = ["xception", self.pooled, self.image_size, self.input_scale, "float16", code]
+        digest.update(json.dumps(about).encode())
         for array in body.get_weights():
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()[:32]

@@ -1,5 +1,6 @@
 """FeatureExtractor's executor: infer what the store lacks, then write the splits anew."""
 
+import hashlib
 import json
 import logging
 import os
@@ -21,6 +22,7 @@ from components import example_files, names
 from components.feature_extractor.backbone import Backbone
 from components.feature_extractor.store import FeatureReader, FeatureStore
 from components.progress import watched
+from components.whole_file import whole_file
 
 if TYPE_CHECKING:
     import keras
@@ -83,7 +85,7 @@ class Executor(BaseBeamExecutor):
         self, files: Sequence[str], backbone: Backbone, body: "keras.Model", store: FeatureStore
     ) -> None:
         known = store.image_ids()
-        missing = len(set(_image_ids(files)) - known)
+        missing = len(set(_image_keys(files)) - known)
         _LOGGER.info("features of %s images are there, %s to go", len(known), missing)
         if not missing:
             return
@@ -93,11 +95,12 @@ class Executor(BaseBeamExecutor):
 
         from components.feature_extractor.inference import FeatureModel, infer
 
-        store.folder.mkdir(parents=True, exist_ok=True)
-        weights = str(store.folder / _WEIGHTS_FILE)
-        body.save_weights(weights)
+        # Runs that share the store write the same weights, and may be reading these just now.
+        weights = store.folder / _WEIGHTS_FILE
+        with whole_file(weights) as hidden:
+            body.save_weights(hidden)
         handler = TFModelHandlerNumpy(
-            weights,
+            str(weights),
             model_type=ModelType.SAVED_WEIGHTS,
             create_model_fn=partial(FeatureModel, backbone),
             # Declared for arrays; what it gets are the elements as they are, here bytes.
@@ -144,20 +147,27 @@ def _backbone(exec_properties: Mapping[str, Any]) -> Backbone:
     )
 
 
-def _image_ids(files: Iterable[str]) -> Iterator[str]:
-    feature = {names.IMAGE_ID: tf.io.FixedLenFeature([], tf.string)}
-    for records in tf.data.TFRecordDataset(list(files)).batch(256):
-        for image_id in tf.io.parse_example(records, feature)[names.IMAGE_ID].numpy():
-            yield image_id.decode()
+def _image_keys(files: Iterable[str]) -> Iterator[str]:
+    feature = {names.IMAGE: tf.io.FixedLenFeature([], tf.string)}
+    for records in tf.data.TFRecordDataset(list(files)).batch(_BATCH):
+        for image in tf.io.parse_example(records, feature)[names.IMAGE].numpy():
+            yield _key(image)
+
+
+def _key(image: bytes) -> str:
+    """What an image's features are kept under.
+
+    Not its `image_id`, which is that of the file that was read: what was made of the file for
+    training depends on settings such as `data.max_side`, and so do its features.
+    """
+    return hashlib.sha256(image).hexdigest()
 
 
 def _images(file: str) -> Iterator[tuple[str, bytes]]:
     for record in tf.data.TFRecordDataset(file).as_numpy_iterator():
         features = tf.train.Example.FromString(record).features.feature
-        yield (
-            features[names.IMAGE_ID].bytes_list.value[0].decode(),
-            features[names.IMAGE].bytes_list.value[0],
-        )
+        image = features[names.IMAGE].bytes_list.value[0]
+        yield _key(image), image
 
 
 class _Lacking(beam.DoFn):
@@ -219,7 +229,7 @@ class _Rewrite(beam.DoFn):
 def _with_features(record: bytes, reader: FeatureReader) -> bytes:
     example = tf.train.Example.FromString(record)
     features = example.features.feature
-    values = reader[features[names.IMAGE_ID].bytes_list.value[0].decode()]
+    values = reader[_key(features[names.IMAGE].bytes_list.value[0])]
     del features[names.IMAGE]
     features[names.FEATURES].bytes_list.value.append(values.tobytes())
     features[names.FEATURES_SHAPE].int64_list.value.extend(values.shape)

@@ -1,17 +1,19 @@
 """Where features are kept for good: by backbone, then by image.
 
 A store is a folder of parts. A part is `NAME.npy`, float16 (n, ...), which is mapped into
-memory, and `NAME.ids`, the images' identities, a line each, written last: a part without it
-was cut off and doesn't count. A part's name is a digest of its identities, so work that is
-done twice leaves one part.
+memory, and `NAME.ids`, the images' identities, a line each, written last: a part without it,
+or with another number of rows, was cut off and doesn't count. A part's name is a digest of its
+identities, so work that is done twice leaves one part. Many runs may use a store at once: every
+file appears whole or not at all.
 """
 
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from components.whole_file import whole_file, write_text
 
 
 class FeatureStore:
@@ -33,15 +35,10 @@ class FeatureStore:
           features: float16 (n, ...), in their order.
         """
         text = "".join(f"{image_id}\n" for image_id in image_ids)
-        name = hashlib.sha256(text.encode()).hexdigest()[:32]
-        self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / f"{name}.npy"
-        fresh = part.with_suffix(f".{os.getpid()}.writing")
-        with fresh.open("wb") as file:
-            np.save(file, features)
-        fresh.replace(part)
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(part.with_suffix(".ids"))
+        part = self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npy"
+        with whole_file(part) as hidden:
+            np.save(hidden, features)
+        write_text(part.with_suffix(".ids"), text)
 
     def image_ids(self) -> set[str]:
         """The identities of all images whose features are here."""
@@ -56,9 +53,19 @@ class FeatureStore:
         return FeatureReader(self._parts())
 
     def _parts(self) -> Iterable[tuple[Path, list[str]]]:
-        for listing in sorted(self.folder.glob("*.ids")):
+        for listing in sorted(self.folder.glob("[!.]*.ids")):
             lines = listing.read_text(encoding="utf-8").splitlines()
-            yield listing.with_suffix(".npy"), lines
+            part = listing.with_suffix(".npy")
+            if _rows(part) == len(lines):
+                yield part, lines
+
+
+def _rows(part: Path) -> int | None:
+    """How many rows a part holds; None where it is missing or cut short."""
+    try:
+        return len(np.load(part, mmap_mode="r"))
+    except (OSError, ValueError):
+        return None
 
 
 class FeatureReader:

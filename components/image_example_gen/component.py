@@ -26,6 +26,7 @@ class ImageExampleGenSpec(component_spec.ComponentSpec):
         executor.MAX_BAD_FRACTION: component_spec.ExecutionParameter(type=float),
         executor.MAX_PIXELS: component_spec.ExecutionParameter(type=int),
         executor.DATA_VERSION: component_spec.ExecutionParameter(type=str),
+        executor.CODE_VERSION: component_spec.ExecutionParameter(type=str),
         executor.SPAN: component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {}
@@ -40,7 +41,8 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
 
     Every image is decoded once to prove that it decodes. What doesn't, what is too large and
     what stands under two classes goes to quarantine with a reason; images with the same bytes
-    are kept once; near-duplicates get one `perceptual_hash`.
+    are kept once. The sampler finds near-duplicates by their
+    `perceptual_hash`.
 
     Outputs:
       examples: split `all`, uncompressed TFRecords sorted by uri; features in `names`.
@@ -64,6 +66,7 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
         max_bad_fraction: float = 0.01,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         data_version: Text = "",
+        code_version: str = "",
         span: Text = "",
     ):
         """Specifies the component.
@@ -81,6 +84,8 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
           max_pixels: pixels (width times height) above which an image is refused, undecoded.
           data_version: `sources.data_version` of the listing. The component doesn't read it:
             it makes a changed input miss TFX's cache.
+          code_version: a digest of the project's code. The component doesn't read it: every
+            other component's inputs come from this one, so other code misses TFX's cache in all.
           span: what stands in for `{SPAN}` in source and manifest, such as `7` or
             `2026-11-24`; a number becomes the span of the examples.
         """
@@ -94,6 +99,7 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
                 max_bad_fraction=max_bad_fraction,
                 max_pixels=max_pixels,
                 data_version=data_version,
+                code_version=code_version,
                 span=span,
                 examples=Channel(type=standard_artifacts.Examples),
                 quarantine=Channel(type=artifacts.Quarantine),

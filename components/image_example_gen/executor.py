@@ -3,10 +3,10 @@
 1. The sorted listing is cut into shards of consecutive images.
 2. In Beam, one call a shard reads, proves and hashes its images and writes them to a staging
    folder; only digests and refusals come back, in a small file a shard.
-3. Here, over the digests of all images: duplicates, label conflicts and near-duplicates, the
-   quarantine list, and whether too much is bad.
-4. In Beam, one call a shard moves it to its final name; only a shard that loses an image or
-   whose hashes change is written again.
+3. Here, over the digests of all images: duplicates and label conflicts, the quarantine list,
+   and whether too much is bad.
+4. In Beam, one call a shard moves it to its final name; only a shard that loses an image is
+   written again.
 
 So the output is the same, byte for byte, whatever the number of workers.
 """
@@ -16,6 +16,7 @@ import json
 import logging
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -28,7 +29,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import Artifact, artifact_utils
 
 from components import example_files, names
-from components.image_example_gen import verdict
+from components.image_example_gen import files, verdict
 from components.image_example_gen.shards import (
     Outcome,
     Rules,
@@ -40,11 +41,10 @@ from components.image_example_gen.shards import (
 from components.image_example_gen.sources import (
     ImageRecord,
     SourceError,
-    composed,
     list_images,
 )
-from components.images.perceptual_hash import as_hex
 from components.progress import watched
+from components.spelling import composed
 
 # Execution properties.
 SOURCE = "source"
@@ -55,6 +55,7 @@ MAX_SIDE = "max_side"
 MAX_BAD_FRACTION = "max_bad_fraction"
 MAX_PIXELS = "max_pixels"
 DATA_VERSION = "data_version"
+CODE_VERSION = "code_version"
 SPAN = "span"
 
 _LOGGER = logging.getLogger("outnumbered.image_example_gen")
@@ -92,7 +93,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         self._log_startup(input_dict, output_dict, exec_properties)
         examples = artifact_utils.get_single_instance(output_dict[names.EXAMPLES])
         quarantine = artifact_utils.get_single_instance(output_dict[names.QUARANTINE])
-        records = _listing(exec_properties)
+        passed_over: Counter[str] = Counter()
+        records = _listing(exec_properties, passed_over)
         staging = Staging(os.path.join(examples.uri, ".staging"))
         # TensorFlow and TFX leave a million objects alive. The collector would go through
         # them again and again for the few that an image makes: a fifth of the whole time.
@@ -100,7 +102,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         try:
             outcomes = self._ingest(records, staging, _rules(exec_properties))
             judged = verdict.judge(records, _decoded(outcomes), _refusals(outcomes))
-            _account(quarantine.uri, records, judged, exec_properties)
+            _account(quarantine.uri, records, judged, exec_properties, passed_over)
             self._settle(_settlements(examples.uri, outcomes, judged), staging, examples.uri)
         finally:
             gc.unfreeze()
@@ -140,13 +142,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             )
 
 
-def _listing(exec_properties: Mapping[str, Any]) -> list[ImageRecord]:
+def _listing(exec_properties: Mapping[str, Any], passed_over: Counter[str]) -> list[ImageRecord]:
     span = exec_properties.get(SPAN) or ""
     return list_images(
         _at_span(exec_properties[SOURCE], span),
         manifest=_at_span(exec_properties[MANIFEST], span),
         slices=json.loads(exec_properties[SLICES]),
         positive_class=exec_properties[POSITIVE_CLASS],
+        passed_over=passed_over,
     )
 
 
@@ -172,7 +175,6 @@ def _decoded(outcomes: Iterable[Outcome]) -> verdict.Decoded:
     return verdict.Decoded(
         rows=np.array([arrival.row for arrival in arrivals], dtype=np.int64),
         digests=np.array([bytes.fromhex(arrival.image_id) for arrival in arrivals], dtype="S32"),
-        hashes=np.array([int(arrival.perceptual_hash, 16) for arrival in arrivals], np.uint64),
     )
 
 
@@ -184,22 +186,20 @@ def _settlements(
     uri: str, outcomes: Sequence[Outcome], judged: verdict.Verdict
 ) -> dict[int, Settlement]:
     """The settlement of each shard that keeps an image; the shards left are numbered anew."""
-    hashes = {shard: _kept(outcome, judged) for shard, outcome in enumerate(outcomes)}
-    left = [shard for shard, kept in hashes.items() if any(kept)]
+    kept = {shard: _kept(outcome, judged) for shard, outcome in enumerate(outcomes)}
+    left = [shard for shard, stay in kept.items() if any(stay)]
     folder = example_files.split_dir(uri, names.ALL)
-    settlements = {}
-    for index, shard in enumerate(left):
-        before = [arrival.perceptual_hash for arrival in outcomes[shard].arrivals]
-        settlements[shard] = Settlement(
+    return {
+        shard: Settlement(
             destination=os.path.join(folder, example_files.shard_name(index, len(left))),
-            kept=None if hashes[shard] == before else hashes[shard],
+            kept=None if all(kept[shard]) else kept[shard],
         )
-    return settlements
+        for index, shard in enumerate(left)
+    }
 
 
-def _kept(outcome: Outcome, judged: verdict.Verdict) -> list[str | None]:
-    hashes = [judged.kept.get(arrival.row) for arrival in outcome.arrivals]
-    return [None if value is None else as_hex(value) for value in hashes]
+def _kept(outcome: Outcome, judged: verdict.Verdict) -> list[bool]:
+    return [arrival.row in judged.kept for arrival in outcome.arrivals]
 
 
 def _account(
@@ -207,6 +207,7 @@ def _account(
     records: Sequence[ImageRecord],
     judged: verdict.Verdict,
     exec_properties: Mapping[str, Any],
+    passed_over: Mapping[str, int],
 ) -> None:
     """Writes the quarantine artifact; raises BadImagesError where the run must stop."""
     rows = verdict.quarantine_rows(records, judged)
@@ -215,10 +216,13 @@ def _account(
         judged,
         positive_class=composed(exec_properties[POSITIVE_CLASS]),
         max_bad_fraction=float(exec_properties[MAX_BAD_FRACTION]),
+        passed_over=passed_over,
     )
+    left_out = files.account(passed_over)
     _LOGGER.info(
-        "%s images: %s accepted, %s duplicates, %s in quarantine",
+        "%s images: %s accepted, %s duplicates, %s in quarantine%s",
         *(f"{account[key]:,}" for key in ("listed", "accepted", "duplicates", "quarantined")),
+        f"; {left_out}" if left_out else "",
     )
     complaint = verdict.complaint(account, rows)
     # TFX deletes the outputs of an execution that fails: the list must outlive them.

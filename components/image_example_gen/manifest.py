@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.image_example_gen import files
+from components.spelling import composed, folded
 
 URI_COLUMN = "uri"
 LABEL_COLUMN = "label"
@@ -20,6 +21,10 @@ class SourceError(ValueError):
     """A data source that can't be used; the message says what to change."""
 
 
+class UnreachableError(SourceError):
+    """A data source, or a file of it, that can't be found or read from here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One line of a manifest.
@@ -27,8 +32,9 @@ class Row:
     Attributes:
       line: its number in the file, counted from 1.
       uri: the image's path as the manifest writes it.
-      label: its class; never empty.
-      columns: all columns, as text.
+      label: its class, in Unicode's composed form (NFC); never empty.
+      columns: all columns, as text; names and values in the composed form, without spaces at
+        either end.
     """
 
     line: int
@@ -74,7 +80,7 @@ def _text(path: str) -> str:
     try:
         return files.read_bytes(path).decode("utf-8-sig")
     except OSError as error:
-        raise SourceError(f"manifest {path} can't be read: {error}") from error
+        raise UnreachableError(f"manifest {path} can't be read: {error}") from error
     except UnicodeDecodeError as error:
         raise SourceError(f"manifest {path} is not UTF-8 ({error}); save it as UTF-8") from error
 
@@ -82,7 +88,7 @@ def _text(path: str) -> str:
 def _csv_lines(path: str, text: str) -> Iterator[tuple[int, dict[str, str]]]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        header = [name.strip() for name in next(reader, [])]
+        header = [_plain(name) for name in next(reader, [])]
         _check_header(path, header)
         for fields in reader:
             if len(fields) > len(header):
@@ -106,9 +112,11 @@ def _check_header(path: str, header: list[str]) -> None:
 def _check_columns(where: str, columns: Collection[str]) -> None:
     for needed in (URI_COLUMN, LABEL_COLUMN):
         if needed not in columns:
+            alike = [name for name in columns if folded(name) == needed]
+            hint = f"; rename {alike[0]!r} to {needed!r}" if alike else ""
             raise SourceError(
                 f"manifest {where} has no column {needed!r}; found {sorted(columns)}; "
-                f"each image needs {URI_COLUMN!r} and {LABEL_COLUMN!r}"
+                f"each image needs {URI_COLUMN!r} and {LABEL_COLUMN!r}{hint}"
             )
 
 
@@ -121,19 +129,34 @@ def _json_lines(path: str, text: str) -> Iterator[tuple[int, dict[str, str]]]:
             yield number, columns
 
 
+class _GivenTwiceError(Exception):
+    """A key of a JSON object that stands in it twice."""
+
+
 def _json_object(path: str, number: int, line: str) -> dict[str, str]:
+    where = f"manifest {path}, line {number}"
     try:
-        value = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise SourceError(
-            f"manifest {path}, line {number} is not JSON: {error}; write one object a line"
-        ) from error
+        value = json.loads(line, object_pairs_hook=_object)
+    except _GivenTwiceError as error:
+        raise SourceError(f"{where} has the key {error} twice; remove one of them") from error
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{where} is not JSON: {error}; write one object a line") from error
     if not isinstance(value, dict):
         raise SourceError(
-            f"manifest {path}, line {number} is not a JSON object; "
-            'write {"uri": ..., "label": ...} on each line'
+            f'{where} is not a JSON object; write {{"uri": ..., "label": ...}} on each line'
         )
     return {name: _as_text(path, number, name, found) for name, found in value.items()}
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, of which Python would keep the last of two values for one key."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        name = _plain(key)
+        if name in found:
+            raise _GivenTwiceError(repr(name))
+        found[name] = value
+    return found
 
 
 def _as_text(path: str, number: int, name: str, value: Any) -> str:
@@ -154,11 +177,19 @@ def _is_unicode(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
+def _plain(text: str) -> str:
+    return composed(text).strip()
+
+
 def _row(path: str, line: int, columns: dict[str, str]) -> Row:
     row = Row(
-        line, columns.get(URI_COLUMN, "").strip(), columns.get(LABEL_COLUMN, "").strip(), columns
+        line,
+        # As the file's name may be written; it is sought in either of Unicode's forms.
+        uri=columns.get(URI_COLUMN, "").strip(),
+        label=_plain(columns.get(LABEL_COLUMN, "")),
+        columns={name: _plain(value) for name, value in columns.items()},
     )
     for name, value in ((URI_COLUMN, row.uri), (LABEL_COLUMN, row.label)):
-        if not value:
+        if not folded(value):
             raise SourceError(f"manifest {path}, line {line}: empty {name!r}; fill it in or remove")
     return row

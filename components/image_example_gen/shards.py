@@ -70,12 +70,11 @@ class Settlement:
 
     Attributes:
       destination: path of the final file.
-      kept: for each record of the shard, in order, the perceptual hash in hex that it gets,
-        or None where it is dropped. None instead of a list: the shard can stay as it is.
+      kept: for each record of the shard, in order, whether it stays; None: all do.
     """
 
     destination: str
-    kept: list[str | None] | None
+    kept: list[bool] | None
 
 
 class Staging:
@@ -216,13 +215,10 @@ def settle(shard: int, staging: Staging) -> None:
     fileio.rename(scratch, settlement.destination, overwrite=True)
 
 
-def _settled(source: str, kept: Sequence[str | None]) -> Iterator[bytes]:
-    for serialized, value in zip(tf.data.TFRecordDataset(source), kept, strict=True):
-        if value is None:
-            continue
-        example = tf.train.Example.FromString(serialized.numpy())
-        example.features.feature[names.PERCEPTUAL_HASH].bytes_list.value[0] = value.encode()
-        yield _serialized(example)
+def _settled(source: str, kept: Sequence[bool]) -> Iterator[bytes]:
+    for serialized, stays in zip(tf.data.TFRecordDataset(source), kept, strict=True):
+        if stays:
+            yield serialized.numpy()
 
 
 @contextlib.contextmanager

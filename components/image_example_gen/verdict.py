@@ -1,18 +1,17 @@
-"""Decides over all images at once which stay: duplicates, label conflicts, near-duplicates.
+"""Decides over all images at once which stay: duplicates and label conflicts.
 
-Works on digests and hashes only. It takes about 100 bytes of memory an image, in the process
-that runs the executor.
+Works on digests only. It takes about 100 bytes of memory an image, in the process that runs the
+executor.
 """
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from components.image_example_gen.sources import ImageRecord, class_names
-from components.images import perceptual_hash
 
 LABEL_CONFLICT = "label_conflict"
 
@@ -44,12 +43,10 @@ class Decoded:
     Attributes:
       rows: int64, the index of each in the sorted listing.
       digests: bytes of length 32, SHA-256 of the source's bytes.
-      hashes: uint64, perceptual hashes.
     """
 
     rows: np.ndarray
     digests: np.ndarray
-    hashes: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -57,12 +54,12 @@ class Verdict:
     """What stays and what goes.
 
     Attributes:
-      kept: row of each image that stays, with the hash of its cluster of near-duplicates.
+      kept: rows of the images that stay.
       duplicates: how many images were dropped because another has the same bytes.
       refusals: the images in quarantine, in the order of the listing.
     """
 
-    kept: dict[int, int]
+    kept: set[int]
     duplicates: int
     refusals: list[Refusal]
 
@@ -87,10 +84,9 @@ def judge(records: Sequence[ImageRecord], decoded: Decoded, refusals: Sequence[R
     kept = np.zeros(len(labels), dtype=bool)
     kept[first] = True
     kept &= ~conflicting
-    hashes = perceptual_hash.cluster(decoded.hashes[kept])
     conflicts = _conflicts(records, decoded.rows[conflicting], group[conflicting])
     return Verdict(
-        kept=dict(zip(decoded.rows[kept].tolist(), hashes.tolist(), strict=True)),
+        kept=set(decoded.rows[kept].tolist()),
         duplicates=int((~kept & ~conflicting).sum()),
         refusals=sorted([*refusals, *conflicts], key=lambda refusal: refusal.row),
     )
@@ -129,13 +125,15 @@ def summary(
     *,
     positive_class: str,
     max_bad_fraction: float,
+    passed_over: Mapping[str, int],
 ) -> dict[str, Any]:
     """The account of an ingestion: every listed image is accepted, a duplicate or in quarantine.
 
     Returns:
       `listed`, `accepted`, `duplicates`, `quarantined` (counts), `by_reason` (count of each
       reason), `by_class` (count of accepted images, for every listed class),
-      `positive_class` and `max_bad_fraction`.
+      `passed_over` (count of what was not listed, by kind), `positive_class` and
+      `max_bad_fraction`.
     """
     accepted = collections.Counter(records[row].class_name for row in verdict.kept)
     reasons = collections.Counter(refusal.reason for refusal in verdict.refusals)
@@ -145,6 +143,7 @@ def summary(
         "duplicates": verdict.duplicates,
         "quarantined": len(verdict.refusals),
         "by_reason": dict(sorted(reasons.items())),
+        "passed_over": dict(sorted(passed_over.items())),
         "by_class": {name: accepted[name] for name in class_names(records)},
         "positive_class": positive_class,
         "max_bad_fraction": max_bad_fraction,

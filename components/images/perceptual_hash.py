@@ -1,4 +1,4 @@
-"""A 64-bit hash that near-duplicate images share, and the clusters that hashes form.
+"""A 64-bit hash in which near-duplicate images differ little.
 
 The hash is pHash (Zauner, "Implementation and Benchmarking of Perceptual Image Hash
 Functions", 2010): the signs of an image's lowest frequencies. Re-encoding, resizing and
@@ -6,21 +6,12 @@ small changes of brightness or crop flip few of its bits; other photographs diff
 and more.
 """
 
-import itertools
-from collections.abc import Iterator
-
 import numpy as np
 from PIL import Image
-
-MAX_DISTANCE = 4
-"""Bits in which the hashes of near-duplicates differ at most."""
 
 _GRID = 32
 _SIZE = (_GRID, _GRID)
 _FREQUENCIES = 8
-
-# Hashes that differ in four bits agree in one of five bands at least.
-_BANDS = ((0, 13), (13, 13), (26, 13), (39, 13), (52, 12))
 
 
 def _cosines() -> np.ndarray:
@@ -40,7 +31,7 @@ def perceptual_hash(image: Image.Image) -> int:
     """The hash of an image.
 
     Args:
-      image: of any size and mode; colour has no say.
+      image: of any size and mode; colour is ignored.
 
     Returns:
       64 bits; bit k is 1 where the k-th of the 8 x 8 lowest frequencies of the discrete
@@ -67,56 +58,3 @@ def perceptual_hash(image: Image.Image) -> int:
 def as_hex(value: int) -> str:
     """The 16 hex digits of a hash."""
     return f"{value:016x}"
-
-
-def cluster(hashes: np.ndarray) -> np.ndarray:
-    """Gives near-duplicates one hash: the smallest of those that are linked to it.
-
-    Two hashes are linked when they differ in `MAX_DISTANCE` bits or fewer, and so are those
-    that a chain of links joins. Candidates are found by bands: time and memory grow with the
-    number of images and of pairs that agree in a band, not with the square of the images.
-
-    Args:
-      hashes: uint64 (n,), in any order.
-
-    Returns:
-      uint64 (n,): the hash of each one's cluster.
-    """
-    distinct, inverse = np.unique(hashes, return_inverse=True)
-    roots = np.arange(len(distinct))
-    for left, right in _links(distinct):
-        _join(roots, left, right)
-    # The array of distinct hashes is sorted and the smaller index is the root.
-    return distinct[[_root(roots, index) for index in range(len(distinct))]][inverse]
-
-
-def _links(hashes: np.ndarray) -> Iterator[tuple[int, int]]:
-    for shift, width in _BANDS:
-        band = (hashes >> np.uint64(shift)) & np.uint64((1 << width) - 1)
-        order = np.argsort(band, kind="stable")
-        for left, right in _neighbours(band[order]):
-            near = np.bitwise_count(hashes[order[left]] ^ hashes[order[right]]) <= MAX_DISTANCE
-            yield from zip(order[left[near]].tolist(), order[right[near]].tolist(), strict=True)
-
-
-def _neighbours(band: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """All pairs of equal values in a sorted array, as pairs of index arrays."""
-    left = np.arange(len(band))
-    for distance in itertools.count(1):
-        left = left[left + distance < len(band)]
-        left = left[band[left] == band[left + distance]]
-        if not len(left):
-            return
-        yield left, left + distance
-
-
-def _root(roots: np.ndarray, index: int) -> int:
-    while roots[index] != index:
-        roots[index] = roots[roots[index]]
-        index = roots[index]
-    return index
-
-
-def _join(roots: np.ndarray, left: int, right: int) -> None:
-    low, high = sorted((_root(roots, left), _root(roots, right)))
-    roots[high] = low

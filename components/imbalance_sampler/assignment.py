@@ -1,9 +1,8 @@
 """How images are given to splits: a pure function of the seed and of their identities.
 
-Every image belongs to a unit, the images that must not be parted: those of one value of
-the `group_by` column or, without one, those of one perceptual hash. A unit has a score,
-`scores.score(random_state, identity)`, and the lowest scores are drawn first. Nothing
-else enters: no order of files, no shard, no worker.
+Every image belongs to a unit, the images that must not be parted (`units` forms them). A
+unit has a score, `scores.score(random_state, identity)`, and the lowest scores are drawn
+first. Nothing else enters: no order of files, no shard, no worker.
 
 `exact`: splits are drawn in the order test, val, others by name, train. A split takes,
 of each class in turn, rarest first, the next units in order until its number is
@@ -17,9 +16,11 @@ nothing is lost: it may be passed by the last unit's images but one.
 same order; their widths follow from the settings alone: the fractions or, for numbers,
 the largest share that any class gives to the split, over the sum of these. Within its
 band a split takes the lowest scores up to its number. As data is added an image may
-come to exceed its split's number, but it never comes into another split. The price: a
-class can fill a split only from its band, so more images are needed than are asked for,
-and other proportions in the settings mean other bands.
+come to exceed its split's number, but it never comes into another split: a unit keeps its
+score from draw to draw (`ledger`). The price: a class can fill a split only from its band,
+so more images are needed than are asked for, images that resemble those of several splits
+are held back, other proportions in the settings mean a new draw, and what exceeds a split's
+number, in rest, may resemble images of that split.
 """
 
 from collections.abc import Sequence
@@ -28,11 +29,12 @@ from fractions import Fraction
 from itertools import accumulate, pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.imbalance_sampler.demand import Demand, shortage
 from components.imbalance_sampler.index import Index, Position, Selection
 from components.imbalance_sampler.plan import EVERYONE, NO_ONE, Drawn, Plan, Run
-from components.imbalance_sampler.request import STABLE, SamplingError, SamplingRequest
+from components.imbalance_sampler.request import STABLE, SamplingRequest, ShortageError
 from components.imbalance_sampler.scores import MAX_SCORE, SCORE_BITS
 
 
@@ -65,6 +67,12 @@ def bands(request: SamplingRequest) -> list[tuple[Fraction, Fraction]]:
     fractions = [width for width in widest if isinstance(width, Fraction)]
     widths = fractions or _largest_shares(request)
     return list(pairwise(accumulate(widths, initial=Fraction(0))))
+
+
+def band_edges(request: SamplingRequest) -> NDArray[np.int64]:
+    """The scores at which bands begin, int64, sorted; where the last band ends, too."""
+    edges = {edge for band in bands(request) for edge in band}
+    return np.array(sorted(_last_below(edge) + 1 for edge in edges if edge < 1), np.int64)
 
 
 def _largest_shares(request: SamplingRequest) -> list[Fraction]:
@@ -129,7 +137,7 @@ def _limit(demand: Demand, inside: Selection, missing: int, index: Index) -> tup
     return (index.locate(inside, missing), missing) if missing > 0 else (EVERYONE, 0)
 
 
-def _short(demand: Demand, available: int, plan: Plan, index: Index) -> SamplingError:
+def _short(demand: Demand, available: int, plan: Plan, index: Index) -> ShortageError:
     """The error of a demand that groups leave short, though there are images enough."""
     ranks = set(demand.ranks)
     before = [drawn.demand for drawn in plan.drawn if ranks.intersection(drawn.demand.ranks)]
@@ -165,10 +173,10 @@ def _limit_in_band(
     band = Selection(after, demand.members(index.classes), _last_below(end))
     available = index.count(band)
     if available < (demand.asked if demand.fraction is None else 1):
-        raise SamplingError(
+        raise ShortageError(
             f"split {demand.split!r} asks for {demand.asked} of {demand.name!r}; with assignment "
             f"'stable' it owns {float(end - start):.0%} of the scores, and {available} are there; "
-            "lower it, or set assignment to 'exact'"
+            "request fewer, or set assignment to 'exact'"
         )
     plan.drawn.append(Drawn(demand, available))
     if demand.fraction is not None:

@@ -1,6 +1,6 @@
 """The classes that the data holds, rarest first."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from components import names
@@ -38,7 +38,8 @@ class Census:
         """The census of images counted by (class, label).
 
         Raises:
-          SamplingError: no image, a label that is not 0 or 1, or a class on both sides.
+          SamplingError: no image, a label that is not 0 or 1, a class on both sides, or one
+            that is named as a side and isn't all of it.
         """
         if not counts:
             raise SamplingError("the examples hold no image; there is nothing to draw from")
@@ -51,6 +52,7 @@ class Census:
                 )
             if classes.count(name) > 1:
                 raise SamplingError(f"class {name!r} has images of both labels; give it one")
+        _check_side_names(keys)
         return cls(
             classes,
             tuple(label for _, label in keys),
@@ -73,6 +75,18 @@ class Census:
         """The key itself, or the class where a side holds only that one."""
         ranks = self.ranks(key)
         return self.classes[ranks[0]] if len(ranks) == 1 else key
+
+
+def _check_side_names(keys: Sequence[tuple[str, int]]) -> None:
+    sides = {POSITIVE: names.POSITIVE_LABEL, NEGATIVE: names.NEGATIVE_LABEL}
+    for side, label in sides.items():
+        of_side = {name for name, found in keys if found == label}
+        if any(name == side for name, _ in keys) and of_side != {side}:
+            raise SamplingError(
+                f"class {side!r} is named as a side, which the settings' key {side!r} stands for, "
+                f"and the {side} side has {quoted(sorted(of_side)) if of_side else 'no class'}; "
+                "rename the class"
+            )
 
 
 def validate_prevalence(weights: Mapping[str, float], *, positive_class: str) -> None:

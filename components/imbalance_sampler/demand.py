@@ -8,7 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.imbalance_sampler.census import Census
-from components.imbalance_sampler.request import Ask, SamplingError, SamplingRequest, quoted
+from components.imbalance_sampler.request import (
+    Ask,
+    SamplingError,
+    SamplingRequest,
+    ShortageError,
+    quoted,
+)
 
 
 @dataclass(frozen=True)
@@ -58,21 +64,21 @@ def resolve(
     for split in request.splits:
         for ask in sorted(split.asks, key=lambda ask: min(census.ranks(ask.key))):
             demand = _demand(split.name, ask, census, usable, shares)
-            _check_enough(demand, resolved, _total(demand.ranks, usable))
+            _check_enough(demand, resolved, census, usable)
             resolved.append(demand)
     return [
         [demand for demand in resolved if demand.split == split.name] for split in request.splits
     ]
 
 
-def shortage(demand: Demand, left: int, before: Iterable[str], grouped: int = 0) -> SamplingError:
+def shortage(demand: Demand, left: int, before: Iterable[str], blocked: int = 0) -> ShortageError:
     """The error of a split that asks for more than is left to it.
 
     Args:
       demand: what was asked.
       left: images that could be drawn for it.
       before: the splits drawn before it that took of the same classes.
-      grouped: further images that are not free, since their group is not.
+      blocked: further images that are not free, since their group is not.
     """
     noun = "class" if len(demand.ranks) == 1 else "side"
     splits = list(dict.fromkeys(before))
@@ -81,12 +87,12 @@ def shortage(demand: Demand, left: int, before: Iterable[str], grouped: int = 0)
         f"split {demand.split!r} asks for {demand.asked} of {noun} {demand.name!r}, "
         f"{left} are left{after}"
     )
-    if grouped:
+    if blocked:
         message += (
-            f" ({grouped} more can't be taken: they are grouped with, or near-duplicates of, "
+            f" ({blocked} more can't be taken: they are grouped with, or near-duplicates of, "
             "images that are elsewhere)"
         )
-    return SamplingError(f"{message}; lower it or set ratio")
+    return ShortageError(f"{message}; request fewer, or use {{total, ratio}}", blocked)
 
 
 def _demand(
@@ -107,13 +113,17 @@ def _demand(
     return Demand(split, name, ranks, asked, ask.amount)
 
 
-def _check_enough(demand: Demand, earlier: list[Demand], usable: int) -> None:
+def _check_enough(
+    demand: Demand, earlier: list[Demand], census: Census, usable: Mapping[int, int]
+) -> None:
     """Refuses what plain subtraction shows to be too much, whatever the groups are."""
     ranks = set(demand.ranks)
     before = [other for other in earlier if other.asked and ranks.issuperset(other.ranks)]
-    left = usable - sum(other.asked for other in before)
+    drawable = _total(demand.ranks, usable)
+    left = drawable - sum(other.asked for other in before)
     if demand.asked > left:
-        raise shortage(demand, max(left, 0), [other.split for other in before])
+        blocked = sum(census.counts[rank] for rank in demand.ranks) - drawable
+        raise shortage(demand, max(left, 0), [other.split for other in before], blocked)
 
 
 def _total(ranks: Iterable[int], usable: Mapping[int, int]) -> int:

@@ -1,8 +1,10 @@
 """ImbalanceSampler's executor: survey the images, plan, place them."""
 
+import contextlib
 import json
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +15,9 @@ from tfx.types import artifact_utils
 
 from components import names
 from components.example_files import split_dir, split_files
+from components.imbalance_sampler import ledger, near_duplicates
 from components.imbalance_sampler import report as account
-from components.imbalance_sampler.assignment import assign
+from components.imbalance_sampler.assignment import assign, band_edges, bands
 from components.imbalance_sampler.census import Census, prevalence
 from components.imbalance_sampler.demand import resolve
 from components.imbalance_sampler.index import Index
@@ -22,20 +25,31 @@ from components.imbalance_sampler.placement import place, read_outcomes
 from components.imbalance_sampler.plan import REST, Plan
 from components.imbalance_sampler.records import check_features, write_empty_shard
 from components.imbalance_sampler.request import (
+    STABLE,
     SamplingRequest,
+    ShortageError,
     check_class_names,
     check_sides,
     parse_request,
 )
-from components.imbalance_sampler.shuffle import load_bucket
-from components.imbalance_sampler.survey import bucket_bits, read_survey, survey
+from components.imbalance_sampler.rows import Rows
+from components.imbalance_sampler.shuffle import LOGGER, load_bucket
+from components.imbalance_sampler.survey import bucket_bits, read_survey, survey, write_buckets
+from components.imbalance_sampler.units import Units, form_units
 
 SPLITS = "splits"
 RANDOM_STATE = "random_state"
 ASSIGNMENT = "assignment"
 GROUP_BY = "group_by"
+MAX_DISTANCE = "max_distance"
 KEEP_REST = "keep_rest"
 PREVALENCE = "prevalence"
+LEDGER = "ledger"
+LEDGER_VERSION = "ledger_version"
+PIPELINE_ROOT = "pipeline_root"
+
+LEDGER_DIGEST = "ledger_digest"
+"""Custom property of the sampling artifact: the digest of the ledger that the draw left."""
 
 _WORK_DIR = ".work"
 """Folder of the survey's files, under the output examples; gone when the run ends."""
@@ -48,8 +62,10 @@ class _Properties:
     request: SamplingRequest
     random_state: int
     group_by: str
+    max_distance: int
     keep_rest: bool
     weights: Mapping[str, float] | None
+    ledger_path: str
 
     @classmethod
     def of(cls, properties: Mapping[str, Any]) -> "_Properties":
@@ -60,8 +76,10 @@ class _Properties:
             ),
             random_state=int(properties[RANDOM_STATE]),
             group_by=properties.get(GROUP_BY) or "",
+            max_distance=int(properties[MAX_DISTANCE]),
             keep_rest=bool(int(properties.get(KEEP_REST) or 0)),
             weights=json.loads(weights) if weights else None,
+            ledger_path=_ledger_path(properties),
         )
 
     @property
@@ -69,6 +87,24 @@ class _Properties:
         """Name of the split to write, by outcome."""
         splits = dict(enumerate(split.name for split in self.request.splits))
         return splits | ({REST: names.REST} if self.keep_rest else {})
+
+    @property
+    def terms(self) -> ledger.Terms:
+        """What a ledger holds the draw to."""
+        split_names = [split.name for split in self.request.splits]
+        return ledger.Terms.of(
+            random_state=self.random_state,
+            group_by=self.group_by,
+            bands=dict(zip(split_names, bands(self.request), strict=True)),
+            max_distance=self.max_distance,
+        )
+
+
+def _ledger_path(properties: Mapping[str, Any]) -> str:
+    """Where the ledger is; '' for a draw that needs none."""
+    if properties[ASSIGNMENT] != STABLE:
+        return ""
+    return os.path.join(properties.get(PIPELINE_ROOT) or "", properties[LEDGER])
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -83,25 +119,47 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         """Writes the splits and `sampling.json`.
 
         Raises:
-          SamplingError: the splits can't be had from these images; nothing is written.
+          SamplingError: the splits can't be had from these images, or not with this ledger;
+            nothing is written.
         """
         properties = _Properties.of(exec_properties)
         shards = split_files(artifact_utils.get_single_uri(input_dict[names.EXAMPLES]), names.ALL)
         check_features(shards, properties.group_by)
         examples = artifact_utils.get_single_instance(output_dict[names.DRAWN_EXAMPLES])
         work = os.path.join(examples.uri, _WORK_DIR)
+        sampling = artifact_utils.get_single_instance(output_dict[names.SAMPLING])
         tf.io.gfile.makedirs(work)
         try:
-            report = self._draw(shards, examples.uri, work, properties)
+            if properties.ledger_path:
+                report, digest = self._draw_with_ledger(shards, examples.uri, work, properties)
+                sampling.set_string_custom_property(LEDGER, properties.ledger_path)
+                sampling.set_string_custom_property(LEDGER_VERSION, exec_properties[LEDGER_VERSION])
+                sampling.set_string_custom_property(LEDGER_DIGEST, digest)
+            else:
+                report, _, _ = self._draw(shards, examples.uri, work, properties, ledger.EMPTY)
         finally:
             tf.io.gfile.rmtree(work)
         examples.split_names = artifact_utils.encode_split_names(list(properties.outputs.values()))
-        account.write(report, artifact_utils.get_single_uri(output_dict[names.SAMPLING]))
+        account.write(report, sampling.uri)
+
+    def _draw_with_ledger(
+        self, shards: list[str], uri: str, work: str, properties: _Properties
+    ) -> tuple[dict[str, Any], str]:
+        """As `_draw`, and carries the ledger on; gives its digest, too."""
+        path = properties.ledger_path
+        with ledger.locked(path):
+            before = ledger.read(path)
+            ledger.check(before, properties.terms, path)
+            report, rows, units = self._draw(shards, uri, work, properties, before)
+            after = ledger.carried_on(before, properties.terms, rows, units)
+            # Before TFX publishes the draw: if that fails, the same images are drawn again.
+            ledger.write(after, path, replacing=before)
+        return {**report, LEDGER: ledger.account(before, rows, units)}, after.digest
 
     def _draw(
-        self, shards: list[str], uri: str, work: str, properties: _Properties
-    ) -> dict[str, Any]:
-        """Writes the splits under `uri`, and gives what `sampling.json` is to say."""
+        self, shards: list[str], uri: str, work: str, properties: _Properties, before: ledger.Ledger
+    ) -> tuple[dict[str, Any], Rows, Units]:
+        """Writes the splits under `uri`, and gives what `sampling.json` is to say of them."""
         bits = bucket_bits(sum(tf.io.gfile.stat(shard).length for shard in shards))
         with self._make_beam_pipeline() as pipeline:
             survey(
@@ -110,18 +168,23 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 work,
                 random_state=properties.random_state,
                 group_by=properties.group_by,
-                bits=bits,
             )
-        census, tallies = read_survey(work)
+        rows, counts = read_survey(work, len(shards))
+        census = Census.of(counts)
+        units = _form_units(rows, properties, before)
+        similar = near_duplicates.account(units.clusters, len(rows), properties.max_distance)
+        if similar["warning"]:
+            logging.getLogger(LOGGER).warning(similar["warning"])
         index = Index(
             bits=bits,
             classes=len(census.classes),
-            tallies=tallies,
+            tallies=write_buckets(rows, census.classes, work, bits),
             load=lambda bucket: load_bucket(work, bucket),
         )
-        plan = _plan(properties, census, index)
+        with _advised(similar):
+            plan = _plan(properties, census, index)
         self._place(shards, uri, work, plan, properties.outputs)
-        return {
+        report = {
             RANDOM_STATE: properties.random_state,
             ASSIGNMENT: properties.request.assignment,
             GROUP_BY: properties.group_by,
@@ -132,7 +195,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 outcomes=read_outcomes(work),
                 weights=properties.weights,
             ),
+            "near_duplicates": similar,
         }
+        return report, rows, units
 
     def _place(
         self, shards: list[str], uri: str, work: str, plan: Plan, outputs: Mapping[int, str]
@@ -145,6 +210,35 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         for folder in folders.values():
             if not tf.io.gfile.listdir(folder):
                 write_empty_shard(folder)
+
+
+def _form_units(rows: Rows, properties: _Properties, before: ledger.Ledger) -> Units:
+    """Forms the units, and fills them into the rows."""
+    units = form_units(
+        rows,
+        random_state=properties.random_state,
+        max_distance=properties.max_distance,
+        placed=before.rows,
+        edges=band_edges(properties.request) if properties.ledger_path else None,
+    )
+    rows["unit"], rows["excluded"] = units.unit, units.excluded
+    return units
+
+
+@contextlib.contextmanager
+def _advised(similar: Mapping[str, Any]) -> Iterator[None]:
+    """Adds to the error of a shortage that near-duplicates cause what to do about it."""
+    try:
+        yield
+    except ShortageError as error:
+        if not similar["clusters"] or not (error.blocked or similar["warning"]):
+            raise
+        message = (
+            f"{error}. {similar['images']:,} images are near-duplicates of others, in "
+            f"{similar['clusters']:,} clusters, the largest of {similar['largest']:,}; each stays "
+            f"in one split. {near_duplicates.ADVICE.capitalize()}"
+        )
+        raise ShortageError(message, error.blocked) from error
 
 
 def _plan(properties: _Properties, census: Census, index: Index) -> Plan:

@@ -31,7 +31,7 @@ class Selection:
             (bucket["unit"] > self.after[bucket["owner"]])
             & (bucket["unit"] <= self.last)
             & self.members[bucket["class"]]
-            & ~bucket["spare"]
+            & ~bucket["excluded"]
         )
 
 

@@ -70,13 +70,13 @@ class Plan:
         limit_unit, limit_image = self._limits()
         last = limit_unit[run, rank]
         taken = (unit < last) | ((unit == last) & (image <= limit_image[run, rank]))
-        taken &= ~bucket["spare"]
+        taken &= ~bucket["excluded"]
         starts = unit_starts(bucket)
         in_use = np.repeat(
             np.logical_or.reduceat(taken, starts), np.diff(starts, append=len(bucket))
         )
         split = np.array([*(run.split for run in self.runs), REST], np.uint8)[run]
-        unused = np.where(in_use | bucket["spare"], np.uint8(HELD_BACK), np.uint8(REST))
+        unused = np.where(in_use | bucket["excluded"], np.uint8(HELD_BACK), np.uint8(REST))
         return np.where(taken, split, unused)
 
     def _limits(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -2,9 +2,10 @@
 
 import difflib
 import os
+import re
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -13,11 +14,13 @@ from numpy.typing import NDArray
 from components import names
 from components.example_files import shard_name
 from components.imbalance_sampler.request import SamplingError, quoted
-from components.imbalance_sampler.rows import SCANNED, Rows, class_key
-from components.imbalance_sampler.scores import scores
+from components.imbalance_sampler.rows import SCANNED, UNPLACED, Rows, class_key
+from components.imbalance_sampler.scores import fingerprints, scores
 
 _BATCH = 512
 """Records read at a time: some MB of photographs, and little overhead a record."""
+
+_HASH = re.compile(rb"[0-9a-fA-F]{16}")
 
 Counts = Counter[tuple[str, int]]
 
@@ -35,7 +38,9 @@ def check_features(shards: Sequence[str], group_by: str) -> None:
     kinds = {name: feature.WhichOneof("kind") for name, feature in features.items()}
     for name in (names.IMAGE_ID, names.CLASS_NAME, names.LABEL):
         if name not in kinds:
-            raise SamplingError(f"the examples have no feature {name!r}; found {quoted(kinds)}")
+            raise SamplingError(
+                f"the examples have no feature {name!r}; found {quoted(sorted(kinds))}"
+            )
     if group_by and kinds.get(group_by) != "bytes_list":
         columns = sorted(name for name, kind in kinds.items() if kind == "bytes_list")
         near = difflib.get_close_matches(group_by, columns, n=1)
@@ -125,17 +130,25 @@ def _spec(group_by: str) -> dict[str, tf.io.FixedLenFeature]:
 
 def _rows(columns: Mapping[str, NDArray], random_state: int, group_by: str) -> Rows:
     identities = columns[names.IMAGE_ID]
-    looks = _where_empty(columns[names.PERCEPTUAL_HASH], identities)
     rows = np.zeros(len(identities), SCANNED)
     rows["image"] = scores(random_state, identities)
-    rows["look"] = scores(random_state, looks)
-    rows["unit"] = rows["look"]
+    rows["id"] = fingerprints(identities)
+    rows["hashed"] = columns[names.PERCEPTUAL_HASH] != b""
+    rows["hash"][rows["hashed"]] = _parsed(columns[names.PERCEPTUAL_HASH][rows["hashed"]])
+    rows["group"] = UNPLACED
     if group_by:
-        rows["unit"] = scores(random_state, _where_empty(columns[group_by], looks))
+        grouped = columns[group_by] != b""
+        rows["group"][grouped] = scores(random_state, columns[group_by][grouped])
     keys = {name: class_key(name.decode()) for name in set(columns[names.CLASS_NAME])}
     rows["class_key"] = [keys[name] for name in columns[names.CLASS_NAME]]
     return rows
 
 
-def _where_empty(values: Iterable[bytes], others: Iterable[bytes]) -> list[bytes]:
-    return [value or other for value, other in zip(values, others, strict=True)]
+def _parsed(hashes: Sequence[bytes]) -> NDArray[np.uint64]:
+    for text in hashes:
+        if not _HASH.fullmatch(text):
+            raise SamplingError(
+                f"feature {names.PERCEPTUAL_HASH!r} must be 16 hexadecimal digits, or empty. "
+                f"Received: {text.decode(errors='replace')!r}"
+            )
+    return np.frombuffer(bytes.fromhex(b"".join(hashes).decode()), ">u8").astype(np.uint64)

@@ -25,6 +25,11 @@ STABLE = "stable"
 """Assignment: each split owns a fixed band of scores, so that images never change split."""
 ASSIGNMENTS = (EXACT, STABLE)
 
+DEFAULT_DISTANCE = 4
+"""Bits in which the perceptual hashes of near-duplicates differ at most."""
+GREATEST_DISTANCE = 8
+"""The most that may be asked for: other photographs differ in ten bits and more."""
+
 _RESERVED_SPLITS = frozenset({names.ALL, names.REST})
 _SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _TOTAL, _RATIO = "total", "ratio"
@@ -32,6 +37,19 @@ _TOTAL, _RATIO = "total", "ratio"
 
 class SamplingError(ValueError):
     """The splits asked for are malformed, contradict each other, or exceed the data."""
+
+
+class ShortageError(SamplingError):
+    """A split asks for more than it can be given.
+
+    Attributes:
+      blocked: further images of the class that can't be taken, since the images that they must
+        stay together with are elsewhere.
+    """
+
+    def __init__(self, message: str, blocked: int = 0):
+        super().__init__(message)
+        self.blocked = blocked
 
 
 @dataclass(frozen=True)
@@ -112,6 +130,21 @@ def parse_request(splits: Mapping[str, Any], *, assignment: str = EXACT) -> Samp
     return request
 
 
+def check_max_distance(max_distance: int) -> int:
+    """The distance itself, where near-duplicates can be told by it.
+
+    Raises:
+      SamplingError: it is out of bounds.
+    """
+    if not 0 <= max_distance <= GREATEST_DISTANCE:
+        raise SamplingError(
+            f"near_duplicates.max_distance must be 0, for images of the same bytes only, or up to "
+            f"{GREATEST_DISTANCE} bits: the hashes of other photographs differ in ten and more. "
+            f"Received: {max_distance}"
+        )
+    return max_distance
+
+
 def drawing_order(splits: Iterable[str]) -> list[str]:
     """Test, val, then the others by name, train last.
 
@@ -146,7 +179,7 @@ def check_class_names(request: SamplingRequest, classes: Collection[str]) -> Non
             if ask.key not in {POSITIVE, NEGATIVE, *classes}:
                 raise SamplingError(
                     f"split {split.name!r} asks for class {ask.key!r}, which is not there"
-                    f"{did_you_mean(ask.key, classes)}; the classes are {quoted(classes)}"
+                    f"{did_you_mean(ask.key, classes)}; the classes are {quoted(sorted(classes))}"
                 )
 
 

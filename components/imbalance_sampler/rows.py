@@ -1,7 +1,7 @@
 """Images without their pixels: a few packed numbers each, sorted into units.
 
 A unit is what must stay together: the images of one score. Units, not images, are
-placed by the rule; a lone image is a unit of one.
+placed by the rule; a lone image is a unit of one. `units` says which images form one.
 """
 
 import hashlib
@@ -14,18 +14,34 @@ from components.imbalance_sampler.scores import SCORE_BITS
 
 Rows = NDArray[np.void]
 
+UNPLACED = -1
+"""In place of a score: there is none."""
+
 SCANNED = np.dtype(
     [
         ("unit", "<i8"),  # score of what the image must stay together with
         ("image", "<i8"),  # score of the image itself: its place within the unit
-        ("look", "<i8"),  # score of its perceptual hash
+        ("group", "<i8"),  # score of its group, or UNPLACED
+        ("id", "S16"),  # of its identity, see `scores.fingerprints`
+        ("hash", "<u8"),  # perceptual hash
+        ("hashed", "?"),  # whether it has one
         ("class_key", "<u8"),
         ("shard", "<u4"),
         ("position", "<u4"),  # in the shard, from 0
-        ("spare", "?"),
+        ("excluded", "?"),  # never drawn
     ]
 )
-"""A row as it leaves a shard."""
+"""A row as it leaves a shard; `unit` and `excluded` are filled in over all rows at once."""
+
+PLACED = np.dtype(
+    [
+        ("id", "S16"),
+        ("hash", "<u8"),
+        ("hashed", "?"),
+        ("unit", "<i8"),  # or UNPLACED: it was held back
+    ]
+)
+"""A row of the ledger: an image that was there in a draw, and the unit in which it stays."""
 
 SORTED = np.dtype(
     [
@@ -35,7 +51,7 @@ SORTED = np.dtype(
         ("owner", "<u2"),  # rank of the unit's rarest class
         ("shard", "<u4"),
         ("position", "<u4"),
-        ("spare", "?"),  # never drawn: another image stands for it
+        ("excluded", "?"),  # never drawn
     ]
 )
 """A row of a bucket, which holds whole units in the order of (unit, image)."""
@@ -51,27 +67,10 @@ def bucket_of(scores: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
     return scores >> (SCORE_BITS - bits)
 
 
-def mark_lookalikes(rows: Rows) -> Rows:
-    """Marks as spare the near-duplicates that would tie two groups together.
-
-    Of images that look alike, those of the group with the lowest score stand for all.
-    Merging the groups instead would let one common look, such as a black frame, chain
-    most of the data into a single unit that no split could take.
-
-    Args:
-      rows: `SCANNED`, every row of each look that occurs.
-    """
-    rows = rows[np.lexsort((rows["unit"], rows["look"]))]
-    first = np.flatnonzero(np.diff(rows["look"], prepend=-1))
-    lowest = np.repeat(rows["unit"][first], np.diff(first, append=len(rows)))
-    rows["spare"] = rows["unit"] != lowest
-    return rows
-
-
 def sort_bucket(rows: Rows, classes: Sequence[str]) -> Rows:
     """The rows as `SORTED`, whatever order they came in.
 
-    An image that is there twice is drawn once: its second row is spare.
+    An image that is there twice is drawn once: its second row is excluded.
 
     Args:
       rows: `SCANNED`, every row of each unit that occurs.
@@ -81,14 +80,14 @@ def sort_bucket(rows: Rows, classes: Sequence[str]) -> Rows:
     by_key = np.argsort(keys)
     ranks = by_key[np.searchsorted(keys, rows["class_key"], sorter=by_key)]
     order = np.lexsort(
-        (rows["position"], rows["shard"], ranks, rows["spare"], rows["image"], rows["unit"])
+        (rows["position"], rows["shard"], ranks, rows["excluded"], rows["image"], rows["unit"])
     )
     bucket = np.empty(len(rows), SORTED)
-    for field in ("unit", "image", "shard", "position", "spare"):
+    for field in ("unit", "image", "shard", "position", "excluded"):
         bucket[field] = rows[field][order]
     bucket["class"] = ranks[order]
     same = (np.diff(bucket["unit"], prepend=-1) == 0) & (np.diff(bucket["image"], prepend=-1) == 0)
-    bucket["spare"] |= same
+    bucket["excluded"] |= same
     starts = unit_starts(bucket)
     sizes = np.diff(starts, append=len(bucket))
     bucket["owner"] = np.repeat(np.minimum.reduceat(bucket["class"], starts), sizes)
@@ -102,7 +101,7 @@ def unit_starts(bucket: Rows) -> NDArray[np.intp]:
 
 def tally(bucket: Rows) -> list[tuple[int, int, int]]:
     """Drawable images of a bucket by (owner, class): `(owner, class, images)`."""
-    drawable = bucket[~bucket["spare"]]
+    drawable = bucket[~bucket["excluded"]]
     pairs = np.stack([drawable["owner"], drawable["class"]], axis=1)
     found, counts = np.unique(pairs, axis=0, return_counts=True)
     return [(int(o), int(c), int(n)) for (o, c), n in zip(found, counts, strict=True)]

@@ -1,8 +1,8 @@
 """How the two passes over the shards hand rows on: by way of files.
 
 Beam shuffles only where the rows of a key lie. Its in-process runner would keep what it
-shuffles in memory, several times over; so the files hold the rows, and memory stays flat
-on every runner. The files must be where all workers reach them.
+shuffles in memory, several times over; so the files hold the rows. The files must be where
+all workers reach them.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from components.imbalance_sampler.rows import SORTED, Rows
+from components.imbalance_sampler.rows import SCANNED, SORTED, Rows
 
 LOGGER = "outnumbered.imbalance_sampler"
 
@@ -28,6 +28,27 @@ Part = tuple[str, int, int]
 """Rows of one key: a file's name, the first row, and the one after the last."""
 
 _BUCKET = "bucket-"
+_SCAN = "scan-"
+
+
+def load_scan(folder: str, shard: int) -> Rows:
+    """The rows of a shard, `SCANNED`."""
+    with tf.io.gfile.GFile(_scan_path(folder, shard), "rb") as file:
+        return np.frombuffer(file.read(), SCANNED)
+
+
+def save_scan(folder: str, shard: int, rows: Rows) -> None:
+    """Writes what `load_scan` reads; the file appears under its name once it is whole."""
+    path = _scan_path(folder, shard)
+    # A name that no retry shares: a worker may die half way.
+    hidden = f"{path}-{uuid.uuid4().hex}"
+    with tf.io.gfile.GFile(hidden, "wb") as file:
+        file.write(rows.tobytes())
+    tf.io.gfile.rename(hidden, path, overwrite=True)
+
+
+def _scan_path(folder: str, shard: int) -> str:
+    return os.path.join(folder, f"{_SCAN}{shard:05d}")
 
 
 def load_bucket(folder: str, bucket: int) -> Rows:

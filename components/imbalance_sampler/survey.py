@@ -1,49 +1,40 @@
-"""First pass: every image's metadata, sorted into bucket files.
+"""First pass: every image's metadata, sorted into bucket files of whole units.
 
-Each shard is read for metadata alone, 41 bytes an image, which go into buckets by the
-leading bits of the unit's score, so that units come together. Each bucket is sorted and
-written to a work file, with a tally of a few numbers. A worker holds the rows of one
-shard or of one bucket at a time, never a class.
+Workers read the shards for metadata alone, 66 bytes an image, in Beam. The executor then
+forms the units over all images at once, which takes some 200 bytes of memory an image, and
+writes the rows into buckets by the leading bits of the unit's score, each sorted, with a
+tally of a few numbers. So what comes after holds one bucket at a time.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 
 from components.imbalance_sampler import records
-from components.imbalance_sampler.census import Census, ranked
-from components.imbalance_sampler.rows import (
-    SCANNED,
-    bucket_of,
-    mark_lookalikes,
-    sort_bucket,
-    tally,
-)
+from components.imbalance_sampler.rows import SCANNED, Rows, bucket_of, sort_bucket, tally
 from components.imbalance_sampler.shuffle import (
-    COUNTS,
     LOGGER,
-    ROWS,
-    Part,
     added,
-    gather,
+    load_scan,
     read_json,
     save_bucket,
-    spill,
+    save_scan,
     write_json,
 )
 from components.progress import Progress
 
-_SURVEY_FILE = "survey.json"
+_COUNTS_FILE = "counts.json"
 
 
 def bucket_bits(total_bytes: int) -> int:
     """How many leading bits of the score number the buckets.
 
     A bucket stands for 16 to 32 MiB of records: for some thousand photographs, and never
-    more than some 130,000 images. Past 256 buckets they grow instead, since each is put
-    together from every shard's file. The outcome is the same for any number.
+    more than some 130,000 images. Past 256 buckets they grow instead. The outcome is the
+    same for any number.
     """
     return min(max(total_bytes >> 24, 1).bit_length() - 1, 8)
 
@@ -55,9 +46,8 @@ def survey(
     *,
     random_state: int,
     group_by: str,
-    bits: int,
 ) -> None:
-    """Sorts all images into bucket files, and counts them in a summary.
+    """Writes the metadata of all images, a file a shard, and counts them by class.
 
     Args:
       pipeline: what to add the pass to.
@@ -65,101 +55,75 @@ def survey(
       folder: where to write; it exists.
       random_state: the seed.
       group_by: column whose equal values stay together; '' for none.
-      bits: see `bucket_bits`.
     """
-    scanned = (
+    _ = (
         pipeline
         | "Shards" >> beam.Create(list(enumerate(shards)))
         | "Spread" >> beam.Reshuffle()
-        | "Scan"
-        >> beam.ParDo(_Scan(folder, random_state, group_by, bits, len(shards))).with_outputs()
-    )
-    rows = scanned[ROWS]
-    if group_by:
-        rows = (
-            rows
-            | "ByLook" >> beam.GroupByKey()
-            | "MarkLookalikes" >> beam.ParDo(_MarkLookalikes(folder, bits))
-        )
-    counts = beam.pvalue.AsSingleton(
-        scanned[COUNTS] | "CountClasses" >> beam.CombineGlobally(added)
-    )
-    _ = (
-        rows
-        | "ByUnit" >> beam.GroupByKey()
-        | "Sort" >> beam.ParDo(_SortBucket(folder), counts)
-        | "Tallies" >> beam.combiners.ToList()
-        | "WriteSurvey" >> beam.Map(_write_survey, os.path.join(folder, _SURVEY_FILE), counts)
+        | "Scan" >> beam.ParDo(_Scan(folder, random_state, group_by, len(shards)))
+        | "CountClasses" >> beam.CombineGlobally(added)
+        | "WriteCounts" >> beam.Map(_write_counts, os.path.join(folder, _COUNTS_FILE))
     )
 
 
-def read_survey(folder: str) -> tuple[Census, list[tuple[int, int, int, int]]]:
-    """The census, and the tallies by bucket that `index.Index` takes.
+def read_survey(folder: str, shards: int) -> tuple[Rows, records.Counts]:
+    """What `survey` wrote: `SCANNED` rows, shard by shard, and images by (class, label)."""
+    counts = {
+        (name, label): count for name, label, count in read_json(os.path.join(folder, _COUNTS_FILE))
+    }
+    rows = np.empty(sum(counts.values()), SCANNED)
+    start = 0
+    for shard in range(shards):
+        scanned = load_scan(folder, shard)
+        rows[start : start + len(scanned)] = scanned
+        start += len(scanned)
+    return rows, records.Counts(counts)
 
-    Raises:
-      SamplingError: the census is not one that splits can be drawn from.
+
+def write_buckets(
+    rows: Rows, classes: Sequence[str], folder: str, bits: int
+) -> list[tuple[int, int, int, int]]:
+    """Sorts the rows into bucket files.
+
+    Args:
+      rows: `SCANNED`, whose units are formed.
+      classes: all class names, by rank.
+      folder: where to write.
+      bits: see `bucket_bits`.
+
+    Returns:
+      The tallies by bucket that `index.Index` takes.
     """
-    found = read_json(os.path.join(folder, _SURVEY_FILE))
-    census = Census.of({(name, label): count for name, label, count in found["classes"]})
-    return census, [tuple(entry) for entry in found["tallies"]]
+    buckets = bucket_of(rows["unit"], bits).astype(np.uint8)
+    order = np.argsort(buckets, kind="stable")
+    found, starts = np.unique(buckets[order], return_index=True)
+    tallies = []
+    for bucket, members in zip(found.tolist(), np.split(order, starts[1:]), strict=True):
+        bucket_rows = sort_bucket(rows[members], classes)
+        save_bucket(folder, bucket, bucket_rows)
+        tallies += [(bucket, *entry) for entry in tally(bucket_rows)]
+    return tallies
 
 
 class _Scan(beam.DoFn):
-    """(shard index, path) to (bucket, part of `SCANNED` rows), and class counts."""
+    """(shard index, path) to class counts; the rows go to a file."""
 
-    def __init__(self, folder: str, random_state: int, group_by: str, bits: int, shards: int):
+    def __init__(self, folder: str, random_state: int, group_by: str, shards: int):
         self._folder = folder
         self._random_state = random_state
         self._group_by = group_by
-        self._bits = bits
         self._progress = Progress("shards read", total=shards, logger=LOGGER)
 
-    def process(self, element: tuple[int, str]) -> Iterator[Any]:
+    def process(self, element: tuple[int, str]) -> Iterator[records.Counts]:
         """Reads one shard."""
         shard, path = element
         rows, counts = records.scan(
             path, shard, random_state=self._random_state, group_by=self._group_by
         )
-        keys = bucket_of(rows["look"] if self._group_by else rows["unit"], self._bits)
-        for part in spill(rows, keys, self._folder):
-            yield beam.pvalue.TaggedOutput(ROWS, part)
-        yield beam.pvalue.TaggedOutput(COUNTS, counts)
+        save_scan(self._folder, shard, rows)
+        yield counts
         self._progress.advance(1)
 
 
-class _MarkLookalikes(beam.DoFn):
-    """(bucket by look, parts) to (bucket by unit, part)."""
-
-    def __init__(self, folder: str, bits: int):
-        self._folder = folder
-        self._bits = bits
-
-    def process(self, element: tuple[int, Iterable[Part]]) -> Iterator[tuple[int, Part]]:
-        """Marks one bucket's lookalikes."""
-        rows = mark_lookalikes(gather(element[1], SCANNED, self._folder))
-        yield from spill(rows, bucket_of(rows["unit"], self._bits), self._folder)
-
-
-class _SortBucket(beam.DoFn):
-    """(bucket, parts of `SCANNED` rows) to a bucket file and its tally."""
-
-    def __init__(self, folder: str):
-        self._folder = folder
-
-    def process(
-        self, element: tuple[int, Iterable[Part]], counts: records.Counts
-    ) -> Iterator[tuple[int, int, int, int]]:
-        """Sorts one bucket."""
-        bucket, parts = element
-        scanned = gather(parts, SCANNED, self._folder)
-        rows = sort_bucket(scanned, [name for name, _ in ranked(counts)])
-        save_bucket(self._folder, bucket, rows)
-        for owner, rank, images in tally(rows):
-            yield bucket, owner, rank, images
-
-
-def _write_survey(
-    tallies: list[tuple[int, int, int, int]], path: str, counts: records.Counts
-) -> None:
-    classes = [(name, label, count) for (name, label), count in counts.items()]
-    write_json({"classes": classes, "tallies": sorted(tallies)}, path)
+def _write_counts(counts: Any, path: str) -> None:
+    write_json([(name, label, count) for (name, label), count in counts.items()], path)

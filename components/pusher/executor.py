@@ -10,8 +10,10 @@ from tfx.utils import path_utils
 from components import names
 from components.evaluator import blessing
 from components.pusher import pushed_model, registry
+from components.schema_gen import baseline
 
 REGISTRY = "registry"
+KEPT_SCHEMA = "kept_schema"
 
 _logger = logging.getLogger("outnumbered.pusher")
 
@@ -27,8 +29,11 @@ class Executor(BaseExecutor):
     ) -> None:
         """Pushes a blessed model; records that nothing was pushed for any other.
 
+        The schema of the run is kept beside the first blessed model; one that is kept already
+        is left as it is.
+
         Args:
-          input_dict: `model` and `blessing`, one artifact each.
+          input_dict: `model`, `blessing`, `schema` and `statistics`, one artifact each.
           output_dict: `pushed_model`, one artifact.
           exec_properties: `registry`, a folder.
 
@@ -43,6 +48,15 @@ class Executor(BaseExecutor):
             pushed_model.write(record, None)
             return
         pushed = registry.push(path_utils.serving_model_dir(model), exec_properties[REGISTRY])
+        _keep_schema(input_dict, exec_properties[REGISTRY], pushed.version)
         pushed_model.write(record, pushed)
         state = "pushed as" if pushed.is_new else "already there as"
         _logger.info("%s version %d: %s", state, pushed.version, pushed.path)
+
+
+def _keep_schema(input_dict: dict[str, list[Artifact]], folder: str, version: int) -> None:
+    schema = artifact_utils.get_single_uri(input_dict[names.SCHEMA])
+    statistics = artifact_utils.get_single_uri(input_dict[names.STATISTICS])
+    # A kept schema that was deleted while the run went on stays deleted.
+    if not baseline.was_kept(schema) and baseline.keep(folder, schema, statistics, version):
+        _logger.info("kept the schema of version %d in %s", version, folder)

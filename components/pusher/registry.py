@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.whole_file import flush
+
 _LOCK = ".lock"
 _INCOMING = ".incoming-"
 _SAVED_MODEL = "saved_model.pb"
@@ -73,6 +75,34 @@ def push(model: str | os.PathLike, registry: str | os.PathLike) -> Pushed:
         ) from error
 
 
+def add_folder(source: str | os.PathLike, registry: str | os.PathLike, name: str) -> bool:
+    """Copies a folder into a registry beside the versions, unless there is one of that name.
+
+    Returns:
+      Whether it was copied.
+
+    Raises:
+      PushError: the registry cannot be written. Nothing half-made is left.
+    """
+    root = Path(registry)
+    try:
+        with _turn(root):
+            _clean(root)
+            if (root / name).exists():
+                return False
+            with _copied(Path(source), root) as incoming:
+                incoming.rename(root / name)
+        flush(root)
+    except OSError as error:
+        if (root / name).exists():  # by another machine, where locks are kept apart
+            return False
+        raise PushError(
+            f"cannot write {name} to registry {root}: {error}; nothing of it was left there. "
+            "Make the registry writable or free some space, and run again"
+        ) from error
+    return True
+
+
 def versions(registry: str | os.PathLike) -> list[int]:
     """The versions in a registry, oldest first; none where there is no registry."""
     root = Path(registry)
@@ -95,16 +125,23 @@ def _push(source: Path, root: Path) -> Pushed:
     newest = max(versions(root), default=0)
     if newest and digest(root / str(newest)) == digest(source):
         return Pushed(newest, root / str(newest), is_new=False)
-    incoming = root / f"{_INCOMING}{socket.gethostname()}-{uuid.uuid4().hex}"
+    with _copied(source, root) as incoming:
+        version = _rename(incoming, root, newest + 1)
+    flush(root)
+    return Pushed(version, root / str(version), is_new=True)
+
+
+@contextmanager
+def _copied(source: Path, root: Path) -> Iterator[Path]:
+    """A hidden copy of a folder beside the versions, to be renamed; it goes if that fails."""
+    incoming = root / _incoming_name(socket.gethostname(), os.getpid())
     try:
         _copy(source, incoming)
         _flush(incoming)
-        version = _rename(incoming, root, newest + 1)
+        yield incoming
     except BaseException:  # Ctrl-C as well: nothing half-made may stay.
         shutil.rmtree(incoming, ignore_errors=True)
         raise
-    _fsync(root)
-    return Pushed(version, root / str(version), is_new=True)
 
 
 @contextmanager
@@ -115,16 +152,32 @@ def _turn(root: Path) -> Iterator[None]:
         yield
 
 
+def _incoming_name(host: str, process: int) -> str:
+    # Hosts have no @ in their names: vm never takes a push of vm-2 for its own.
+    return f"{_INCOMING}{host}@{process}-{uuid.uuid4().hex}"
+
+
 def _clean(root: Path) -> None:
     """Removes what dead pushes left.
 
-    The lock is ours, so no push of this machine is under way. One of another machine
-    might be, where the file system keeps locks apart: it is left alone for a day.
+    The lock is ours, so no push of this machine is under way, unless the file system keeps no
+    locks. One of another machine might be: it is left alone for a day.
     """
     for path in root.glob(f"{_INCOMING}*"):
-        ours = path.name.startswith(f"{_INCOMING}{socket.gethostname()}-")
-        if ours or time.time() - path.stat().st_mtime > _DEAD_AFTER_SECONDS:
-            shutil.rmtree(path)
+        try:
+            if _has_died(path.name) or time.time() - path.stat().st_mtime > _DEAD_AFTER_SECONDS:
+                shutil.rmtree(path)
+        except FileNotFoundError:  # it was that of a push which has ended just now
+            continue
+
+
+def _has_died(name: str) -> bool:
+    """Whether an incoming folder is of a process of this machine that has ended."""
+    host, _, rest = name.removeprefix(_INCOMING).partition("@")
+    process = rest.partition("-")[0]
+    if host != socket.gethostname() or not process.isdecimal():
+        return False
+    return int(process) != os.getpid() and not Path("/proc", process).exists()
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -156,12 +209,4 @@ def _rename(incoming: Path, root: Path, version: int) -> int:
 def _flush(folder: Path) -> None:
     """Brings every file and folder to the disk: a rename must not outrun its contents."""
     for path in [*folder.rglob("*"), folder]:
-        _fsync(path)
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        flush(path)

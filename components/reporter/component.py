@@ -29,6 +29,7 @@ class ReporterSpec(ComponentSpec):
         names.EXAMPLES: ChannelParameter(type=standard_artifacts.Examples),
         names.SAMPLING: ChannelParameter(type=artifacts.Sampling),
         names.QUARANTINE: ChannelParameter(type=artifacts.Quarantine),
+        names.ANOMALIES: ChannelParameter(type=standard_artifacts.ExampleAnomalies),
         names.PUSHED_MODEL: ChannelParameter(type=standard_artifacts.PushedModel),
     }
     OUTPUTS = {
@@ -57,6 +58,7 @@ class Reporter(BaseComponent):
         examples: BaseChannel,
         sampling: BaseChannel,
         quarantine: BaseChannel,
+        anomalies: BaseChannel,
         pushed_model: BaseChannel,
         title: str,
         settings: Mapping[str, Any],
@@ -72,6 +74,7 @@ class Reporter(BaseComponent):
           examples: the ImbalanceSampler's, for pictures of the most wrong images.
           sampling: the ImbalanceSampler's account.
           quarantine: the ImageExampleGen's.
+          anomalies: ExampleValidator's.
           pushed_model: the Pusher's, of a model that was pushed or not.
           title: what the page is called.
           settings: of the run, nested, as plain JSON values.
@@ -86,6 +89,7 @@ class Reporter(BaseComponent):
                 examples=examples,
                 sampling=sampling,
                 quarantine=quarantine,
+                anomalies=anomalies,
                 pushed_model=pushed_model,
                 title=title,
                 settings=json.dumps(settings),

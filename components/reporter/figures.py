@@ -62,7 +62,8 @@ def _cell(axes: Axes, place: tuple[int, int], count: int, share: float, outcome:
 
 
 def precision_recall(
-    points: Curve,
+    world: Curve,
+    test: Curve | None,
     *,
     prevalence: float,
     test_prevalence: float | None,
@@ -71,13 +72,12 @@ def precision_recall(
     """Precision against recall at the real world's balance, with the operating point.
 
     Args:
-      points: counts at every threshold.
+      world: the curve at the real world's balance.
+      test: the split's own curve, which stands behind, muted; None where it is the world's.
       prevalence: share of positives in the real world.
-      test_prevalence: share of positives in the split, whose own curve then stands behind,
-        muted; None where it is the real world's.
+      test_prevalence: share of positives in the split, where `test` is given.
       operating: `recall` and `precision` (None where no alarm is raised) at prevalence.
     """
-    chosen = _thin(points.recall)
     description = (
         f"Precision-recall curve at a share of positives of {prevalence:.3g}. The operating point "
         f"has a recall of {wording.rate(operating['recall'])} and a precision of "
@@ -85,13 +85,11 @@ def precision_recall(
     )
 
     def paint(axes: Axes) -> None:
-        if test_prevalence is not None:
-            behind = points.precision()[chosen]
+        if test is not None:
             label = f"in the test split ({test_prevalence:.2g})"
-            _curve(axes, points.recall[chosen], behind, color=MUTED, linewidth=1.2, label=label)
-        label = f"in the real world ({prevalence:.2g})" if test_prevalence else "the model"
-        world = points.precision(prevalence)[chosen]
-        _curve(axes, points.recall[chosen], world, color=POSITIVE, label=label)
+            _curve(axes, test, color=MUTED, linewidth=1.2, label=label)
+        label = "the model" if test is None else f"in the real world ({prevalence:.2g})"
+        _curve(axes, world, color=POSITIVE, label=label)
         axes.axhline(prevalence, color=MUTED, linestyle=(0, (1, 2)), linewidth=1.2, label="chance")
         if operating["precision"] is not None:
             _point(axes, operating["recall"], operating["precision"], "operating point")
@@ -164,8 +162,8 @@ def losses(epochs: Sequence[Mapping[str, Any]], chosen: int) -> Markup:
 
 
 def pr_aucs(epochs: Sequence[Mapping[str, Any]], chosen: int) -> Markup:
-    """PR-AUC on train and val by epoch; `chosen` (from 1) is the exported one."""
-    series = (("pr_auc", "train", MUTED), ("val_pr_auc", "val", POSITIVE))
+    """PR-AUC on val by epoch; `chosen` (from 1) is the exported one."""
+    series = (("val_pr_auc", "val", POSITIVE),)
     return _by_epoch("pr-aucs", "PR-AUC", epochs, chosen, series)
 
 
@@ -202,9 +200,11 @@ def _quoted(name: str) -> str:
     return f"“{name[: _NAME_FITS - 1]}…”"
 
 
-def _curve(axes: Axes, x: NDArray, y: NDArray, **style: Any) -> None:
+def _curve(axes: Axes, points: Curve, **style: Any) -> None:
     """A step curve: between two thresholds no other precision can be had."""
-    axes.step(np.append(0.0, x), np.append(y[0], y), where="pre", **style)
+    chosen = _thin(points.recall)
+    recall, precision = points.recall[chosen], points.precision[chosen]
+    axes.step(np.append(0.0, recall), np.append(precision[0], precision), where="pre", **style)
 
 
 def _thin(recall: NDArray[np.float64]) -> NDArray[np.intp]:

@@ -27,6 +27,7 @@ def assemble(record: RunRecord, title: str) -> dict[str, Any]:
         "sampling": record.sampling,
         "quarantine": record.quarantine,
         "reading": asdict(record.reading) if record.reading else None,
+        "data_check": dict(record.data_check),
         "pushed_model": record.pushed_to,
     }
 

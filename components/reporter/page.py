@@ -3,7 +3,6 @@
 The template escapes every text; figures are SVG elements that escape their own.
 """
 
-import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +12,8 @@ import jinja2
 from markupsafe import Markup
 
 from components import names
-from components.evaluator import metrics as evaluation_metrics
+from components.evaluator.metrics import curve
+from components.example_validator import findings
 from components.reporter import figures, provenance, slices, wording
 from components.reporter.metrics import answer, exported_epoch
 from components.reporter.record import RunRecord
@@ -53,11 +53,14 @@ def render(
         "rate": wording.rate,
         "interval": wording.interval,
         "balance": wording.balance,
+        "differs": wording.differs,
     }
     return environment.get_template("report.html.jinja").render(
         answer=answer(record),
         metrics=metrics,
         record=record,
+        schema_source=findings.source(record.data_check),
+        advice=findings.advice(record.data_check) if record.data_check["anomalies"] else "",
         headline=_HEADLINE,
         compared=_COMPARED,
         test_prevalence=_test_prevalence(metrics),
@@ -74,12 +77,15 @@ def render(
 def _figures(record: RunRecord, metrics: Mapping[str, Any]) -> dict[str, Markup]:
     labels = record.predictions[names.LABEL].to_numpy()
     probabilities = record.predictions[names.PROBABILITY].to_numpy()
+    prevalence, test_prevalence = metrics["at_prevalence"]["prevalence"], _test_prevalence(metrics)
+    own_curve = None if test_prevalence is None else curve(labels, probabilities)
     drawn = {
         "confusion": figures.confusion_matrix(metrics["metrics"], record.positive_class),
         "precision_recall": figures.precision_recall(
-            evaluation_metrics.curve(labels, probabilities),
-            prevalence=metrics["at_prevalence"]["prevalence"],
-            test_prevalence=_test_prevalence(metrics),
+            curve(labels, probabilities, prevalence),
+            own_curve,
+            prevalence=prevalence,
+            test_prevalence=test_prevalence,
             operating=metrics["at_prevalence"],
         ),
         "scores": figures.scores(
@@ -100,5 +106,4 @@ def _figures(record: RunRecord, metrics: Mapping[str, Any]) -> dict[str, Markup]
 def _test_prevalence(metrics: Mapping[str, Any]) -> float | None:
     """Share of positives in the split; None where it is the real world's but for a hair."""
     share = metrics["positives"] / metrics["examples"]
-    world = metrics["at_prevalence"]["prevalence"]
-    return None if math.isclose(share, world, rel_tol=0.02) else share
+    return share if wording.differs(share, metrics["at_prevalence"]["prevalence"]) else None

@@ -13,6 +13,8 @@ from tfx.utils import path_utils
 from components import names
 from components.calibrator import operating_point
 from components.evaluator import blessing, predictions, summary
+from components.example_validator import findings_file
+from components.example_validator.findings import Findings
 from components.images import rules
 from components.images.rules import ReadingRules
 from components.imbalance_sampler import report as account
@@ -36,6 +38,7 @@ class RunRecord:
       sampling: the sampler's account.
       quarantine: how many images were listed, accepted and refused.
       refusals: the first of the refused images.
+      data_check: what ExampleValidator found, see `components.example_validator.findings`.
       pushed_to: folder of the pushed model; None where none was pushed.
     """
 
@@ -48,6 +51,7 @@ class RunRecord:
     sampling: dict[str, Any]
     quarantine: dict[str, Any]
     refusals: list[dict[str, Any]]
+    data_check: Findings
     pushed_to: str | None
 
     @property
@@ -73,6 +77,7 @@ def read(uris: Mapping[str, str]) -> RunRecord:
         sampling=account.read(uris[names.SAMPLING]),
         quarantine=_read_json(uris[names.QUARANTINE], "summary.json"),
         refusals=_read_refusals(uris[names.QUARANTINE]),
+        data_check=findings_file.read(uris[names.ANOMALIES]),
         pushed_to=pushed_model.read_destination(uris[names.PUSHED_MODEL]),
     )
 

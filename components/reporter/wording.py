@@ -49,7 +49,13 @@ def balance(prevalence: float) -> str:
     others = (1 - prevalence) / prevalence
     if others < 1:
         return f"{_short(1 / others)} of them to each other image"
-    return f"{_short(others)} others to each"
+    shown = _short(others)
+    return f"{shown} {'other' if shown == '1' else 'others'} to each"
+
+
+def differs(share: float, prevalence: float) -> bool:
+    """Whether two shares of positives are different balances, and not the same but for a hair."""
+    return not math.isclose(share, prevalence, rel_tol=0.02)
 
 
 def answer(

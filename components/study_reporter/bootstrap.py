@@ -9,14 +9,17 @@ so that their part of the variance is not too small by (R - 1) / R.
 To draw both at once counts three times what belongs to an image and a replicate together,
 such as a score that jumps from seed to seed (Owen, section 3). Draws of the images alone and
 of the replicates alone count it once each, so its size is known and the excess is taken off.
-What is left is the variance of the difference. Interval and p value are Student's on it: a
-few replicates tell their own spread badly, and the degrees of freedom (Satterthwaite's, of
-the two parts of the variance) say how badly.
+What is left is the variance of the difference. Where no draw of the images changes the difference,
+as between models that make no mistake on them, the draws don't tell the images' part; it is then
+that of Bonett and Price, who add an image to either side of those on which the arms differ.
+Interval and p value are Student's on the variance: a few replicates tell their own spread badly,
+and the degrees of freedom (Satterthwaite's, of the two parts of the variance) say how badly.
 
 Sources: A. Owen, The Pigeonhole Bootstrap, Annals of Applied Statistics 1 (2007); J. Rao and
-C. Wu, Resampling Inference with Complex Survey Data, JASA 83 (1988), for the R - 1;
-F. Satterthwaite, An Approximate Distribution of Estimates of Variance Components, Biometrics
-Bulletin 2 (1946).
+C. Wu, Resampling Inference with Complex Survey Data, JASA 83 (1988), for the R - 1; D. Bonett and
+R. Price, Adjusted Wald Confidence Interval for a Difference of Binomial Proportions Based on Paired
+Data, Journal of Educational and Behavioral Statistics 37 (2012); F. Satterthwaite, An Approximate
+Distribution of Estimates of Variance Components, Biometrics Bulletin 2 (1946).
 """
 
 from collections.abc import Iterator, Sequence
@@ -192,6 +195,10 @@ def compare(
     # With I and R the variance that images and replicates bring, and E what they bring
     # together, the draws have I + E, R + E and I + R + 3 E; wanted is I + R + E.
     wanted = max(2 * (by_images + by_replicates) - by_both, by_images, by_replicates)
+    # The draws of equal arms differ in their last digits alone.
+    if by_images < _ROUNDING**2:
+        by_images = _adjusted_variance(difference, images)
+        wanted = by_images + by_replicates
     parts = [(by_images, images - 1), (by_replicates, first.size - 1)]
     return {"difference": difference, **_student(difference, wanted, parts)}
 
@@ -206,10 +213,6 @@ def _student(
       variance: of it.
       parts: the variances that it is made of, each with its own degrees of freedom.
     """
-    # The draws of equal arms differ in their last digits alone.
-    if variance < _ROUNDING**2:
-        p = 1.0 if abs(difference) < _ROUNDING else 0.0
-        return {"interval": [difference, difference], "p": p}
     doubt = sum(part**2 / max(freedom, 1) for part, freedom in parts)
     freedom, error = variance**2 / doubt, np.sqrt(variance)
     half = special.stdtrit(freedom, (1 + intervals.CONFIDENCE) / 2) * error
@@ -217,6 +220,12 @@ def _student(
         "interval": [max(-1.0, difference - half), min(1.0, difference + half)],
         "p": float(2 * special.stdtr(freedom, -abs(difference) / error)),
     }
+
+
+def _adjusted_variance(difference: float, images: int) -> float:
+    """Bonett and Price's, of arms that differ on no more images than the difference takes."""
+    more, fewer = (abs(difference) * images + 1) / (images + 2), 1 / (images + 2)
+    return (more + fewer - (more - fewer) ** 2) / (images + 2)
 
 
 def _variance(drawn: NDArray[np.float64]) -> float:

@@ -99,8 +99,10 @@ def compare_all(tests: Tests, wanted: Sequence[Pair]) -> list[dict[str, Any]]:
 def mcnemar_all(tests: Tests, wanted: Sequence[Pair]) -> list[dict[str, Any]]:
     """McNemar's test of each pair at each threshold, on the arms' majority decisions.
 
-    An arm calls an image positive where at least half of its trained replicates do. So an
-    image counts once, as the test asks; replicates of one arm are no independent witnesses.
+    An arm calls an image what more than half of its trained replicates call it. So an image
+    counts once, as the test asks; replicates of one arm are no independent witnesses. An image on
+    which just as many say either counts for neither arm: any rule that broke the tie would favour
+    one class.
     The test takes these models as they are: it tells whether they differ, and not, as the
     bootstrap does, whether other seeds of the same arms would. So the answer rests on the
     bootstrap.
@@ -113,9 +115,9 @@ def mcnemar_all(tests: Tests, wanted: Sequence[Pair]) -> list[dict[str, Any]]:
     for split, judged in tests.items():
         for first, second in _shared(judged, wanted):
             for threshold in scores.THRESHOLDS:
-                right = [_majority_right(judged[arm], threshold) for arm in (first, second)]
-                only_first = int(np.count_nonzero(right[0] & ~right[1]))
-                only_second = int(np.count_nonzero(right[1] & ~right[0]))
+                leads = [_lead_of_right(judged[arm], threshold) for arm in (first, second)]
+                only_first = int(np.count_nonzero((leads[0] > 0) & (leads[1] < 0)))
+                only_second = int(np.count_nonzero((leads[1] > 0) & (leads[0] < 0)))
                 rows.append(
                     {
                         "split": split,
@@ -260,9 +262,10 @@ def called_positive(arm: Judged, threshold: str) -> NDArray[np.bool_]:
     return np.stack([metrics.is_positive(row, bound) for row, bound in rows])
 
 
-def _majority_right(arm: Judged, threshold: str) -> NDArray[np.bool_]:
-    votes = called_positive(arm, threshold).mean(axis=0)
-    return (votes >= 0.5) == (arm.scores.labels == 1)
+def _lead_of_right(arm: Judged, threshold: str) -> NDArray[np.int64]:
+    """By how many replicates those that are right about an image lead; below 0 they trail."""
+    right = called_positive(arm, threshold) == (arm.scores.labels == 1)
+    return 2 * np.count_nonzero(right, axis=0) - len(right)
 
 
 def _correct(rows: list[dict[str, Any]]) -> None:

@@ -58,7 +58,7 @@ class Executor(BaseExecutor):
         ]
         target = artifact_utils.get_single_uri(output_dict[names.STUDY_REPORT])
         study = json.loads(exec_properties[STUDY])
-        tests = summary.judge(arms)
+        tests = summary.judge(arms, summary.real_prevalence(arms, study.get("prevalence")))
         figures = summary.summarize(arms, tests, title=exec_properties[TITLE], study=study)
         text = json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False)
         _write(target, JSON_FILE, text.encode())

@@ -128,7 +128,7 @@ def precision_at_recall(scores: SplitScores) -> NDArray[np.float64]:
         points = metrics.curve(scores.labels, probabilities)
         # A recall such as 3 / 10 is to reach 0.3 in spite of its last digit.
         reached = np.searchsorted(points.recall, RECALLS - 1e-9)
-        rows.append(points.precision()[reached])
+        rows.append(points.precision[reached])
     return np.stack(rows)
 
 

@@ -29,10 +29,15 @@ Values = dict[str, NDArray[np.float64]]
 """A value a trained replicate, NaN where undefined, by metric."""
 
 
-def own_thresholds(arm: Arm) -> NDArray[np.float64]:
+def own_thresholds(arm: Arm, prevalence: float | None) -> NDArray[np.float64]:
     """The threshold that each trained replicate chooses on its own predictions of val.
 
     It is the Calibrator's `best_f1`: the highest F1 on val with the scores smoothed.
+
+    Args:
+      arm: with at least one trained replicate.
+      prevalence: share of positives that val is weighed to, as the Calibrator weighs it; val's
+        own where None.
 
     Raises:
       ValueError: val has images of one side only.
@@ -40,7 +45,9 @@ def own_thresholds(arm: Arm) -> NDArray[np.float64]:
     val = arm.scores[arm.val_split]
     try:
         chosen = [
-            operating_point.choose(row, val.labels, rule=operating_point.BEST_F1).threshold
+            operating_point.choose(
+                row, val.labels, rule=operating_point.BEST_F1, prevalence=prevalence
+            ).threshold
             for row in val.probabilities
         ]
     except ValueError as error:
@@ -62,10 +69,7 @@ def free_of_threshold(scores: SplitScores) -> Values:
     """PR-AUC and loss of each replicate."""
     return {
         "pr_auc": np.array(
-            [
-                metrics.average_precision(metrics.curve(scores.labels, row))
-                for row in scores.probabilities
-            ]
+            [metrics.average_precision(scores.labels, row) for row in scores.probabilities]
         ),
         "loss": np.array([cross_entropy(scores.labels, row) for row in scores.probabilities]),
     }
@@ -94,7 +98,8 @@ def estimate(values: Sequence[float] | NDArray[np.float64], *, upper: float = 1)
     """Mean, standard deviation and interval of the mean over replicates.
 
     The interval is Student's, cut off at 0 and `upper`. It tells how far the mean of other
-    seeds may lie, on the same images.
+    seeds may lie, on the same images. Replicates that are all the same, such as perfect ones,
+    don't tell it: a width of 0 would promise that no seed can differ.
 
     Args:
       values: a value a replicate; those that are undefined (NaN) are left out.
@@ -102,7 +107,7 @@ def estimate(values: Sequence[float] | NDArray[np.float64], *, upper: float = 1)
 
     Returns:
       `mean`, `sd` (of n - 1), `interval` and `replicates`, how many were defined. `mean` is
-      None without any, `sd` and `interval` are with fewer than two.
+      None without any, `sd` with fewer than two, and `interval` also where `sd` is 0.
     """
     defined = np.asarray(values, np.float64)
     defined = defined[np.isfinite(defined)]
@@ -112,6 +117,7 @@ def estimate(values: Sequence[float] | NDArray[np.float64], *, upper: float = 1)
         found["mean"] = float(defined.mean())
     if count > 1:
         found["sd"] = float(defined.std(ddof=1))
+    if count > 1 and np.ptp(defined) > 0:
         quantile = special.stdtrit(count - 1, (1 + intervals.CONFIDENCE) / 2)
         half = float(quantile) * found["sd"] / math.sqrt(count)
         found["interval"] = [max(0.0, found["mean"] - half), min(upper, found["mean"] + half)]

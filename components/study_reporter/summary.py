@@ -37,7 +37,7 @@ def summarize(
         study.get("comparisons", comparisons.ALL),
         study.get("baseline") or arms[0].name,
     )
-    prevalence = _prevalence(arms, study.get("prevalence"))
+    prevalence = real_prevalence(arms, study.get("prevalence"))
     figures: dict[str, Any] = {
         "title": title,
         "name": study["name"],
@@ -48,15 +48,19 @@ def summarize(
         "comparisons": comparisons.compare_all(tests, wanted),
         "mcnemar": comparisons.mcnemar_all(tests, wanted),
         "pooled": _pooled(tests),
-        "method": _method(),
+        "method": _method(prevalence),
         "settings": study.get("settings"),
     }
     figures["answer"] = answer.of_study(figures)
     return plain(figures)
 
 
-def judge(arms: Sequence[Arm]) -> dict[str, dict[str, Judged]]:
+def judge(arms: Sequence[Arm], prevalence: float | None) -> dict[str, dict[str, Judged]]:
     """What each arm with a trained replicate scores, by test split and arm.
+
+    Args:
+      arms: in the study's order.
+      prevalence: see `real_prevalence`; the arms' own thresholds are chosen for it.
 
     Raises:
       ValueError: arms have different images in a split, or a split has one side only.
@@ -66,7 +70,7 @@ def judge(arms: Sequence[Arm]) -> dict[str, dict[str, Judged]]:
     for arm in arms:
         if not arm.trained:
             continue
-        own = scores.own_thresholds(arm)
+        own = scores.own_thresholds(arm, prevalence)
         thresholds = {scores.AT_HALF: np.full_like(own, 0.5), scores.AT_OWN: own}
         for split in arm.test_splits:
             found = arm.scores[split]
@@ -98,8 +102,16 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _prevalence(arms: Sequence[Arm], asked: float | Mapping[str, float] | None) -> float | None:
-    """The real world's share of positives; None where the study gives none."""
+def real_prevalence(arms: Sequence[Arm], asked: float | Mapping[str, float] | None) -> float | None:
+    """The real world's share of positives; None where the study gives none.
+
+    Args:
+      arms: whose classes are weighed.
+      asked: the share itself, or the weight of each class or side.
+
+    Raises:
+      ValueError: the weights don't fit the classes, or the share isn't between 0 and 1.
+    """
     counts = record.class_counts(arms)
     if asked is None or not counts:
         return None
@@ -189,11 +201,12 @@ def _pooled(tests: comparisons.Tests) -> dict[str, Any]:
     }
 
 
-def _method() -> dict[str, Any]:
+def _method(prevalence: float | None) -> dict[str, Any]:
+    balance = "val's own balance" if prevalence is None else "the population's balance"
     return {
         "confidence": intervals.CONFIDENCE,
         "significance": SIGNIFICANCE,
         "bootstrap_draws": bootstrap.DRAWS,
-        "threshold_rule": "best_f1 on val, smoothed",
+        "threshold_rule": f"best_f1 on val, smoothed, at {balance}",
         "undefined": "a rate whose denominator is 0 is null and left out of means",
     }

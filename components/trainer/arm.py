@@ -1,6 +1,5 @@
 """The function that TFX's Trainer calls for an arm of a study: many seeds, all figures kept."""
 
-import hashlib
 import json
 import logging
 import os
@@ -18,10 +17,9 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.dsl.io import fileio
 
 from components import arm_predictions, names
-from components.images import rules as reading
 from components.progress import Progress
 from components.trainer import arrays, replicates
-from components.trainer.checkpoint import Checkpoint
+from components.trainer.checkpoint import Checkpoint, identity, origin
 from components.trainer.data import Split, read_split
 from components.trainer.devices import DevicePolicy, precision, use_devices
 from components.trainer.features import Rows, compute_rows, feature_rows
@@ -226,10 +224,8 @@ class _ArmTraining:
 
 def _identity(settings: TrainerSettings, arm: Arm, splits: ArmSplits) -> str:
     """A digest of all that a replicate depends on; how many there are is not part of it."""
-    digests = [split.digest for split in splits.all]
-    content = [reading.VERSION, settings.model_dump(), arm.judged, *digests]
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
-    return f"arm-{digest.hexdigest()[:32]}"
+    content = [*origin(settings), arm.judged, *(split.digest for split in splits.all)]
+    return f"arm-{identity(content)}"
 
 
 @contextmanager

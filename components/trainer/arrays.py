@@ -2,6 +2,7 @@
 
 import io
 import os
+import uuid
 from collections.abc import Mapping
 
 import numpy as np
@@ -18,7 +19,8 @@ def save(path: str, arrays: Mapping[str, np.ndarray]) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     fileio.makedirs(os.path.dirname(path))
-    partial = f"{path}.partial"
+    # A name of its own: two trainings of one pipeline root may save the same state.
+    partial = f"{path}.{uuid.uuid4().hex}.partial"
     with fileio.open(partial, "wb") as file:
         file.write(buffer.getvalue())
     fileio.rename(partial, path, overwrite=True)

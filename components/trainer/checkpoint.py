@@ -6,12 +6,13 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from tfx.dsl.io import fileio
 
-from components.images import rules as reading
-from components.trainer import arrays
+from components.code_version import project_version
+from components.trainer import arrays, weights
 from components.trainer.data import Split
 from components.trainer.history import Epoch
 from components.trainer.settings import TrainerSettings
@@ -78,6 +79,19 @@ class Checkpoint:
 
 
 def training_identity(settings: TrainerSettings, splits: Sequence[Split]) -> str:
-    """A digest that two trainings share exactly when they would come to the same model."""
-    content = [reading.VERSION, settings.model_dump(), *(split.digest for split in splits)]
+    """A digest that two trainings share exactly when they would come to the same model.
+
+    It is made of the settings, the images, the content of the file of weights, and the code:
+    what a training has left is not continued by other code.
+    """
+    return identity([*origin(settings), *(split.digest for split in splits)])
+
+
+def origin(settings: TrainerSettings) -> list[Any]:
+    """What a training depends on beside its images, as plain JSON values."""
+    return [settings.model_dump(), weights.version(settings.weights), project_version()]
+
+
+def identity(content: Sequence[Any]) -> str:
+    """A digest of plain JSON values, as 32 hex digits."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

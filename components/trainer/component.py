@@ -14,7 +14,7 @@ from tfx.utils import json_utils
 
 from components import names
 from components.images import rules
-from components.trainer import executor
+from components.trainer import executor, weights
 
 _RUN_FN = "components.trainer.run.run_fn"
 
@@ -111,17 +111,21 @@ def training_spec(
       run_fn: the import path of the function that trains.
       train_splits: what it learns from.
       eval_splits: what it is watched and judged on.
-      config: `custom_config` of the function, plain JSON values.
+      config: `custom_config` of the function, plain JSON values, with the trainer's settings.
       parameters: of a run, by the keys of `executor`; None where a run gives none.
     """
     keys = standard_component_specs
+    named = config[executor.SETTINGS]
     return TrainerSpec(
         **{
             keys.EXAMPLES_KEY: examples,
             keys.RUN_FN_KEY: run_fn,
             keys.TRAIN_ARGS_KEY: trainer_pb2.TrainArgs(splits=train_splits),
             keys.EVAL_ARGS_KEY: trainer_pb2.EvalArgs(splits=eval_splits),
-            keys.CUSTOM_CONFIG_KEY: json_utils.dumps(dict(config)),
+            keys.CUSTOM_CONFIG_KEY: json_utils.dumps(
+                # Not read by the function: it makes a changed file miss TFX's cache.
+                {**config, executor.WEIGHTS_VERSION: weights.version(named["weights"])}
+            ),
             **parameters,
             names.MODEL: Channel(type=standard_artifacts.Model),
             names.MODEL_RUN: Channel(type=standard_artifacts.ModelRun),

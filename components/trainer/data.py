@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from components import names
+from components import example_files, names
 from components.trainer.preprocessing import Preprocessing
 
 _SCAN_BATCH = 256
@@ -52,14 +52,15 @@ def read_split(name: str, patterns: Iterable[str]) -> Split:
 
     Args:
       name: what messages call the split.
-      patterns: files or glob patterns of uncompressed TFRecord files of tf.Example.
+      patterns: uncompressed TFRecord files of tf.Example, as TFX names them, see
+        `example_files.matching_files`.
 
     Raises:
       FileNotFoundError: no file matches.
       ValueError: one of the two sides has no image.
     """
     patterns = list(patterns)
-    files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
+    files = sorted(file for pattern in patterns for file in example_files.matching_files(pattern))
     if not files:
         raise FileNotFoundError(f"split {name!r} has no file; looked for {patterns}")
     split = _scan(name, files)

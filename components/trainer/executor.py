@@ -20,6 +20,7 @@ PIPELINE_ROOT = "pipeline_root"
 SETTINGS = "trainer"
 READING = "reading"
 CHECKPOINT_ROOT = "checkpoint_root"
+WEIGHTS_VERSION = "weights_version"
 
 _CUSTOM_CONFIG = "custom_config"
 _CHECKPOINTS = "checkpoints"

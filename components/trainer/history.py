@@ -12,7 +12,7 @@ Epoch = dict[str, Any]
 the metrics, and those on val under `val_` names."""
 
 WATCHED = "val_pr_auc"
-"""What the best epoch has most of."""
+"""What the best epoch has most of: average precision on val. Train has no such figure."""
 
 _COUNTS = frozenset({"tp", "fp", "tn", "fn"})
 # Keras's ReduceLROnPlateau has the same defaults.

@@ -13,7 +13,7 @@ class Preprocessing:
     """Decodes, resizes and scales an image; works eagerly, in tf.data and in a SavedModel.
 
     A change after which the same bytes give other numbers is a new version of
-    `components.images.rules`: what is computed of images and kept is known by it.
+    `components.images.rules`, which a model records.
 
     Attributes:
       image_size: side in pixels of the square that the image is resized to; its aspect

@@ -14,7 +14,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.evaluator import metrics
 from components.trainer import arrays, history
 from components.trainer.checkpoint import Checkpoint
 from components.trainer.devices import DevicePolicy
@@ -24,7 +23,13 @@ from components.trainer.history import Epoch
 from components.trainer.models import Network, build_head, build_network, pooled_penalty
 from components.trainer.sampling import epoch_order, epoch_size, loss_weights
 from components.trainer.settings import TrainerSettings
-from components.trainer.training import TRAIN, Training, TrainingDivergedError
+from components.trainer.training import (
+    TRAIN,
+    Training,
+    TrainingDivergedError,
+    epoch_figures,
+    val_figures,
+)
 
 _PREDICT_BATCH = 64
 # Before the name of a split, in the file of a replicate.
@@ -186,8 +191,8 @@ class _HeadTraining:
         seconds = (time.monotonic() - started) / len(replicates)
         for index in running:
             probabilities, losses = learned[0][index], learned[1][index]
-            logs = _figures(labels[orders[index]], probabilities, float(losses.mean()))
-            logs |= {f"val_{name}": value for name, value in watched[index].items()}
+            logs = epoch_figures(labels[orders[index]], probabilities, float(losses.mean()))
+            logs |= watched[index]
             self._record(index, epoch, logs, rates[index], seconds)
 
     def _rate(self, replicate: Replicate) -> float:
@@ -206,7 +211,7 @@ class _HeadTraining:
         losses = losses + self._stack.penalties()
         probabilities = tf.sigmoid(logits).numpy()
         return [
-            _figures(val.labels, probabilities[index], float(losses[index]))
+            val_figures(val.labels, probabilities[index], float(losses[index]))
             for index in range(len(self._replicates))
         ]
 
@@ -236,24 +241,6 @@ class _HeadTraining:
             for replicate, own in zip(self._replicates, probabilities, strict=True):
                 if replicate.status == TRAINED:
                     replicate.probabilities[name] = own
-
-
-def _figures(labels: np.ndarray, probabilities: np.ndarray, loss: float) -> dict[str, float]:
-    """The figures of an epoch at threshold 0.5, 0 where undefined, and the exact PR-AUC."""
-    counts = metrics.confusion(labels, metrics.is_positive(probabilities, 0.5))
-    rates = metrics.rates(counts)
-    # A head that diverges has no order of images.
-    ordered = math.isfinite(loss)
-    return {
-        "loss": loss,
-        **{name: float(getattr(counts, name)) for name in ("tp", "fp", "tn", "fn")},
-        **{name: _defined(rates[name]) for name in ("accuracy", "precision", "recall")},
-        "pr_auc": metrics.average_precision(metrics.curve(labels, probabilities)) if ordered else 0,
-    }
-
-
-def _defined(rate: float) -> float:
-    return rate if math.isfinite(rate) else 0.0
 
 
 def train_network(

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from components.paths import WeightsPath
 from components.section import PositiveCount, Section, WholeNumber
 
 # The smallest side at which every layer of Xception has an output.
@@ -40,7 +41,7 @@ class TrainerSettings(Section):
     model: Literal["cnn", "xception"] = Field(
         default="cnn", description="The simple CNN, or Xception with a head of its own."
     )
-    weights: str = Field(
+    weights: WeightsPath = Field(
         default="imagenet", description="imagenet, none, or the path of a Keras 3 weights file."
     )
     head: Literal["flatten", "pooled"] = Field(

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from components.evaluator import metrics
 from components.progress import Progress, time_left
 from components.trainer import history
 from components.trainer.augmentation import augment_batches
@@ -139,13 +140,15 @@ class Training:
         model, top = self._network.trained, self._network.top
         if phase.name == FINE_TUNE and top is not None:
             unfreeze(top)
+        loss = _LOSSES[self._settings.loss]
         model.compile(
             optimizer=keras.optimizers.Adam(phase.learning_rate),
-            loss=_LOSSES[self._settings.loss](),
+            loss=loss(),
             metrics=_metrics(),
             jit_compile=self._policy.jit_compile,
         )
         model.optimizer.build(model.trainable_variables)
+        self._judge = _judge(model, loss(reduction=None), jit_compile=self._policy.jit_compile)
 
     def _run_epoch(self, phase: Phase, done: Sequence[Epoch], *, index: int) -> Epoch:
         settings, model = self._settings, self._network.trained
@@ -164,7 +167,7 @@ class Training:
                 f"of {rate:g}; lower trainer.learning_rate, or look for extreme class weights"
             )
         epoch = history.epoch_record(
-            logs,
+            {**logs, **self._watch()},
             epoch=index + 1,
             phase=phase.name,
             learning_rate=rate,
@@ -177,7 +180,6 @@ class Training:
         settings = self._settings
         fitted = self._network.trained.fit(
             self._train_batches(index),
-            validation_data=self._val_batches(),
             class_weight=loss_weights(
                 self._train.labels,
                 strategy=settings.sampling_strategy,
@@ -187,6 +189,17 @@ class Training:
             verbose=0,
         )
         return {figure: values[-1] for figure, values in fitted.history.items()}
+
+    def _watch(self) -> dict[str, float]:
+        """The figures on val, from one pass over it."""
+        outputs = [self._judge(*batch) for batch in self._val_batches()]
+        probabilities, losses = (
+            np.concatenate([part.numpy() for part in parts]) for parts in zip(*outputs, strict=True)
+        )
+        # What Keras adds to the loss of a batch: the penalties on the weights.
+        penalty = sum(float(part) for part in self._network.trained.losses)
+        loss = float(losses.mean(dtype=np.float64)) + penalty
+        return val_figures(self._val.labels, probabilities, loss)
 
     def _epoch_size(self) -> int:
         return epoch_size(self._train.labels, self._settings.sampling_strategy)
@@ -237,8 +250,53 @@ def _metrics() -> list[keras.Metric]:
         keras.metrics.BinaryAccuracy(name="accuracy"),
         keras.metrics.Precision(name="precision"),
         keras.metrics.Recall(name="recall"),
-        keras.metrics.AUC(curve="PR", name="pr_auc"),
     ]
+
+
+def _judge(
+    model: keras.Model, loss: keras.Loss, *, jit_compile: bool
+) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """A function of rows and labels (b, 1): probability and loss of each, (b,)."""
+
+    @tf.function(jit_compile=jit_compile, reduce_retracing=True)
+    def judge(rows: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        probabilities = model(rows, training=False)
+        return probabilities[:, 0], loss(labels, probabilities)
+
+    return judge
+
+
+def epoch_figures(labels: np.ndarray, probabilities: np.ndarray, loss: float) -> dict[str, float]:
+    """The loss and the figures at threshold 0.5, 0 where undefined.
+
+    Args:
+      labels: int (n,).
+      probabilities: float32 (n,), in the same order.
+      loss: mean over the images.
+    """
+    counts = metrics.confusion(labels, metrics.is_positive(probabilities, 0.5))
+    rates = metrics.rates(counts)
+    return {
+        "loss": loss,
+        **{name: float(getattr(counts, name)) for name in ("tp", "fp", "tn", "fn")},
+        **{name: _defined(rates[name]) for name in ("accuracy", "precision", "recall")},
+    }
+
+
+def val_figures(labels: np.ndarray, probabilities: np.ndarray, loss: float) -> dict[str, float]:
+    """`epoch_figures` and the PR-AUC of val, under `val_` names.
+
+    Every training has its PR-AUC from here, since it decides which epoch is kept.
+    """
+    # A network that diverges has no order of images.
+    ordered = math.isfinite(loss)
+    pr_auc = metrics.average_precision(labels, probabilities) if ordered else 0.0
+    figures = {**epoch_figures(labels, probabilities, loss), "pr_auc": pr_auc}
+    return {f"val_{name}": value for name, value in figures.items()}
+
+
+def _defined(rate: float) -> float:
+    return rate if math.isfinite(rate) else 0.0
 
 
 def _all_variables(model: keras.Model) -> list[keras.Variable]:

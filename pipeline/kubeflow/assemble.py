@@ -21,15 +21,22 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import (
     KubeflowV2DagRunnerConfig,
 )
 from tfx.orchestration.pipeline import Pipeline
+from tfx.types.standard_component_specs import CUSTOM_CONFIG_KEY
 from tfx.utils import name_utils
 
+from components.feature_extractor import executor as feature_executor
+from components.pusher.component import Pusher
+from components.trainer import executor as trainer_executor
+from components.trainer.weights import NAMED
 from pipeline.kubeflow import platform
 from pipeline.kubeflow.errors import CompileError
 from pipeline.kubeflow.settings import Kubeflow
 
 ENTRYPOINT = ("python", "-m", "pipeline.kubeflow.entrypoint")
 ARTIFACT_TYPES_FLAG = "--artifact_types"
-_DATA_VERSION = "data_version"
+# Parameters that say which version of something outside of the pipeline a node reads.
+_VERSIONS = ("data_version", "kept_schema")
+_LEDGER = "ledger"
 _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9-]")
 
 
@@ -131,14 +138,28 @@ def _complete(spec: dict[str, Any], node: BaseNode, kubeflow: Kubeflow) -> None:
 
 
 def _may_be_cached(node: BaseNode) -> bool:
-    """Whether all that a node reads is in its cache key: artifacts, or data of a stated version.
+    """Whether all that a node reads is in its cache key, and all it leaves is its artifacts.
 
-    The key of the rest holds the path of the data, which may have changed under it.
+    The key holds the paths of images, of weights and of a stable draw's ledger, which may have
+    changed under it, and knows nothing of the registry, which may have lost the model.
     """
-    version = node.exec_properties.get(_DATA_VERSION)
-    if isinstance(version, RuntimeParameter):
-        version = version.default
-    return bool(node.inputs) or bool(version)
+    if isinstance(node, Pusher) or node.exec_properties.get(_LEDGER):
+        return False
+    if _weights(node) not in NAMED:
+        return False
+    stated = [
+        value.default if isinstance(value, RuntimeParameter) else value
+        for name in _VERSIONS
+        if (value := node.exec_properties.get(name)) is not None
+    ]
+    return all(stated) if stated else bool(node.inputs)
+
+
+def _weights(node: BaseNode) -> str:
+    """The weights that a node begins with, as the settings name them."""
+    config = json.loads(node.exec_properties.get(CUSTOM_CONFIG_KEY) or "{}")
+    named = {**config.get(trainer_executor.SETTINGS, {}), **node.exec_properties}
+    return named.get(feature_executor.WEIGHTS, NAMED[0])
 
 
 def _artifact_types(node: BaseNode) -> dict[str, str]:

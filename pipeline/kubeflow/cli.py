@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from components.image_example_gen.sources import SourceError
+from components import paths
+from components.image_example_gen.sources import UnreachableError
 from pipeline.kubeflow import package as packages
 from pipeline.kubeflow import runs_cli, schedule_cli
 from pipeline.kubeflow.command import (
@@ -20,8 +21,6 @@ from pipeline.kubeflow.command import (
     connected,
     packaged,
     print_json,
-    say,
-    say_aside,
     section_of,
     tell_run,
     told,
@@ -32,6 +31,7 @@ from pipeline.kubeflow.package import DATA_VERSION, Package
 from pipeline.options import JsonOption, PresetOption, SetOption, SettingsOption
 from pipeline.preflight import check_data
 from pipeline.study.settings import AnySettings, load_any
+from pipeline.terminal import say, say_aside
 
 if TYPE_CHECKING:
     from pipeline.kubeflow.client import Api
@@ -56,10 +56,11 @@ app.add_typer(schedule_cli.app, name="schedule")
 app.add_typer(runs_cli.app, name="runs")
 
 OutputOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--output",
         "-o",
+        metavar="PATH",
         help="The file to write; default: pipeline.yaml, and pipeline.json for Vertex AI.",
     ),
 ]
@@ -82,7 +83,8 @@ def compile_command(
     """
     with told(as_json=as_json):
         loaded = load_any(preset, settings, overrides)
-        written = compile_settings(loaded, output or Path(PACKAGE_FILES[section_of(loaded).target]))
+        file = output or PACKAGE_FILES[section_of(loaded).target]
+        written = compile_settings(loaded, paths.given("--output", file))
         if written.suffix == _VERTEX_SUFFIX:
             _tell_file(written, as_json=as_json)
         else:
@@ -137,7 +139,7 @@ def _data_version(settings: AnySettings, params: Sequence[str]) -> tuple[str, st
         return "", None
     try:
         return check_data(settings), None
-    except (SourceError, OSError) as error:
+    except (UnreachableError, OSError) as error:
         return "", f"the images can't be listed from here, and will be read anew: {error}"
     except ValueError as error:
         raise UsageError(str(error)) from error

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from components import paths
 from pipeline.kubeflow import package as packages
 from pipeline.kubeflow.errors import KubeflowError, UsageError
 from pipeline.kubeflow.package import Package
@@ -31,8 +32,10 @@ PACKAGE_FILES = {"kubeflow": "pipeline.yaml", "vertex": "pipeline.json"}
 _CLIENT_PACKAGES = ("kfp", "kfp_server_api", "kfp.client")
 
 PackageOption = Annotated[
-    Path | None,
-    typer.Option("--package", help="A compiled pipeline, instead of compiling the settings."),
+    str | None,
+    typer.Option(
+        "--package", metavar="PATH", help="A compiled pipeline, instead of compiling the settings."
+    ),
 ]
 ParamOption = Annotated[
     list[str] | None,
@@ -53,7 +56,7 @@ def told(*, as_json: bool) -> Iterator[None]:
     """Ends the command with the message and exit code of what goes wrong inside."""
     try:
         yield
-    except (SettingsError, UsageError) as error:
+    except (SettingsError, UsageError, paths.PathError) as error:
         fail(str(error), Exit.WRONG_USE, as_json=as_json)
     except KubeflowError as error:
         fail(str(error), Exit.FAILED, as_json=as_json)
@@ -101,7 +104,7 @@ def connected(settings: AnySettings) -> "Api":
 
 
 @contextlib.contextmanager
-def packaged(settings: AnySettings, path: Path | None, data_version: str = "") -> Iterator[Package]:
+def packaged(settings: AnySettings, path: str | None, data_version: str = "") -> Iterator[Package]:
     """The compiled pipeline at `path`, or the settings compiled into a folder that passes away.
 
     Args:
@@ -110,7 +113,7 @@ def packaged(settings: AnySettings, path: Path | None, data_version: str = "") -
       data_version: the digest of the images, where it is known.
     """
     if path is not None:
-        yield packages.read(path)
+        yield packages.read(paths.given("--package", path))
         return
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / PACKAGE_FILES["kubeflow"]
@@ -152,13 +155,3 @@ def tell_run(run: "Run", *, as_json: bool, waited: bool, **facts: Any) -> None:
 def print_json(answer: dict[str, Any]) -> None:
     """The one line that `--json` promises."""
     print(json.dumps(answer))
-
-
-def say(text: str) -> None:
-    """A line on standard output."""
-    Console().print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def say_aside(text: str) -> None:
-    """A line on standard error."""
-    Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)

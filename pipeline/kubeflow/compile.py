@@ -11,8 +11,9 @@ import yaml
 
 from pipeline.kubeflow.errors import CompileError
 from pipeline.kubeflow.settings import Kubeflow
+from pipeline.ledgers import ledger_name
 from pipeline.settings import Settings
-from pipeline.study.settings import StudySettings
+from pipeline.study.settings import AnySettings, StudySettings
 
 if TYPE_CHECKING:
     from tfx.orchestration.data_types import RuntimeParameter
@@ -54,6 +55,7 @@ def compile_pipeline(settings: Settings, output: Path, *, data_version: str = ""
         registry=_registry(settings, kubeflow),
         checkpoints=f"{kubeflow.pipeline_root}/{_CHECKPOINTS}",
         data_version=_parameter("data_version", data_version),
+        ledger=_ledger(settings, kubeflow),
     )
     parameters = TrainingParameters(
         source=_parameter("source", settings.data.source),
@@ -98,6 +100,7 @@ def compile_study(study: StudySettings, output: Path, *, data_version: str = "")
         checkpoints=f"{kubeflow.pipeline_root}/{_CHECKPOINTS}",
         features=study.feature_store or "",
         data_version=_parameter("data_version", data_version),
+        ledger=_ledger(study, kubeflow),
     )
     parameters = RunParameters(
         source=_parameter("source", study.data.source),
@@ -159,6 +162,14 @@ def _registry(settings: Settings, kubeflow: Kubeflow) -> str:
     return _check_mounted("pusher.registry", settings.pusher.registry, kubeflow)
 
 
+def _ledger(settings: AnySettings, kubeflow: Kubeflow) -> str:
+    """The ledger's path: relative to the pipeline root, unless the settings give another."""
+    given = settings.sampler.ledger
+    if given is None:
+        return ledger_name(settings)
+    return given if "://" in given else _check_mounted("sampler.ledger", given, kubeflow)
+
+
 def _check_mounted(key: str, folder: str | None, kubeflow: Kubeflow) -> str:
     """The folder, if it outlives the pod that writes to it."""
     if kubeflow.target == "vertex":
@@ -166,7 +177,8 @@ def _check_mounted(key: str, folder: str | None, kubeflow: Kubeflow) -> str:
     else:
         mounts = [volume.path.rstrip("/") + "/" for volume in kubeflow.volumes]
         where = "a path below one of kubeflow.volumes, which every step mounts"
-    if folder is None or not any(f"{folder}/".startswith(mount) for mount in mounts):
+    inside = f"{os.path.normpath(folder)}/" if folder else ""
+    if folder is None or not any(inside.startswith(mount) for mount in mounts):
         raise CompileError(
             f"{key}: a folder that outlives the pod which writes to it is needed, {where}; "
             f"found {folder!r}, with mounts {mounts}"

@@ -41,8 +41,6 @@ _BARE = {
     "components.": {TFX_COMPONENTS, TFMA},
     "tfx.components.trainer.": {TFX_COMPONENTS, TFMA},
     "tfx.components.statistics_gen.": {TFX_COMPONENTS, TFMA},
-    "tfx.components.schema_gen.": {TFX_COMPONENTS, TFMA},
-    "tfx.components.example_validator.": {TFX_COMPONENTS, TFMA},
 }
 
 Artifacts = dict[str, list["Artifact"]]

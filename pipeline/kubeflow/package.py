@@ -3,18 +3,24 @@
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
-import yaml
-
+from components import paths
+from pipeline import yaml_text
 from pipeline.kubeflow.errors import UsageError
+from pipeline.kubeflow.settings import checked_root
 
 DATA_VERSION = "data_version"
 _SUFFIXES = (".yaml", ".yml")
 _DIGITS = 12
+# Parameters that are paths, and what checks them.
+_PATHS: Mapping[str, Callable[[str], str]] = {
+    "source": paths.source,
+    "pipeline_root": checked_root,
+}
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "STRING": (str,),
     "NUMBER_INTEGER": (int,),
@@ -50,14 +56,23 @@ class Package:
         """Runtime parameters from `name=value` texts, each of the type that the pipeline declares.
 
         Raises:
-          UsageError: not of that form, no such parameter, or a value of another type.
+          UsageError: not of that form, no such parameter, two values of one, or a value of
+            another type.
         """
-        return dict(self._argument(text) for text in texts)
+        given: dict[str, Any] = {}
+        for text in texts:
+            name, value = self._argument(text)
+            if given.setdefault(name, value) != value:
+                raise UsageError(
+                    f"--param {name} is given twice, as {given[name]!r} and {value!r}; leave one "
+                    "of them out"
+                )
+        return given
 
     def _argument(self, text: str) -> tuple[str, Any]:
         name, separator, value = text.partition("=")
         if not separator or not name:
-            raise UsageError(f"--param wants name=value, such as epochs=5; found {text!r}")
+            raise UsageError(f"--param must be name=value, such as epochs=5. Received: {text!r}")
         if name not in self.parameters:
             near = difflib.get_close_matches(name, self.parameters, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
@@ -65,7 +80,16 @@ class Package:
             raise UsageError(
                 f"--param {text}: no such parameter{hint}; the pipeline takes: {known}"
             )
+        if name in _PATHS:
+            return name, _path(name, value)
         return name, _typed(value, self.parameters[name], origin=f"--param {text}")
+
+
+def _path(name: str, value: str) -> str:
+    try:
+        return _PATHS[name](value)
+    except ValueError as error:
+        raise UsageError(f"--param {name}: {error}. Received: {value!r}") from error
 
 
 def read(path: Path) -> Package:
@@ -79,14 +103,15 @@ def read(path: Path) -> Package:
             f"{path}: a compiled pipeline ends in .yaml; `kubeflow compile` writes one"
         )
     try:
-        documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8")
+        documents = [document.value for document in yaml_text.load_all(text)]
+    except (OSError, UnicodeDecodeError, yaml_text.YamlError) as error:
         raise UsageError(f"the compiled pipeline {path} can't be read: {error}") from error
     spec = documents[0] if documents else None
-    if not isinstance(spec, dict) or not {"pipelineInfo", "root"} <= spec.keys():
+    if not _is_pipeline(spec):
         raise UsageError(
-            f"{path} is not a compiled pipeline: its first document lacks pipelineInfo and root; "
-            "make one with `outnumbered kubeflow compile`"
+            f"{path} is not a compiled pipeline: its first document lacks pipelineInfo.name and "
+            "root; make one with `outnumbered kubeflow compile`"
         )
     inputs = spec["root"].get("inputDefinitions", {}).get("parameters", {})
     return Package(
@@ -95,6 +120,13 @@ def read(path: Path) -> Package:
         parameters={name: declared.get("parameterType", "") for name, declared in inputs.items()},
         digest=_digest(documents),
     )
+
+
+def _is_pipeline(spec: Any) -> TypeGuard[dict[str, Any]]:
+    if not isinstance(spec, dict) or not isinstance(spec.get("root"), dict):
+        return False
+    about = spec.get("pipelineInfo")
+    return isinstance(about, dict) and "name" in about
 
 
 def _digest(documents: Sequence[Any]) -> str:
@@ -106,9 +138,9 @@ def _typed(text: str, kind: str, *, origin: str) -> Any:
     if kind == "STRING":
         return text
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"{origin}: not YAML: {error}") from error
+        value = yaml_text.load(text).value
+    except yaml_text.YamlError as error:
+        raise UsageError(f"{origin}: {error}") from error
     wanted = _TYPES.get(kind)
     # Python's True is an int.
     is_number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -14,7 +14,6 @@ from pipeline.kubeflow.command import (
     connected,
     packaged,
     print_json,
-    say,
     section_of,
     told,
 )
@@ -22,6 +21,7 @@ from pipeline.kubeflow.errors import UsageError
 from pipeline.kubeflow.settings import Schedule
 from pipeline.options import JsonOption, PresetOption, SetOption, SettingsOption
 from pipeline.study.settings import AnySettings, load_any
+from pipeline.terminal import say
 
 if TYPE_CHECKING:
     from pipeline.kubeflow.client import Api

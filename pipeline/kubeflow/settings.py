@@ -1,10 +1,12 @@
 """The settings' section `kubeflow`: where and how the pipeline runs on a cluster."""
 
 import re
+from collections import Counter
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from components.paths import LocalPath, literal
 from components.section import Count, PositiveCount, Section, matching
 
 # What the launcher of Kubeflow Pipelines has a local folder for.
@@ -136,7 +138,7 @@ class Auth(Section):
     token_env: str = Field(
         default="KUBEFLOW_TOKEN", description="Environment variable that holds the token."
     )
-    token_path: str = Field(
+    token_path: LocalPath = Field(
         default="/var/run/secrets/kubeflow/pipelines/token",
         description="File of the service account's projected token.",
     )
@@ -159,6 +161,22 @@ class Schedule(Section):
         return cron
 
 
+def checked_root(root: str) -> str:
+    """A pipeline root without a slash at its end.
+
+    Raises:
+      ValueError: the launcher has no folder for it, or TFX would read it as a pattern.
+    """
+    scheme, separator, rest = root.partition("://")
+    if not separator or scheme not in LAUNCHER_SCHEMES or not rest.strip("/"):
+        allowed = ", ".join(f"{known}://bucket/path" for known in LAUNCHER_SCHEMES)
+        raise ValueError(f"the cluster's launcher can't map it to a local folder; give {allowed}")
+    return literal(root.rstrip("/"))
+
+
+PipelineRoot = Annotated[str, AfterValidator(checked_root)]
+
+
 class Kubeflow(Section):
     """Where and how the pipeline runs on a cluster. Only `outnumbered kubeflow` reads it."""
 
@@ -169,7 +187,7 @@ class Kubeflow(Section):
     gpu_image: Image | None = Field(
         default=None, description="Image of the steps on GPU nodes; null: as image."
     )
-    pipeline_root: str = Field(
+    pipeline_root: PipelineRoot = Field(
         description="Where artifacts lie, such as s3://bucket/outnumbered: gs, s3 or minio."
     )
     host: str | None = Field(
@@ -181,7 +199,9 @@ class Kubeflow(Section):
         default=None, description="Service account of the steps; null: the cluster's default."
     )
     verify_tls: bool = Field(default=True, description="Refuse a certificate that can't be proved.")
-    ca_file: str | None = Field(default=None, description="Certificates to trust beside the usual.")
+    ca_file: LocalPath | None = Field(
+        default=None, description="Certificates to trust beside the usual."
+    )
     auth: Auth = Field(default=Auth(), description="How the command line proves who it is.")
     resources: Resources = Field(default=Resources(), description="What each CPU step asks for.")
     gpu: Gpu = Field(default=Gpu(), description="The steps on GPU nodes.")
@@ -195,16 +215,17 @@ class Kubeflow(Section):
         default=None, description="When it runs by itself; null: never."
     )
 
-    @field_validator("pipeline_root")
-    @classmethod
-    def _launcher_maps_it(cls, root: str) -> str:
-        scheme, separator, rest = root.partition("://")
-        if not separator or scheme not in LAUNCHER_SCHEMES or not rest.strip("/"):
-            allowed = ", ".join(f"{known}://bucket/path" for known in LAUNCHER_SCHEMES)
-            raise ValueError(
-                f"the cluster's launcher can't map it to a local folder; give {allowed}"
-            )
-        return root.rstrip("/")
+    @model_validator(mode="after")
+    def _nothing_is_set_twice(self) -> "Kubeflow":
+        variables = [*self.env, *(name for secret in self.secrets for name in secret.env)]
+        paths = [volume.path.rstrip("/") for volume in self.volumes]
+        for what, given in (("the environment variable", variables), ("a volume at", paths)):
+            twice = sorted(name for name, count in Counter(given).items() if count > 1)
+            if twice:
+                raise ValueError(
+                    f"{what} {twice[0]} is given twice, in env, secrets or volumes; leave one out"
+                )
+        return self
 
     @field_validator("host")
     @classmethod

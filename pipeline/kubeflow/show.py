@@ -6,9 +6,11 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
 from pipeline.kubeflow import schedule
 from pipeline.kubeflow.runs import Run
+from pipeline.terminal import lines, plain, write
 
 _WIDE = 200
 _ID_WIDTH = 36
@@ -26,30 +28,33 @@ def runs_table(listed: Sequence[Run]) -> Table:
     table = Table("run", "state", "started (UTC)", "took", "by", _id_column())
     for run in listed:
         by = "schedule" if run.schedule_id else "hand"
-        table.add_row(
-            run.name, _coloured(run.state), _moment(run.created_at), _took(run), by, run.run_id
-        )
+        named = (plain(run.name), _coloured(run.state))
+        table.add_row(*named, _moment(run.created_at), _took(run), by, plain(run.run_id))
     return table
 
 
 def show_run(run: Run, console: Console) -> None:
     """A run, its parameters and its steps."""
-    console.print(f"{run.name}  {_coloured(run.state)}  started {_moment(run.created_at)}", end="")
-    console.print(f", {_took(run)}")
+    console.print(
+        Text.assemble(
+            *(plain(run.name), "  ", _coloured(run.state)),
+            f"  started {_moment(run.created_at)}, {_took(run)}",
+        )
+    )
     if run.error:
-        console.print(run.error, style="red", markup=False, soft_wrap=True)
+        write(console, run.error, style="red")
     if run.parameters:
         table = Table("parameter", "value")
         for name, value in sorted(run.parameters.items()):
-            table.add_row(name, str(value))
+            table.add_row(plain(name), plain(value))
         console.print(table)
     if run.tasks:
         table = Table("step", "state", "error")
         for task in run.tasks:
-            table.add_row(task.name, _coloured(task.state), task.error or "")
+            table.add_row(plain(task.name), _coloured(task.state), lines(task.error or ""))
         console.print(table)
-    _plain(console, f"artifacts: {run.pipeline_root or 'in the default pipeline root'}")
-    _plain(console, f"page: {run.url}")
+    write(console, f"artifacts: {run.pipeline_root or 'in the default pipeline root'}")
+    write(console, f"page: {run.url}")
 
 
 def schedules_table(found: Sequence[Any]) -> Table:
@@ -57,10 +62,9 @@ def schedules_table(found: Sequence[Any]) -> Table:
     table = Table("schedule", "state", "cron", "in words", "next", _id_column())
     for one in map(schedule.as_json, found):
         soonest = one["next"][0] if one["next"] else "-"
-        state = "[green]on[/]" if one["enabled"] else "[yellow]paused[/]"
-        table.add_row(
-            one["name"], state, one["cron"] or "-", one["words"] or "-", soonest, one["schedule_id"]
-        )
+        state = Text("on", "green") if one["enabled"] else Text("paused", "yellow")
+        told = (plain(one[key] or "-") for key in ("cron", "words"))
+        table.add_row(plain(one["name"]), state, *told, soonest, plain(one["schedule_id"]))
     return table
 
 
@@ -68,11 +72,11 @@ def show_schedule(found: Any, console: Console) -> None:
     """A schedule in words, with its next times."""
     one = schedule.as_json(found)
     state = "on" if one["enabled"] else "paused"
-    _plain(console, f"schedule {one['name']} ({one['schedule_id']}): {state}")
+    write(console, f"schedule {one['name']} ({one['schedule_id']}): {state}")
     if one["cron"]:
-        _plain(console, f"{one['cron']}: {one['words']}; never two runs at once")
+        write(console, f"{one['cron']}: {one['words']}; never two runs at once")
     for moment in one["next"]:
-        _plain(console, f"  {moment}")
+        write(console, f"  {moment}")
 
 
 def run_progress(console: Console) -> Callable[[Run], None]:
@@ -84,7 +88,7 @@ def run_progress(console: Console) -> Callable[[Run], None]:
         line = f"{run.name}: {run.state}" + (f" ({working})" if working else "")
         if line not in shown[-1:]:
             shown.append(line)
-            _plain(console, line)
+            write(console, line)
 
     return progress
 
@@ -97,7 +101,7 @@ def waiting_progress(console: Console) -> Callable[[int], None]:
         if count not in shown[-1:]:
             shown.append(count)
             if count or len(shown) > 1:
-                _plain(console, f"{count} runs of the schedule in flight")
+                write(console, f"{count} runs of the schedule in flight")
 
     return progress
 
@@ -106,13 +110,8 @@ def _id_column() -> Column:
     return Column("id", no_wrap=True, min_width=_ID_WIDTH)
 
 
-def _plain(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _coloured(state: str) -> str:
-    colour = _COLOURS.get(state)
-    return f"[{colour}]{state}[/]" if colour else state
+def _coloured(state: str) -> Text:
+    return plain(state, _COLOURS.get(state, ""))
 
 
 def _moment(moment: datetime.datetime | None) -> str:

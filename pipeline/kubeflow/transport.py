@@ -2,9 +2,11 @@
 
 import contextlib
 import io
+import ipaddress
 import json
 import re
 import ssl
+import urllib.parse
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +14,15 @@ import certifi
 import urllib3
 from kfp_server_api.exceptions import ApiException
 from kfp_server_api.rest import RESTClientObject
-from urllib3.exceptions import HTTPError, MaxRetryError, SSLError, TimeoutError
+from requests import utils as requests_utils
+from urllib3.exceptions import (
+    HTTPError,
+    LocationParseError,
+    MaxRetryError,
+    ProxyError,
+    SSLError,
+    TimeoutError,
+)
 
 from pipeline.kubeflow.errors import (
     ConflictError,
@@ -38,9 +48,15 @@ _ERRORS: dict[int, type[KubeflowError]] = {
     409: ConflictError,
 }
 
+_ADVICE = {
+    404: "; check the name or id, and that kubeflow.host is the API of Kubeflow Pipelines",
+    407: "; give the proxy's user and password in its URL: http://user:password@proxy:3128",
+    409: "; there is one of that name already: delete it, or give another name",
+}
+
 
 class RestClient(RESTClientObject):
-    """The transport of kfp_server_api with time limits, retries and more authorities to trust.
+    """The transport of kfp_server_api with time limits, retries, proxies and other authorities.
 
     A request that could not be sent is sent again. One whose answer is lost or transient (429,
     5xx) is asked again only where it changes nothing by being asked twice, which creating a run
@@ -48,14 +64,14 @@ class RestClient(RESTClientObject):
     """
 
     def __init__(self, section: Kubeflow) -> None:
-        """Makes the pool of connections.
+        """Makes the pool of connections, through the environment's proxy where it names one.
 
         Raises:
-          UsageError: the file of certificates can't be used.
+          UsageError: the file of certificates or the proxy can't be used.
         """
         self._host = section.host
-        self.pool_manager = urllib3.PoolManager(
-            ssl_context=_ssl_context(section),
+        self.pool_manager = _pool_manager(
+            section,
             retries=urllib3.Retry(
                 total=_RETRIES,
                 backoff_factor=_BACKOFF_SECONDS,
@@ -83,6 +99,66 @@ class RestClient(RESTClientObject):
                 "kubeflow.auth, and check kubeflow.host"
             )
         return answer
+
+
+def _pool_manager(section: Kubeflow, retries: urllib3.Retry) -> urllib3.PoolManager:
+    context = _ssl_context(section)
+    proxy = _proxy(section)
+    if proxy is None:
+        return urllib3.PoolManager(ssl_context=context, retries=retries)
+    headers = urllib3.make_headers(
+        proxy_basic_auth=urllib.parse.unquote(proxy.auth) if proxy.auth else None
+    )
+    return urllib3.ProxyManager(
+        _without_credentials(proxy),
+        proxy_headers=headers,
+        proxy_ssl_context=context,
+        ssl_context=context,
+        retries=retries,
+    )
+
+
+def _proxy(section: Kubeflow) -> urllib3.util.Url | None:
+    """The proxy that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY name for the host.
+
+    The variables may be in lower case too, which then come first. This machine itself, which
+    `kubectl port-forward` listens on, is never asked through a proxy.
+
+    Raises:
+      UsageError: it is no HTTP proxy.
+    """
+    host = section.host or ""
+    if _is_this_machine(urllib.parse.urlsplit(host).hostname or ""):
+        return None
+    given = requests_utils.select_proxy(host, requests_utils.get_environ_proxies(host))
+    if not given:
+        return None
+    try:
+        proxy = urllib3.util.parse_url(given if "://" in given else f"http://{given}")
+    except LocationParseError:
+        # Without a cause: the URL may hold a password.
+        raise UsageError(_no_proxy("what the environment names is no URL")) from None
+    if proxy.scheme not in ("http", "https") or not proxy.host:
+        raise UsageError(_no_proxy(f"{_without_credentials(proxy)} is none"))
+    return proxy
+
+
+def _no_proxy(found: str) -> str:
+    return (
+        f"the proxy for kubeflow.host must be one of HTTP, such as http://proxy:3128: {found}; set "
+        "HTTP_PROXY and HTTPS_PROXY, or name the host in NO_PROXY"
+    )
+
+
+def _is_this_machine(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")
+
+
+def _without_credentials(proxy: urllib3.util.Url) -> str:
+    return proxy._replace(auth=None, path=None, query=None, fragment=None).url
 
 
 def _ssl_context(section: Kubeflow) -> ssl.SSLContext:
@@ -163,11 +239,7 @@ def _advice(section: Kubeflow, status: int, *, unavailable: bool) -> str:
             f"; whoever asks has no right to it in namespace {section.namespace!r}: ask who runs "
             "the cluster for it, or set kubeflow.namespace to one of yours"
         )
-    if status == 404:
-        return "; check the name or id, and that kubeflow.host is the API of Kubeflow Pipelines"
-    if status == 409:
-        return "; there is one of that name already: delete it, or give another name"
-    return ""
+    return _ADVICE.get(status, "")
 
 
 def _who(section: Kubeflow) -> str:
@@ -182,6 +254,12 @@ def _who(section: Kubeflow) -> str:
 def _unreachable(section: Kubeflow, what: str, error: HTTPError) -> KubeflowError:
     reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
     asking = f"{section.host} could not be asked for {what}"
+    if isinstance(reason, ProxyError) and (proxy := _proxy(section)):
+        return UnavailableError(
+            f"{asking}: its proxy {_without_credentials(proxy)} does not let it through "
+            f"({_cause(reason.original_error)}); check HTTP_PROXY and HTTPS_PROXY, or name the "
+            "host in NO_PROXY if it is reached without"
+        )
     if isinstance(reason, SSLError):
         return UnavailableError(
             f"{asking}: TLS failed ({reason}); give its authority's certificate in "

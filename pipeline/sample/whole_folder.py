@@ -54,7 +54,8 @@ def _rename(hidden: Path, folder: Path) -> None:
 
 
 def _remove_abandoned(parent: Path, prefix: str) -> None:
-    for path in parent.glob(f"{prefix}*"):
+    # Not by glob: the folder's own name may hold signs of a pattern.
+    for path in [path for path in parent.iterdir() if path.name.startswith(prefix)]:
         lock = _lock(path)
         if lock is not None:
             shutil.rmtree(path, ignore_errors=True)

@@ -1,12 +1,12 @@
 """The command `outnumbered study`."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from components import paths
 from pipeline.options import Exit, JsonOption, SetOption, SettingsOption, fail
 from pipeline.study.settings import load_study, study_presets
 
@@ -25,8 +25,11 @@ def study(
         typer.Option("--scale", help="Multiplies every split, such as 0.5 for half the images."),
     ] = 1.0,
     output: Annotated[
-        Path, typer.Option("--output", help="Folder for everything that the study makes.")
-    ] = Path("runs/study"),
+        str,
+        typer.Option(
+            "--output", metavar="PATH", help="Folder for everything that the study makes."
+        ),
+    ] = "runs/study",
     as_json: JsonOption = False,
     cache: Annotated[
         bool, typer.Option("--cache/--no-cache", help="Reuse what has not changed since a run.")
@@ -48,12 +51,15 @@ def study(
 
     try:
         loaded = load_study(preset, settings, overrides or (), scale=scale)
+        folder = paths.output_folder(output)
+        if loaded.feature_store:
+            paths.check_can_be_folder("feature_store", loaded.feature_store)
         check_trainers(loaded.trainer_of(arm) for arm in loaded.arms)
         data_version = check_data(loaded)
     except (ValueError, FileNotFoundError) as error:  # of the settings, the data, the weights
         fail(str(error), Exit.WRONG_USE, as_json=as_json)
     try:
-        result = run.run_study(loaded, output, data_version=data_version, use_cache=cache)
+        result = run.run_study(loaded, folder, data_version=data_version, use_cache=cache)
     except RunError as error:
         fail(str(error), Exit.FAILED, as_json=as_json)
     except KeyboardInterrupt:

@@ -46,7 +46,7 @@ def _nodes(
     study: StudySettings, places: Places, parameters: RunParameters | None
 ) -> list[BaseNode]:
     images = example_gen(study, places, parameters)
-    drawn = sampler(study, images.outputs[names.EXAMPLES])
+    drawn = sampler(study, images.outputs[names.EXAMPLES], places, parameters)
     examples = drawn.outputs[names.DRAWN_EXAMPLES]
     extractors = _extractors(study, places, examples)
     arms: dict[str, BaseNode] = {}

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.code_version import project_version
 from pipeline import local
+from pipeline.ledgers import ledger_places
 from pipeline.study.settings import StudySettings
 
 if TYPE_CHECKING:
@@ -52,14 +54,16 @@ def run_study(
         from pipeline.dag import Places
         from pipeline.study.dag import build
 
+        connection = local.metadata_connection(output)
         places = Places(
             pipeline_root=str(output / "tfx" / "artifacts"),
             registry=str(output / "registry"),
             checkpoints=str(output / "tfx" / "checkpoints"),
             features=str(Path(study.feature_store or output / "features").absolute()),
             data_version=data_version,
+            code_version=project_version(),
+            **ledger_places(study, output, connection),
         )
-        connection = local.metadata_connection(output)
         return build(study, places, connection=connection, enable_cache=enable_cache)
 
     folder = local.execute(study, output, make_dag, result="StudyReport", use_cache=use_cache)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from components.names import TEST, VAL
+from components.paths import LocalPath
 from components.section import PositiveCount, Section, matching
 from components.trainer.settings import TrainerSettings
 from pipeline.kubeflow.settings import Kubeflow
@@ -20,8 +21,8 @@ from pipeline.settings import (
     load_settings,
     parse_as,
     preset_names,
-    preset_path,
     read,
+    settings_file,
 )
 
 PRESETS_DIR = Path(__file__).parent / "presets"
@@ -64,7 +65,7 @@ class StudySettings(ImageSettings):
     comparisons: Literal["all", "baseline"] = Field(
         default="all", description="Which pairs are compared: all, or each arm with the baseline."
     )
-    feature_store: str | None = Field(
+    feature_store: LocalPath | None = Field(
         default=None, description="Folder that keeps features for all runs; null: OUTPUT/features."
     )
     beam: Beam = Beam()
@@ -129,7 +130,11 @@ AnySettings = Settings | StudySettings
 
 
 def load_study(
-    preset: str | None, path: Path | None, overrides: Sequence[str] = (), *, scale: float = 1.0
+    preset: str | None,
+    path: str | Path | None,
+    overrides: Sequence[str] = (),
+    *,
+    scale: float = 1.0,
 ) -> StudySettings:
     """A study's settings from a preset or a file.
 
@@ -142,10 +147,7 @@ def load_study(
     Raises:
       SettingsError: a value is not allowed, or the scale leaves a split without positives.
     """
-    if preset is not None and path is None:
-        path = preset_path(preset, PRESETS_DIR)
-    elif path is None or preset is not None:
-        raise SettingsError("give one of --preset and --settings")
+    path = settings_file(preset, path, PRESETS_DIR)
     tree = read(path, overrides)
     settings = parse_as(StudySettings, tree, origin=str(path))
     if scale == 1:
@@ -157,13 +159,15 @@ def load_study(
         raise SettingsError(f"{error}\n  raise --scale, or the split's numbers") from error
 
 
-def load_any(preset: str | None, path: Path | None, overrides: Sequence[str] | None) -> AnySettings:
+def load_any(
+    preset: str | None, path: str | Path | None, overrides: Sequence[str] | None
+) -> AnySettings:
     """A pipeline's settings, or a study's where the file has `arms`.
 
     Raises:
       SettingsError: not exactly one of preset and path is given, or a value is not allowed.
     """
-    if path is not None and preset is None and "arms" in read(path):
+    if path is not None and preset is None and "arms" in read(settings_file(None, path)):
         return load_study(None, path, overrides or ())
     return load_settings(preset, path, overrides)
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
-from rich.text import Text
 
 from components.study_reporter.scores import AT_HALF, AT_OWN
 from pipeline.study.run import StudyResult
 from pipeline.summary import figure, new_table
+from pipeline.terminal import lines, plain
 
 _RATES = ("precision", "recall", "f1", "accuracy")
 
@@ -49,13 +49,13 @@ def show(result: StudyResult, console: Console) -> None:
     """Prints the summary of a finished study."""
     study = result.study
     console.print()
-    console.print(Text(study["answer"]["headline"], style="bold"))
+    console.print(plain(study["answer"]["headline"], "bold"))
     for split in dict.fromkeys(split for arm in study["arms"] for split in arm["tests"]):
         console.print(_arms(study["arms"], split))
     for arm in study["arms"]:
         for replicate in arm["replicates"]["diverged"]:
             number, detail = replicate["replicate"], replicate["detail"]
-            console.print(f"{arm['arm']}: replicate {number} diverged: {detail}", style="yellow")
+            console.print(lines(f"{arm['arm']}: replicate {number} diverged: {detail}", "yellow"))
     console.print(_places(result))
 
 
@@ -70,7 +70,7 @@ def _arms(arms: list[dict[str, Any]], split: str) -> RenderableType:
         found = arm["tests"][split]
         half = found[AT_HALF]
         shown.add_row(
-            arm["arm"],
+            plain(arm["arm"]),
             *(figure(half[name]["mean"]) for name in ("precision", "recall", "f1")),
             figure(arm["threshold"]["mean"]),
             figure(found[AT_OWN]["f1"]["mean"]),
@@ -80,4 +80,4 @@ def _arms(arms: list[dict[str, Any]], split: str) -> RenderableType:
 
 
 def _places(result: StudyResult) -> RenderableType:
-    return Group(Text(f"Report:  {result.report}"), Text(f"Figures: {result.folder}"))
+    return Group(plain(f"Report:  {result.report}"), plain(f"Figures: {result.folder}"))

@@ -8,6 +8,8 @@ from moto.server import ThreadedMotoServer
 from tfx.dsl.io import fileio
 
 from components import object_store
+from components.imbalance_sampler import ledger
+from components.imbalance_sampler.rows import PLACED
 from components.trainer.checkpoint import Checkpoint, TrainingState
 
 
@@ -87,3 +89,20 @@ def test_an_interrupted_training_is_found_again(root: str):
     np.testing.assert_array_equal(found.variables, weights)
     Checkpoint(folder).clear()
     assert not fileio.exists(folder)
+
+
+def test_a_ledger_is_carried_on_and_one_that_has_changed_is_not_overwritten(root: str):
+    path = f"{root}/ledgers/{root[:2]}.ledger"
+    terms = ledger.Terms(42, "", (("test", "0", "1"),), 4)
+    one, two = (
+        ledger.Ledger(terms, np.array([(letter * 16, 1, True, 2)], PLACED))
+        for letter in (b"a", b"b")
+    )
+    with ledger.locked(path):
+        assert ledger.read(path).digest == ""
+        ledger.write(one, path, replacing=ledger.EMPTY)
+    assert ledger.read(path).digest == one.digest
+    with pytest.raises(ledger.LedgerError, match="was changed by another run"):
+        ledger.write(two, path, replacing=ledger.EMPTY)
+    ledger.write(two, path, replacing=one)
+    assert ledger.read(path).digest == two.digest

@@ -1,10 +1,12 @@
 """`outnumbered run`: from images to a pushed model and a report, in one command."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,15 +121,26 @@ def recorded_predictions(output: Path) -> dict[str, np.ndarray]:
     return predictions.read(str(folder))
 
 
-def test_a_second_run_reuses_everything_and_says_the_same(
+def data_check(output: Path) -> dict[str, Any]:
+    return json.loads((output / "latest" / "metrics.json").read_text())["data_check"]
+
+
+def test_a_second_run_checks_its_data_against_the_first_and_reuses_the_rest(
     finished: FinishedRun, small_settings: Path
 ):
+    assert not data_check(finished.output)["checked"]
+    assert (finished.output / "registry" / "schema" / "schema.pbtxt").is_file()
     second = outnumbered("run", "--settings", small_settings, "--output", finished.output, "--json")
     assert second.code == 0
-    assert "done," not in second.err
-    assert second.err.count("cached, unchanged") >= 10
+    assert set(re.findall(r"^(\w+): done,", second.err, re.MULTILINE)) == {
+        *("SchemaGen", "ExampleValidator", "Pusher", "Reporter")
+    }
+    assert second.err.count("cached, unchanged") >= 6
     assert second.json["metrics"] == finished.result["metrics"]
     assert second.json["pushed_model"] == finished.result["pushed_model"]
+    found = data_check(finished.output)
+    assert (found["checked"], found["anomalies"]) == (True, [])
+    assert found["schema"]["version"] == 1
 
 
 def test_a_model_below_its_bounds_is_not_pushed_and_has_an_exit_code_of_its_own(
@@ -136,13 +149,15 @@ def test_a_model_below_its_bounds_is_not_pushed_and_has_an_exit_code_of_its_own(
     before = sorted((finished.output / "registry").iterdir())
     outcome = outnumbered(
         *("run", "--settings", small_settings, "--output", finished.output),
-        *("--set", "evaluator.gates=['fp < 1', 'recall >= 1.0', 'fn < 1']"),
+        *("--set", "evaluator.gates=['anomalies <= 0', 'fp < 1', 'recall >= 1.0', 'fn < 1']"),
     )
     assert outcome.code == 3, outcome.err
     assert "NOT BLESSED" in outcome.out
     assert "none, the model was not blessed" in outcome.out
     assert sorted((finished.output / "registry").iterdir()) == before
     assert "Trainer: cached" in outcome.err
+    gates = json.loads((finished.output / "latest" / "metrics.json").read_text())["gates"]
+    assert (gates[0]["value"], gates[0]["passed"]) == (0, True)
 
 
 def test_a_full_disk_is_said_to_be_full(small_settings: Path, tmp_path: Path):

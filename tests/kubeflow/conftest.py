@@ -84,7 +84,7 @@ def tree(object_store: ObjectStore, cluster: Cluster) -> dict[str, Any]:
             }
         },
         "trainer": {"model": "cnn", "image_size": 32, "epochs": 2},
-        "evaluator": {"gates": ["recall >= 0.01"]},
+        "evaluator": {"gates": ["recall >= 0.01", "anomalies <= 0"]},
         "pusher": {"registry": str(registry / "dogs")},
         "kubeflow": {
             "image": "registry.example/outnumbered:1.0",

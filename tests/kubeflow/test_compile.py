@@ -187,13 +187,52 @@ def test_images_are_read_anew_in_each_run_unless_their_version_is_given(
     documents: list[Any], tmp_path: Path
 ):
     uncached = {name for name, task in tasks(documents).items() if "cachingOptions" not in task}
-    assert uncached == {"ImageExampleGen"}
+    # The registry may have lost the model or its schema, and the images may have changed.
+    assert uncached == {"ImageExampleGen", "SchemaGen", "Pusher"}
     package = compile_pipeline(settings(), tmp_path / "small.yaml", data_version="2026-11-24")
     versioned = list(yaml.safe_load_all(package.read_text()))
     assert tasks(versioned)["ImageExampleGen"]["cachingOptions"] == {"enableCache": True}
+    uncached = {name for name, task in tasks(versioned).items() if "cachingOptions" not in task}
+    assert uncached == {"SchemaGen", "Pusher"}
     assert versioned[0]["root"]["inputDefinitions"]["parameters"]["data_version"][
         "defaultValue"
     ] == ("2026-11-24")
+
+
+def test_a_step_that_begins_with_a_file_of_weights_is_never_taken_from_the_cache(tmp_path: Path):
+    own = settings("trainer.model=xception", "trainer.weights=/registry/xception.weights.h5")
+    package = compile_pipeline(own, tmp_path / "small.yaml", data_version="1")
+    found = tasks(list(yaml.safe_load_all(package.read_text())))
+    uncached = {name for name, task in found.items() if "cachingOptions" not in task}
+    assert uncached == {"SchemaGen", "Trainer", "Pusher"}
+
+
+def test_a_stable_draw_keeps_its_ledger_below_the_pipeline_root_and_is_never_cached(
+    documents: list[Any], tmp_path: Path
+):
+    stable = compile_pipeline(settings("sampler.assignment=stable"), tmp_path / "stable.yaml")
+    (compiled, _) = yaml.safe_load_all(stable.read_text())
+    task = compiled["root"]["dag"]["tasks"]["ImbalanceSampler"]
+    parameters = task["inputs"]["parameters"]
+    assert constant(parameters["ledger"]) == "ledgers/small.ledger"
+    assert parameters["pipeline_root"] == {"componentInputParameter": "pipeline_root"}
+    assert "cachingOptions" not in task
+    exact = tasks(documents)["ImbalanceSampler"]
+    assert constant(exact["inputs"]["parameters"]["ledger"]) == ""
+    assert "pipeline_root" not in exact["inputs"]["parameters"]
+    assert exact["cachingOptions"] == {"enableCache": True}
+
+
+def test_a_ledger_of_the_settings_must_outlive_the_pod(tmp_path: Path):
+    for path in ("/registry/a.ledger", "s3://ledgers/a.ledger"):
+        given = settings("sampler.assignment=stable", f"sampler.ledger={path}")
+        package = compile_pipeline(given, tmp_path / "stable.yaml")
+        (compiled, _) = yaml.safe_load_all(package.read_text())
+        parameters = compiled["root"]["dag"]["tasks"]["ImbalanceSampler"]["inputs"]["parameters"]
+        assert constant(parameters["ledger"]) == path
+        assert "pipeline_root" not in parameters
+    with pytest.raises(CompileError, match=r"sampler\.ledger: a folder that outlives the pod"):
+        compile_pipeline(settings("sampler.ledger=here/a.ledger"), tmp_path / "stable.yaml")
 
 
 def test_the_types_of_all_artifacts_are_written_for_the_entrypoint(documents: list[Any]):
@@ -229,7 +268,7 @@ def test_arms_of_a_step_run_on_gpu_nodes_under_names_that_argo_accepts(tmp_path:
     arms = [
         trainer(
             example_gen.outputs["examples"],
-            settings={},
+            settings={"weights": "none"},
             max_side=0,
             max_pixels=10_000,
             checkpoint_root="s3://artifacts/root",
@@ -291,7 +330,7 @@ def test_a_name_that_kubernetes_refuses_is_refused(name: str, tmp_path: Path):
 
 
 def test_a_registry_that_would_go_with_its_pod_is_refused(tmp_path: Path):
-    for registry in ("null", "models", "/models", "/registry-of-others/dogs"):
+    for registry in ("null", "models", "/models", "/registry-of-others/a", "/registry/../a"):
         with pytest.raises(CompileError, match=r"pusher.registry: a folder that outlives the pod"):
             compile_pipeline(settings(f"pusher.registry={registry}"), tmp_path / "refused.yaml")
 
@@ -318,17 +357,18 @@ def test_a_missing_kfp_is_said_to_be_missing(tmp_path: Path, monkeypatch: pytest
     ],
 )
 def test_what_vertex_lacks_is_refused(override: str, reason: str, tmp_path: Path):
-    overrides = [
-        "kubeflow.target=vertex",
-        "kubeflow.pipeline_root=gs://bucket/root",
-        "kubeflow.volumes=[]",
-        "kubeflow.secrets=[]",
-        "kubeflow.gpu.node_selector={}",
-        "pusher.registry=/gcs/bucket/registry",
-        override,
-    ]
+    overrides = {
+        "kubeflow.target": "vertex",
+        "kubeflow.pipeline_root": "gs://bucket/root",
+        "kubeflow.volumes": "[]",
+        "kubeflow.secrets": "[]",
+        "kubeflow.gpu.node_selector": "{}",
+        "pusher.registry": "/gcs/bucket/registry",
+    }
+    key, _, value = override.partition("=")
+    given = settings(*(f"{name}={text}" for name, text in {**overrides, key: value}.items()))
     with pytest.raises(CompileError, match=reason):
-        compile_pipeline(settings(*overrides), tmp_path / "refused.json")
+        compile_pipeline(given, tmp_path / "refused.json")
 
 
 def test_a_file_with_another_ending_is_refused(tmp_path: Path):

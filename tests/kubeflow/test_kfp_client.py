@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from kfp_samples import section, write_package
 from kfp_server import KfpServer
+from proxy_on_localhost import Proxy, nobody_there
 
 from pipeline.kubeflow import package, runs, transport
 from pipeline.kubeflow.client import connect, run_name
@@ -24,6 +25,15 @@ from pipeline.kubeflow.errors import (
     UsageError,
     WaitTimeoutError,
 )
+
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+
+
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
 
 
 @pytest.fixture(autouse=True)
@@ -353,3 +363,90 @@ def test_a_run_tells_which_step_failed_and_why(server, api, compiled):
 def test_a_run_that_goes_on_has_no_end(server, api, compiled):
     run = runs.describe(started(api, compiled), server.url)
     assert (run.state, run.finished_at) == ("PENDING", None)
+
+
+KFP = "http://kfp.cluster.example"
+
+
+@pytest.fixture
+def proxy(server):
+    with Proxy(server.url) as running:
+        yield running
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_the_proxy_of_the_environment_is_asked(server, proxy, monkeypatch, name):
+    monkeypatch.setenv(name, proxy.url)
+    connect(section(KFP)).experiment_id()
+    assert set(proxy.asked) == {"kfp.cluster.example"}
+    assert server.all("experiments")
+
+
+def test_a_proxy_may_be_given_without_a_scheme(proxy, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", proxy.url.removeprefix("http://"))
+    connect(section(KFP)).experiment_id()
+    assert proxy.asked
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_https_goes_through_a_tunnel(tls_server, monkeypatch):
+    with Proxy(tls_server.url) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        monkeypatch.setenv("HTTP_PROXY", "http://not.this.one.example")
+        connect(section("https://kfp.cluster.example", verify_tls=False)).experiment_id()
+    assert set(proxy.asked) == {"kfp.cluster.example"}
+    assert tls_server.all("experiments")
+
+
+NOT_THROUGH = {
+    "http://kfp.cluster.example": ".cluster.example",
+    "http://10.1.2.3": "10.0.0.0/8",
+    "http://kfp.example:8080": "kfp.example:8080",
+    "http://all.example": "*",
+    "http://localhost:8080": "",
+    "http://127.0.0.1:8080": "",
+    "http://[::1]:8080": "",
+}
+
+
+@pytest.mark.parametrize("host", NOT_THROUGH)
+@pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])
+def test_hosts_of_no_proxy_and_this_machine_are_asked_themselves(monkeypatch, host, name):
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.example:3128")
+    assert transport.RestClient(section(host)).pool_manager.proxy is None or NOT_THROUGH[host]
+    monkeypatch.setenv(name, NOT_THROUGH[host])
+    assert transport.RestClient(section(host)).pool_manager.proxy is None
+
+
+def test_a_proxy_s_user_and_password_are_sent_to_it_and_shown_nowhere(server, monkeypatch, caplog):
+    caplog.set_level("DEBUG")
+    with Proxy(server.url, user="me:p@ss") as proxy:
+        address = proxy.url.removeprefix("http://")
+        monkeypatch.setenv("HTTP_PROXY", f"http://me:p%40ss@{address}")
+        connect(section(KFP)).experiment_id()
+        monkeypatch.setenv("HTTP_PROXY", f"http://me:wrong@{address}")
+        with pytest.raises(KubeflowError, match=r"answered 407 .*http://user:password@") as refused:
+            connect(section(KFP)).experiment_id()
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:wrong@{address}")
+        with pytest.raises(UnavailableError, match=r"does not let it through .*407") as tunnel:
+            connect(section(KFP.replace("http", "https"))).experiment_id()
+    shown = f"{refused.value} {tunnel.value} {caplog.text}"
+    assert not any(secret in shown for secret in ("p@ss", "p%40ss", "wrong"))
+
+
+def test_a_proxy_that_is_not_there_is_named(monkeypatch):
+    with nobody_there() as url:
+        monkeypatch.setenv("HTTP_PROXY", url.replace("http://", "http://me:secret@"))
+        with pytest.raises(
+            UnavailableError, match=f"its proxy {url} .*refused.*NO_PROXY"
+        ) as raised:
+            connect(section(KFP)).experiment_id()
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["socks5://me:secret@proxy:1080", "http://me:secret@proxy:port"])
+def test_what_is_no_http_proxy_is_refused(monkeypatch, url):
+    monkeypatch.setenv("HTTP_PROXY", url)
+    with pytest.raises(UsageError, match="must be one of HTTP") as raised:
+        connect(section(KFP))
+    assert "secret" not in str(raised.value)

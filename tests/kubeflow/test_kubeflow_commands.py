@@ -114,6 +114,15 @@ def test_images_that_only_the_cluster_sees_are_no_fault(server, settings, packag
     assert "can't be listed from here" in answer(result)["note"]
 
 
+def test_images_that_contradict_the_settings_are_refused_before_anything_is_sent(
+    server, settings, package, tmp_path
+):
+    photos(tmp_path)
+    (tmp_path / "photos" / "dogs").rename(tmp_path / "photos" / "Dogs")
+    refused(submit(settings, package), 2, "no class 'dogs'", "did you mean 'Dogs'")
+    assert server.requests == []
+
+
 def test_splits_that_the_images_can_t_fill_are_refused_before_anything_is_sent(
     server, settings, package, tmp_path
 ):

@@ -42,6 +42,10 @@ def operating_point(model: Path) -> dict[str, Any]:
     return json.loads(file.read_text())
 
 
+def kept_schema(registry: Path) -> str:
+    return (registry / "schema" / "schema.pbtxt").read_text()
+
+
 def run_here(tree: dict[str, Any], sample: Path, folder: Path, bytecode: dict[str, str]) -> Path:
     """The local run of the same settings on the same images; gives its output folder."""
     tree = {key: value for key, value in tree.items() if key not in {"kubeflow", "pusher"}}
@@ -71,6 +75,12 @@ def test_the_compiled_pipeline_pushes_the_model_that_a_local_run_does(
     tmp_path: Path,
 ):
     object_store.upload(sample, PHOTOS, SPAN)
+    # A draw that is carried on to the next, which a cluster keeps in its object store.
+    shares = {"train": 0.5, "val": 0.25, "test": 0.25}
+    tree["sampler"] = {
+        "assignment": "stable",
+        "splits": {name: {"cats": share, "dogs": share} for name, share in shares.items()},
+    }
     package = compile_pipeline(parse(tree, origin="test"), tmp_path / "small.yaml")
     pods: list[Pod] = []
 
@@ -89,6 +99,7 @@ def test_the_compiled_pipeline_pushes_the_model_that_a_local_run_does(
     assert not object_store.names(ARTIFACTS, "root/checkpoints")
 
     assert {pod.task for pod in pods if pod.node == "gpu"} == {"Trainer"}
+    assert object_store.names(ARTIFACTS, "root/ledgers") == ["root/ledgers/small.ledger"]
 
     examples = steps["ImageExampleGen"].outputs["examples"]["metadata"]
     assert examples["split_names"] == '["all"]'
@@ -100,6 +111,7 @@ def test_the_compiled_pipeline_pushes_the_model_that_a_local_run_does(
     (pushed,) = (cluster.claims["registry"] / "dogs").glob("[0-9]*")
     (local,) = (here / "registry").glob("[0-9]*")
     assert pushed.name == local.name
+    assert kept_schema(pushed.parent) == kept_schema(local.parent)
     assert operating_point(pushed) == operating_point(local)
     report = object_store.read(steps["Reporter"].outputs["report"]["uri"] + "/metrics.json")
     local_report = json.loads((here / "latest" / "metrics.json").read_text())

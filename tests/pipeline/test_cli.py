@@ -157,4 +157,4 @@ def test_prediction_without_a_model_says_what_to_give(photos, tmp_path):
 
 
 def test_prediction_of_images_that_are_not_there(tmp_path):
-    refused(CliRunner().invoke(app, ["predict", str(tmp_path / "no.jpg")]), "no image")
+    refused(CliRunner().invoke(app, ["predict", str(tmp_path / "no.jpg")]), "does not exist")

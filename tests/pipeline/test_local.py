@@ -57,15 +57,6 @@ def test_latest_moves_to_the_newer_run(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-def test_results_of_other_code_are_not_reused(tmp_path: Path):
-    local._new_run_folder(tmp_path, SETTINGS)
-    assert local._code_is_unchanged(tmp_path)
-    local._remember_code(tmp_path)
-    assert local._code_is_unchanged(tmp_path)
-    (tmp_path / "tfx" / "code").write_text("the digest of an older version")
-    assert not local._code_is_unchanged(tmp_path)
-
-
 def test_an_output_folder_that_is_a_file_is_refused(tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="can't be written to"):

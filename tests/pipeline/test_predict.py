@@ -1,14 +1,26 @@
 """`outnumbered predict`: which images, which model, and what is said of each."""
 
 import json
+import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
 from PIL import Image
+from typer.testing import CliRunner
 
+from components.image_example_gen.sources import list_images
 from components.images.rules import ReadingRules, RulesError
-from pipeline.predict import PredictError, find_images, newest_model, predict, print_json
+from pipeline.cli import app
+from pipeline.predict import (
+    PredictError,
+    find_images,
+    newest_model,
+    predict,
+    print_json,
+    print_table,
+)
 
 
 class MeanBrightness(tf.Module):
@@ -116,3 +128,102 @@ def test_a_model_from_before_the_rules_is_refused_with_what_to_do(tmp_path: Path
     tf.saved_model.save(model, str(tmp_path / "old"))
     with pytest.raises(RulesError, match=r"reading_rules\.json.*train and push it again"):
         predict(tmp_path / "old", [tmp_path / "a.png"])
+
+
+JPEG = b"\xff\xd8\xff\xe0 of no use, but a JPEG by its beginning"
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0"
+
+KEPT = {
+    "a.jfif": JPEG,
+    "b.jpe": JPEG,
+    "c.avif": b"",
+    "d.heic": HEIC,
+    "e": JPEG,
+    "f.dat": HEIC,
+    "g.jpg": b"text",
+    "dir.jpg/h.TIF": b"",
+    "linked/i.jpg": JPEG,
+}
+PASSED_OVER = {
+    "README.txt": b"of the photographs",
+    "manifest.csv": b"uri,label\n",
+    "empty": b"",
+    "._a.jpg": JPEG,
+    "@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg": JPEG,
+    "a.xmp": b"<x:xmpmeta/>",
+    "Thumbs.db": b"\xd0\xcf",
+}
+
+
+def test_a_folder_is_searched_by_what_files_are_and_by_the_walk_of_the_ingestion(tmp_path: Path):
+    folder = tmp_path / "images"
+    for name, data in (KEPT | PASSED_OVER).items():
+        path = (tmp_path if name.startswith("linked") else folder) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    (folder / "linked").symlink_to(tmp_path / "linked")
+    (folder / "round").symlink_to(folder)
+    (folder / "gone").symlink_to(tmp_path / "nowhere")
+    passed_over: Counter[str] = Counter()
+    found = find_images([folder], passed_over)
+    assert {str(path.relative_to(folder)) for path in found} == {*KEPT, "gone"}
+    assert passed_over == {
+        "files that are no images": 3,
+        "hidden files": 1,
+        "@eaDir/": 1,
+        "*.xmp": 1,
+        "Thumbs.db": 1,
+    }
+
+
+def test_ingestion_and_prediction_pass_over_the_same(tmp_path: Path):
+    for name in ("cats/a.jpg", "cats/b", "cats/deep/._c.jpg", "cats/@eaDir/d.jpg", "cats/e.aae"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(JPEG)
+    (tmp_path / "dogs").symlink_to(tmp_path / "cats")
+    listed = [record.path for record in list_images(str(tmp_path))]
+    assert [str(path) for path in find_images([tmp_path])] == listed
+
+
+def test_what_is_given_itself_is_always_tried(tmp_path: Path):
+    for name in ("._a.jpg", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    assert find_images([tmp_path / "._a.jpg", tmp_path / "notes.txt"]) == [
+        tmp_path / "._a.jpg",
+        tmp_path / "notes.txt",
+    ]
+
+
+def test_a_folder_without_images_says_what_it_holds(tmp_path: Path):
+    (tmp_path / "README.txt").write_text("nothing here")
+    with pytest.raises(PredictError, match=r"passed over: files that are no images \(1\)"):
+        find_images([tmp_path])
+
+
+SIGNATURES = ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO"]
+
+
+@pytest.mark.parametrize("kind", SIGNATURES)
+def test_each_kind_of_image_is_told_by_its_beginning(tmp_path: Path, kind: str):
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "image", kind)
+    assert find_images([tmp_path]) == [tmp_path / "image"]
+
+
+def test_the_command_says_what_it_passes_over(registry: Path, images: Path):
+    result = CliRunner().invoke(app, ["predict", str(images), "--model", str(registry), "--json"])
+    assert result.stderr == "passed over: files that are no images (1)\n"
+    assert len(result.stdout.splitlines()) == 3
+
+
+def test_a_name_is_printed_as_it_is(registry: Path, tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.chdir(tmp_path)
+    names = ["dog [final].jpg", "[bold]b.jpg", "[red]x.jpg", "a\nb.jpg", "\x1b[2Jc.jpg"]
+    for name in names:
+        Image.new("RGB", (4, 4), "white").save(name)
+    Image.new("RGB", (4, 4), "white").save(os.fsdecode(b"caf\xe9.jpg"))
+    print_table(predict(newest_model(registry), [Path(path) for path in os.listdir()]))
+    shown = capsys.readouterr().out
+    for name in (*names[:3], r"a\nb.jpg", r"\x1b[2Jc.jpg", r"caf\udce9.jpg"):
+        assert f" {name} " in shown

@@ -1,5 +1,7 @@
 """Settings: what is allowed, and how what is not is refused."""
 
+import unicodedata
+
 import pytest
 import yaml
 
@@ -53,6 +55,12 @@ def test_overrides_leave_the_tree_they_are_given_alone():
 @pytest.mark.parametrize(
     ("override", "parts"),
     [
+        (
+            "sampler.near_duplicates.max_distance=9",
+            ["sampler.near_duplicates.max_distance: ", "or up to 8 bits", "other photographs"],
+        ),
+        ("sampler.near_duplicates.max_distance=-1", ["must be 0, for images of the same bytes"]),
+        ("sampler.near_duplicates=4", ["sampler.near_duplicates: "]),
         ("trainer.epoch=3", ["trainer.epoch: no such setting", "did you mean 'epochs'"]),
         ("trainre.epochs=3", ["trainre: no such setting", "did you mean 'trainer'"]),
         ("trainer.epochs=many", ["trainer.epochs", "'many'"]),
@@ -67,8 +75,11 @@ def test_overrides_leave_the_tree_they_are_given_alone():
         ("sampler.splits.val={cats: 10}", ["val", "dogs"]),
         ("evaluator.gates=['recal >= 0.9']", ["recal", "recall"]),
         ("evaluator.slices=[[breed]]", ["breed", "data.slices"]),
+        ("population.prevalence={Class 1: -1}", ["population.prevalence.Class 1: ", "-1"]),
+        ("sampler.group_by=patient", ["sampler.group_by names 'patient'", "data.slices"]),
         ("population.prevalence={dogs: 1}", ["prevalence must weigh 'dogs'"]),
         ("population.prevalence={cats: 10}", ["data.positive_class: no class 'dogs'", "'cats'"]),
+        ("beam.options=['--runner=FlinkRunner']", ["beam.options", "beam.runner"]),
         ("name=Dogs!", ["name", "2 to 63 lower case letters", "Dogs!"]),
     ],
 )
@@ -99,7 +110,7 @@ def test_a_missing_split_is_named():
 
 @pytest.mark.parametrize("override", ["trainer.epochs", "=3", "a b=3"])
 def test_an_override_without_key_and_value_is_refused(override):
-    with pytest.raises(SettingsError, match="wants key=value"):
+    with pytest.raises(SettingsError, match="must be key=value"):
         settings_module.apply_overrides(minimal(), [override])
 
 
@@ -130,3 +141,110 @@ def test_settings_survive_the_trip_through_yaml():
     settings = load(preset_path("cats_vs_dogs"))
     text = yaml.safe_dump(settings.model_dump(mode="json"))
     assert parse(yaml.safe_load(text), origin="test") == settings
+
+
+TEXT = """
+name: tiny
+data: {{source: photos, positive_class: {positive}}}
+sampler:
+  splits:
+    train: {{cats: 2, {positive}: 1}}
+    val: {{cats: 2, {positive}: 1}}
+    test: {{cats: 2, {positive}: 1}}
+"""
+
+
+@pytest.fixture
+def load_text(tmp_path):
+    """Loads settings from YAML text."""
+
+    def loaded(text: str, *overrides: str):
+        path = tmp_path / "mine.yaml"
+        path.write_text(text, encoding="utf-8")
+        return load(path, overrides)
+
+    return loaded
+
+
+WRITTEN = {
+    "no": "the boolean false",
+    "0": "the number 0",
+    "010": "the number 8",
+    "12:30": "the number 750",
+    "2026-11-27": "the date 2026-11-27",
+    "null": "null",
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_class_name_that_yaml_reads_as_something_else_is_to_be_quoted(load_text, name):
+    advice = f'YAML reads {name} as {WRITTEN[name]}; quote it: "{name}"'
+    positive = TEXT.format(positive="dogs").replace(
+        "positive_class: dogs", f"positive_class: {name}"
+    )
+    with pytest.raises(SettingsError) as caught:
+        load_text(positive)
+    assert f"data.positive_class: {advice}" in str(caught.value)
+    with pytest.raises(SettingsError) as caught:
+        load_text(TEXT.format(positive=name))
+    assert f"line 6: a key of sampler.splits.train: {advice}" in str(caught.value)
+    weighed = f"population.prevalence={{cats: 10, {name}: 1}}"
+    with pytest.raises(SettingsError) as caught:
+        load_text(TEXT.format(positive="dogs"), weighed)
+    assert advice in str(caught.value)
+    assert load_text(TEXT.format(positive=f'"{name}"')).data.positive_class == name
+
+
+def test_an_override_is_to_be_quoted_past_the_shell(load_text):
+    with pytest.raises(SettingsError, match=r"--set 'data\.positive_class=\"no\"'"):
+        load_text(TEXT.format(positive="dogs"), "data.positive_class=no")
+
+
+def test_advice_is_of_the_value_that_counts(load_text):
+    with pytest.raises(SettingsError) as caught:
+        load_text(TEXT.format(positive="dogs"), "data.manifest=no", "data.manifest=[a]")
+    assert "discard" in str(caught.value)
+    wrong = TEXT.format(positive="dogs").replace("source: photos", "source: no")
+    with pytest.raises(SettingsError) as caught:
+        load_text(wrong, "data.source=[a]")
+    assert "quote it" not in str(caught.value)
+
+
+def test_a_key_given_twice_is_refused_with_its_lines(load_text):
+    with pytest.raises(SettingsError, match=r"line 9: the key sampler is given twice.* line 4"):
+        load_text(TEXT.format(positive="dogs") + "sampler: {random_state: 1}\n")
+    with pytest.raises(SettingsError, match=r"--set trainer=.*the key epochs is given twice"):
+        load_text(TEXT.format(positive="dogs"), "trainer={epochs: 1, epochs: 2}")
+
+
+@pytest.mark.parametrize("later", ["trainer.epochs=4", "trainer={model: cnn}"])
+def test_an_override_that_discards_another_is_refused(later):
+    with pytest.raises(SettingsError, match=r"would discard --set trainer\.epochs=3"):
+        settings_module.apply_overrides(minimal(), ["trainer.epochs=3", later])
+
+
+def test_an_override_may_be_repeated_or_go_into_a_section_given_before():
+    tree = settings_module.apply_overrides(
+        minimal(), ["trainer={model: cnn}", "trainer.epochs=3", "trainer.epochs=3"]
+    )
+    assert tree["trainer"] == {"model": "cnn", "epochs": 3}
+
+
+def test_class_names_are_the_same_however_their_accents_are_composed(load_text):
+    composed, decomposed = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    prevalence = f"population.prevalence={{cats: 10, {decomposed}: 1}}"
+    settings = load_text(TEXT.format(positive=decomposed), prevalence)
+    assert settings.data.positive_class == composed
+    assert settings.population.prevalence == {"cats": 10, composed: 1}
+    assert all(composed in sizes for sizes in settings.sampler.splits.values())
+    ratio = f"sampler.splits.val={{total: 11, ratio: {{cats: 10, {decomposed}: 1}}}}"
+    load_text(TEXT.format(positive=composed), ratio)
+    both = TEXT.format(positive=composed).replace("train: {cats", f"train: {{{decomposed}: 1, cats")
+    with pytest.raises(SettingsError, match="is given twice"):
+        load_text(both)
+
+
+def test_images_may_be_grouped_by_a_slice_column_or_a_feature_that_every_image_has():
+    changes = {"data.slices": "[patient]", "sampler.group_by": "patient"}
+    assert parse(minimal(**changes), origin="test").sampler.group_by == "patient"
+    assert parse(minimal(**{"sampler.group_by": "uri"}), origin="test").sampler.group_by == "uri"

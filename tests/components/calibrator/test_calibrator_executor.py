@@ -6,9 +6,11 @@ import pytest
 import tensorflow as tf
 from tfx.types import channel_utils, standard_artifacts
 
+from components import artifacts
 from components.calibrator import operating_point
 from components.calibrator.component import Calibrator
 from components.calibrator.executor import Executor
+from components.imbalance_sampler import report as account
 
 
 def _artifact(kind: type, uri: Path):
@@ -21,12 +23,14 @@ def _artifact(kind: type, uri: Path):
 def calibrate(trained_model, tmp_path):
     """Runs the executor on an Examples folder; returns the calibrated serving folder."""
 
-    def run(examples: Path, **changes) -> str:
+    def run(examples: Path, *, prevalence: float = 3 / 8, **changes) -> str:
+        account.write({"population": {"prevalence": prevalence}}, str(tmp_path / "sampling"))
         exec_properties = {"rule": "best_f1", "precision_floor": 0.0, "threshold": 0.5}
         Executor().Do(
             {
                 "model": [_artifact(standard_artifacts.Model, trained_model)],
                 "examples": [_artifact(standard_artifacts.Examples, examples)],
+                "sampling": [_artifact(artifacts.Sampling, tmp_path / "sampling")],
             },
             {"calibrated_model": [_artifact(standard_artifacts.Model, tmp_path / "out")]},
             {**exec_properties, "split": "val", **changes},
@@ -53,17 +57,26 @@ def test_both_signatures_keep_the_probability_and_add_the_verdict(
 
 
 def test_the_operating_point_lies_in_the_assets(calibrate, write_examples, records):
-    serving = calibrate(write_examples(records), rule="recall_at_precision", precision_floor=0.9)
+    serving = calibrate(write_examples(records), prevalence=0.1, rule="fixed", threshold=0.5)
     point = operating_point.read(serving)
+    # Each of the five negatives stands for 27 / 5.
+    precision = 3 / (3 + 27 / 5)
     assert point == {
-        "threshold": pytest.approx((217 + 191) / 2 / 255),
-        "rule": "recall_at_precision",
-        "precision_floor": 0.9,
-        "precision": 1.0,
-        "recall": pytest.approx(2 / 3),
-        "f1": pytest.approx(0.8),
+        "threshold": 0.5,
+        "rule": "fixed",
+        "precision_floor": None,
+        "prevalence": 0.1,
+        "precision": pytest.approx(precision),
+        "precision_interval": [pytest.approx(0.15, abs=0.1), pytest.approx(0.9, abs=0.1)],
+        "recall": 1.0,
+        "f1": pytest.approx(2 * precision / (1 + precision)),
         "positives": 3,
         "negatives": 5,
+        "own_balance": {"prevalence": 3 / 8, "precision": 0.75, "f1": pytest.approx(6 / 7)},
+        "remarks": [
+            "each of the 5 negative images stands for 5.4 of the population's, so few images tell "
+            "the false positive rate; draw the split at the population's balance"
+        ],
     }
 
 
@@ -99,13 +112,26 @@ def test_progress_and_the_operating_point_are_told(calibrate, write_examples, re
     with caplog.at_level(logging.INFO, logger="outnumbered.calibrator"):
         calibrate(write_examples(records))
     assert caplog.messages[0] == "8 of 8 val images, done"
-    assert caplog.messages[1].startswith("operating point 0.5000 by best_f1: precision 0.750")
+    assert caplog.messages[1:] == [
+        "operating point 0.5000 by best_f1 on val, weighed to a share of positives of 0.375: "
+        "precision 0.750, recall 1.000"
+    ]
+
+
+def test_what_to_know_before_relying_on_the_threshold_is_told(
+    calibrate, write_examples, records, caplog
+):
+    with caplog.at_level(logging.INFO, logger="outnumbered.calibrator"):
+        calibrate(write_examples(records), prevalence=0.1)
+    assert "a share of positives of 0.1:" in caplog.messages[1]
+    assert caplog.messages[2].startswith("operating point on val: each of the 5 negative images")
 
 
 def test_the_component_takes_whole_numbers_and_names_its_output():
     component = Calibrator(
         channel_utils.as_channel([standard_artifacts.Model()]),
         channel_utils.as_channel([standard_artifacts.Examples()]),
+        channel_utils.as_channel([artifacts.Sampling()]),
         rule="recall_at_precision",
         precision_floor=1,
     )

@@ -1,3 +1,4 @@
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 
 from components.calibrator import operating_point
 from components.calibrator.operating_point import choose
+from components.calibrator.smoothing import smoothed_counts
+from components.evaluator.metrics import rates_at_prevalence
 
 SCORES = np.array([0.9, 0.8, 0.7, 0.6, 0.4, 0.3, 0.2, 0.1], np.float32)
 LABELS = np.array([1, 1, 0, 1, 0, 0, 0, 0])
@@ -24,15 +27,27 @@ def test_a_threshold_lies_halfway_between_the_scores_that_it_parts():
 
 
 def test_recall_is_as_high_as_the_precision_floor_lets_it_be():
-    point = choose(SCORES, LABELS, rule="recall_at_precision", precision_floor=0.9)
-    assert point.threshold == pytest.approx(0.75)
-    assert (point.precision, point.recall) == (1.0, pytest.approx(2 / 3))
+    scores, labels = binormal(np.random.default_rng(0), 100, 1000)
+    point = choose(scores, labels, rule="recall_at_precision", precision_floor=0.9)
     assert point.precision_floor == 0.9
+    assert 0.9 <= point.precision < 1
+    distinct = np.unique(scores)
+    bounds = (distinct[1:] + distinct[:-1]) / 2
+    plain = np.array([labels[scores >= bound].mean() for bound in bounds])
+    recall = np.array([(scores[labels == 1] >= bound).mean() for bound in bounds])
+    tp, fp = smoothed_counts(bounds, scores, labels)
+    held = (plain >= 0.9) & (tp / (tp + fp) >= 0.9)
+    assert point.recall == recall[held].max()
 
 
-def test_a_floor_that_just_holds_is_held():
-    point = choose(SCORES, LABELS, rule="recall_at_precision", precision_floor=0.75)
-    assert (point.precision, point.recall) == (0.75, 1.0)
+def test_a_floor_that_just_holds_is_held_in_spite_of_rounding():
+    labels = np.array([0, 1, 1, 1, 0, 0, 0, 0])
+    for prevalence in (0.3, 0.07, 1 / 11):
+        floor = float(rates_at_prevalence(1.0, 1 / 5, prevalence)["precision"])
+        point = choose(
+            SCORES, labels, rule="recall_at_precision", prevalence=prevalence, precision_floor=floor
+        )
+        assert (point.precision, point.recall) == (pytest.approx(floor), 1.0)
 
 
 def test_of_equal_recalls_the_more_precise_is_taken():
@@ -57,6 +72,7 @@ def test_a_fixed_threshold_counts_a_score_that_equals_it():
 def test_a_fixed_threshold_that_nothing_reaches_has_no_precision():
     point = choose(SCORES, LABELS, rule="fixed", threshold=0.95)
     assert (point.precision, point.recall, point.f1) == (0.0, 0.0, 0.0)
+    assert point.precision_interval is None
 
 
 def test_equal_scores_are_never_parted():
@@ -124,7 +140,7 @@ def test_the_figures_are_those_of_the_threshold(images, rule):
 
 @settings(deadline=None)
 @given(images=_IMAGES, floor=st.floats(0, 1))
-def test_no_threshold_has_more_recall_at_the_floor(images, floor):
+def test_the_floor_is_held_wherever_some_threshold_holds_it(images, floor):
     scores, labels = (np.array(column) for column in zip(*images, strict=True))
     scores = scores.astype(np.float32)
     reached = []
@@ -137,8 +153,129 @@ def test_no_threshold_has_more_recall_at_the_floor(images, floor):
             choose(scores, labels, rule="recall_at_precision", precision_floor=floor)
         return
     point = choose(scores, labels, rule="recall_at_precision", precision_floor=floor)
-    assert point.precision >= floor
-    assert point.recall == pytest.approx(max(reached))
+    assert point.precision >= floor * (1 - 1e-9)
+    assert point.recall <= max(reached) + 1e-9
+
+
+POPULATION = 1 / 11
+
+
+def binormal(rng, positives: int, negatives: int, distance: float = 6.0):
+    """Probabilities of a fair model, log odds N(±distance / 2, 1.5), and the labels."""
+    labels = np.repeat([1, 0], [positives, negatives])
+    scores = rng.normal(distance * (labels - 0.5), 1.5)
+    return (1 / (1 + np.exp(-scores))).astype(np.float32), labels
+
+
+def real(threshold: float, distance: float = 6.0) -> dict:
+    """The model's figures in the population, on endlessly many images."""
+    score = math.log(threshold / (1 - threshold))
+    recall, alarms = (
+        0.5 * math.erfc((score - mean) / 1.5 / math.sqrt(2))
+        for mean in (distance / 2, -distance / 2)
+    )
+    return rates_at_prevalence(recall, alarms, POPULATION)
+
+
+def test_a_balanced_val_gives_nearly_the_f1_of_a_representative_one():
+    rng = np.random.default_rng(0)
+    found: dict[str, list[float]] = {"representative": [], "weighed": [], "as it is": []}
+    for _ in range(40):
+        for key, negatives, prevalence in (
+            ("representative", 1000, POPULATION),
+            ("weighed", 100, POPULATION),
+            ("as it is", 100, None),
+        ):
+            scores, labels = binormal(rng, 100, negatives, 4)
+            point = choose(scores, labels, rule="best_f1", prevalence=prevalence)
+            found[key].append(float(real(point.threshold, 4)["f1"]))
+    f1 = {key: np.mean(values) for key, values in found.items()}
+    assert f1["weighed"] == pytest.approx(f1["representative"], abs=0.015)
+    assert f1["as it is"] < f1["representative"] - 0.1
+
+
+@pytest.mark.parametrize("negatives", [1000, 100])
+@pytest.mark.parametrize("distance", [5.0, 6.0])
+def test_a_precision_floor_is_held_in_the_population_in_expectation(negatives, distance):
+    rng = np.random.default_rng(0)
+    asked = {"rule": "recall_at_precision", "prevalence": POPULATION, "precision_floor": 0.95}
+    found = [
+        real(choose(*binormal(rng, 100, negatives, distance), **asked).threshold, distance)
+        for _ in range(40)
+    ]
+    assert np.mean([each["precision"] for each in found]) >= 0.95
+    # And not by calling hardly anything positive.
+    assert np.mean([each["recall"] for each in found]) > 0.4
+
+
+def test_a_rule_that_does_not_see_the_population_breaks_the_floor():
+    rng = np.random.default_rng(0)
+    scores, labels = binormal(rng, 500, 500, 4)
+    point = choose(scores, labels, rule="recall_at_precision", precision_floor=0.95)
+    assert point.precision >= 0.95
+    assert real(point.threshold, 4)["precision"] < 0.75
+
+
+@pytest.mark.parametrize("rule", operating_point.RULES)
+def test_every_rule_gives_its_figures_at_both_balances(rule):
+    scores, labels = binormal(np.random.default_rng(0), 100, 100)
+    point = choose(scores, labels, rule=rule, prevalence=POPULATION, precision_floor=0.8)
+    called = scores >= np.float32(point.threshold)
+    recall, alarms = called[labels == 1].mean(), called[labels == 0].mean()
+    expected = rates_at_prevalence(recall, alarms, POPULATION)
+    assert point.prevalence == POPULATION
+    for name in ("precision", "recall", "f1"):
+        assert getattr(point, name) == pytest.approx(float(expected[name]))
+    assert point.own_balance == {
+        "prevalence": 0.5,
+        "precision": pytest.approx(labels[called].mean()),
+        "f1": pytest.approx(2 * labels[called].sum() / (called.sum() + 100)),
+    }
+    low, high = point.precision_interval
+    assert low < point.precision <= high
+
+
+def test_where_val_is_as_the_population_it_is_weighed_by_nothing():
+    scores, labels = binormal(np.random.default_rng(0), 50, 500)
+    for rule in operating_point.RULES:
+        expected = choose(scores, labels, rule=rule)
+        found = choose(scores, labels, rule=rule, prevalence=POPULATION)
+        assert found.threshold == expected.threshold
+        assert found.precision == pytest.approx(expected.own_balance["precision"])
+        assert found.remarks == ()
+
+
+def test_few_negatives_that_stand_for_many_are_remarked():
+    scores, labels = binormal(np.random.default_rng(0), 100, 100)
+    (remark,) = choose(scores, labels, rule="best_f1", prevalence=POPULATION).remarks
+    assert remark.startswith("each of the 100 negative images stands for 10 of the population's")
+    # More negatives than the population has to a positive are no lack.
+    scores, labels = binormal(np.random.default_rng(0), 20, 2000)
+    assert choose(scores, labels, rule="best_f1", prevalence=POPULATION).remarks == ()
+
+
+def test_a_floor_that_the_interval_does_not_hold_is_remarked():
+    scores, labels = binormal(np.random.default_rng(0), 20, 200)
+    point = choose(scores, labels, rule="recall_at_precision", precision_floor=0.95)
+    assert point.precision >= 0.95
+    low, high = point.precision_interval
+    assert low < 0.9
+    assert point.remarks[-1] == (
+        f"the 95 % interval of precision is {low:.3f} to {high:.3f}: the true precision may be "
+        "below the floor of 0.95"
+    )
+
+
+def test_a_floor_that_is_not_expected_to_hold_is_remarked():
+    point = choose(SCORES, LABELS, rule="recall_at_precision", precision_floor=0.999)
+    assert point.precision == 1.0
+    assert point.remarks[0].startswith("no threshold that holds the precision floor of 0.999 is")
+
+
+@pytest.mark.parametrize("prevalence", [0.0, 1.0, math.nan])
+def test_a_prevalence_that_is_no_share_is_refused(prevalence):
+    with pytest.raises(ValueError, match="prevalence must lie between 0 and 1"):
+        choose(SCORES, LABELS, rule="best_f1", prevalence=prevalence)
 
 
 def test_the_order_of_the_images_does_not_matter():

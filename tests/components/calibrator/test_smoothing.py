@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from components.calibrator.operating_point import choose
-from components.calibrator.smoothing import bandwidth, smoothed_f1
+from components.calibrator.smoothing import bandwidth, smoothed_counts
 
 
 def _sigmoid(scores: np.ndarray) -> np.ndarray:
@@ -41,12 +41,11 @@ def test_the_curve_is_that_of_a_bell_around_each_score():
         width = bandwidth(side) * math.sqrt(2)
         return sum(0.5 * math.erfc((score - one) / width) for one in side)
 
-    expected = []
-    for score in np.linspace(-3, 3, 7):
-        found, wrong = above(scores[labels == 1], score), above(scores[labels == 0], score)
-        expected.append(2 * found / (found + wrong + 50))
-    actual = smoothed_f1(thresholds, _sigmoid(scores), labels)
-    np.testing.assert_allclose(actual, expected, atol=2e-3)
+    sides = scores[labels == 1], scores[labels == 0]
+    found = smoothed_counts(thresholds, _sigmoid(scores), labels)
+    for side, counts in zip(sides, found, strict=True):
+        expected = [above(side, score) for score in np.linspace(-3, 3, 7)]
+        np.testing.assert_allclose(counts, expected, atol=2e-3 * len(side))
 
 
 def test_the_bell_is_half_as_wide_again_as_silvermans():

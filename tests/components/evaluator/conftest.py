@@ -2,6 +2,10 @@ import numpy as np
 import pytest
 from evaluation_on_disk import Evaluation, some_rows
 
+from components.example_validator import findings
+
+ANOMALY = {"feature": "width", "kind": "out of range", "found": "3 to 9", "expected": "50 to 800"}
+
 
 @pytest.fixture(scope="session")
 def evaluated(tmp_path_factory) -> Evaluation:
@@ -15,7 +19,8 @@ def evaluated(tmp_path_factory) -> Evaluation:
             rows=rows,
             threshold=threshold,
             slices=[["breed"], ["light", "breed"]],
-            gates=["recall >= 0.1", "precision >= 0.99 at prevalence"],
+            gates=["recall >= 0.1", "precision >= 0.99 at prevalence", "anomalies <= 1"],
+            data_check=findings.of_check({"version": 1, "folder": "schema"}, [ANOMALY] * 2),
         )
         .prepare()
         .run()

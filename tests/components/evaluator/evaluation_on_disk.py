@@ -12,6 +12,8 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from components import artifacts, example_files, names
 from components.evaluator import executor
+from components.example_validator import findings_file
+from components.example_validator.findings import Findings
 
 PREVALENCE = 0.01
 
@@ -109,12 +111,14 @@ class Evaluation:
     split: str = names.TEST
     slices: list[list[str]] = field(default_factory=list)
     gates: list[str] = field(default_factory=lambda: ["recall >= 0.5"])
+    data_check: Findings | None = None
 
     def __post_init__(self):
         self.examples = self._artifact(standard_artifacts.Examples, "examples")
         self.examples.split_names = artifact_utils.encode_split_names([names.TEST])
         self.model = self._artifact(standard_artifacts.Model, "model")
         self.sampling = self._artifact(artifacts.Sampling, "sampling")
+        self.anomalies = self._artifact(standard_artifacts.ExampleAnomalies, "anomalies")
         self.evaluation = self._artifact(standard_artifacts.ModelEvaluation, "evaluation")
         self.predictions = self._artifact(artifacts.Predictions, "predictions")
         self.blessing = self._artifact(standard_artifacts.ModelBlessing, "blessing")
@@ -136,6 +140,8 @@ class Evaluation:
         account = {"population": {"prevalence": PREVALENCE}, "splits": {names.TEST: used}}
         Path(self.sampling.uri).mkdir()
         (Path(self.sampling.uri) / "sampling.json").write_text(json.dumps(account))
+        if self.data_check is not None:
+            findings_file.write(self.data_check, self.anomalies.uri)
         return self
 
     def run(self) -> "Evaluation":
@@ -145,6 +151,7 @@ class Evaluation:
                 names.EXAMPLES: [self.examples],
                 names.MODEL: [self.model],
                 names.SAMPLING: [self.sampling],
+                **({names.ANOMALIES: [self.anomalies]} if self.data_check is not None else {}),
             },
             {
                 names.EVALUATION: [self.evaluation],

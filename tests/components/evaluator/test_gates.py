@@ -4,6 +4,7 @@ import pytest
 
 from components.evaluator import gates
 from components.evaluator.gates import GateError
+from components.example_validator import findings
 
 
 @pytest.mark.parametrize(
@@ -11,6 +12,7 @@ from components.evaluator.gates import GateError
     [
         ("recall >= 0.90", "recall", ">=", 0.9, False),
         ("fp<=12", "fp", "<=", 12, False),
+        ("anomalies <= 0", "anomalies", "<=", 0, False),
         (" PR_AUC  >  .5 ", "pr_auc", ">", 0.5, False),
         ("precision >= 0.8 at prevalence", "precision", ">=", 0.8, True),
         ("f1 < 1 At  Prevalence", "f1", "<", 1, True),
@@ -35,7 +37,9 @@ def test_a_gate_is_parsed(text, metric, operator, bound, at_prevalence):
         ("recall > 1", "can never be passed"),
         ("fp < 0", "can never be passed"),
         ("recall >= 0.9 on cats", "ends in 'on cats'; only 'at prevalence'"),
-        ("fp <= 3 at prevalence", "a count belongs to the test split"),
+        ("anomalies <= 0 at prevalence", "asks for a count at prevalence"),
+        ("anomalies < 0", "can never be passed"),
+        ("fp <= 3 at prevalence", "a count belongs to the images"),
     ],
 )
 def test_a_wrong_gate_is_refused_with_what_is_wrong(text, complaint):
@@ -43,8 +47,8 @@ def test_a_wrong_gate_is_refused_with_what_is_wrong(text, complaint):
         gates.parse(text)
 
 
-def judge(texts, metrics, at_prevalence=None):
-    return gates.verdict(gates.parse_all(texts), metrics, at_prevalence)
+def judge(texts, metrics, at_prevalence=None, **intervals):
+    return gates.verdict(gates.parse_all(texts), metrics, at_prevalence, **intervals)
 
 
 def test_a_model_that_passes_every_gate_is_blessed_with_its_figures():
@@ -89,3 +93,98 @@ def test_without_a_gate_nothing_is_blessed():
     verdict = judge([], {"recall": 1.0})
     assert not verdict.blessed
     assert "evaluator.gates" in verdict.reason
+
+
+def data_check(anomalies):
+    origin = {"version": 1, "time": "2026-11-24 03:00 UTC", "images": 9, "folder": "/models/schema"}
+    rows = [
+        {"feature": "class_name", "kind": "new class", "found": f"'{n}'", "expected": "'cats'"}
+        for n in range(anomalies)
+    ]
+    return findings.of_check(origin, rows)
+
+
+def judge_data(text, found):
+    return gates.verdict(gates.parse_all([text]), {}, data_check=found)
+
+
+def test_more_anomalies_than_the_gate_allows_are_named_with_what_to_do():
+    verdict = judge_data("anomalies <= 0", data_check(7))
+    assert not verdict.blessed
+    assert verdict.reason == (
+        "7 anomalies in the data, the gate asks for anomalies <= 0: "
+        + "; ".join(f"new class in class_name: '{n}', expected 'cats'" for n in range(5))
+        + "; and 2 more; correct the data; or accept it: edit /models/schema/schema.pbtxt, or "
+        "delete /models/schema to start anew with the next blessed model"
+    )
+    assert verdict.to_dict()["gates"][0]["value"] == 7
+
+
+def test_data_with_no_more_anomalies_than_the_gate_allows_passes():
+    verdict = judge_data("anomalies <= 0", data_check(0))
+    assert verdict.blessed
+    assert verdict.reason == "0 anomalies in the data (<= 0)"
+    assert judge_data("anomalies <= 1", data_check(1)).reason == "1 anomaly in the data (<= 1)"
+
+
+def test_a_first_model_can_be_blessed_and_its_data_is_not_said_to_be_checked():
+    verdict = judge_data("anomalies <= 0", findings.not_checked())
+    assert verdict.blessed
+    assert verdict.reason == (
+        "the data was not checked for anomalies <= 0 "
+        "(no schema is kept yet: this run's is kept if its model is blessed)"
+    )
+    assert verdict.to_dict()["gates"][0]["value"] is None
+
+
+def test_a_gate_on_anomalies_that_nobody_looked_for_is_not_passed():
+    assert not judge_data("anomalies <= 0", None).blessed
+
+
+def test_a_gate_that_is_passed_by_luck_perhaps_says_so_and_stays_passed():
+    bounds = {"recall": (0.8256, 0.9448)}
+    verdict = judge(["recall >= 0.90"], {"recall": 0.9}, intervals=bounds)
+    assert verdict.blessed
+    assert verdict.reason == (
+        "recall is 0.9 (>= 0.9), but its 95 % interval is 0.83 to 0.94: "
+        "the true recall may be below the gate"
+    )
+    (gate,) = verdict.to_dict()["gates"]
+    assert gate["interval"] == [0.8256, 0.9448]
+    assert (gate["passed"], gate["may_be_missed"]) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "interval", "doubted"),
+    [
+        ("recall >= 0.9", (0.9, 0.99), False),
+        ("recall >= 0.9", (0.8999, 0.99), True),
+        ("recall > 0.9", (0.9, 0.99), True),
+        ("recall <= 0.96", (0.9, 0.97), True),
+        ("recall <= 0.96", (0.9, 0.96), False),
+        ("recall >= 0.9", None, False),
+    ],
+)
+def test_a_gate_is_doubted_where_an_end_of_the_interval_would_not_pass(text, interval, doubted):
+    verdict = judge([text], {"recall": 0.95}, intervals={"recall": interval})
+    assert verdict.to_dict()["gates"][0]["may_be_missed"] is doubted
+    assert ("may be" in verdict.reason) is doubted
+
+
+def test_a_gate_at_prevalence_is_doubted_by_the_interval_there():
+    bounds = {"precision": (0.9, 1.0)}, {"precision": (0.2, 0.95)}
+    verdict = judge(
+        ["precision >= 0.8", "precision >= 0.8 at prevalence"],
+        {"precision": 0.95},
+        {"precision": 0.85},
+        intervals=bounds[0],
+        intervals_at_prevalence=bounds[1],
+    )
+    assert [gate["may_be_missed"] for gate in verdict.to_dict()["gates"]] == [False, True]
+    assert verdict.reason.endswith("the true precision at prevalence may be below the gate")
+
+
+def test_a_gate_that_failed_is_not_excused_by_its_interval():
+    verdict = judge(["recall >= 0.9"], {"recall": 0.84}, intervals={"recall": (0.7, 0.95)})
+    assert verdict.reason == "recall is 0.84, the gate asks for recall >= 0.9"
+    assert verdict.to_dict()["gates"][0]["may_be_missed"] is False

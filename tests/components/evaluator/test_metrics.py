@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
+from benchmarks.intervals import METRICS, Model
 from components.evaluator import intervals, metrics
 from components.evaluator.metrics import Confusion
 
@@ -42,18 +43,27 @@ def test_precision_of_a_model_that_never_fires_is_undefined():
     assert found["recall"] == found["f1"] == 0
 
 
-def test_areas_under_the_curves_equal_scikit_learns_with_ties():
-    labels, scores = scored()
-    points = metrics.curve(labels, scores)
-    pr_auc = sklearn_metrics.average_precision_score(labels, scores)
-    assert metrics.average_precision(points) == pytest.approx(pr_auc, abs=1e-12)
-    roc_auc = sklearn_metrics.roc_auc_score(labels, scores)
-    assert metrics.roc_auc(points) == pytest.approx(roc_auc, abs=1e-12)
+def test_a_curve_has_a_point_at_each_score_ties_together():
+    points = metrics.curve([1, 0, 1, 0, 0], np.array([0.9, 0.8, 0.8, 0.3, 0.1], np.float32))
+    assert points.recall.tolist() == [0.5, 1, 1, 1]
+    assert points.precision == pytest.approx([1, 2 / 3, 2 / 4, 2 / 5])
+    # Four negatives of the world to each of the data's three over two positives.
+    rarer = metrics.curve([1, 0, 1, 0, 0], [0.9, 0.8, 0.8, 0.3, 0.1], 2 / 14)
+    assert rarer.precision == pytest.approx([1, 2 / 6, 2 / 10, 2 / 14])
+
+
+def test_scores_that_differ_in_the_last_bit_of_float32_are_no_tie():
+    low = np.float32(0.9)
+    scores = np.array([np.nextafter(low, np.float32(1)), low], np.float32)
+    assert metrics.average_precision([1, 0], scores) == 1
+    assert metrics.average_precision([0, 1], scores) == 0.5
+    assert metrics.roc_auc([0, 1], scores) == 0
 
 
 def test_a_curve_of_one_class_is_refused():
-    with pytest.raises(ValueError, match="both classes"):
-        metrics.curve([1, 1], [0.1, 0.2])
+    for area in (metrics.curve, metrics.average_precision, metrics.roc_auc):
+        with pytest.raises(ValueError, match="both classes"):
+            area([1, 1], [0.1, 0.2])
 
 
 def test_at_the_splits_own_balance_nothing_changes():
@@ -61,9 +71,8 @@ def test_at_the_splits_own_balance_nothing_changes():
     counts = metrics.confusion(labels, scores >= 0.5)
     mixed = metrics.rates_at_prevalence(counts.recall, counts.false_positive_rate, 1 / 11)
     assert mixed == {name: pytest.approx(rate) for name, rate in metrics.rates(counts).items()}
-    points = metrics.curve(labels, scores)
-    assert metrics.average_precision(points, 1 / 11) == pytest.approx(
-        metrics.average_precision(points)
+    assert metrics.average_precision(labels, scores, 1 / 11) == pytest.approx(
+        metrics.average_precision(labels, scores)
     )
 
 
@@ -75,7 +84,7 @@ def test_figures_at_prevalence_are_those_of_a_split_with_more_negatives():
     mixed = metrics.rates_at_prevalence(counts.recall, counts.false_positive_rate, 60 / 6060)
     truth = metrics.rates(metrics.confusion(tenfold, scores_tenfold >= 0.5))
     assert mixed == {name: pytest.approx(rate) for name, rate in truth.items()}
-    assert metrics.average_precision(metrics.curve(labels, scores), 60 / 6060) == pytest.approx(
+    assert metrics.average_precision(labels, scores, 60 / 6060) == pytest.approx(
         sklearn_metrics.average_precision_score(tenfold, scores_tenfold)
     )
 
@@ -95,42 +104,75 @@ def test_wilsons_interval_equals_published_values():
     assert intervals.wilson(0, 0) is None
 
 
-def test_bootstrap_intervals_hold_the_estimate_and_narrow_with_more_images():
+@pytest.mark.parametrize("prevalence", [None, 60 / 6060])
+def test_intervals_of_areas_hold_the_estimate_and_narrow_with_more_images(prevalence):
     widths = []
     for scale in (1, 16):
         labels, scores = scored(positives=60 * scale, negatives=600 * scale)
-        low, high = intervals.of_average_precision(labels, scores, seed=1)
-        assert low < metrics.average_precision(metrics.curve(labels, scores)) < high
+        found = intervals.of_areas(labels, scores, seed=1, prevalence=prevalence)
+        low, high = found["pr_auc"]
+        assert low < metrics.average_precision(labels, scores, prevalence) < high
         widths.append(high - low)
+        low, high = found["auc"]
+        assert low < metrics.roc_auc(labels, scores) < high
     assert widths[0] / widths[1] == pytest.approx(4, rel=0.25)
 
 
-def test_the_average_precision_interval_equals_a_plain_loop_of_redraws():
-    labels, scores = scored()
-    rng = np.random.default_rng(5)
-    positives, negatives = scores[labels == 1], scores[labels == 0]
-    truth = np.repeat([1, 0], [positives.size, negatives.size])
-    drawn = [
-        sklearn_metrics.average_precision_score(
-            truth, np.concatenate([rng.choice(side, side.size) for side in (positives, negatives)])
-        )
-        for _ in range(1000)
+def test_drawn_areas_equal_scikit_learns_on_weighted_images():
+    labels, scores = scored(positives=8, negatives=40)
+    truth = labels == 1
+    ((recall, alarms),) = intervals._drawn_curves(truth, scores, 0)
+    rng = np.random.default_rng(0)
+    weights = rng.standard_exponential((1000, labels.size))
+    halves = rng.standard_gamma(0.5, (1000, 4))
+    whole = np.append(labels, [1, 0, 1, 0]), np.append(scores, [2, 2, -2, -2])
+    expected = [
+        sklearn_metrics.average_precision_score(*whole, sample_weight=np.append(*pair))
+        for pair in zip(weights, halves, strict=True)
     ]
-    expected = np.quantile(drawn, [0.025, 0.975])
-    found = intervals.of_average_precision(labels, scores, seed=0)
-    assert found == pytest.approx(tuple(expected), abs=0.02)
+    # Shares by class: scikit-learn has the weights themselves, eight to forty in the mean.
+    drawn = intervals._areas(recall, alarms, odds=5)[0]
+    assert np.mean(drawn) == pytest.approx(np.mean(expected), abs=0.02)
+    assert np.std(drawn) == pytest.approx(np.std(expected), abs=0.02)
 
 
 def test_intervals_depend_on_the_seed_and_not_on_the_order_of_rows():
     labels, scores = scored()
-    first = intervals.of_average_precision(labels, scores, seed=0)
-    assert intervals.of_average_precision(labels[::-1], scores[::-1], seed=0) == first
-    assert intervals.of_average_precision(labels, scores, seed=1) != first
+    first = intervals.of_areas(labels, scores, seed=0)
+    assert intervals.of_areas(labels[::-1], scores[::-1], seed=0) == first
+    assert intervals.of_areas(labels, scores, seed=1) != first
+
+
+@pytest.mark.parametrize("positives", [1, 5, 20])
+def test_perfect_counts_promise_no_more_than_recalls_own_interval(positives):
+    counts = Confusion(tp=positives, fp=0, tn=10 * positives, fn=0)
+    rates = intervals.at_prevalence(counts, 1 / 11, seed=0)
+    labels = np.repeat([1, 0], [positives, 10 * positives])
+    areas = intervals.of_areas(labels, labels.astype(float), seed=0)
+    floor, _ = rates["recall"]
+    assert {**rates, **areas}["recall"] == intervals.wilson(positives, positives)
+    for bounds in (rates["precision"], rates["f1"], rates["accuracy"], *areas.values()):
+        assert bounds[1] == 1
+        # Accuracy has the most: one image in eleven is positive.
+        assert bounds[0] < 1 - (1 - floor) / 12
+    # F1 at that recall and without a false alarm, and somewhat less for those that may come.
+    assert 0.7 * floor < rates["f1"][0] < 2 * floor / (1 + floor)
+    assert areas["pr_auc"][0] < (1 + floor) / 2
+
+
+@pytest.mark.parametrize("distance", [1.5, 4])
+def test_intervals_hold_the_truth_at_one_to_twenty_positives(distance):
+    model = Model(distance)
+    held = [model.held(positives, 10 * positives, trials=60) for positives in (1, 2, 5, 20)]
+    for name in METRICS:
+        shares = [each[name] for each in held]
+        assert min(shares) >= (0.9 if name in ("pr_auc", "auc") else 0.8), name
+        assert np.mean(shares) >= 0.9, name
 
 
 def test_the_f1_interval_holds_f1():
     counts = Confusion(tp=80, fp=30, tn=970, fn=20)
-    low, high = intervals.of_f1(counts, seed=0)
+    low, high = intervals.at_prevalence(counts, 100 / 1100, seed=0)["f1"]
     assert low < metrics.rates(counts)["f1"] < high
     assert high - low < 0.15
 
@@ -139,15 +181,20 @@ def test_no_false_alarm_does_not_promise_perfect_precision_at_prevalence():
     counts = Confusion(tp=90, fp=0, tn=1000, fn=10)
     low, high = intervals.at_prevalence(counts, 0.001, seed=0)["precision"]
     assert low < 0.5
-    assert high > 0.99
+    assert high == 1
 
 
-def test_the_average_precision_interval_is_that_of_the_prevalence_asked_for():
-    labels, scores = scored()
-    rarer = 60 / 6060
-    low, high = intervals.of_average_precision(labels, scores, seed=0, prevalence=rarer)
-    assert low < metrics.average_precision(metrics.curve(labels, scores), rarer) < high
-    own = intervals.of_average_precision(labels, scores, seed=0)
-    assert intervals.of_average_precision(
-        labels, scores, seed=0, prevalence=60 / 660
-    ) == pytest.approx(own)
+def test_no_false_alarm_among_few_images_does_not_rule_out_a_nearly_perfect_model():
+    """The truth of most models that get 2 of 3 positives and all of 3 others right."""
+    counts = Confusion(tp=2, fp=0, tn=3, fn=1)
+    found = intervals.at_prevalence(counts, 1 / 11, seed=0)
+    assert found["precision"][1] == 1
+    assert found["f1"][1] > 0.95
+    assert found["accuracy"][1] > 0.99
+
+
+def test_an_undefined_figure_has_no_interval():
+    counts = Confusion(tp=0, fp=0, tn=50, fn=5)
+    assert intervals.at_prevalence(counts, 0.1, seed=0)["precision"] is None
+    assert intervals.of_rates(counts)["precision"] is None
+    assert intervals.at_prevalence(counts, 0.1, seed=0)["f1"][0] == 0

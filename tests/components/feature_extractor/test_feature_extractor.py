@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import keras
@@ -12,10 +13,11 @@ from PIL import Image
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import artifact_utils, standard_artifacts
 
+from components import code_version
 from components.example_files import shard_name, split_dir, split_files
+from components.feature_extractor import backbone as backbone_module
 from components.feature_extractor.backbone import Backbone
 from components.feature_extractor.executor import Executor
-from components.images import rules
 
 SIZE = 71
 COUNTS = {"train": 5, "val": 3}
@@ -147,6 +149,53 @@ def test_an_image_that_is_known_does_not_go_through_the_backbone_again(
     assert len(kept()) == len(set(kept())) == sum(COUNTS.values()) + 2
 
 
+def test_what_was_made_of_a_file_by_other_settings_has_features_of_its_own(
+    images, store, featured, extract, tmp_path
+):
+    # As with another data.max_side: the same file, and so the same image_id, in another form.
+    folder = Path(split_dir(str(tmp_path / "smaller"), "val"))
+    folder.mkdir(parents=True)
+    other = tf.train.Example.FromString(_example(10))
+    pixels = tf.train.Example.FromString(_example(99)).features.feature["image"]
+    other.features.feature["image"].CopyFrom(pixels)
+    with tf.io.TFRecordWriter(str(folder / shard_name(0, 1))) as writer:
+        writer.write(other.SerializeToString())
+    again = extract(tmp_path / "smaller", store, given=["val"])
+    (one,) = _records(again.uri, "val")
+    first = _records(featured.uri, "val")[0]
+    assert one.features.feature["image_id"] == first.features.feature["image_id"]
+    assert not np.array_equal(_values(one), _values(first))
+
+
+def test_a_reader_of_the_weights_finds_them_whole_while_another_run_writes_them(
+    images, extract, tmp_path, monkeypatch
+):
+    extract(images, tmp_path)
+    (weights,) = tmp_path.rglob("*.weights.h5")
+    whole, seen = weights.read_bytes(), []
+    save = keras.Model.save_weights
+
+    def watched_save(self, path, *arguments, **options):
+        save(self, path, *arguments, **options)
+        Path(path).write_bytes(Path(path).read_bytes()[:1000])  # half-way
+        seen.append(weights.read_bytes() == whole)
+        save(self, path, *arguments, **options)
+
+    monkeypatch.setattr(keras.Model, "save_weights", watched_save)
+    _write(tmp_path / "grown", "test", [50])
+    extract(tmp_path / "grown", tmp_path, given=["test"])
+    assert seen == [True]
+    assert [path.name for path in weights.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_features_of_other_code_are_kept_apart(monkeypatch):
+    backbone = Backbone(weights="none", pooled=True, image_size=SIZE, input_scale="-1..1")
+    body = backbone.build()
+    before = backbone.key(body)
+    monkeypatch.setattr(backbone_module, "modules_version", lambda *given, **more: "other")
+    assert backbone.key(body) != before
+
+
 def test_other_weights_under_the_same_name_are_other_features(tmp_path):
     def key(seed: int) -> str:
         keras.utils.set_random_seed(seed)
@@ -168,11 +217,15 @@ def test_features_of_other_settings_are_kept_apart(change):
     assert one.key(one.build()) != other.key(other.build())
 
 
-def test_features_of_images_that_were_read_by_other_rules_are_kept_apart(monkeypatch):
+@pytest.mark.parametrize("module", ["images/graph", "trainer/preprocessing", "trainer/models"])
+def test_features_are_known_by_the_code_from_a_stored_image_to_them(module, monkeypatch, tmp_path):
+    shutil.copytree(Path(code_version.__file__).parent, tmp_path / "components")
+    monkeypatch.setattr(code_version, "_ROOT", tmp_path)
     backbone = Backbone(weights="none", pooled=True, image_size=SIZE, input_scale="0..1")
     body = backbone.build()
     before = backbone.key(body)
-    monkeypatch.setattr(rules, "VERSION", rules.VERSION + 1)
+    with open(tmp_path / "components" / f"{module}.py", "a") as file:
+        file.write("# changed\n")
     assert backbone.key(body) != before
 
 

@@ -36,6 +36,26 @@ def test_a_part_that_was_cut_off_does_not_count(tmp_path):
         store.reader()["a"]
 
 
+def test_a_part_that_lacks_rows_does_not_count(tmp_path):
+    store = FeatureStore(tmp_path / "store")
+    store.add(["a", "b"], _features(1, 2))
+    store.add(["c"], _features(3))
+    for part in store.folder.glob("*.npy"):
+        if len(np.load(part)) == 2:
+            part.write_bytes(part.read_bytes()[:-1])
+    assert store.image_ids() == {"c"}
+    store.add(["a", "b"], _features(1, 2))
+    np.testing.assert_array_equal(store.reader()["b"], [2, 2, 2])
+
+
+def test_a_listing_that_is_being_written_does_not_count(tmp_path):
+    store = FeatureStore(tmp_path / "store")
+    store.add(["a"], _features(1))
+    (listing,) = store.folder.glob("*.ids")
+    listing.rename(listing.with_name(f".0-{listing.name}"))
+    assert store.image_ids() == set()
+
+
 def test_work_done_twice_leaves_one_part(tmp_path):
     store = FeatureStore(tmp_path / "store")
     for _ in range(2):

@@ -151,15 +151,14 @@ def many(tmp_path):
     return source
 
 
-def test_near_duplicates_share_a_hash_across_shards(many, ingest):
+def test_every_image_has_its_own_hash_whatever_resembles_it(many, ingest):
     pair = ("cats/0001.jpg", "dogs/near.jpg")
-    own = [read_image((many / uri).read_bytes()).perceptual_hash for uri in pair]
-    assert own[0] != own[1]
+    own = {uri: read_image((many / uri).read_bytes()).perceptual_hash for uri in pair}
+    assert len(set(own.values())) == 2
     run = ingest(many)
     hashes = {uri: example["perceptual_hash"].decode() for uri, example in by_uri(run).items()}
     assert len(run.shards) == 3
-    assert {hashes[uri] for uri in pair} == {as_hex(min(own))}
-    assert len(set(hashes.values())) == len(hashes) - 1
+    assert {uri: hashes[uri] for uri in pair} == {uri: as_hex(own[uri]) for uri in pair}
 
 
 def test_the_output_is_the_same_whatever_the_workers_and_the_order_of_the_manifest(many, ingest):
@@ -218,6 +217,22 @@ def test_the_account_is_logged(photos, ingest, caplog):
     with caplog.at_level(logging.INFO, logger="outnumbered.image_example_gen"):
         ingest(photos)
     assert "8 images: 8 accepted, 0 duplicates, 0 in quarantine" in caplog.messages
+
+
+def test_what_a_storage_system_leaves_is_no_image_and_is_accounted_for(photos, ingest, caplog):
+    for class_name in ("cats", "dogs"):
+        for path in sorted((photos / class_name).iterdir()):
+            preview = photos / class_name / "@eaDir" / path.name / "SYNOPHOTO_THUMB_M.jpg"
+            preview.parent.mkdir(parents=True)
+            shutil.copyfile(path, preview)
+    (photos / "README.txt").write_text("not one of them")
+    with caplog.at_level(logging.INFO, logger="outnumbered.image_example_gen"):
+        run = ingest(photos)
+    assert (run.summary["listed"], len(run.examples)) == (8, 8)
+    assert run.summary["passed_over"] == {"@eaDir/": 2, "files beside the class folders": 1}
+    assert caplog.messages[-1].endswith(
+        "; passed over: @eaDir/ (2), files beside the class folders (1)"
+    )
 
 
 @pytest.fixture

@@ -1,13 +1,20 @@
 import json
 import os
+import re
+import shutil
+import socket
 import subprocess
 import sys
+import threading
 import unicodedata
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from apache_beam.io.localfilesystem import LocalFileSystem
 
+from components import beam_io, names
+from components.image_example_gen.files import account
 from components.image_example_gen.sources import (
     SourceError,
     class_names,
@@ -62,16 +69,109 @@ def test_a_class_name_is_the_same_however_its_accents_are_composed(tmp_path):
     assert class_names(records) == [unicodedata.normalize("NFC", "café"), "cats"]
 
 
-def test_leftovers_of_operating_systems_and_hidden_files_are_passed_over(tmp_path):
-    leftovers = ["Thumbs.db", "cats/Thumbs.db", "cats/.DS_Store", "cats/desktop.ini", "dogs/._a"]
-    folders = ["__MACOSX/cats/1.jpg", ".git/objects/1", "cats/.cache/2.jpg"]
-    source = make(tmp_path / "s", "cats/1.jpg", "dogs/1.jpg", *leftovers, *folders)
+LEFTOVERS = {
+    "hidden files": ["cats/.DS_Store", "dogs/._1.jpg", "cats/.picasa.ini", ".nomedia"],
+    "Thumbs.db": ["Thumbs.db", "cats/Thumbs.db"],
+    "desktop.ini": ["cats/desktop.ini"],
+    "*.xmp": ["cats/1.xmp", "cats/1.jpg.XMP"],
+    "*.aae": ["dogs/1.AAE"],
+    "*.thm": ["dogs/1.thm"],
+    "__MACOSX/": ["__MACOSX/cats/1.jpg"],
+    ".git/": [".git/objects/1"],
+    ".cache/": ["cats/.cache/2.jpg"],
+    "@eaDir/": ["dogs/@eaDir/1.jpg/SYNOPHOTO_THUMB_M.jpg", "cats/a/@eaDir/1.jpg", "@eaDir/x/1.jpg"],
+    "#recycle/": ["#recycle/1.jpg"],
+    "@Recycle/": ["@Recycle/dogs/1.jpg"],
+    ".@__thumb/": ["dogs/.@__thumb/1.jpg"],
+    "@tmp/": ["dogs/@tmp/1.jpg"],
+    "$RECYCLE.BIN/": ["$RECYCLE.BIN/S-1/1.jpg"],
+    "System Volume Information/": ["System Volume Information/1"],
+    ".Trashes/": [".Trashes/501/1.jpg"],
+    "lost+found/": ["lost+found/1"],
+    ".AppleDouble/": ["dogs/.AppleDouble/1.jpg"],
+    "~snapshot/": ["~snapshot/hourly.0/dogs/1.jpg"],
+    "files beside the class folders": ["README.txt", "manifest.csv"],
+}
+
+
+@pytest.mark.parametrize("scheme", ["", "bucket://"])
+def test_leftovers_of_operating_and_storage_systems_are_passed_over_and_counted(tmp_path, scheme):
+    names = [name for left in LEFTOVERS.values() for name in left]
+    source = make(tmp_path / "s", "cats/1.jpg", "cats/a/2.jpg", "dogs/1.jpg", *names)
+    passed_over = Counter()
+    records = list_images(f"{scheme}{source}", passed_over=passed_over)
+    assert uris(records) == ["cats/1.jpg", "cats/a/2.jpg", "dogs/1.jpg"]
+    assert passed_over == {kind: len(left) for kind, left in LEFTOVERS.items()}
+
+
+def test_what_was_passed_over_is_said_where_nothing_is_left(tmp_path):
+    source = make(tmp_path / "s", "cats/1.jpg", ".dogs/1.jpg")
+    listing_fails(source, r"one class only, 'cats'.*passed over: \.dogs/ \(1\)")
+    source = make(tmp_path / "t", "@eaDir/1.jpg", ".dogs/1.jpg")
+    listing_fails(source, r"it is empty \(passed over: \.dogs/ \(1\), @eaDir/ \(1\)\)")
+
+
+def test_an_account_of_many_kinds_is_cut_short():
+    passed_over = {f".{number}/": 1 for number in range(12)} | {"@eaDir/": 1200}
+    assert account({}) == ""
+    assert account(passed_over).startswith("passed over: @eaDir/ (1,200), .0/ (1), ")
+    assert account(passed_over).endswith(" and 3 more kinds")
+
+
+def test_a_source_may_lie_in_a_folder_that_would_be_passed_over(tmp_path):
+    (tmp_path / "@tmp").mkdir()
+    source = make(tmp_path / "@tmp" / ".photos", "cats/1.jpg", "dogs/1.jpg")
     assert uris(list_images(str(source))) == ["cats/1.jpg", "dogs/1.jpg"]
 
 
-def test_files_beside_the_class_folders_are_passed_over(tmp_path):
-    source = make(tmp_path / "s", "cats/1.jpg", "dogs/1.jpg", "README.txt")
-    assert uris(list_images(str(source))) == ["cats/1.jpg", "dogs/1.jpg"]
+def test_a_pipe_is_no_image(tmp_path):
+    source = make(tmp_path / "s", "cats/1.jpg", "dogs/1.jpg")
+    os.mkfifo(source / "dogs" / "pipe.jpg")
+    passed_over = Counter()
+    assert uris(list_images(str(source), passed_over=passed_over)) == ["cats/1.jpg", "dogs/1.jpg"]
+    assert passed_over == {"pipes and devices": 1}
+
+
+SPELLINGS = {
+    "case": ("Dogs", "dogs"),
+    "space at the end": ("dogs", "dogs "),
+    "two spaces": ("big  dogs", "big dogs"),
+    "no-break space": ("big dogs", "big\u00a0dogs"),
+    "zero width": ("dogs", "dogs\u200b"),
+    "wide letters": ("dogs", "\uff44\uff4f\uff47\uff53"),
+    "sharp s": ("STRASSE", "straße"),
+}
+
+
+@pytest.mark.parametrize("case", SPELLINGS)
+def test_a_class_in_two_spellings_is_refused(tmp_path, case):
+    twins = SPELLINGS[case]
+    source = make(tmp_path / "s", "cats/1.jpg", *(f"{name}/1.jpg" for name in twins))
+    named = " and ".join(re.escape(f"{name!r} (a folder)") for name in twins)
+    listing_fails(source, f"the classes {named}, which differ in their spelling only")
+
+
+def test_a_label_in_two_spellings_is_refused_with_its_lines(source):
+    rows = "uri,label\ncats/1.jpg,cats\ndogs/1.jpg,dogs\ncats/2.jpg,Dogs\ncats/2.jpg,Dogs\n"
+    match = r"manifest .*'Dogs' \(line 4\) and 'dogs' \(line 3\)"
+    listing_fails(source, match, manifest=manifest(source, rows))
+
+
+def test_names_are_the_same_however_their_accents_are_composed(tmp_path):
+    nfc, nfd = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    source = make(tmp_path / "s", f"{nfd}/{nfd}.jpg", f"{nfc}/2.jpg", "cats/1.jpg")
+    rows = [
+        f"uri,label,{nfd}",
+        f"{nfd}/{nfc}.jpg,{nfd},{nfd}",
+        f"{nfc}/2.jpg,{nfc},{nfc}",
+        "cats/1.jpg,cats,x",
+    ]
+    path = manifest(source, "\n".join(rows))
+    for column in (nfc, nfd):
+        records = list_images(str(source), manifest=path, slices=[column], positive_class=nfd)
+        assert class_names(records) == [nfc, "cats"]
+        assert uris(records) == sorted([f"{nfd}/{nfd}.jpg", f"{nfc}/2.jpg", "cats/1.jpg"])
+        assert {record.slices for record in records} == {((nfc, nfc),), ((nfc, "x"),)}
 
 
 def test_links_are_followed_once_and_dangling_ones_listed(tmp_path):
@@ -166,6 +266,46 @@ def test_a_row_given_twice_counts_once_and_two_labels_of_one_file_both_count(sou
     ]
 
 
+SPELLED = ["./cats/1.jpg", "dogs/../cats/1.jpg", "cats//1.jpg", "{source}/cats/1.jpg"]
+SPELLED += ["file://{source}/cats/1.jpg", "file://localhost{source}/c%61ts/1.jpg"]
+
+
+@pytest.mark.parametrize("uri", ["cats/1.jpg", *SPELLED])
+def test_two_rows_for_one_file_may_not_contradict_each_other(source, uri):
+    rows = f"uri,label,light\ndogs/1.jpg,dogs,day\ncats/1.jpg,cats,day\n{uri},cats,night\n"
+    path = manifest(source, rows.format(source=source))
+    match = "contradicts itself on .*: 'light' is 'day' in line 3 and 'night' in line 4"
+    listing_fails(source, match, manifest=path, slices=["light"])
+    assert uris(list_images(str(source), manifest=path)) == ["cats/1.jpg", "dogs/1.jpg"]
+
+
+def test_spaces_around_a_value_make_no_contradiction(source):
+    rows = "uri,label,light\ndogs/1.jpg,dogs,day\ncats/1.jpg,cats,day\ncats/1.jpg,cats, day\u00a0\n"
+    path = manifest(source, rows)
+    assert len(list_images(str(source), manifest=path, slices=["light"])) == 2
+
+
+def test_the_hash_seed_of_python_does_not_change_the_order(source):
+    # Two files of which the uri is the same: one name is not Unicode, the other as it is written.
+    for number in range(6):
+        for name in (b"%d\xe9.jpg" % number, b"%d\\xe9.jpg" % number):
+            Path(os.fsdecode(os.path.join(os.fsencode(source), b"dogs", name))).write_bytes(DATA)
+    code = (
+        "from components.image_example_gen.sources import list_images; "
+        f"print([ascii(record.path) for record in list_images({str(source)!r})])"
+    )
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+        ).stdout
+        for seed in "123"
+    }
+    assert len(seen) == 1
+
+
 def test_data_version_changes_with_what_it_stands_for(source, tmp_path):
     path = manifest(source, CSV)
     first = list_images(str(source), manifest=path, slices=["breed"])
@@ -178,6 +318,53 @@ def test_data_version_changes_with_what_it_stands_for(source, tmp_path):
     assert len(versions) == 4
     os.utime(source / "cats/1.jpg", ns=(1, 1))
     assert data_version(list_images(str(source), manifest=path, slices=["breed"])) not in versions
+
+
+def rewritten_in_place(path, place: int) -> None:
+    """Changes one byte of a file, and neither its size nor its time of change."""
+    status = path.stat()
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(b"X")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("verify", "notices_head", "notices_tail"),
+    [("size_and_time", False, False), ("heads", True, False), ("content", True, True)],
+)
+def test_an_image_rewritten_in_place_is_noticed_as_closely_as_was_asked(
+    source, verify, notices_head, notices_tail
+):
+    def version() -> str:
+        return data_version(list_images(str(source)), verify=verify)
+
+    image = source / "cats/1.jpg"
+    image.write_bytes(bytes(200_000))
+    first = version()
+    rewritten_in_place(image, 150_000)
+    second = version()
+    assert (second != first) == notices_tail
+    rewritten_in_place(image, 60_000)
+    assert (version() != second) == notices_head
+
+
+@pytest.mark.parametrize("verify", ["size_and_time", "heads", "content"])
+def test_a_copy_with_its_times_is_the_same_data(source, tmp_path, verify):
+    shutil.copytree(source, tmp_path / "copy")
+    (tmp_path / "copy" / "dogs" / "gone.jpg").symlink_to("nowhere")
+    (source / "dogs" / "gone.jpg").symlink_to("nowhere")
+    versions = {
+        data_version(list_images(str(folder)), verify=verify)
+        for folder in (source, tmp_path / "copy")
+    }
+    assert len(versions) == 1
+
+
+def test_each_image_looked_at_is_counted(source):
+    records, counted = list_images(str(source)), []
+    data_version(records, advance=lambda: counted.append(1))
+    assert len(counted) == len(records)
 
 
 def test_data_version_stays_when_the_source_moves(source, tmp_path):
@@ -220,6 +407,13 @@ def test_a_positive_class_that_is_not_there_gets_the_nearest_suggested(source, a
     )
 
 
+@pytest.mark.parametrize("found", ["Dogs", "dogs ", "dogs\u00a0", "dogs\u200b"])
+def test_a_positive_class_spelled_otherwise_is_refused_with_both_spellings(tmp_path, found):
+    source = make(tmp_path / "s", "cats/1.jpg", f"{found}/1.jpg")
+    match = re.escape(f"did you mean {found!r}?")
+    listing_fails(source, f"no class 'dogs'; .*{match}", positive_class="dogs")
+
+
 def test_a_positive_class_like_no_other_gets_none_suggested(source):
     with pytest.raises(SourceError, match="no class 'zebra'") as error:
         list_images(str(source), positive_class="zebra")
@@ -236,7 +430,7 @@ def test_slices_need_a_manifest_that_has_them(source):
     listing_fails(source, "need a manifest", slices=["breed"])
     path = manifest(source, CSV)
     listing_fails(source, "no column 'bred'.*did you mean 'breed'", manifest=path, slices=["bred"])
-    listing_fails(source, "'width' is the name of a feature", manifest=path, slices=["width"])
+    listing_fails(source, "'width' is a name", manifest=path, slices=["width"])
     listing_fails(source, "names a column twice", manifest=path, slices=["breed", "breed"])
 
 
@@ -252,9 +446,12 @@ BAD_MANIFESTS = {
     "empty": ("", "no column 'uri'"),
     "missing": (
         "uri,label\ncats/1.jpg,cats\ndogs/9.jpg,dogs\n",
-        r"files that are not there: 'dogs/9\.jpg' \(line 3\)",
+        r"files that do not exist: 'dogs/9\.jpg' \(line 3\)",
     ),
-    "a folder": ("uri,label\ncats,cats\n", r"files that are not there: 'cats' \(line 2\)"),
+    "a folder": ("uri,label\ncats,cats\n", r"files that do not exist: 'cats' \(line 2\)"),
+    "spelling": ("URI,label\na,b\n", "no column 'uri'; .*rename 'URI' to 'uri'"),
+    "invisible label": ("uri,label\ncats/1.jpg,\u200b\n", "line 2: empty 'label'"),
+    "twice, composed": ("uri,label,\u00e9,e\u0301\n", "more than once"),
     "quotes": ('uri,label\n"cats/1.jpg,cats\n', "line 2"),
 }
 
@@ -271,6 +468,10 @@ BAD_JSON_LINES = {
     "no label": ('{"uri": "cats/1.jpg"}', "line 1, has no column 'label'"),
     "null label": ('{"uri": "cats/1.jpg", "label": null}', "line 1: empty 'label'"),
     "nested": ('{"uri": "cats/1.jpg", "label": {"a": 1}}', "line 1: 'label' is {\"a\": 1}"),
+    "key twice": ('{"uri": "cats/1.jpg", "label": "a", "label": "b"}', "the key 'label' twice"),
+    "key twice, spaces": ('{"uri": "a", "label": "a", "label ": "b"}', "the key 'label' twice"),
+    "long number": ('{"uri": ' + "9" * 5000 + "}", "line 1 is not JSON"),
+    "deep": ("[" * 100_000, "line 1 is not JSON"),
     "surrogate": ('{"uri": "cats/1.jpg", "label": "\\ud800"}', "line 1: 'label' is .*Unicode"),
 }
 
@@ -291,6 +492,74 @@ def test_a_manifest_that_cannot_be_read_is_refused(source):
 def test_more_missing_files_than_fit_are_counted(source):
     rows = "".join(f"cats/x{number}.jpg,cats\n" for number in range(5))
     listing_fails(source, "and 2 more", manifest=manifest(source, f"uri,label\n{rows}"))
+
+
+def test_a_slice_column_in_two_spellings_is_refused(source):
+    rows = [
+        {"uri": "cats/1.jpg", "label": "cats", "light": "day"},
+        {"uri": "dogs/1.jpg", "label": "dogs", "Light": "day"},
+    ]
+    path = manifest(source, "\n".join(map(json.dumps, rows)), "m.jsonl")
+    listing_fails(source, "the columns 'Light', 'light', which", manifest=path, slices=["light"])
+
+
+@pytest.mark.parametrize("column", sorted(names.RESERVED_FEATURES))
+def test_no_slice_column_has_a_name_that_a_later_step_uses(source, column):
+    path = manifest(source, f"uri,label,{column}\n")
+    listing_fails(source, f"'{column}' is a name", manifest=path, slices=[column])
+
+
+URIS = {
+    "https://example.org/dog.jpg": r"images at https:// can't be read: .*\(line 3\); download them",
+    "HTTP://example.org/dog.jpg": "images at http:// can't be read",
+    "ftp://example.org/dog.jpg": "images at ftp:// can't be read",
+    "nowhere://bucket/dog.jpg": "images at nowhere:// can't be read",
+    "file://server/share/dog.jpg": "images at file:// can't be read: .*write file:///path",
+}
+
+
+@pytest.mark.parametrize("uri", URIS)
+def test_a_uri_that_can_t_be_read_is_refused_with_its_line(source, uri):
+    path = manifest(source, f"uri,label\ncats/1.jpg,cats\n{uri},dogs\n")
+    listing_fails(source, URIS[uri], manifest=path)
+
+
+def test_a_file_uri_is_a_path(source):
+    make(source, "dogs/a b%#?.jpg")
+    rows = f"uri,label\ncats/1.jpg,cats\nfile://{source}/dogs/a%20b%25%23%3f.jpg,dogs\n"
+    records = list_images(str(source), manifest=manifest(source, rows))
+    assert uris(records) == ["cats/1.jpg", "dogs/a b%#?.jpg"]
+    assert records[1].path == str(source / "dogs/a b%#?.jpg")
+
+
+class SilentStore(LocalFileSystem):
+    """A Beam file system that answers to nothing."""
+
+    @classmethod
+    def scheme(cls):
+        return "silent"
+
+    def match(self, patterns, limits=None):
+        threading.Event().wait()
+
+
+def test_a_store_that_does_not_answer_is_given_up(source, monkeypatch):
+    monkeypatch.setattr(beam_io, "CONTACT_SECONDS", 0.1)
+    match = "silent://bucket did not answer within 0.1 seconds; check the network"
+    listing_fails("silent://bucket/photos", match)
+    listing_fails(source, match, manifest="silent://bucket/manifest.csv")
+    path = manifest(source, "uri,label\ncats/1.jpg,cats\nsilent://bucket/1.jpg,dogs\n")
+    listing_fails(source, match, manifest=path)
+
+
+def test_an_s3_that_does_not_answer_is_given_up(monkeypatch):
+    monkeypatch.setattr(beam_io, "CONTACT_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of it")
+        listing_fails("s3://bucket/photos", "s3://bucket did not answer within 1 seconds")
 
 
 class Bucket(LocalFileSystem):
@@ -332,11 +601,16 @@ def test_a_manifest_in_a_bucket_is_read(source):
         ("dogs/1.jpg", {"breed": ""}),
     ]
     manifest(source, CSV.replace("dogs/1", "dogs/9"))
-    listing_fails(f"bucket://{source}", "not there: 'dogs/9", manifest="manifest.csv")
+    listing_fails(f"bucket://{source}", "do not exist: 'dogs/9", manifest="manifest.csv")
 
 
 def test_a_bucket_that_is_not_there_is_refused():
     listing_fails("nowhere://bucket/photos", "can't be listed")
+
+
+@pytest.mark.parametrize("path", ["nowhere://bucket/m.csv", "gs://m.csv"])
+def test_a_manifest_in_a_bucket_that_is_not_there_is_refused(source, path):
+    listing_fails(source, "manifest .* can't be read", manifest=path)
 
 
 def test_listing_imports_nothing_heavy():

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from components.imbalance_sampler.assignment import assign
+from components.imbalance_sampler import ledger
+from components.imbalance_sampler.assignment import assign, band_edges
 from components.imbalance_sampler.census import Census
 from components.imbalance_sampler.demand import resolve
 from components.imbalance_sampler.index import Index
@@ -18,24 +19,45 @@ from components.imbalance_sampler.request import check_class_names, check_sides,
 from components.imbalance_sampler.rows import (
     SCANNED,
     SORTED,
+    UNPLACED,
     bucket_of,
     class_key,
-    mark_lookalikes,
     sort_bucket,
     tally,
 )
-from components.imbalance_sampler.scores import scores
+from components.imbalance_sampler.scores import fingerprints, scores
+from components.imbalance_sampler.units import form_units
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image as the sampler sees it; `look` and `group` are its own where not given."""
+    """An image as the sampler sees it.
+
+    Images of one `look` have one perceptual hash, those of different ones have different
+    hashes, and an image without has none; `hash` is a hash of the test's own.
+    """
 
     id: str
     class_name: str = "cats"
     label: int = 0
     look: str = ""
     group: str = ""
+    hash: int | None = None
+
+    @property
+    def perceptual_hash(self) -> int | None:
+        if self.hash is not None or not self.look:
+            return self.hash
+        return hash_of(self.look)
+
+    @property
+    def hash_text(self) -> str:
+        value = self.perceptual_hash
+        return "" if value is None else f"{value:016x}"
+
+
+def hash_of(look: str) -> int:
+    return int.from_bytes(hashlib.sha256(look.encode()).digest()[:8], "big")
 
 
 def make_images(class_name: str, count: int, label: int = 0) -> list[Image]:
@@ -60,6 +82,7 @@ class Placed:
 
     ids: dict[str, set[str]]
     plan: Plan
+    ledger: ledger.Ledger
 
 
 def place_in_memory(
@@ -70,6 +93,8 @@ def place_in_memory(
     assignment: str = "exact",
     grouped: bool = False,
     bits: int = 3,
+    max_distance: int = 4,
+    before: ledger.Ledger = ledger.EMPTY,
 ) -> Placed:
     """Applies the rule to the images, in 2**bits buckets, as the executor does."""
     census = census_of(images)
@@ -77,8 +102,15 @@ def place_in_memory(
     check_class_names(request, census.classes)
     check_sides(request, [census.classes[rank] for rank in census.side(1)])
     rows = _scanned(images, random_state, grouped)
-    if grouped:
-        rows = mark_lookalikes(rows)
+    stable = assignment == "stable"
+    units = form_units(
+        rows,
+        random_state=random_state,
+        max_distance=max_distance,
+        placed=before.rows if stable else None,
+        edges=band_edges(request) if stable else None,
+    )
+    rows["unit"], rows["excluded"] = units.unit, units.excluded
     buckets = {
         int(bucket): sort_bucket(rows[bucket_of(rows["unit"], bits) == bucket], census.classes)
         for bucket in np.unique(bucket_of(rows["unit"], bits))
@@ -95,18 +127,20 @@ def place_in_memory(
     for bucket in buckets.values():
         for position, outcome in zip(bucket["position"], plan.outcomes(bucket), strict=True):
             ids[names[int(outcome)]].add(images[position].id)
-    return Placed(ids, plan)
+    terms = ledger.Terms(random_state, "owner" if grouped else "", (), max_distance)
+    return Placed(ids, plan, ledger.carried_on(before, terms, rows, units))
 
 
 def _scanned(images: Sequence[Image], random_state: int, grouped: bool) -> np.ndarray:
     rows = np.zeros(len(images), SCANNED)
-    looks = [image.look or image.id for image in images]
-    groups = [image.group or look for image, look in zip(images, looks, strict=True)]
-    rows["image"] = scores(random_state, [image.id.encode() for image in images])
-    rows["look"] = scores(random_state, [look.encode() for look in looks])
-    rows["unit"] = scores(random_state, [group.encode() for group in groups])
-    if not grouped:
-        rows["unit"] = rows["look"]
+    identities = [image.id.encode() for image in images]
+    rows["image"] = scores(random_state, identities)
+    rows["id"] = fingerprints(identities)
+    rows["hash"] = [image.perceptual_hash or 0 for image in images]
+    rows["hashed"] = [image.perceptual_hash is not None for image in images]
+    groups = scores(random_state, [image.group.encode() for image in images])
+    has_group = np.array([bool(image.group) for image in images])
+    rows["group"] = np.where(has_group & grouped, groups, UNPLACED)
     rows["class_key"] = [class_key(image.class_name) for image in images]
     rows["position"] = np.arange(len(images))
     return rows
@@ -133,7 +167,7 @@ def serialized(image: Image) -> bytes:
         "image": f"pixels of {image.id}",
         "class_name": image.class_name,
         "image_id": image.id,
-        "perceptual_hash": image.look,
+        "perceptual_hash": image.hash_text,
         "owner": image.group,
     }
     example = tf.train.Example()
@@ -211,8 +245,11 @@ def draw(
             "random_state": 42,
             "assignment": "exact",
             "group_by": "",
+            "max_distance": 4,
             "keep_rest": 0,
             "prevalence": "",
+            "ledger": "",
+            "ledger_version": "",
             **properties,
         },
     )

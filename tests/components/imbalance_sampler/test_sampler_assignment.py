@@ -126,9 +126,9 @@ def test_a_side_continues_where_each_of_its_classes_was_left():
         (
             SPLITS | {"train": {"cats": 50, "dogs": 17}},
             "split 'train' asks for 17 of class 'dogs', 16 are left after 'test' and 'val'; "
-            "lower it or set ratio",
+            "request fewer, or use {total, ratio}",
         ),
-        ({"test": {"cats": 201, "dogs": 1}}, "asks for 201 of class 'cats', 200 are left; lower"),
+        ({"test": {"cats": 201, "dogs": 1}}, "asks for 201 of class 'cats', 200 are left; request"),
         (
             {"test": {"cats": 150, "dogs": 1}, "train": {"cats": 0.5, "dogs": 1}},
             "split 'train' asks for 100 of class 'cats', 50 are left after 'test'",

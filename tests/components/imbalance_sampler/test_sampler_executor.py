@@ -18,13 +18,20 @@ from tfx.types.channel import Channel
 
 from components.example_files import shard_name, split_files
 from components.imbalance_sampler.assignment import assign
+from components.imbalance_sampler.census import Census
 from components.imbalance_sampler.component import ImbalanceSampler
 from components.imbalance_sampler.demand import resolve
 from components.imbalance_sampler.index import Index
 from components.imbalance_sampler.placement import place, read_outcomes
 from components.imbalance_sampler.request import SamplingError, parse_request
 from components.imbalance_sampler.shuffle import load_bucket, saved_buckets
-from components.imbalance_sampler.survey import bucket_bits, read_survey, survey
+from components.imbalance_sampler.survey import (
+    bucket_bits,
+    read_survey,
+    survey,
+    write_buckets,
+)
+from components.imbalance_sampler.units import form_units
 
 SPLITS = {
     "train": {"cats": 50, "dogs": 5},
@@ -197,11 +204,14 @@ def test_many_buckets_give_what_one_gives_and_hold_no_pixels(images, source, dra
     target.mkdir()
     shards = split_files(str(source), "all")
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
-        survey(pipeline, shards, str(work), random_state=42, group_by="", bits=4)
+        survey(pipeline, shards, str(work), random_state=42, group_by="")
+    rows, class_counts = read_survey(str(work), len(shards))
+    rows["unit"] = form_units(rows, random_state=42, max_distance=4).unit
+    census = Census.of(class_counts)
+    tallies = write_buckets(rows, census.classes, str(work), 4)
     assert saved_buckets(str(work)) == list(range(16))
     assert not [path for path in work.iterdir() if b"pixels" in path.read_bytes()]
 
-    census, tallies = read_survey(str(work))
     index = Index(bits=4, classes=2, tallies=tallies, load=lambda n: load_bucket(str(work), n))
     request = parse_request(SPLITS)
     plan = assign(request, resolve(request, census, index.usable()), index)
@@ -240,6 +250,10 @@ def test_the_component_passes_its_settings_as_plain_values():
         "random_state": 7,
         "assignment": "exact",
         "group_by": "owner",
+        "max_distance": 4,
         "keep_rest": 1,
+        "ledger": "",
+        "ledger_version": "",
+        "pipeline_root": None,
     }
     assert set(component.outputs) == {"drawn_examples", "sampling"}

@@ -171,3 +171,31 @@ def test_a_one_sided_prevalence_is_refused_without_data():
 def test_a_census_that_is_not_binary_is_refused(counts, message):
     with refused(message):
         Census.of(counts)
+
+
+def test_a_class_may_be_named_as_its_side_where_it_is_all_of_it():
+    census = Census.of({("negative", 0): 30, ("positive", 1): 3})
+    assert (census.ranks("negative"), census.ranks("positive")) == ((1,), (0,))
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        {("negative", 0): 30, ("unsure", 0): 5, ("positive", 1): 3},
+        {("positive", 0): 30, ("dogs", 1): 3},
+        {("positive", 0): 30, ("negative", 1): 3},
+        {("cats", 0): 30, ("negative", 1): 3},
+    ],
+)
+def test_a_class_named_as_a_side_that_is_not_all_of_it_is_refused(classes):
+    with refused("is named as a side"):
+        Census.of(classes)
+
+
+def test_the_classes_there_are_are_told_in_one_order():
+    with refused("the classes are 'a', 'b', 'c', 'd' and 'dogs'"):
+        validate_splits(
+            {"train": {"dgos": 1, "dogs": 1}},
+            positive_class="dogs",
+            classes=frozenset({"d", "b", "dogs", "a", "c"}),
+        )

@@ -1,13 +1,17 @@
+import shutil
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from tensorflow_metadata.proto.v0.schema_pb2 import Feature, Schema
 from tfx.types import Channel, standard_artifacts
 
 from components import names
 from components.evaluator import blessing, gates
 from components.pusher import executor, pushed_model
 from components.pusher.component import Pusher
+from components.schema_gen import baseline, value_counts
+from components.schema_gen.value_counts import Statistics
 
 
 class Doubler(tf.Module):
@@ -22,7 +26,22 @@ def artifact(kind, uri: Path):
     return made
 
 
-def push(root: Path, recall: float | None):
+def checked_data(root: Path, images: int) -> dict:
+    """A run's Schema and ExampleStatistics, of some images."""
+    found = {
+        names.SCHEMA: artifact(standard_artifacts.Schema, root / "schema"),
+        names.STATISTICS: artifact(standard_artifacts.ExampleStatistics, root / "statistics"),
+    }
+    baseline.write_schema(Schema(feature=[Feature(name="width")]), found[names.SCHEMA].uri)
+    statistics = Statistics()
+    statistics.datasets.add(num_examples=images)
+    path = Path(value_counts.statistics_path(found[names.STATISTICS].uri))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(statistics.SerializeToString())
+    return found
+
+
+def push(root: Path, recall: float | None, images: int = 9):
     """Pushes a real SavedModel whose recall is asked to be 0.9; None leaves no verdict."""
     model = artifact(standard_artifacts.Model, root / "model")
     tf.saved_model.save(Doubler(), f"{model.uri}/Format-Serving")
@@ -33,8 +52,9 @@ def push(root: Path, recall: float | None):
     # As a cluster hands it over: the URI alone.
     bare = artifact(standard_artifacts.ModelBlessing, root / "blessing")
     record = artifact(standard_artifacts.PushedModel, root / "pushed")
+    data = {key: [made] for key, made in checked_data(root, images).items()}
     executor.Executor().Do(
-        {names.MODEL: [model], names.BLESSING: [bare]},
+        {names.MODEL: [model], names.BLESSING: [bare], **data},
         {names.PUSHED_MODEL: [record]},
         {executor.REGISTRY: str(root / "models")},
     )
@@ -65,10 +85,42 @@ def test_without_a_verdict_nothing_is_pushed(tmp_path):
     assert not (tmp_path / "models").exists()
 
 
-def test_the_components_parameter_is_the_registry():
+def kept(root: Path) -> baseline.Baseline:
+    found = baseline.read_kept(str(root / "models"))
+    assert found is not None
+    return found
+
+
+def test_the_schema_of_the_first_blessed_run_is_kept_and_stays(tmp_path):
+    push(tmp_path, recall=0.95, images=9)
+    assert (kept(tmp_path).origin["version"], kept(tmp_path).origin["images"]) == (1, 9)
+    assert [feature.name for feature in kept(tmp_path).schema.feature] == ["width"]
+    push(tmp_path, recall=0.96, images=7)
+    assert (kept(tmp_path).origin["version"], kept(tmp_path).origin["images"]) == (1, 9)
+
+
+def test_an_existing_registry_gets_the_schema_of_the_next_blessed_run(tmp_path):
+    push(tmp_path, recall=0.95, images=9)
+    shutil.rmtree(tmp_path / "models" / "schema")
+    push(tmp_path, recall=0.95, images=7)
+    assert kept(tmp_path).origin["images"] == 7
+
+
+def test_a_kept_schema_that_was_deleted_during_the_run_stays_deleted(tmp_path):
+    push(tmp_path, recall=0.95)
+    baseline.write(kept(tmp_path), str(tmp_path / "schema"))
+    shutil.rmtree(tmp_path / "models" / "schema")
+    push(tmp_path, recall=0.95)
+    assert baseline.read_kept(str(tmp_path / "models")) is None
+
+
+def test_the_components_parameters_are_the_registry_and_the_schema_s_digest():
     pusher = Pusher(
-        Channel(type=standard_artifacts.Model),
-        Channel(type=standard_artifacts.ModelBlessing),
+        model=Channel(type=standard_artifacts.Model),
+        blessing=Channel(type=standard_artifacts.ModelBlessing),
+        schema=Channel(type=standard_artifacts.Schema),
+        statistics=Channel(type=standard_artifacts.ExampleStatistics),
         registry="models",
+        kept_schema="abc",
     )
-    assert pusher.exec_properties == {"registry": "models"}
+    assert pusher.exec_properties == {"registry": "models", "kept_schema": "abc"}

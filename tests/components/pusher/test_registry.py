@@ -195,6 +195,33 @@ def test_another_machines_push_is_left_alone_until_it_is_a_day_old(tmp_path):
     assert entries(root) == {"1", ".lock", young.name}
 
 
+@pytest.mark.parametrize("neighbour", ["vm-2", "vm-", "vm.example.com", "v"])
+def test_a_host_whose_name_begins_like_this_one_s_keeps_its_push(tmp_path, monkeypatch, neighbour):
+    root = tmp_path / "models"
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    theirs = make_model(root / registry._incoming_name(neighbour, gone.pid))
+    older = make_model(root / f".incoming-{neighbour}-{'0' * 32}")
+    ours = make_model(root / registry._incoming_name("vm", gone.pid))
+    monkeypatch.setattr(registry.socket, "gethostname", lambda: "vm")
+    registry.push(make_model(tmp_path / "model"), root)
+    assert entries(root) == {"1", ".lock", theirs.name, older.name}
+    assert not ours.exists()
+
+
+def test_a_push_of_a_process_that_lives_is_left_alone_where_locks_are_not_kept(tmp_path):
+    root = tmp_path / "models"
+    with subprocess.Popen(["sleep", "60"]) as other:
+        theirs = make_model(
+            root / registry._incoming_name(registry.socket.gethostname(), other.pid)
+        )
+        registry.push(make_model(tmp_path / "model"), root)
+        assert theirs.is_dir()
+        other.kill()
+    registry.push(make_model(tmp_path / "next", "next"), root)
+    assert entries(root) == {"1", "2", ".lock"}
+
+
 def test_a_push_waits_for_one_that_is_under_way(tmp_path):
     root, quick, done = tmp_path / "models", make_model(tmp_path / "quick", "quick"), []
     with stuck_push(make_model(tmp_path / "slow", "slow"), root) as (first, keyboard):

@@ -1,6 +1,7 @@
 import pytest
-from run_on_disk import some_run
+from run_on_disk import NEW_CLASS, ORIGIN, some_run
 
+from components.example_validator import findings
 from components.pusher.registry import Pushed
 
 
@@ -19,5 +20,8 @@ def reported(tmp_path_factory):
             for number in range(25)
         ],
         pushed=Pushed(version=7, path="/models/7", is_new=True),
+        data_check=findings.of_check(ORIGIN, [NEW_CLASS]),
+        # The last is passed by a hair.
+        gates=["recall >= 0.5", "precision >= 0.2", "recall >= 0.70"],
     )
     return run.write(), *run.report()

@@ -2,7 +2,7 @@
 
 import io
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +12,30 @@ from PIL import Image
 from tfx.types import standard_artifacts
 
 from components import artifacts, example_files, names
+from components.calibrator import operating_point
 from components.evaluator import blessing, gates, predictions, summary
 from components.evaluator.metrics import confusion
 from components.evaluator.sliced_counts import SliceCounts
+from components.example_validator import findings, findings_file
+from components.example_validator.findings import Findings
 from components.images.rules import ReadingRules
 from components.pusher import pushed_model
 from components.pusher.registry import Pushed
 from components.reporter import executor
 
 THRESHOLD = 0.5
+ORIGIN = {
+    "version": 6,
+    "time": "2026-11-24 03:00 UTC",
+    "images": 1815,
+    "folder": "/models/schema",
+}
+NEW_CLASS = {
+    "feature": "class_name",
+    "kind": "new class",
+    "found": "'foxes' (12 images)",
+    "expected": "one of 'cats', 'dogs'",
+}
 KINDS = {
     names.EVALUATION: standard_artifacts.ModelEvaluation,
     names.PREDICTIONS: artifacts.Predictions,
@@ -30,6 +45,7 @@ KINDS = {
     names.EXAMPLES: standard_artifacts.Examples,
     names.SAMPLING: artifacts.Sampling,
     names.QUARANTINE: artifacts.Quarantine,
+    names.ANOMALIES: standard_artifacts.ExampleAnomalies,
     names.PUSHED_MODEL: standard_artifacts.PushedModel,
     names.REPORT: artifacts.Report,
 }
@@ -38,7 +54,6 @@ EPOCHS = [
         "epoch": number,
         "loss": 0.5 / number,
         "val_loss": 0.5 / number + 0.02 * number,
-        "pr_auc": 1 - 0.5 / number,
         "val_pr_auc": 0.9 - 0.4 / number - 0.01 * max(0, number - 6),
     }
     for number in range(1, 11)
@@ -71,6 +86,7 @@ class Run:
     )
     refusals: list[dict] = field(default_factory=list)
     pushed: Pushed | None = None
+    data_check: Findings = field(default_factory=findings.not_checked)
 
     def artifact(self, key: str):
         made = KINDS[key]()
@@ -97,7 +113,15 @@ class Run:
         )
         summary.write(figures, self.uri(names.EVALUATION))
         asked = gates.parse_all(self.gates)
-        verdict = gates.verdict(asked, figures["metrics"], figures["at_prevalence"])
+        verdict = gates.verdict(
+            asked,
+            figures["metrics"],
+            figures["at_prevalence"],
+            self.data_check,
+            intervals=figures["intervals"],
+            intervals_at_prevalence=figures["at_prevalence"]["intervals"],
+        )
+        findings_file.write(self.data_check, self.uri(names.ANOMALIES))
         blessing.write(verdict, self.artifact(names.BLESSING), self.artifact(names.MODEL))
         pushed_model.write(self.artifact(names.PUSHED_MODEL), self.pushed)
         self._write_accounts()
@@ -173,6 +197,20 @@ class Run:
                         for name, count in used.items()
                     }
                 },
+                "near_duplicates": {
+                    "max_distance": 4,
+                    "clusters": 31,
+                    "images": 240,
+                    "largest": 160,
+                    "largest_share": 160 / 1990,
+                    "warning": "one cluster <holds> 160 of 1,990 images",
+                },
+                "ledger": {
+                    "carried_forward": 1900,
+                    "newcomers": 90,
+                    "held_back": 3,
+                    "absent": 17,
+                },
             },
         )
         refused = len(self.refusals)
@@ -184,6 +222,7 @@ class Run:
                 "accepted": 1990,
                 "duplicates": 10,
                 "quarantined": refused,
+                "passed_over": {"@eaDir/": 3, "hidden files": 1},
                 "by_reason": {"undecodable": refused} if refused else {},
                 "by_class": used,
                 "positive_class": self.positive_class,
@@ -196,8 +235,14 @@ class Run:
             self._json(names.MODEL_RUN, "history.json", self.history)
         assets = Path(self.uri(names.MODEL)) / "Format-Serving" / "assets"
         assets.mkdir(parents=True)
-        point = {"threshold": THRESHOLD, "rule": "best_f1", "precision": 0.9, "recall": 0.8}
-        (assets / "operating_point.json").write_text(json.dumps(point))
+        point = operating_point.choose(
+            self.probabilities,
+            self.labels,
+            rule="fixed",
+            threshold=THRESHOLD,
+            prevalence=self.prevalence,
+        )
+        (assets / "operating_point.json").write_text(replace(point, rule="best_f1").to_json())
         rules = ReadingRules(image_size=64, pixel_range=(-1.0, 1.0), max_side=96)
         (assets / "reading_rules.json").write_text(rules.to_json())
 

@@ -7,11 +7,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from PIL import Image
-from run_on_disk import EPOCHS, THRESHOLD, picture, some_run
+from run_on_disk import EPOCHS, NEW_CLASS, ORIGIN, THRESHOLD, picture, some_run
 from tfx.types import Channel
 
 from components import names
 from components.evaluator import summary
+from components.example_validator import findings
 from components.reporter.component import Reporter, ReporterSpec
 
 
@@ -139,12 +140,13 @@ def test_what_users_named_is_shown_and_never_run(tmp_path):
         positive_class=name,
         title="<b>bold</b>",
         settings={"data": {"source": "<i>photos</i>", "manifest": None}},
+        data_check=findings.of_check(ORIGIN, [NEW_CLASS | {"found": "<var>"}]),
         refusals=[{"uri": "<u>", "class_name": "<s>", "reason": "<em>", "detail": "<img src=x>"}],
     )
     html, metrics = run.write().report()
     page = Page(html)
-    assert not {tag for tag, _ in page.elements} & {"script", "u", "s", "em"}
-    for text in (name, "<b>bold</b>", "<i>photos</i>", "<img src=x>"):
+    assert not {tag for tag, _ in page.elements} & {"script", "u", "s", "em", "var"}
+    for text in (name, "<b>bold</b>", "<i>photos</i>", "<img src=x>", "<var>"):
         assert text in page.text
     assert metrics["positive_class"] == name
     assert any(name in svg["aria-label"] for svg in page.all("svg"))
@@ -198,12 +200,35 @@ def test_the_accounts_of_sampling_and_quarantine_are_shown(reported):
     _, html, _ = reported
     text = Page(html).flat_text
     assert "test dogs 100 200 100" in text
+    assert (
+        "240 images are near-duplicates of others, in 31 clusters, the largest of 160 (8 %" in text
+    )
+    assert "Warning: one cluster <holds> 160 of 1,990 images." in text
+    assert "1,900 stay where an earlier draw placed them and 90 are new; 3 are held back" in text
     assert "2,025 images were listed, 1,990 accepted, 10 dropped as exact duplicates, 25" in text
+    assert "Passed over as no images: @eaDir/ (3), hidden files (1)." in text
     assert "cats/broken 19.jpg" in text
     assert "cats/broken 20.jpg" not in text
     assert "The first 20 of 25" in text
     assert "pushed to /models/7" in text
     assert "trainer.model cnn" in text
+
+
+def test_anomalies_of_the_data_are_shown_with_what_to_do(reported):
+    _, html, metrics = reported
+    assert metrics["data_check"] == {"checked": True, "schema": ORIGIN, "anomalies": [NEW_CLASS]}
+    text = Page(html).flat_text
+    assert "class_name new class 'foxes' (12 images) one of 'cats', 'dogs'" in text
+    assert "1 anomaly, checked against the schema of version 6, kept 2026-11-24 03:00 UTC" in text
+    assert "edit /models/schema/schema.pbtxt, or delete /models/schema to start anew" in text
+
+
+def test_data_without_an_anomaly_is_said_to_be_as_it_was(tmp_path):
+    run = some_run(tmp_path, positives=10, negatives=20, data_check=findings.of_check(ORIGIN, []))
+    html, _ = run.write().report()
+    assert "No anomaly: classes, columns, sizes and shares are as in the schema of version 6" in (
+        Page(html).flat_text
+    )
 
 
 def test_another_balance_in_the_world_is_shown_beside_the_splits(reported):
@@ -235,6 +260,7 @@ def test_a_run_that_lacks_things_says_what_it_lacks(bare):
     text, metrics = bare
     assert "No history was recorded" in text
     assert "No image was refused" in text
+    assert "Nothing was checked: no schema is kept yet: this run's is kept if its" in text
     assert "No model was pushed" in text
     assert "No gate was set" in text
     assert metrics["training"] is None
@@ -249,6 +275,27 @@ def test_at_the_worlds_own_balance_there_is_one_figure_with_one_interval(bare):
     assert "test split real world" not in text
     assert metrics["at_prevalence"]["intervals"] == metrics["intervals"]
     assert metrics["at_prevalence"]["precision"] == pytest.approx(metrics["metrics"]["precision"])
+
+
+def test_the_page_says_at_which_balance_the_threshold_was_chosen(reported, bare):
+    _, html, metrics = reported
+    text, point = Page(html).flat_text, metrics["operating_point"]
+    assert (point["prevalence"], point["own_balance"]["prevalence"]) == (0.02, 0.2)
+    assert "to which val was weighed: 49 others to each, where val itself has 4 others" in text
+    assert f"At its own balance precision was {point['own_balance']['precision']:.3f}" in text
+    assert f"where precision was {point['precision']:.3f}" in text
+    assert point["remarks"][0] in text
+    assert "which is that of val: 2 others to each" in bare[0]
+
+
+def test_a_passed_gate_shows_its_interval_and_whether_it_reaches_beyond(reported):
+    _, html, metrics = reported
+    text, doubt = Page(html).flat_text, "the interval reaches beyond the gate"
+    assert [gate["may_be_missed"] for gate in metrics["gates"]] == [False, False, True]
+    assert text.count(doubt) == 1
+    low, high = metrics["gates"][2]["interval"]
+    assert f"{low:.3f} to {high:.3f} ✓ passed {doubt}" in text
+    assert "the true recall may be below the gate" in metrics["reason"]
 
 
 def test_a_model_that_never_fires_gets_a_report(tmp_path):

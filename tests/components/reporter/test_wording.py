@@ -44,7 +44,7 @@ def test_what_is_undefined_is_a_dash():
         (0.0909, "10 others to each"),
         (0.28, "2.6 others to each"),
         (0.0001, "9,999 others to each"),
-        (0.5, "1 others to each"),
+        (0.5, "1 other to each"),
         (0.75, "3 of them to each other image"),
     ],
 )
@@ -116,7 +116,11 @@ def test_a_curve_of_very_many_points_stays_small_and_keeps_its_shape():
     labels = np.repeat([1, 0], [20_000, 100_000])
     points = metrics.curve(labels, rng.beta(1 + 2 * labels, 3 - labels))
     svg = figures.precision_recall(
-        points, prevalence=0.1, test_prevalence=None, operating={"recall": 0.5, "precision": 0.5}
+        points,
+        None,
+        prevalence=0.1,
+        test_prevalence=None,
+        operating={"recall": 0.5, "precision": 0.5},
     )
     assert len(svg) < 60_000
 

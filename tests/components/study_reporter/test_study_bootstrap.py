@@ -106,7 +106,23 @@ def test_intervals_are_no_wider_than_they_must_be(image_weights):
 def test_equal_arms_differ_in_nothing():
     values, drawn = np.full(4, 0.8), np.random.default_rng(0).random((4, 100))
     found = bootstrap.compare(values, values, (drawn, drawn), images=50)
-    assert found == {"difference": 0, "interval": [0, 0], "p": 1}
+    assert (found["difference"], found["p"]) == (0, 1)
+    # That no image told them apart leaves as many as three in a hundred that would.
+    low, high = found["interval"]
+    assert -low == high
+    assert 0.03 < high < 0.08
+
+
+@pytest.mark.parametrize(("images", "shown"), [(1, False), (3, False), (50, True)])
+def test_a_difference_that_no_draw_changes_is_as_sure_as_its_images_are_many(images, shown):
+    """The first arm gets all right and the second none, whatever images are drawn."""
+    right, wrong = np.ones(3), np.zeros(3)
+    drawn = np.ones((3, 100)), np.zeros((3, 100))
+    found = bootstrap.compare(right, wrong, drawn, images=images)
+    assert found["difference"] == 1
+    assert found["interval"][0] < 1 == found["interval"][1]
+    assert 0 < found["p"] < 1
+    assert (found["p"] < 0.05) is shown
 
 
 def test_a_metric_that_is_undefined_for_an_arm_is_not_compared():

@@ -12,7 +12,7 @@ from study_on_disk import ArmOnDisk, StudyOnDisk
 from tfx.types import Channel, standard_artifacts
 
 from components import arm_predictions
-from components.study_reporter import comparisons, scores, summary
+from components.study_reporter import comparisons, record, scores, summary
 from components.study_reporter.component import study_reporter
 from components.study_reporter.contest import SIGNIFICANCE
 
@@ -83,7 +83,7 @@ def test_equal_arms_are_seldom_told_apart(tmp_path):
         arms = [ArmOnDisk("a"), ArmOnDisk("b")]
         splits = {"train": (1, 1), "val": (40, 200), "test": (60, 300)}
         study = StudyOnDisk(tmp_path / str(seed), arms, splits=splits, replicates=4, seed=seed)
-        rows = comparisons.compare_all(summary.judge(study.write().read()), [("b", "a")])
+        rows = comparisons.compare_all(summary.judge(study.write().read(), None), [("b", "a")])
         told += any(row["p_corrected"] < SIGNIFICANCE for row in rows)
     assert told <= 3
 
@@ -236,7 +236,7 @@ def test_replicates_without_finite_probabilities_count_as_diverged(tmp_path):
     (arm,) = study.read()
     assert [replicate.number for replicate in arm.trained] == [0]
     assert "not numbers" in arm.diverged[0].diverged
-    assert len(scores.own_thresholds(arm)) == 1
+    assert len(scores.own_thresholds(arm, None)) == 1
 
 
 def test_arms_with_other_images_under_the_same_split_are_refused(tmp_path):
@@ -249,7 +249,7 @@ def test_arms_with_other_images_under_the_same_split_are_refused(tmp_path):
         replicates=1,
     ).write()
     with pytest.raises(ValueError, match="split 'test' has 90 images in arm 'b' that are not"):
-        summary.judge([*one.read(), *other.read()])
+        summary.judge([*one.read(), *other.read()], None)
 
 
 def test_a_missing_replicate_is_refused(tmp_path):
@@ -283,6 +283,34 @@ def test_mcnemar_is_the_mid_p_of_the_discordant_images():
     assert comparisons.mcnemar(1, 9) == pytest.approx(2 * (1 + 5) / 1024)
     assert comparisons.mcnemar(9, 1) == comparisons.mcnemar(1, 9)
     assert comparisons.mcnemar(0, 4) == pytest.approx(1 / 16)
+
+
+def judged(*, positive: bool, votes: int) -> comparisons.Judged:
+    """An arm of ten replicates and one image, which `votes` of them call positive."""
+    probabilities = np.repeat([0.9, 0.1], [votes, 10 - votes]).astype(np.float32)[:, None]
+    labels = np.array([int(positive)])
+    found = record.SplitScores(np.array(["a"]), labels, np.array(["dogs"]), probabilities)
+    thresholds = {key: np.full(10, 0.5) for key in scores.THRESHOLDS}
+    return comparisons.Judged(found, list(range(10)), thresholds, {})
+
+
+@pytest.mark.parametrize("positive", [True, False])
+@pytest.mark.parametrize("tied_first", [True, False])
+@pytest.mark.parametrize("right", [True, False])
+def test_a_tie_of_five_to_five_leans_to_neither_side(positive, tied_first, right):
+    decided = judged(positive=positive, votes=10 if positive == right else 0)
+    arms = [judged(positive=positive, votes=5), decided]
+    tests = {"test": dict(zip("ab", arms if tied_first else arms[::-1], strict=True))}
+    for row in comparisons.mcnemar_all(tests, [("a", "b")]):
+        assert (row["only_first"], row["only_second"], row["p"]) == (0, 0, 1)
+
+
+@pytest.mark.parametrize("positive", [True, False])
+def test_a_majority_of_one_decides(positive):
+    right = judged(positive=positive, votes=6 if positive else 4)
+    wrong = judged(positive=positive, votes=4 if positive else 6)
+    (row, _) = comparisons.mcnemar_all({"test": {"a": right, "b": wrong}}, [("a", "b")])
+    assert (row["only_first"], row["only_second"]) == (1, 0)
 
 
 def test_the_component_has_an_input_an_arm_whatever_their_names():

@@ -75,10 +75,11 @@ def test_an_interval_ends_where_the_metric_ends():
     [
         ([0.7], {"mean": 0.7, "sd": None, "interval": None, "replicates": 1}),
         ([], {"mean": None, "sd": None, "interval": None, "replicates": 0}),
+        ([1.0, 1.0, 1.0], {"mean": 1.0, "sd": 0.0, "interval": None, "replicates": 3}),
         ([math.nan], {"mean": None, "sd": None, "interval": None, "replicates": 0}),
     ],
 )
-def test_fewer_than_two_replicates_have_no_spread(values, expected):
+def test_fewer_than_two_different_replicates_have_no_interval(values, expected):
     assert scores.estimate(values) == expected
 
 
@@ -94,8 +95,24 @@ def test_pooled_counts_are_the_sums_over_replicates(found):
 def test_own_thresholds_are_chosen_on_val_and_undo_a_shift(tmp_path):
     arms = [ArmOnDisk("plain"), ArmOnDisk("shifted", shift=3)]
     plain, shifted = StudyOnDisk(tmp_path, arms, replicates=4).write().read()
-    logit = [np.log(own / (1 - own)) for own in map(scores.own_thresholds, (plain, shifted))]
+    logit = [
+        np.log(own / (1 - own))
+        for own in (scores.own_thresholds(arm, None) for arm in (plain, shifted))
+    ]
     assert np.mean(logit[1]) - np.mean(logit[0]) == pytest.approx(3, abs=0.7)
+
+
+def test_own_thresholds_are_those_of_the_population_whatever_vals_balance(tmp_path):
+    splits = {"train": (9, 9), "val": (200, 2000), "balanced": (200, 200), "test": (100, 1000)}
+    arms = [ArmOnDisk("a", skill=4), ArmOnDisk("b", skill=4, val_split="balanced")]
+    study = StudyOnDisk(tmp_path, arms, splits=splits, replicates=4).write()
+    own, weighed = (
+        [np.mean(scores.own_thresholds(arm, prevalence)) for arm in study.read()]
+        for prevalence in (None, 1 / 11)
+    )
+    assert own[0] - own[1] > 0.2
+    assert weighed[0] == pytest.approx(own[0])
+    assert weighed[1] == pytest.approx(own[0], abs=0.07)
 
 
 def test_at_prevalence_precision_falls_with_the_share_of_positives(found):

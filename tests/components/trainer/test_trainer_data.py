@@ -17,6 +17,16 @@ def test_shards_are_read_in_the_order_of_their_names(examples_uri):
     assert split.digest == read_split("train", [f"{folder}/*"]).digest
 
 
+def test_a_folder_whose_name_looks_like_a_pattern_is_read_and_not_the_one_it_would_match(
+    tmp_path, write_split
+):
+    pattern = write_split(tmp_path / "exp[1]", "train", 3, 2)
+    write_split(tmp_path / "exp1", "train", 12, 4)
+    split = read_split("train", [pattern])
+    assert (split.negatives, split.positives) == (3, 2)
+    assert all("exp[1]" in file for file in split.files)
+
+
 def test_images_come_once_each_in_the_order_of_the_labels(examples_uri):
     split = read_split("train", [f"{examples_uri}/Split-train/*"])
     batches = list(image_batches(split, Preprocessing(8, (0.0, 1.0)), batch_size=5))

@@ -13,7 +13,7 @@ from pictures_on_disk import PHOTOGRAPHS, encoded, picture, write
 from PIL import ExifTags, Image
 
 from components.calibrator import export as calibrated
-from components.calibrator.operating_point import OperatingPoint
+from components.calibrator import operating_point
 from components.images.reader import read_image
 from components.images.rules import ReadingRules, read_rules
 from components.trainer.export import export
@@ -74,16 +74,7 @@ def model(request, training_data, tmp_path_factory) -> Path:
     network.fit(pixels, labels, epochs=20, batch_size=20, verbose=0)
     folder = tmp_path_factory.mktemp("model")
     export(network, rules, str(folder / "trained"))
-    point = OperatingPoint(
-        threshold=0.5,
-        rule="fixed",
-        precision_floor=None,
-        precision=1.0,
-        recall=1.0,
-        f1=1.0,
-        positives=1,
-        negatives=1,
-    )
+    point = operating_point.choose(np.array([0.2, 0.8]), np.array([0, 1]), rule="fixed")
     calibrated.export(tf.saved_model.load(str(folder / "trained")), point, str(folder / "1"))
     return folder / "1"
 

@@ -75,8 +75,8 @@ def test_an_argument_may_hold_an_equals_sign_or_be_empty(compiled):
     ("text", "message"),
     [
         ("epoch=5", "did you mean 'epochs'"),
-        ("epochs", "wants name=value"),
-        ("=5", "wants name=value"),
+        ("epochs", "must be name=value"),
+        ("=5", "must be name=value"),
         ("epochs=5.5", "NUMBER_INTEGER is wanted; found 5.5"),
         ("epochs=true", "NUMBER_INTEGER is wanted; found True"),
         ("learning_rate=high", "NUMBER_DOUBLE is wanted; found 'high'"),
@@ -102,3 +102,16 @@ def test_a_file_that_is_not_there_or_not_yaml_is_refused(tmp_path):
         package.read(tmp_path / "nowhere.yaml")
     with pytest.raises(UsageError, match=r"ends in \.yaml"):
         package.read(tmp_path / "pipeline.json")
+
+
+def test_an_argument_given_twice_is_refused_unless_it_is_the_same(compiled):
+    assert compiled.arguments(["epochs=5", "epochs=5"]) == {"epochs": 5}
+    with pytest.raises(UsageError, match="epochs is given twice, as 5 and 6"):
+        compiled.arguments(["epochs=5", "epochs=6"])
+
+
+@pytest.mark.parametrize("text", ["pipelineInfo: a\nroot: b", "root: {}\nroot: {}", "- a"])
+def test_other_yaml_is_no_compiled_pipeline(tmp_path, text):
+    (tmp_path / "pipeline.yaml").write_text(text)
+    with pytest.raises(UsageError, match=r"pipeline\.yaml"):
+        package.read(tmp_path / "pipeline.yaml")

@@ -89,6 +89,17 @@ def test_five_fields_are_refused_with_the_six_that_were_meant():
         ({"resources": {"memory": "8 GB"}}, "memory"),
         ({"volumes": [{"claim": "registry", "path": "registry"}]}, "path"),
         ({"gpu": {"steps": ["Evaluator"]}}, "gpu.steps"),
+        (
+            {
+                "env": {"AWS_REGION": "a"},
+                "secrets": [{"name": "store", "env": {"AWS_REGION": "region"}}],
+            },
+            "environment variable AWS_REGION is given twice",
+        ),
+        (
+            {"volumes": [{"claim": "a", "path": "/mnt"}, {"claim": "b", "path": "/mnt/"}]},
+            "a volume at /mnt is given twice",
+        ),
         ({"gpus": {}}, "did you mean 'gpu'"),
     ],
 )

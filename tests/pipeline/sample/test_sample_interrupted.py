@@ -112,16 +112,16 @@ def test_only_the_parent_hears_ctrl_c() -> None:
 
 def test_next_call_clears_up_after_a_killed_one(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    with drawing(home / "s") as (process, _):
+    with drawing(home / "s[1]") as (process, _):
         workers = children(process.pid)
         process.kill()
         process.wait()
     assert len(workers) >= 2
     wait_until(lambda: not any(running(worker) for worker in workers))
     (left,) = home.iterdir()
-    assert left.name.startswith(".s.unfinished-")
-    make_sample(home / "s", images=22, side=32, workers=1)
-    assert [path.name for path in home.iterdir()] == ["s"]
+    assert left.name.startswith(".s[1].unfinished-")
+    make_sample(home / "s[1]", images=22, side=32, workers=1)
+    assert [path.name for path in home.iterdir()] == ["s[1]"]
 
 
 def test_one_call_leaves_another_call_s_unfinished_folder_alone(tmp_path: Path) -> None:

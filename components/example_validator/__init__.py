@@ -1,0 +1,1 @@
+"""Checks the data against the schema and the statistics of the first blessed run."""

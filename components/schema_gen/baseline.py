@@ -1,0 +1,164 @@
+"""The schema that is kept beside a registry's models, and the statistics it was kept with.
+
+It lies in `schema/` of the registry: `schema.pbtxt`, which a person may edit, `statistics.pb`,
+which later shares are compared with, and `kept.json`, which says when and with which version it
+was kept. Servers look at folders with a number for a name alone.
+"""
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx.dsl.io import fileio
+
+from components.pusher import registry as registry_folder
+from components.schema_gen import value_counts
+from components.schema_gen.value_counts import Statistics
+
+FOLDER = "schema"
+SCHEMA_FILE = "schema.pbtxt"
+STATISTICS_FILE = "statistics.pb"
+ORIGIN_FILE = "kept.json"
+
+
+class SchemaError(ValueError):
+    """A kept schema that can't be used; the message says which file, and what to do."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What data is checked against.
+
+    Attributes:
+      schema: as the person left it.
+      statistics: of the data that it was made from.
+      origin: `version` of the model that was pushed with it, `time` in UTC, `images`, and
+        `folder`, where it is kept.
+    """
+
+    schema: schema_pb2.Schema
+    statistics: Statistics
+    origin: dict[str, Any]
+
+
+def read_kept(registry: str) -> Baseline | None:
+    """The schema that is kept in a registry; None where none is.
+
+    Raises:
+      SchemaError: a file of it is missing or can't be read.
+    """
+    folder = os.path.join(registry, FOLDER)
+    if not fileio.exists(folder):
+        return None
+    found = load(folder)
+    return Baseline(found.schema, found.statistics, {**found.origin, "folder": folder})
+
+
+def digest(registry: str) -> str:
+    """A digest of the kept schema, which changes when a person edits it; empty where none is.
+
+    Raises:
+      SchemaError: as `read_kept`.
+    """
+    kept = read_kept(registry)
+    return registry_folder.digest(Path(kept.origin["folder"])) if kept else ""
+
+
+def keep(registry: str, schema_uri: str, statistics_uri: str, version: int) -> bool:
+    """Keeps the schema of a run in a registry, whole or not at all, where none is kept.
+
+    Args:
+      registry: its folder.
+      schema_uri: of the Schema artifact that the run inferred.
+      statistics_uri: of the ExampleStatistics artifact that it was inferred from.
+      version: of the model that the run pushed.
+
+    Returns:
+      Whether it was kept: False where there is a schema, which is left as it is.
+
+    Raises:
+      PushError: the registry can't be written to.
+    """
+    statistics = value_counts.read_statistics(value_counts.statistics_path(statistics_uri))
+    origin = {
+        "version": version,
+        "time": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "images": value_counts.images(statistics),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        write(Baseline(read_schema(schema_uri), statistics, origin), folder)
+        return registry_folder.add_folder(folder, registry, FOLDER)
+
+
+def was_kept(schema_uri: str) -> bool:
+    """Whether the schema of a Schema artifact is a kept one, and not made from the run's data."""
+    return fileio.exists(os.path.join(schema_uri, ORIGIN_FILE))
+
+
+def write(baseline: Baseline, folder: str) -> None:
+    """Writes the three files."""
+    write_schema(baseline.schema, folder)
+    with fileio.open(os.path.join(folder, STATISTICS_FILE), "wb") as file:
+        file.write(baseline.statistics.SerializeToString(deterministic=True))
+    with fileio.open(os.path.join(folder, ORIGIN_FILE), "w") as file:
+        file.write(json.dumps(baseline.origin, indent=2))
+
+
+def write_schema(schema: schema_pb2.Schema, folder: str) -> None:
+    """Writes the schema as text."""
+    fileio.makedirs(folder)
+    with fileio.open(os.path.join(folder, SCHEMA_FILE), "w") as file:
+        file.write(text_format.MessageToString(schema, as_utf8=True))
+
+
+def load(folder: str) -> Baseline:
+    """Reads the three files.
+
+    Raises:
+      SchemaError: one is missing or can't be read.
+    """
+    missing = [
+        name
+        for name in (SCHEMA_FILE, STATISTICS_FILE, ORIGIN_FILE)
+        if not fileio.exists(os.path.join(folder, name))
+    ]
+    if missing:
+        raise SchemaError(
+            f"the kept schema in {folder} lacks {', '.join(missing)}; put it back, or delete the "
+            "folder to start anew with the next blessed model"
+        )
+    try:
+        with fileio.open(os.path.join(folder, ORIGIN_FILE), "r") as file:
+            origin = json.loads(file.read())
+        statistics = value_counts.read_statistics(os.path.join(folder, STATISTICS_FILE))
+    except (DecodeError, json.JSONDecodeError) as error:
+        raise SchemaError(
+            f"the kept schema in {folder} can't be read: {error}; put {STATISTICS_FILE} and "
+            f"{ORIGIN_FILE} back, or delete the folder to start anew with the next blessed model"
+        ) from error
+    return Baseline(read_schema(folder), statistics, origin)
+
+
+def read_schema(folder: str) -> schema_pb2.Schema:
+    """The schema in a folder.
+
+    Raises:
+      SchemaError: it is not what TFDV understands.
+    """
+    path = os.path.join(folder, SCHEMA_FILE)
+    with fileio.open(path, "r") as file:
+        text = file.read()
+    try:
+        return text_format.Parse(text, schema_pb2.Schema())
+    except text_format.ParseError as error:
+        raise SchemaError(
+            f"{path} is not a schema, at line:column {error}; correct it there, or delete its "
+            "folder to start anew with the next blessed model"
+        ) from error

@@ -1,0 +1,115 @@
+"""The schema beside the versions of a registry."""
+
+from pathlib import Path
+
+import pytest
+from image_statistics import statistics_artifact
+from tfx.types import Channel, standard_artifacts
+
+from components.pusher import registry
+from components.pusher.registry import PushError
+from components.schema_gen import baseline, curation
+from components.schema_gen.baseline import SchemaError
+from components.schema_gen.component import SchemaGen
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A registry with one version."""
+    (tmp_path / "registry" / "1").mkdir(parents=True)
+    return tmp_path / "registry"
+
+
+@pytest.fixture
+def keep(folder, tmp_path, first_data):
+    """Keeps the first data's schema in the registry; says whether it was kept."""
+    source = statistics_artifact(first_data, tmp_path / "statistics")
+    baseline.write_schema(curation.curate(first_data), str(tmp_path / "schema"))
+    return lambda: baseline.keep(str(folder), str(tmp_path / "schema"), source.uri, version=1)
+
+
+def test_what_is_kept_is_read_again(folder, keep, first_data):
+    assert baseline.read_kept(str(folder)) is None
+    assert keep()
+    kept = baseline.read_kept(str(folder))
+    assert kept.schema == curation.curate(first_data)
+    assert kept.statistics == first_data
+    assert (kept.origin["version"], kept.origin["images"]) == (1, 1815)
+    assert kept.origin["folder"] == str(folder / "schema")
+
+
+def test_it_is_no_version_and_nothing_half_made_is_left(folder, keep):
+    keep()
+    assert registry.versions(folder) == [1]
+    assert {path.name for path in folder.iterdir()} == {"1", "schema", ".lock"}
+
+
+def test_a_schema_that_is_kept_is_never_written_over(folder, keep):
+    keep()
+    file = folder / "schema" / "schema.pbtxt"
+    file.write_text("# mine\n" + file.read_text())
+    before = registry.digest(folder / "schema")
+    assert not keep()
+    assert registry.digest(folder / "schema") == before
+
+
+def test_of_two_machines_that_keep_one_at_once_the_first_is_left_alone(folder, keep, monkeypatch):
+    rename = Path.rename
+
+    def late(path, target):
+        (folder / "schema").mkdir()
+        (folder / "schema" / "schema.pbtxt").write_text("the other machine's")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", late)
+    assert not keep()
+    assert (folder / "schema" / "schema.pbtxt").read_text() == "the other machine's"
+    assert {path.name for path in folder.iterdir()} == {"1", "schema", ".lock"}
+
+
+def test_a_registry_that_cannot_be_written_to_is_named(tmp_path, keep, folder):
+    (folder / ".lock").mkdir()
+    with pytest.raises(PushError, match=r"cannot write schema to registry .*registry"):
+        keep()
+    assert not (folder / "schema").exists()
+
+
+def test_the_digest_changes_with_an_edit_and_is_empty_where_nothing_is_kept(folder, keep):
+    assert baseline.digest(str(folder)) == baseline.digest(str(folder / "nowhere")) == ""
+    keep()
+    first = baseline.digest(str(folder))
+    assert first == baseline.digest(str(folder)) != ""
+    file = folder / "schema" / "schema.pbtxt"
+    file.write_text(file.read_text().replace("max: 800", "max: 900", 1))
+    assert baseline.digest(str(folder)) not in {"", first}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        (
+            "schema.pbtxt",
+            "feature { nam: 3 }",
+            r"schema.pbtxt is not a schema, at line:column 1:11",
+        ),
+        ("schema.pbtxt", None, r"lacks schema.pbtxt; put it back, or delete the folder"),
+        ("statistics.pb", None, r"lacks statistics.pb; put it back"),
+        ("kept.json", "{", r"can't be read: .*or delete the folder to start anew"),
+        ("statistics.pb", "no proto", r"can't be read: .*or delete the folder to start anew"),
+    ],
+)
+def test_a_kept_schema_that_cannot_be_read_is_named_with_what_to_do(
+    folder, keep, name, content, complaint
+):
+    keep()
+    (folder / "schema" / name).unlink()
+    if content is not None:
+        (folder / "schema" / name).write_text(content)
+    with pytest.raises(SchemaError, match=complaint):
+        baseline.digest(str(folder))
+
+
+def test_the_components_parameters_are_plain_text_for_a_cluster():
+    channel = Channel(type=standard_artifacts.ExampleStatistics)
+    found = SchemaGen(channel, registry="models", kept_schema="abc").exec_properties
+    assert found == {"registry": "models", "kept_schema": "abc"}

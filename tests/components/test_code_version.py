@@ -1,0 +1,46 @@
+import pytest
+
+from components import code_version
+
+
+@pytest.fixture
+def copied(tmp_path, monkeypatch):
+    """The project's folder is another, with a file in it."""
+    monkeypatch.setattr(code_version, "_ROOT", tmp_path)
+    (tmp_path / "components").mkdir()
+    (tmp_path / "components" / "a.py").write_text("one")
+    return tmp_path / "components"
+
+
+def project_version() -> str:
+    return code_version.project_version.__wrapped__()
+
+
+def test_the_version_changes_with_code_pages_and_names(copied):
+    versions = {project_version()}
+    (copied / "a.py").write_text("two")
+    versions.add(project_version())
+    (copied / "page.jinja").write_text("page")
+    versions.add(project_version())
+    (copied / "a.py").rename(copied / "b.py")
+    versions.add(project_version())
+    assert len(versions) == 4
+    (copied / "notes.txt").write_text("no code")
+    assert project_version() in versions
+
+
+def test_the_version_changes_with_the_libraries(copied, monkeypatch):
+    before = project_version()
+    monkeypatch.setattr(code_version.metadata, "version", lambda name: "0")
+    assert project_version() != before
+
+
+def test_the_version_of_modules_is_that_of_their_code():
+    def version(*modules: str) -> str:
+        names = [f"components.trainer.{module}" for module in modules]
+        return code_version.modules_version(*names, libraries=("keras",))
+
+    assert version("models") == version("models")
+    assert len({version("models"), version("data"), version("models", "data")}) == 3
+    with pytest.raises(FileNotFoundError):
+        version("nowhere")

@@ -1,0 +1,67 @@
+"""Which weights, splits and code a training that was cut off belongs to."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from components.trainer import arm as arm_module
+from components.trainer import checkpoint, weights
+from components.trainer.arm import Arm, ArmSplits
+from components.trainer.checkpoint import training_identity
+from components.trainer.data import read_split
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "xception.weights.h5"
+    path.write_bytes(b"one")
+    return path
+
+
+def test_a_file_is_told_by_its_content(file):
+    first = weights.version(str(file))
+    os.utime(file, ns=(1, 1))
+    assert weights.version(str(file)) == first
+    file.write_bytes(b"two")
+    assert weights.version(str(file)) != first
+
+
+def test_an_unchanged_file_is_read_once(file, monkeypatch):
+    first = weights.version(str(file))
+    monkeypatch.setattr(weights.hashlib, "file_digest", None)
+    assert weights.version(str(file)) == first
+
+
+@pytest.mark.parametrize("name", ["imagenet", "none", "/nowhere/xception.weights.h5"])
+def test_what_is_no_file_here_has_no_version(name):
+    assert weights.version(name) == ""
+
+
+@pytest.fixture
+def identities(examples_uri, make_settings, file):
+    """The identities of a training and of an arm from the weights at one path."""
+    splits = [read_split(name, [f"{examples_uri}/Split-{name}/*"]) for name in ("train", "val")]
+    arm = Arm(name="a", train_split="train", val_split="val", test_splits=(), replicates=1)
+
+    def both() -> tuple[str, str]:
+        settings = make_settings(model="xception", weights=str(file), image_size=71)
+        own = ArmSplits(train=splits[0], judged={"val": splits[1]})
+        return training_identity(settings, splits), arm_module._identity(settings, arm, own)
+
+    return both
+
+
+def test_what_other_weights_at_the_same_path_have_left_is_not_continued(identities, file):
+    before = identities()
+    assert identities() == before
+    file.write_bytes(b"two")
+    for one, other in zip(before, identities(), strict=True):
+        assert one != other
+
+
+def test_what_other_code_has_left_is_not_continued(identities, monkeypatch):
+    before = identities()
+    monkeypatch.setattr(checkpoint, "project_version", lambda: "other")
+    for one, other in zip(before, identities(), strict=True):
+        assert one != other

@@ -1,0 +1,257 @@
+"""What the cache answers from is still there: files, registry, images, code and weights."""
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact
+from tfx.dsl.component.experimental.decorators import component
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.orchestration.pipeline import Pipeline
+from tfx.types import standard_artifacts
+
+from components.evaluator.blessing import BLESSED_FILE
+from components.pusher.component import Pusher
+from components.schema_gen.baseline import ORIGIN_FILE
+from pipeline import local
+from pipeline.dag import Places, build, example_gen
+from pipeline.settings import Settings, parse
+from pipeline.study.dag import build as build_study
+from pipeline.study.settings import load_study
+
+CODE = "the code of one version"
+
+
+@component
+def model_maker(model: OutputArtifact[standard_artifacts.Model]):
+    folder = Path(model.uri, "Format-Serving")
+    folder.mkdir(parents=True)
+    (folder / "saved_model.pb").write_text("graph")
+
+
+@component
+def judge(
+    model: InputArtifact[standard_artifacts.Model],
+    blessing: OutputArtifact[standard_artifacts.ModelBlessing],
+):
+    Path(blessing.uri).mkdir(parents=True, exist_ok=True)
+    Path(blessing.uri, BLESSED_FILE).touch()
+
+
+@component
+def checker(
+    schema: OutputArtifact[standard_artifacts.Schema],
+    statistics: OutputArtifact[standard_artifacts.ExampleStatistics],
+):
+    for artifact in (schema, statistics):
+        Path(artifact.uri).mkdir(parents=True, exist_ok=True)
+        # The schema is a kept one, so that the Pusher leaves it.
+        Path(artifact.uri, ORIGIN_FILE).touch()
+
+
+@component
+def failing(model: InputArtifact[standard_artifacts.Model]):
+    raise ValueError("boom")
+
+
+def launch(output: Path, nodes: list[BaseNode]) -> list[str]:
+    """Runs components in an output folder; returns those that weren't taken from the cache."""
+    (output / "tfx").mkdir(parents=True, exist_ok=True)
+    screen = io.StringIO()
+    dag = Pipeline(
+        pipeline_name="small",
+        pipeline_root=str(output / "tfx" / "artifacts"),
+        components=nodes,
+        enable_cache=True,
+        metadata_connection_config=local.metadata_connection(output),
+        beam_pipeline_args=["--runner=FnApiRunner", "--sdk_container_image=none"],
+    )
+    local._launch(dag, output, screen)
+    return [node.id for node in nodes if f"{node.id}: done" in screen.getvalue()]
+
+
+@pytest.fixture
+def push(tmp_path: Path) -> Callable[[], list[str]]:
+    """Makes a model, judges and pushes it, with cache; returns what was done anew."""
+
+    def run() -> list[str]:
+        maker = model_maker()
+        judged = judge(model=maker.outputs["model"])
+        checked = checker()
+        pusher = Pusher(
+            model=maker.outputs["model"],
+            blessing=judged.outputs["blessing"],
+            schema=checked.outputs["schema"],
+            statistics=checked.outputs["statistics"],
+            kept_schema="its digest",
+            registry=str(tmp_path / "registry"),
+        )
+        return launch(tmp_path / "runs", [maker, judged, checked, pusher])
+
+    assert run() == ["model_maker", "judge", "checker", "Pusher"]
+    assert run() == []
+    return run
+
+
+def pushed_version(output: Path) -> str:
+    records = (output / "tfx" / "artifacts" / "Pusher" / "pushed_model").glob("*/pushed.json")
+    newest = max(records, key=lambda path: int(path.parent.name))
+    return json.loads(newest.read_text())["pushed_version"]
+
+
+def test_a_registry_that_was_deleted_is_pushed_to_again(push, tmp_path):
+    shutil.rmtree(tmp_path / "registry")
+    assert push() == ["Pusher"]
+    assert (tmp_path / "registry" / "1" / "saved_model.pb").is_file()
+    assert push() == []
+
+
+def test_a_version_that_was_replaced_is_pushed_again_as_the_next(push, tmp_path):
+    (tmp_path / "registry" / "1" / "saved_model.pb").write_text("other")
+    assert push() == ["Pusher"]
+    assert pushed_version(tmp_path / "runs") == "2"
+    assert (tmp_path / "registry" / "2" / "saved_model.pb").read_text() == "graph"
+
+
+def test_what_others_add_to_a_version_is_left_to_them(push, tmp_path):
+    # Such as the requests with which TensorFlow Serving warms up.
+    (tmp_path / "registry" / "1" / "assets.extra").mkdir()
+    (tmp_path / "registry" / "1" / "assets.extra" / "warmup").touch()
+    assert push() == []
+
+
+def test_the_record_of_outputs_whose_metadata_were_deleted_counts_no_more(push, tmp_path):
+    # The identities begin anew, and with them the places.
+    shutil.rmtree(tmp_path / "runs" / "tfx" / "artifacts")
+    (tmp_path / "runs" / "tfx" / "metadata.sqlite").unlink()
+    assert push() == ["model_maker", "judge", "checker", "Pusher"]
+    assert push() == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        shutil.rmtree,
+        lambda folder: (folder / "Format-Serving" / "saved_model.pb").unlink(),
+        lambda folder: (folder / "Format-Serving" / "saved_model.pb").write_text("gra"),
+    ],
+)
+def test_an_output_that_lost_files_is_made_again_and_what_follows_too(push, tmp_path, damage):
+    (model,) = (tmp_path / "runs" / "tfx" / "artifacts" / "model_maker" / "model").iterdir()
+    damage(model)
+    assert push() == ["model_maker", "judge", "Pusher"]
+    assert push() == []
+
+
+def test_without_a_record_an_empty_output_is_made_again_and_others_are_kept(push, tmp_path):
+    # As after a run that was killed.
+    (tmp_path / "runs" / "tfx" / "outputs.json").unlink()
+    (blessing,) = (tmp_path / "runs" / "tfx" / "artifacts" / "judge" / "blessing").iterdir()
+    (blessing / BLESSED_FILE).unlink()
+    assert push() == ["judge", "Pusher"]
+    assert push() == []
+
+
+def test_outputs_of_a_run_that_failed_are_known_to_the_next(tmp_path):
+    def run() -> None:
+        maker = model_maker()
+        launch(tmp_path, [maker, failing(model=maker.outputs["model"])])
+
+    for _ in range(2):
+        with pytest.raises(Exception, match="boom"):
+            run()
+    folder = tmp_path / "tfx" / "artifacts" / "model_maker" / "model"
+    assert len(list(folder.iterdir())) == 1
+    next(folder.rglob("saved_model.pb")).write_text("gra")
+    with pytest.raises(Exception, match="boom"):
+        run()
+    assert len(list(folder.iterdir())) == 2
+
+
+TREE = {
+    "name": "small",
+    "data": {"source": "photos", "positive_class": "dogs", "max_bad_fraction": 1.0},
+    "sampler": {
+        "splits": {name: {"cats": 1, "dogs": 1} for name in ("train", "val", "test")},
+    },
+}
+
+
+def settings(**changes) -> Settings:
+    return parse({**TREE, **changes}, origin="test")
+
+
+def places(root: Path, code_version: str = CODE) -> Places:
+    return Places(
+        pipeline_root=str(root / "artifacts"),
+        registry=str(root / "registry"),
+        checkpoints=str(root / "checkpoints"),
+        data_version="1",
+        code_version=code_version,
+    )
+
+
+def test_other_code_reuses_nothing_and_the_first_code_its_own(tmp_path):
+    # However far the first run came: no record of its own tells what made an output.
+    for class_name in ("cats", "dogs"):
+        (tmp_path / "photos" / class_name).mkdir(parents=True)
+        shade = (len(class_name) * 20, ord(class_name[0]), 0)
+        Image.new("RGB", (8, 8), shade).save(tmp_path / "photos" / class_name / "1.png")
+    given = settings(data={**TREE["data"], "source": str(tmp_path / "photos")})
+
+    def run(code_version: str) -> list[str]:
+        node = example_gen(given, places(tmp_path, code_version), None)
+        return launch(tmp_path / "runs", [node])
+
+    assert run("old") == ["ImageExampleGen"]
+    assert run("new") == ["ImageExampleGen"]
+    assert run("new") == []
+    assert run("old") == []
+
+
+def main_dag(root: Path) -> Pipeline:
+    return build(settings(), places(root))
+
+
+def study_dag(root: Path) -> Pipeline:
+    return build_study(load_study("training", None), places(root))
+
+
+@pytest.mark.parametrize("dag", [main_dag, study_dag])
+def test_what_reads_no_other_component_is_known_by_the_code(dag, tmp_path):
+    for node in dag(tmp_path).components:
+        assert node.inputs or node.exec_properties["code_version"] == CODE, node.id
+
+
+def weights_versions(pipeline: Pipeline) -> dict[str, str]:
+    """The digest of the weights in each component's cache key that begins with weights."""
+    found = {}
+    for node in pipeline.components:
+        config = json.loads(node.exec_properties.get("custom_config") or "{}")
+        version = {**config, **node.exec_properties}.get("weights_version")
+        if version is not None:
+            found[node.id] = version
+    return found
+
+
+def test_weights_changed_under_the_same_path_are_others_to_every_training(tmp_path):
+    path = tmp_path / "xception.weights.h5"
+
+    def versions(content: bytes) -> dict[str, str]:
+        path.write_bytes(content)
+        own = ["trainer.model=xception", f"trainer.weights={path}"]
+        main = build(
+            settings(trainer={"model": "xception", "weights": str(path)}), places(tmp_path)
+        )
+        study = build_study(load_study("training", None, own), places(tmp_path))
+        return {**weights_versions(main), **weights_versions(study)}
+
+    first, second = versions(b"one"), versions(b"other")
+    assert {name.partition(".")[0] for name in first} == {"Trainer", "FeatureExtractor"}
+    assert first.keys() == second.keys()
+    for name in first:
+        assert first[name] != second[name] != "", name

@@ -1,0 +1,133 @@
+"""Paths in settings and on the command line: expanded, or refused before an image is read."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from pipeline.kubeflow.errors import UsageError
+from pipeline.kubeflow.package import Package
+from pipeline.kubeflow.settings import Kubeflow
+from pipeline.settings import SettingsError, load, preset_path
+from pipeline.study.settings import load_study
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "key", ["data.source", "data.manifest", "trainer.weights", "pusher.registry"]
+)
+def test_each_path_of_the_settings_is_expanded_and_checked(key, home):
+    preset = preset_path("cats_vs_dogs")
+    section, name = key.split(".")
+    expanded = getattr(getattr(load(preset, [f"{key}=~/it"]), section), name)
+    assert expanded == f"{home}/it"
+    with pytest.raises(SettingsError, match=rf"{key}: must be .*ftp:// is not supported") as found:
+        load(preset, [f"{key}=ftp://host/it"])
+    assert "'ftp://host/it'" in str(found.value)
+
+
+def test_the_paths_of_a_study_are_expanded_and_checked(home):
+    study = load_study("training", None, ["feature_store=~/features"])
+    assert study.feature_store == f"{home}/features"
+    with pytest.raises(SettingsError, match=r"feature_store: must be .*gs:// is not supported"):
+        load_study("training", None, ["feature_store=gs://bucket/features"])
+
+
+def test_the_paths_of_the_cluster_s_client_are_expanded(home):
+    section = Kubeflow(
+        image="i:1", pipeline_root="s3://b/r", ca_file="~/ca", auth={"token_path": "~/token"}
+    )
+    assert (section.ca_file, section.auth.token_path) == (f"{home}/ca", f"{home}/token")
+
+
+@pytest.mark.parametrize("root", ["s3://bucket/exp[1]", "gs://bucket/run?", "minio://bucket/*"])
+def test_a_pipeline_root_that_reads_as_a_pattern_is_refused(root):
+    with pytest.raises(ValueError, match=r"must not contain .*pattern"):
+        Kubeflow(image="i:1", pipeline_root=root)
+
+
+def test_the_parameters_of_a_run_that_are_paths_are_checked_too():
+    package = Package(Path("p.yaml"), "p", {"source": "STRING", "pipeline_root": "STRING"}, "0")
+    assert package.arguments(["source=gs://b/photos"]) == {"source": "gs://b/photos"}
+    with pytest.raises(UsageError, match=r"--param source: .*https:// .*Received: 'https:"):
+        package.arguments(["source=https://example.com"])
+    with pytest.raises(UsageError, match=r"--param pipeline_root: must not contain \[ or \]"):
+        package.arguments(["pipeline_root=s3://b/exp[1]"])
+
+
+def refused(*arguments: str) -> str:
+    result = CliRunner().invoke(app, [*map(str, arguments)])
+    assert result.exit_code == 2, result.output
+    return " ".join(result.stderr.split())
+
+
+PHOTOS = ("--set", "data.source=nowhere/at/all")
+RUN = ("run", "--preset", "cats_vs_dogs", *PHOTOS)
+STUDY = ("study", "--preset", "training", *PHOTOS)
+
+
+@pytest.mark.parametrize("command", [RUN, STUDY])
+@pytest.mark.parametrize("name", ["exp[1]", "exp*", "exp?"])
+def test_an_output_that_reads_as_a_pattern_is_refused_before_images_are_listed(
+    command, name, tmp_path
+):
+    message = refused(*command, "--output", tmp_path / name / "below")
+    assert "--output must not contain" in message
+    assert f"{name}/below'" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_above_the_output_counts_too(tmp_path, monkeypatch):
+    (tmp_path / "exp[1]").mkdir()
+    monkeypatch.chdir(tmp_path / "exp[1]")
+    assert "--output must not contain [ or ]" in refused(*RUN, "--output", "runs")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        ((*RUN, "--output", "gs://bucket/runs"), "--output"),
+        ((*STUDY, "--output", "s3://bucket/runs"), "--output"),
+        (("run", "--settings", "gs://bucket/mine.yaml"), "--settings"),
+        (("study", "--settings", "gs://bucket/mine.yaml"), "--settings"),
+        (("settings", "--settings", "gs://bucket/mine.yaml"), "--settings"),
+        (("predict", "gs://bucket/a.jpg"), "PATH"),
+        (("predict", ".", "--model", "gs://bucket/models"), "--model"),
+        (("data", "make-sample", "gs://bucket/sample"), "FOLDER"),
+        (("kubeflow", "compile", "--settings", "gs://bucket/mine.yaml"), "--settings"),
+    ],
+)
+def test_an_option_that_is_a_path_refuses_a_scheme_by_name(arguments, option):
+    message = refused(*arguments)
+    assert f"{option} must be a path on this machine" in message
+    assert ":// is not supported here; mount the bucket" in message
+    assert "Received: '" in message
+
+
+def test_a_registry_in_a_bucket_is_refused_before_images_are_listed():
+    message = refused(*RUN, "--set", "pusher.registry=gs://bucket/models")
+    assert "pusher.registry: must be a path on this machine: gs:// is not supported" in message
+
+
+def test_a_registry_that_is_a_file_is_refused_before_images_are_listed(tmp_path):
+    (tmp_path / "file").touch()
+    message = refused(*RUN, "--set", f"pusher.registry={tmp_path}/file/models")
+    assert f"pusher.registry must be a folder: {tmp_path}/file is not one" in message
+
+
+def test_a_feature_store_that_is_a_file_is_refused_before_images_are_listed(tmp_path):
+    (tmp_path / "file").touch()
+    message = refused(*STUDY, "--set", f"feature_store={tmp_path}/file")
+    assert "feature_store must be a folder" in message
+
+
+def test_the_tilde_of_an_option_is_expanded(home):
+    (home / "photo.jpg").touch()
+    message = refused("predict", "~/photo.jpg", "--model", "~/models")
+    assert f"no model at {home}/models" in message

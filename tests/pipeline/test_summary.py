@@ -1,0 +1,109 @@
+"""What a finished run prints on the terminal."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from components.example_validator import findings
+from pipeline import summary
+from pipeline.local import RunResult
+
+ORIGIN = {"version": 1, "time": "2026-11-24 03:00 UTC", "images": 9, "folder": "/models/schema"}
+NEW_CLASS = {
+    "feature": "class_name",
+    "kind": "new class",
+    "found": "'dog [final]' (12 images)",
+    "expected": "one of 'cats', 'dogs'",
+}
+
+
+def result(*, prevalence: float = 0.5, **changes: Any) -> RunResult:
+    """A run that was judged on 100 positives and 100 others."""
+    rates = {"recall": 0.9, "accuracy": 0.93, "pr_auc": 0.95}
+    bounds = {name: [0.8, 0.95] for name in (*rates, "precision", "f1")}
+    own = {"precision": 0.957, "f1": 0.928, "threshold": 0.5}
+    world = {"prevalence": prevalence, "precision": 0.6923, "f1": 0.7826}
+    metrics = {
+        "answer": "Blessed.",
+        "blessed": True,
+        "reason": "recall is 0.9 (>= 0.1)",
+        "metrics": {**rates, **own, "tp": 90, "fp": 4, "tn": 96, "fn": 10},
+        "intervals": bounds,
+        "at_prevalence": {**rates, **world, "intervals": {**bounds, "precision": [0.41, 0.88]}},
+        "examples": 200,
+        "positives": 100,
+        "slices": [],
+        "data_check": findings.not_checked(),
+        "sampling": {"near_duplicates": {"warning": None}},
+        "pushed_model": "/models/1",
+        **changes,
+    }
+    return RunResult(Path("runs/1"), metrics)
+
+
+def shown(**changes: Any) -> str:
+    """What the terminal shows of the run."""
+    screen = io.StringIO()
+    summary.show(result(**changes), Console(file=screen, width=200))
+    return screen.getvalue()
+
+
+def in_one_line(**changes: Any) -> str:
+    return " ".join(shown(**changes).split())
+
+
+def test_the_figures_of_the_headline_stand_beside_those_of_test():
+    lines = shown(prevalence=1 / 11).splitlines()
+    (header,) = [line for line in lines if line.lstrip().startswith("metric")]
+    assert "test, 1 other to each" in header
+    assert "real world, 10 others to each" in header
+    (precision,) = [line for line in lines if line.lstrip().startswith("precision")]
+    assert precision.split() == [
+        *("precision", "0.957", "0.800", "to", "0.950"),
+        *("0.692", "0.410", "to", "0.880"),
+    ]
+
+
+def test_a_test_split_as_the_world_is_shown_once():
+    text = shown(prevalence=0.5)
+    assert "real world" not in text
+    assert "0.692" not in text
+
+
+def test_json_holds_both_too():
+    found = summary.as_json(result(prevalence=1 / 11))
+    assert found["metrics"]["precision"] == 0.957
+    assert found["at_prevalence"] == {
+        "prevalence": pytest.approx(1 / 11),
+        "precision": 0.6923,
+        "recall": 0.9,
+        "f1": 0.7826,
+        "pr_auc": 0.95,
+    }
+
+
+def test_anomalies_of_the_data_are_named_with_what_to_do():
+    assert (
+        "1 anomaly in the data: new class in class_name: 'dog [final]' (12 images), expected one "
+        "of 'cats', 'dogs'; correct the data; or accept it: edit /models/schema/schema.pbtxt"
+    ) in in_one_line(data_check=findings.of_check(ORIGIN, [NEW_CLASS]))
+
+
+def test_anomalies_that_a_gate_was_not_passed_for_are_named_once():
+    found = findings.of_check(ORIGIN, [NEW_CLASS])
+    reason = f"1 anomaly in the data: {findings.summary(found)}"
+    assert in_one_line(data_check=found, reason=reason).count("'dog [") == 1
+
+
+@pytest.mark.parametrize("found", [findings.not_checked(), findings.of_check(ORIGIN, [])])
+def test_data_without_anomalies_takes_no_line(found: findings.Findings):
+    assert "in the data" not in shown(data_check=found)
+
+
+def test_a_large_cluster_of_near_duplicates_is_warned_of():
+    warning = "one cluster [of near-duplicates] holds 12 of 100 images"
+    assert f"Warning: {warning}" in shown(sampling={"near_duplicates": {"warning": warning}})
+    assert "Warning" not in shown()
