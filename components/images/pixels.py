@@ -36,8 +36,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
         image.info["transparency"] *= _PNG_GREY_SCALE[raw_mode]
     if image.mode.startswith("I"):
         return Image.fromarray(_eight_bit_grey(image)).convert("RGB")
-    if ";16" in raw_mode and image.mode in {"RGB", "RGBA"}:
-        _check_peak(image, int(np.asarray(image.convert("RGB")).max(initial=0)) << 8)
+    if ";16" in raw_mode:
+        opaque = image.convert("RGB") if image.mode == "RGBA" else image
+        _check_peak(image, int(np.asarray(opaque).max(initial=0)) << 8)
     if image.has_transparency_data:
         return _flattened(image.convert("RGBA"))
     return image.convert("RGB")

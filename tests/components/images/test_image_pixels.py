@@ -99,6 +99,12 @@ def test_grey_of_a_known_range_keeps_its_levels(kind):
 COLOURED = {
     "16-bit PNG": png(16, 2, [row.astype(">u2").tobytes() for row in RGB16], 4),
     "16-bit TIFF": tiff(RGB16.tobytes(), t258=(16, 16, 16), t262=2, t277=3),
+    "16-bit PNG with alpha": png(
+        16,
+        6,
+        [np.insert(row, 3, 0xFFFF, -1).astype(">u2").tobytes() for row in RGB16],
+        4,
+    ),
 }
 
 
@@ -123,6 +129,12 @@ RANGES = {
     "12 bits in a 16-bit PNG": encoded(Image.fromarray(DIM), "PNG"),
     "12 bits in a 16-bit colour TIFF": tiff(
         (RGB16 >> 5).tobytes(), t258=(16, 16, 16), t262=2, t277=3
+    ),
+    "12 bits in a 16-bit PNG of grey and alpha": png(
+        16, 4, [np.stack([row, row * 0 - 1], -1).astype(">u2").tobytes() for row in DIM], 4
+    ),
+    "12 bits in a 16-bit CMYK TIFF": tiff(
+        np.tile((DEEP >> 5)[..., None], 4).tobytes(), t258=(16,) * 4, t262=5, t277=4
     ),
 }
 
