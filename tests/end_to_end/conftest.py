@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 from bad_images import add_bad_images
-from command_line import FinishedRun, outnumbered
+from command_line import FinishedRun, run_to_its_end
 
 from pipeline.sample.dataset import make_sample
 
@@ -53,19 +53,4 @@ def small_settings(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def finished(small_settings: Path, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     """The first run of the small pipeline, with `--json`."""
     output = tmp_path_factory.mktemp("first") / "runs"
-    return run_to_its_end(small_settings, output)
-
-
-@pytest.fixture(scope="session")
-def finished_on_small_images(
-    small_settings: Path, tmp_path_factory: pytest.TempPathFactory
-) -> FinishedRun:
-    """A run on images that ingestion scaled down."""
-    output = tmp_path_factory.mktemp("shrunk") / "runs"
-    return run_to_its_end(small_settings, output, "--set", "data.max_side=40")
-
-
-def run_to_its_end(settings: Path, output: Path, *options: str) -> FinishedRun:
-    outcome = outnumbered("run", "--settings", settings, "--output", output, "--json", *options)
-    assert outcome.code in {0, 3}, outcome.err
-    return FinishedRun(output, outcome, outcome.json)
+    return run_to_its_end("--settings", small_settings, output=output)

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from bad_images import BAD_IMAGES
 from command_line import FinishedRun, command_environment, outnumbered
@@ -79,46 +78,6 @@ def test_a_blessed_model_is_pushed_and_ready_to_serve(finished: FinishedRun):
     )
     model = tf.saved_model.load(str(pushed))
     assert set(model.signatures) == {"serving_default", "predict_images"}
-
-
-@pytest.mark.parametrize("run", ["finished", "finished_on_small_images"])
-def test_predictions_of_the_pushed_model_are_those_of_the_run(
-    run: str, sample: Path, request: pytest.FixtureRequest
-):
-    output = request.getfixturevalue(run).output
-    predicted = outnumbered("predict", sample / "photos", "--model", output / "registry", "--json")
-    assert predicted.code == 0, predicted.err
-    found = {
-        str(Path(row["path"]).relative_to(sample)): row["probability"]
-        for row in map(json.loads, predicted.out.splitlines())
-    }
-    assert len(found) == 440
-    recorded = recorded_predictions(output)
-    assert len(recorded["uri"]) == 88
-    again = np.array([found[uri] for uri in recorded["uri"]])
-    np.testing.assert_allclose(again, recorded["probability"], atol=1e-6)
-
-
-@pytest.mark.parametrize("run", ["finished", "finished_on_small_images"])
-def test_the_pushed_model_says_the_same_of_the_raw_files(
-    run: str, sample: Path, request: pytest.FixtureRequest
-):
-    import tensorflow as tf
-
-    finished = request.getfixturevalue(run)
-    model = tf.saved_model.load(finished.result["pushed_model"])
-    recorded = recorded_predictions(finished.output)
-    raw = [(sample / uri).read_bytes() for uri in recorded["uri"]]
-    outputs = model.signatures["predict_images"](images=tf.constant(raw))
-    np.testing.assert_allclose(outputs["probability"][:, 0], recorded["probability"], atol=1e-6)
-    assert np.ptp(recorded["probability"]) > 0.01
-
-
-def recorded_predictions(output: Path) -> dict[str, np.ndarray]:
-    from components.evaluator import predictions
-
-    (folder,) = (output / "tfx" / "artifacts" / "Evaluator" / "predictions").iterdir()
-    return predictions.read(str(folder))
 
 
 def data_check(output: Path) -> dict[str, Any]:
