@@ -119,6 +119,7 @@ def predict(
 
         outnumbered predict photos/ --model runs/registry
     """
+    from components.images.rules import RulesError
     from pipeline import predict as prediction
 
     try:
@@ -126,11 +127,11 @@ def predict(
         given = (paths.given("PATH", image) for image in images)
         found = prediction.find_images(given, passed_over)
         version = prediction.newest_model(paths.given("--model", model))
-    except (prediction.PredictError, paths.PathError) as error:
+        rows = prediction.predict(version, found)
+    except (prediction.PredictError, paths.PathError, RulesError) as error:
         _fail(str(error), Exit.WRONG_USE, as_json=False)
     if left_out := files.account(passed_over):
         print_note(left_out)
-    rows = prediction.predict(version, found)
     unread = prediction.print_json(rows) if as_json else prediction.print_table(rows)
     raise typer.Exit(Exit.FAILED if unread else Exit.DONE)
 

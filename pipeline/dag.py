@@ -163,6 +163,8 @@ def _nodes(
     train = trainer(
         extractor.outputs[names.FEATURED_EXAMPLES] if extractor else examples,
         settings=settings.trainer.model_dump(),
+        max_side=settings.data.max_side,
+        max_pixels=settings.data.max_pixels,
         checkpoint_root=places.checkpoints,
         epochs=parameters.epochs if parameters else None,
         model=parameters.model if parameters else None,

@@ -14,6 +14,8 @@ from rich.table import Column, Table
 from components import names
 from components.image_example_gen import files
 from components.image_example_gen.signature import HEAD_BYTES, begins_like_an_image
+from components.images.reader import RefusedImageError, read_image
+from components.images.rules import ReadingRules, read_rules
 from pipeline.terminal import plain
 
 BATCH_SIZE = 32
@@ -112,19 +114,26 @@ def newest_model(path: Path) -> Path:
 
 
 def predict(model: Path, images: Iterable[Path]) -> Iterator[Row]:
-    """The model's word on each image, in order, a batch at a time.
+    """The prediction for each image, in order, a batch at a time.
 
     Args:
       model: folder of a SavedModel that the Calibrator made.
       images: files; one that can't be read becomes a row with its error.
+
+    Raises:
+      RulesError: the model does not say how images are read for it.
     """
+    return _predictions(model, read_rules(model), images)
+
+
+def _predictions(model: Path, rules: ReadingRules, images: Iterable[Path]) -> Iterator[Row]:
     import tensorflow as tf
 
-    signature = tf.saved_model.load(str(model)).signatures[names.PREDICT_IMAGES]
+    signature = tf.saved_model.load(str(model)).signatures[names.SERVING_DEFAULT]
     for batch in _batches(images, BATCH_SIZE):
-        read = [_read(path) for path in batch]
-        encoded = [data for data in read if isinstance(data, bytes)]
-        outputs = iter(_outputs(signature(images=tf.constant(encoded)))) if encoded else iter(())
+        read = [_read(path, rules) for path in batch]
+        examples = [_example(data) for data in read if isinstance(data, bytes)]
+        outputs = _outputs(signature(examples=tf.constant(examples))) if examples else iter(())
         for path, data in zip(batch, read, strict=True):
             yield Row(path, error=data) if isinstance(data, str) else Row(path, *next(outputs))
 
@@ -135,14 +144,22 @@ def _batches(items: Iterable[Path], size: int) -> Iterator[list[Path]]:
         yield batch
 
 
-def _read(path: Path) -> bytes | str:
-    """The image as the network was trained on its like, or why it can't be had."""
-    from components.image_example_gen.images import RefusedImageError, read_image
-
+def _read(path: Path, rules: ReadingRules) -> bytes | str:
+    """The image as ingestion would store it, or why it can't be read."""
     try:
-        return read_image(path.read_bytes()).data
+        data = path.read_bytes()
+        return read_image(data, max_pixels=rules.max_pixels, max_side=rules.max_side).data
     except (RefusedImageError, OSError) as error:
         return str(error)
+
+
+def _example(data: bytes) -> bytes:
+    """A stored image as the model is given those of a split."""
+    import tensorflow as tf
+
+    example = tf.train.Example()
+    example.features.feature[names.IMAGE].bytes_list.value.append(data)
+    return example.SerializeToString()
 
 
 def _outputs(tensors: Mapping[str, Any]) -> Iterator[tuple[float, bool]]:

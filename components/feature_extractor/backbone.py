@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # What makes features of a stored image.
 _CODE = (
     "components.feature_extractor.inference",
+    "components.images.graph",
     "components.trainer.models",
     "components.trainer.preprocessing",
 )

@@ -9,7 +9,7 @@ from tfx.types import Channel, component_spec, standard_artifacts
 
 from components import artifacts, names
 from components.image_example_gen import executor
-from components.image_example_gen.images import DEFAULT_MAX_PIXELS
+from components.images.rules import DEFAULT_MAX_PIXELS
 
 Text = str | RuntimeParameter
 
@@ -48,7 +48,8 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
       examples: split `all`, uncompressed TFRecords sorted by uri; features in `names`.
       quarantine: `quarantine.jsonl`, a row an image (`uri`, `class_name`, `reason`, `detail`),
         and `summary.json` (see `verdict.summary`). The reasons are `empty`, `not_an_image`,
-        `undecodable`, `too_large`, `missing`, `unreadable` and `label_conflict`.
+        `undecodable`, `too_large`, `unknown_range`, `missing`, `unreadable` and
+        `label_conflict`.
     """
 
     SPEC_CLASS = ImageExampleGenSpec

@@ -18,10 +18,11 @@ import tensorflow as tf
 from tfx.dsl.io import fileio
 
 from components import names
-from components.image_example_gen import files, images
-from components.image_example_gen.perceptual_hash import as_hex
+from components.image_example_gen import files
 from components.image_example_gen.sources import ImageRecord
 from components.image_example_gen.verdict import Refusal
+from components.images import reader
+from components.images.perceptual_hash import as_hex
 
 # Reasons for a refusal that have to do with the file, not with the image in it.
 MISSING = "missing"
@@ -138,7 +139,7 @@ def ingest(shard: int, staging: Staging, rules: Rules) -> None:
         for row, record in enumerate(records, start=first_row):
             try:
                 example, arrival = _ingest_image(row, record, rules)
-            except images.RefusedImageError as error:
+            except reader.RefusedImageError as error:
                 outcome.refusals.append(Refusal(row, error.reason, error.detail))
             else:
                 writer.write(example)
@@ -148,7 +149,7 @@ def ingest(shard: int, staging: Staging, rules: Rules) -> None:
 
 def _ingest_image(row: int, record: ImageRecord, rules: Rules) -> tuple[bytes, Arrival]:
     data = _read_file(record, rules.max_pixels)
-    image = images.read_image(data, max_pixels=rules.max_pixels, max_side=rules.max_side)
+    image = reader.read_image(data, max_pixels=rules.max_pixels, max_side=rules.max_side)
     image_id = hashlib.sha256(data).hexdigest()
     arrival = Arrival(row, image_id, as_hex(image.perceptual_hash))
     return _example(record, image, arrival, rules.positive_class), arrival
@@ -156,19 +157,19 @@ def _ingest_image(row: int, record: ImageRecord, rules: Rules) -> tuple[bytes, A
 
 def _read_file(record: ImageRecord, max_pixels: int) -> bytes:
     if record.size > max_pixels * _BYTES_PER_PIXEL + _METADATA_BYTES:
-        raise images.RefusedImageError(
-            images.TOO_LARGE, f"{record.size:,} bytes, more than {max_pixels:,} pixels need"
+        raise reader.RefusedImageError(
+            reader.TOO_LARGE, f"{record.size:,} bytes, more than {max_pixels:,} pixels need"
         )
     try:
         return files.read_bytes(record.path)
     except FileNotFoundError as error:
-        raise images.RefusedImageError(MISSING, str(error)) from error
+        raise reader.RefusedImageError(MISSING, str(error)) from error
     except OSError as error:
-        raise images.RefusedImageError(UNREADABLE, str(error)) from error
+        raise reader.RefusedImageError(UNREADABLE, str(error)) from error
 
 
 def _example(
-    record: ImageRecord, image: images.ReadImage, arrival: Arrival, positive_class: str
+    record: ImageRecord, image: reader.ReadImage, arrival: Arrival, positive_class: str
 ) -> bytes:
     is_positive = record.class_name == positive_class
     example = tf.train.Example()

@@ -1,5 +1,6 @@
 """`metrics.json`: what a run came to, for a program."""
 
+from dataclasses import asdict
 from typing import Any
 
 from components.reporter import wording
@@ -25,6 +26,7 @@ def assemble(record: RunRecord, title: str) -> dict[str, Any]:
         "training": training(record.history),
         "sampling": record.sampling,
         "quarantine": record.quarantine,
+        "reading": asdict(record.reading) if record.reading else None,
         "data_check": dict(record.data_check),
         "pushed_model": record.pushed_to,
     }

@@ -15,6 +15,8 @@ from components.calibrator import operating_point
 from components.evaluator import blessing, predictions, summary
 from components.example_validator import findings_file
 from components.example_validator.findings import Findings
+from components.images import rules
+from components.images.rules import ReadingRules
 from components.imbalance_sampler import report as account
 from components.pusher import pushed_model
 
@@ -31,6 +33,7 @@ class RunRecord:
       verdict: `blessed`, `reason`, `gates`.
       predictions: a row an image of the split, slice columns included.
       operating_point: the threshold, its rule and what it gave on val.
+      reading: how images are read; None for a model that does not record it.
       history: the Trainer's epochs; None where it left none.
       sampling: the sampler's account.
       quarantine: how many images were listed, accepted and refused.
@@ -43,6 +46,7 @@ class RunRecord:
     verdict: dict[str, Any]
     predictions: pd.DataFrame
     operating_point: dict[str, Any]
+    reading: ReadingRules | None
     history: dict[str, Any] | None
     sampling: dict[str, Any]
     quarantine: dict[str, Any]
@@ -68,6 +72,7 @@ def read(uris: Mapping[str, str]) -> RunRecord:
         verdict=blessing.read_verdict(uris[names.BLESSING]),
         predictions=predictions.read(uris[names.PREDICTIONS]),
         operating_point=operating_point.read(serving_dir),
+        reading=_read_rules(serving_dir),
         history=_read_history(uris[names.MODEL_RUN]),
         sampling=account.read(uris[names.SAMPLING]),
         quarantine=_read_json(uris[names.QUARANTINE], "summary.json"),
@@ -75,6 +80,14 @@ def read(uris: Mapping[str, str]) -> RunRecord:
         data_check=findings_file.read(uris[names.ANOMALIES]),
         pushed_to=pushed_model.read_destination(uris[names.PUSHED_MODEL]),
     )
+
+
+def _read_rules(serving_dir: str) -> ReadingRules | None:
+    path = os.path.join(serving_dir, rules.ASSETS, rules.ASSET_NAME)
+    if not fileio.exists(path):
+        return None
+    with fileio.open(path, "r") as file:
+        return ReadingRules.from_json(file.read())
 
 
 def _read_json(uri: str, name: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from tfx.types.component_spec import ExecutionParameter
 from tfx.utils import json_utils
 
 from components import names
+from components.images import rules
 from components.trainer import executor, weights
 
 _RUN_FN = "components.trainer.run.run_fn"
@@ -45,6 +46,8 @@ def trainer(
     examples: BaseChannel,
     *,
     settings: Mapping[str, Any],
+    max_side: int,
+    max_pixels: int,
     checkpoint_root: str,
     epochs: RuntimeParameter | None = None,
     model: RuntimeParameter | None = None,
@@ -55,6 +58,9 @@ def trainer(
     Args:
       examples: Examples with both splits.
       settings: the trainer's settings as plain JSON values, see `TrainerSettings`.
+      max_side: of the images in `examples`, as ImageExampleGen was given it; the model
+        records it and reads images by it.
+      max_pixels: likewise.
       checkpoint_root: folder in which an interrupted training is kept until it has gone
         on to its end; it must outlive the process, so no temporary one.
       epochs: parameter of a run that stands in for the setting.
@@ -71,7 +77,15 @@ def trainer(
             run_fn=_RUN_FN,
             train_splits=[names.TRAIN],
             eval_splits=[names.VAL],
-            config={executor.SETTINGS: dict(settings), executor.CHECKPOINT_ROOT: checkpoint_root},
+            config={
+                executor.SETTINGS: dict(settings),
+                executor.READING: {
+                    "max_side": max_side,
+                    "max_pixels": max_pixels,
+                    "version": rules.VERSION,
+                },
+                executor.CHECKPOINT_ROOT: checkpoint_root,
+            },
             parameters={
                 executor.EPOCHS: epochs,
                 executor.MODEL_NAME: model,

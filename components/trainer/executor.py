@@ -18,6 +18,7 @@ PIPELINE_ROOT = "pipeline_root"
 
 # Keys of `custom_config`, which `run_fn` reads.
 SETTINGS = "trainer"
+READING = "reading"
 CHECKPOINT_ROOT = "checkpoint_root"
 WEIGHTS_VERSION = "weights_version"
 

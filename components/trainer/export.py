@@ -1,9 +1,14 @@
 """The SavedModel that serves: bytes in, probability out, by the preprocessing of training."""
 
+import tempfile
+from pathlib import Path
+
 import keras
 import tensorflow as tf
 
 from components import names
+from components.images import rules as reading
+from components.images.rules import ReadingRules
 from components.trainer.preprocessing import Preprocessing
 
 _IMAGES = tf.TensorSpec([None], tf.string, name="images")
@@ -13,42 +18,54 @@ _EXAMPLES = tf.TensorSpec([None], tf.string, name="examples")
 class ServedModel(tf.Module):
     """A Keras model behind two signatures, for encoded images and for tf.Examples of them."""
 
-    def __init__(self, model: keras.Model, preprocessing: Preprocessing):
+    def __init__(self, model: keras.Model, rules: ReadingRules, asset_path: str):
         """Wraps the model.
 
         Args:
           model: float32 (n, size, size, 3) to probabilities (n, 1).
-          preprocessing: what the model was trained with.
+          rules: how the images that it was trained on were read.
+          asset_path: a file that holds the rules, to be copied into the SavedModel.
         """
         super().__init__()
         self._model = model
-        self._preprocessing = preprocessing
+        self._rules = rules
+        self._preprocessing = Preprocessing(rules.image_size, rules.pixel_range)
+        self._asset = tf.saved_model.Asset(asset_path)
 
     @tf.function(input_signature=[_IMAGES])
     def predict_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Probabilities, float32 (n, 1), of encoded images of any sizes, string (n,)."""
-        pixels = self._preprocessing.batch(images)
-        probability = self._model(pixels, training=False)
-        return {names.PROBABILITY: tf.cast(probability, tf.float32)}
+        """Probabilities, float32 (n, 1), of JPEGs, PNGs, GIFs and BMPs as they are, string (n,).
+
+        They are read by the rules; one that can't be fails the request, with the reason.
+        """
+        return self._probability(self._preprocessing.raw_batch(images, self._rules))
 
     @tf.function(input_signature=[_EXAMPLES])
     def predict_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The same of serialized tf.Examples, string (n,), that hold the image."""
+        """The same of serialized tf.Examples, string (n,), that hold an image as it is stored."""
         feature = {names.IMAGE: tf.io.FixedLenFeature([], tf.string)}
-        return self.predict_images(tf.io.parse_example(examples, feature)[names.IMAGE])
+        images = tf.io.parse_example(examples, feature)[names.IMAGE]
+        return self._probability(self._preprocessing.batch(images))
+
+    def _probability(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        probability = self._model(pixels, training=False)
+        return {names.PROBABILITY: tf.cast(probability, tf.float32)}
 
 
-def export(model: keras.Model, preprocessing: Preprocessing, folder: str) -> None:
+def export(model: keras.Model, rules: ReadingRules, folder: str) -> None:
     """Writes a SavedModel with the signatures `serving_default` and `predict_images`.
 
     Args:
       model: float32 (n, size, size, 3) to probabilities (n, 1).
-      preprocessing: what the model was trained with.
+      rules: how the images that it was trained on were read; they are among its assets.
       folder: where it is written.
     """
-    served = ServedModel(model, preprocessing)
-    signatures = {
-        names.SERVING_DEFAULT: served.predict_examples,
-        names.PREDICT_IMAGES: served.predict_images,
-    }
-    tf.saved_model.save(served, folder, signatures=signatures)
+    with tempfile.TemporaryDirectory() as assets:
+        asset = Path(assets) / reading.ASSET_NAME
+        asset.write_text(rules.to_json(), encoding="utf-8")
+        served = ServedModel(model, rules, str(asset))
+        signatures = {
+            names.SERVING_DEFAULT: served.predict_examples,
+            names.PREDICT_IMAGES: served.predict_images,
+        }
+        tf.saved_model.save(served, folder, signatures=signatures)

@@ -4,10 +4,16 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from components.images import graph
+from components.images.rules import ReadingRules
+
 
 @dataclass(frozen=True)
 class Preprocessing:
     """Decodes, resizes and scales an image; works eagerly, in tf.data and in a SavedModel.
+
+    A change after which the same bytes give other numbers is a new version of
+    `components.images.rules`, which a model records.
 
     Attributes:
       image_size: side in pixels of the square that the image is resized to; its aspect
@@ -27,18 +33,40 @@ class Preprocessing:
         """One image.
 
         Args:
-          encoded: scalar string, the bytes of a JPEG or PNG of any size.
+          encoded: scalar string, the bytes of a JPEG or PNG of any size, as the reader of
+            `components.images` gives them.
 
         Returns:
           float32 (image_size, image_size, 3), RGB, within `pixel_range`.
         """
-        # expand_animations=False gives the result a rank, which resize needs.
-        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-        resized = tf.image.resize(image, (self.image_size, self.image_size))
-        low, high = self.pixel_range
-        scaled = low + resized * ((high - low) / 255.0)
-        return tf.ensure_shape(scaled, self.shape)
+        return self._scaled(graph.decode(encoded))
 
     def batch(self, encoded: tf.Tensor) -> tf.Tensor:
         """Images of any sizes: string (n,) to float32 (n, image_size, image_size, 3)."""
         return tf.map_fn(self, encoded, fn_output_signature=tf.TensorSpec(self.shape, tf.float32))
+
+    def raw_batch(self, encoded: tf.Tensor, rules: ReadingRules) -> tf.Tensor:
+        """The same of images that no reader has seen, see `components.images.graph.read`.
+
+        Args:
+          encoded: JPEGs, PNGs, GIFs and BMPs, string (n,).
+          rules: how they are read.
+
+        Raises:
+          tf.errors.InvalidArgumentError: one can't be read as the reader does.
+        """
+
+        def scaled(numbered: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+            number, data = numbered
+            name = tf.strings.join(["image ", tf.strings.as_string(number)])
+            return self._scaled(graph.read(data, rules, name))
+
+        numbers = tf.range(tf.shape(encoded)[0])
+        signature = tf.TensorSpec(self.shape, tf.float32)
+        return tf.map_fn(scaled, (numbers, encoded), fn_output_signature=signature)
+
+    def _scaled(self, image: tf.Tensor) -> tf.Tensor:
+        size = (self.image_size, self.image_size)
+        low, high = self.pixel_range
+        scaled = low + tf.image.resize(image, size, antialias=True) * ((high - low) / 255.0)
+        return tf.ensure_shape(scaled, self.shape)

@@ -16,6 +16,7 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.dsl.io import fileio
 
 from components import names
+from components.images.rules import ReadingRules
 from components.trainer import history
 from components.trainer.checkpoint import Checkpoint, training_identity
 from components.trainer.data import Split, read_split
@@ -41,8 +42,9 @@ def run_fn(fn_args: FnArgs) -> None:
     whole epoch when it is asked for again with the same settings and the same images.
 
     Args:
-      fn_args: of TFX, with `custom_config` {"trainer": the settings, "checkpoint_root":
-        the folder for interrupted trainings}.
+      fn_args: of TFX, with `custom_config` {"trainer": the settings, "reading": the
+        `max_side` and `max_pixels` of the images, "checkpoint_root": the folder for
+        interrupted trainings}.
 
     Raises:
       ValueError: the settings or a split are not fit for training.
@@ -56,7 +58,12 @@ def run_fn(fn_args: FnArgs) -> None:
     checkpoint = Checkpoint(os.path.join(fn_args.custom_config["checkpoint_root"], identity))
     keras.utils.set_random_seed(settings.random_state)
     network, epochs = _train(settings, splits, checkpoint, fn_args.model_run_dir)
-    _export(network, settings, fn_args.serving_model_dir)
+    rules = ReadingRules(
+        image_size=settings.image_size,
+        pixel_range=settings.pixel_range,
+        **fn_args.custom_config["reading"],
+    )
+    _export(network, settings, rules, fn_args.serving_model_dir)
     summary = _summary(network, settings, splits, epochs)
     summary["seconds"] = round(time.monotonic() - started, 3)
     _write_json(os.path.join(fn_args.model_run_dir, "history.json"), summary)
@@ -116,22 +123,18 @@ def _rows(
     return compute_rows(
         split,
         network.body,
-        _preprocessing(settings),
+        Preprocessing(settings.image_size, settings.pixel_range),
         path=folder / f"{split.name}.rows",
         jit_compile=policy.jit_compile,
     )
 
 
-def _preprocessing(settings: TrainerSettings) -> Preprocessing:
-    return Preprocessing(settings.image_size, settings.pixel_range)
-
-
-def _export(network: Network, settings: TrainerSettings, folder: str) -> None:
+def _export(network: Network, settings: TrainerSettings, rules: ReadingRules, folder: str) -> None:
     # A network of its own: in float32 whatever it was trained in, so that it serves on any
     # device, and without the optimizer, which would triple the file.
     served = build_network(settings, weights="none").full
     served.set_weights(network.full.get_weights())
-    export(served, _preprocessing(settings), folder)
+    export(served, rules, folder)
 
 
 def _summary(

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from bad_images import BAD_IMAGES
 from command_line import FinishedRun, command_environment, outnumbered
@@ -79,29 +78,6 @@ def test_a_blessed_model_is_pushed_and_ready_to_serve(finished: FinishedRun):
     )
     model = tf.saved_model.load(str(pushed))
     assert set(model.signatures) == {"serving_default", "predict_images"}
-
-
-def test_predictions_of_the_pushed_model_are_those_of_the_run(finished: FinishedRun, sample: Path):
-    predicted = outnumbered(
-        *("predict", sample / "photos", "--model", finished.output / "registry", "--json")
-    )
-    assert predicted.code == 0, predicted.err
-    found = {
-        str(Path(row["path"]).relative_to(sample)): row["probability"]
-        for row in map(json.loads, predicted.out.splitlines())
-    }
-    assert len(found) == 440
-    recorded = recorded_predictions(finished.output)
-    assert len(recorded["uri"]) == 88
-    again = np.array([found[uri] for uri in recorded["uri"]])
-    np.testing.assert_allclose(again, recorded["probability"], atol=1e-5)
-
-
-def recorded_predictions(output: Path) -> dict[str, np.ndarray]:
-    from components.evaluator import predictions
-
-    (folder,) = (output / "tfx" / "artifacts" / "Evaluator" / "predictions").iterdir()
-    return predictions.read(str(folder))
 
 
 def data_check(output: Path) -> dict[str, Any]:

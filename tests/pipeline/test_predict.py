@@ -11,6 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from components.image_example_gen.sources import list_images
+from components.images.rules import ReadingRules, RulesError
 from pipeline.cli import app
 from pipeline.predict import (
     PredictError,
@@ -25,8 +26,14 @@ from pipeline.predict import (
 class MeanBrightness(tf.Module):
     """A served model whose probability is the brightness of the first pixel."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="images")])
-    def predict_images(self, images):
+    def __init__(self, rules: Path):
+        super().__init__()
+        self._asset = tf.saved_model.Asset(str(rules))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def predict_examples(self, examples):
+        feature = {"image": tf.io.FixedLenFeature([], tf.string)}
+        images = tf.io.parse_example(examples, feature)["image"]
         first = tf.map_fn(
             lambda data: tf.cast(tf.io.decode_image(data, 3)[0, 0, :1], tf.float32) / 255,
             images,
@@ -38,10 +45,13 @@ class MeanBrightness(tf.Module):
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("registry")
-    module = MeanBrightness()
+    rules = folder / "reading_rules.json"
+    reading = ReadingRules(image_size=4, pixel_range=(0.0, 1.0), max_side=8, max_pixels=100)
+    rules.write_text(reading.to_json())
+    module = MeanBrightness(rules)
     for version in ("9", "10"):
         tf.saved_model.save(
-            module, str(folder / version), signatures={"predict_images": module.predict_images}
+            module, str(folder / version), signatures={"serving_default": module.predict_examples}
         )
     return folder
 
@@ -100,6 +110,24 @@ def test_json_lines_leave_out_what_is_not_known(registry: Path, images: Path, ca
     assert unread == 1
     assert set(lines[0]) == {"path", "probability", "is_positive"}
     assert set(lines[1]) == {"path", "error"}
+
+
+def test_images_are_read_by_the_rules_in_the_models_assets(registry: Path, tmp_path: Path):
+    # Only where it is scaled down to 8 pixels is the first pixel of the second image grey.
+    Image.new("RGB", (11, 11)).save(tmp_path / "too many pixels.png")
+    stripes = Image.new("L", (10, 10))
+    stripes.paste(255, (1, 0, 10, 10))
+    stripes.save(tmp_path / "too long.png")
+    too_long, too_many = predict(newest_model(registry), find_images([tmp_path]))
+    assert "too_large" in (too_many.error or "")
+    assert 0.05 < (too_long.probability or 0.0) < 0.95
+
+
+def test_a_model_from_before_the_rules_is_refused_with_what_to_do(tmp_path: Path):
+    model = tf.Module()
+    tf.saved_model.save(model, str(tmp_path / "old"))
+    with pytest.raises(RulesError, match=r"reading_rules\.json.*train and push it again"):
+        predict(tmp_path / "old", [tmp_path / "a.png"])
 
 
 JPEG = b"\xff\xd8\xff\xe0 of no use, but a JPEG by its beginning"

@@ -65,13 +65,14 @@ def trained_model(tmp_path_factory) -> Path:
     """A Trainer's Model artifact whose probability is the redness of the image."""
     import keras
 
+    from components.images.rules import ReadingRules
     from components.trainer.export import export
-    from components.trainer.preprocessing import Preprocessing
 
     mean_red = keras.Sequential(
         [keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(1)]
     )
     mean_red.set_weights([np.array([[1.0], [0.0], [0.0]]), np.zeros(1)])
     folder = tmp_path_factory.mktemp("model")
-    export(mean_red, Preprocessing(8, (0.0, 1.0)), str(folder / "Format-Serving"))
+    rules = ReadingRules(image_size=8, pixel_range=(0.0, 1.0), max_side=64)
+    export(mean_red, rules, str(folder / "Format-Serving"))
     return folder

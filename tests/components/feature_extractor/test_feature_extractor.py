@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import keras
@@ -12,6 +13,7 @@ from PIL import Image
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import artifact_utils, standard_artifacts
 
+from components import code_version
 from components.example_files import shard_name, split_dir, split_files
 from components.feature_extractor import backbone as backbone_module
 from components.feature_extractor.backbone import Backbone
@@ -213,6 +215,18 @@ def test_features_of_other_settings_are_kept_apart(change):
     settings = {"weights": "none", "pooled": True, "image_size": SIZE, "input_scale": "-1..1"}
     one, other = Backbone(**settings), Backbone(**settings | change)
     assert one.key(one.build()) != other.key(other.build())
+
+
+@pytest.mark.parametrize("module", ["images/graph", "trainer/preprocessing", "trainer/models"])
+def test_features_are_known_by_the_code_from_a_stored_image_to_them(module, monkeypatch, tmp_path):
+    shutil.copytree(Path(code_version.__file__).parent, tmp_path / "components")
+    monkeypatch.setattr(code_version, "_ROOT", tmp_path)
+    backbone = Backbone(weights="none", pooled=True, image_size=SIZE, input_scale="0..1")
+    body = backbone.build()
+    before = backbone.key(body)
+    with open(tmp_path / "components" / f"{module}.py", "a") as file:
+        file.write("# changed\n")
+    assert backbone.key(body) != before
 
 
 def test_without_a_store_nothing_is_left_but_the_splits(images, extract):

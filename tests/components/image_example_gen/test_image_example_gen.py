@@ -10,10 +10,10 @@ from PIL import Image
 
 from components import example_files, names
 from components.image_example_gen import shards
-from components.image_example_gen.images import read_image
-from components.image_example_gen.perceptual_hash import as_hex
 from components.image_example_gen.sources import ImageRecord, SourceError, data_version, list_images
 from components.image_example_gen.verdict import BadImagesError
+from components.images.perceptual_hash import as_hex
+from components.images.reader import read_image
 
 
 def by_uri(ingested) -> dict:

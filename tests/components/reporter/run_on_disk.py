@@ -18,6 +18,7 @@ from components.evaluator.metrics import confusion
 from components.evaluator.sliced_counts import SliceCounts
 from components.example_validator import findings, findings_file
 from components.example_validator.findings import Findings
+from components.images.rules import ReadingRules
 from components.pusher import pushed_model
 from components.pusher.registry import Pushed
 from components.reporter import executor
@@ -242,6 +243,8 @@ class Run:
             prevalence=self.prevalence,
         )
         (assets / "operating_point.json").write_text(replace(point, rule="best_f1").to_json())
+        rules = ReadingRules(image_size=64, pixel_range=(-1.0, 1.0), max_side=96)
+        (assets / "reading_rules.json").write_text(rules.to_json())
 
     def _json(self, key: str, name: str, value: dict) -> None:
         (Path(self.uri(key)) / name).write_text(json.dumps(value))

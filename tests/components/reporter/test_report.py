@@ -58,6 +58,8 @@ def test_metrics_json_holds_the_run_for_a_program(reported):
     assert metrics["sampling"]["splits"]["test"]["dogs"]["used"] == 100
     assert metrics["quarantine"]["quarantined"] == 25
     assert metrics["pushed_model"] == "/models/7"
+    assert metrics["reading"]["max_side"] == 96
+    assert metrics["reading"]["resize"] == "bilinear, antialiased"
     assert metrics["training"] == {
         "model": "cnn",
         "parameters": 2_190_529,
@@ -69,6 +71,14 @@ def test_metrics_json_holds_the_run_for_a_program(reported):
         "val_pr_auc": EPOCHS[5]["val_pr_auc"],
         "seconds": 61.0,
     }
+
+
+def test_the_page_says_how_images_are_read_and_shrunk(reported):
+    _, html, _ = reported
+    assert (
+        "laid on white, scaled down to 96 pixels (Lanczos, antialiased), and resized to 64 x 64 "
+        "pixels (bilinear, antialiased) between -1 and 1." in Page(html).flat_text
+    )
 
 
 def test_the_page_opens_with_the_answer(reported):

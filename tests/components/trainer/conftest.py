@@ -108,6 +108,7 @@ def run_trainer_in(examples_uri):
                 model_run_dir=str(model_run),
                 custom_config={
                     "trainer": SETTINGS | changes,
+                    "reading": {"max_side": 0, "max_pixels": 10_000},
                     "checkpoint_root": str(folder / "checkpoints"),
                 },
             )

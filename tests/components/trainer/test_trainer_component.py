@@ -5,6 +5,7 @@ from tfx.orchestration import metadata, pipeline
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.types import artifact_utils, standard_artifacts
 
+from components.images.rules import read_rules
 from components.trainer.component import trainer
 
 
@@ -17,6 +18,8 @@ def test_tfx_runs_the_trainer_from_its_settings(examples_uri, tmp_path, make_set
     component = trainer(
         examples.outputs["result"],
         settings=make_settings(epochs=1).model_dump(),
+        max_side=40,
+        max_pixels=10_000,
         checkpoint_root=str(tmp_path / "checkpoints"),
     )
     LocalDagRunner().run(
@@ -31,6 +34,8 @@ def test_tfx_runs_the_trainer_from_its_settings(examples_uri, tmp_path, make_set
     )
     (serving,) = (tmp_path / "root/Trainer/model").glob("*/Format-Serving")
     assert (serving / "saved_model.pb").exists()
+    rules = read_rules(serving)
+    assert (rules.max_side, rules.max_pixels, rules.image_size) == (40, 10_000, 32)
     (history,) = (tmp_path / "root/Trainer/model_run").glob("*/history.json")
     assert json.loads(history.read_text())["splits"] == {
         "train": {"positives": 4, "negatives": 12},

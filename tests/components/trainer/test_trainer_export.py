@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from components.images.rules import ReadingRules
 from components.trainer.data import image_batches, read_split
 from components.trainer.export import export
 from components.trainer.models import build_network
@@ -27,7 +28,8 @@ def exported(request, split, make_settings, tmp_path_factory):
     preprocessing = Preprocessing(settings.image_size, settings.pixel_range)
     images = next(iter(image_batches(split, preprocessing, batch_size=9)))
     folder = str(tmp_path_factory.mktemp(request.param))
-    export(model, preprocessing, folder)
+    rules = ReadingRules(image_size=settings.image_size, pixel_range=settings.pixel_range)
+    export(model, rules, folder)
     return tf.saved_model.load(folder).signatures, model(images, training=False).numpy()
 
 

@@ -20,13 +20,26 @@ def pixels() -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_an_image_is_decoded_resized_bilinearly_and_scaled(pixels, kind):
+def test_an_image_is_decoded_shrunk_with_antialiasing_and_scaled(pixels, kind):
     encoded = _encoded(pixels, kind)
     decoded = pixels if kind == "PNG" else tf.io.decode_jpeg(encoded, channels=3).numpy()
-    expected = tf.image.resize(decoded.astype(np.float32), (20, 20), method="bilinear") / 255.0
+    expected = tf.image.resize(decoded.astype(np.float32), (20, 20), antialias=True) / 255.0
     image = Preprocessing(20, (0.0, 1.0))(encoded)
     assert image.dtype == tf.float32
     np.testing.assert_allclose(image, expected, atol=1e-6)
+
+
+def test_what_is_shrunk_keeps_its_mean_where_it_alternates():
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[::2] = 255
+    image = Preprocessing(8, (0.0, 1.0))(_encoded(pixels, "PNG")).numpy()
+    np.testing.assert_allclose(image[1:-1], 0.5, atol=0.02)
+
+
+def test_what_is_enlarged_is_interpolated_between_neighbours(pixels):
+    expected = tf.image.resize(pixels, (96, 96), method="bilinear") / 255.0
+    image = Preprocessing(96, (0.0, 1.0))(_encoded(pixels, "PNG"))
+    np.testing.assert_allclose(image, expected, atol=1e-5)
 
 
 def test_black_and_white_become_the_ends_of_the_range():

@@ -8,19 +8,19 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
-from components.image_example_gen.jpeg import is_one_scan
-from components.image_example_gen.perceptual_hash import perceptual_hash
-
-DEFAULT_MAX_PIXELS = 50_000_000
+from components.images import jpeg, png
+from components.images.perceptual_hash import perceptual_hash
+from components.images.pixels import UnknownRangeError, to_rgb
+from components.images.rules import DEFAULT_MAX_PIXELS, shrunk_size
 
 # Reasons for a refusal.
 EMPTY = "empty"
 NOT_AN_IMAGE = "not_an_image"
 UNDECODABLE = "undecodable"
 TOO_LARGE = "too_large"
+UNKNOWN_RANGE = "unknown_range"
 
 JPEG_QUALITY = 95
 
@@ -31,7 +31,20 @@ _LOSSY = frozenset({"JPEG", "MPO", "WEBP", "AVIF", "JPEG2000"})
 # How Pillow's decoders name eight bits each of red, green and blue; YCbCr counts as that.
 _PLAIN_TILES = {"JPEG": ("RGB", ""), "MPO": ("RGB", ""), "PNG": "RGB"}
 
-_BACKGROUND = "white"
+# What turns an image upright, by its EXIF orientation.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# A JPEG is decoded straight to a half, a quarter or an eighth of its size, which is faster,
+# while both sides stay this many times max_side: the filter then still sees more than it gives.
+JPEG_REDUCTION_MARGIN = 3
 
 # Least size in pixels at which a JPEG's luma is decoded: four times the hash's grid.
 _LUMA_SIZE = (128, 128)
@@ -74,10 +87,10 @@ def read_image(
     """Decodes an image once, in full, to prove that it decodes.
 
     The format is told by the content: JPEG, PNG, GIF, BMP, WebP, TIFF, PPM, AVIF or JPEG 2000.
-    A JPEG or PNG that is RGB, upright and small enough keeps its bytes. Any other is turned
-    upright by its EXIF orientation, becomes RGB (transparent parts over white, 16 bits cut to
-    8, the first frame of an animation), is scaled down to `max_side`, and is encoded anew: as
-    JPEG of quality 95 without chroma subsampling where the source was lossy, else as PNG.
+    A JPEG or PNG that is RGB, upright and small enough keeps its bytes. Any other becomes RGB
+    (see `pixels.to_rgb`; of an animation the first frame), is scaled down to `max_side` by an
+    antialiasing filter, turned upright by its EXIF orientation, and encoded anew: as JPEG of
+    quality 95 without chroma subsampling where the source was lossy, else as PNG.
 
     Args:
       data: the encoded image.
@@ -86,17 +99,18 @@ def read_image(
       max_side: longest side, in pixels, of the result; 0 keeps the size.
 
     Raises:
-      RefusedImageError: with the reason `empty`, `not_an_image`, `too_large` or `undecodable`.
+      RefusedImageError: with the reason `empty`, `not_an_image`, `too_large`, `undecodable`
+        or `unknown_range`.
     """
     image = _open(data)
     _check_pixels(image.size, max_pixels)
     try:
-        if _is_plain(image, max_side):
+        if _is_plain(image, max_side) and _is_whole(image, data):
             width, height = image.size
-            luma = _luma(image, data)
-            if luma:
-                return ReadImage(data, width, height, perceptual_hash(luma))
+            return ReadImage(data, width, height, perceptual_hash(_luma(image)))
         return _encoded(_upright_rgb(image, max_side), lossy=image.format in _LOSSY)
+    except UnknownRangeError as error:
+        raise RefusedImageError(UNKNOWN_RANGE, f"{image.format}: {error}") from error
     except Exception as error:  # Pillow's decoders raise whatever a broken file trips them into
         raise RefusedImageError(UNDECODABLE, f"{image.format}: {error}") from error
 
@@ -143,6 +157,11 @@ def _is_plain(image: Image.Image, max_side: int) -> bool:
     )
 
 
+def _is_whole(image: Image.Image, data: bytes) -> bool:
+    """Whether TensorFlow, with which training decodes, decodes it if Pillow does."""
+    return png.is_whole(data) if image.format == "PNG" else jpeg.is_whole(data)
+
+
 def _orientation(image: Image.Image) -> int:
     if image.format == "PNG":
         image.load()  # its EXIF may follow the pixels; that these are broken must not be missed
@@ -153,54 +172,28 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _luma(image: Image.Image, data: bytes) -> Image.Image | None:
-    """The image's luma; None where TensorFlow, with which training decodes, wouldn't decode it.
+def _luma(image: Image.Image) -> Image.Image:
+    """The image's luma.
 
-    All coefficients of the stream are decoded, so that it fails exactly where decoding to RGB
+    All coefficients of a JPEG are decoded, so that it fails exactly where decoding to RGB
     does; turning them into pixels can't fail, so it is done for luma alone and, in a large
-    JPEG, at a reduced size, which takes less time. Where a JPEG is of the usual kind,
-    Pillow and TensorFlow fail on the same files, and Pillow is faster; of others it lets pass
-    some that TensorFlow doesn't.
+    image, at a reduced size, which takes less time.
     """
-    if is_one_scan(data):
-        image.draft("L", _LUMA_SIZE)
-        image.load()
-        return image
-    try:
-        luma: np.ndarray = tf.io.decode_image(data, channels=1, expand_animations=False).numpy()
-    except tf.errors.InvalidArgumentError:
-        return None
-    return Image.fromarray(luma.squeeze(axis=2))
+    image.draft("L", _LUMA_SIZE)
+    image.load()
+    return image
 
 
 def _upright_rgb(image: Image.Image, max_side: int) -> Image.Image:
-    if max_side:
-        # A JPEG decodes faster straight to a half, a quarter or an eighth of its size.
-        image.draft(None, (3 * max_side, 3 * max_side))
-    rgb = _to_rgb(_turned(image))
-    if max_side:
-        rgb.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-    return rgb
-
-
-def _turned(image: Image.Image) -> Image.Image:
-    return ImageOps.exif_transpose(image) if _orientation(image) > 1 else image
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F":
-        raise ValueError("pixels are floats of no set range; save it with 8 or 16 bits a channel")
-    if image.mode.startswith("I"):
-        sixteen_bits = np.clip(np.asarray(image).astype(np.int64), 0, 2**16 - 1)
-        image = Image.fromarray((sixteen_bits >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        return _flattened(image.convert("RGBA"))
-    return image.convert("RGB")
-
-
-def _flattened(image: Image.Image) -> Image.Image:
-    background = Image.new("RGBA", image.size, _BACKGROUND)
-    return Image.alpha_composite(background, image).convert("RGB")
+    size = shrunk_size(*image.size, max_side)
+    if size != image.size:
+        side = JPEG_REDUCTION_MARGIN * max_side
+        image.draft(None, (side, side))
+    rgb = to_rgb(image)
+    if size != rgb.size:
+        rgb = rgb.resize(size, Image.Resampling.LANCZOS)
+    turn = _TURNS.get(_orientation(image))
+    return rgb if turn is None else rgb.transpose(turn)
 
 
 def _encoded(rgb: Image.Image, *, lossy: bool) -> ReadImage:

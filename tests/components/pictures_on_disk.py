@@ -2,13 +2,15 @@
 
 import io
 import json
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-SHARED = Path(__file__).resolve().parents[3].parent / "shared"
+SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 PHOTOGRAPHS = SHARED / "data" / "cats_vs_dogs"
 
 
@@ -25,6 +27,20 @@ def encoded(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def png(depth: int, colour: int, rows: list[bytes], width: int, **chunks: bytes) -> bytes:
+    """A PNG of the rows' packed samples."""
+    header = struct.pack(">IIBBBBB", width, len(rows), depth, colour, 0, 0, 0)
+    packed = zlib.compress(b"".join(b"\0" + row for row in rows))
+    named = {"IHDR": header, **chunks, "IDAT": packed, "IEND": b""}
+    body = b"".join(_chunk(kind.encode(), content) for kind, content in named.items())
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    checksum = struct.pack(">I", zlib.crc32(kind + content))
+    return struct.pack(">I", len(content)) + kind + content + checksum
 
 
 def write(path: Path, data: bytes) -> Path:

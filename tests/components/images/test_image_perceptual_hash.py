@@ -5,8 +5,8 @@ import pytest
 from pictures_on_disk import PHOTOGRAPHS, encoded, picture
 from PIL import Image, ImageEnhance
 
-from components.image_example_gen.images import read_image
-from components.image_example_gen.perceptual_hash import as_hex, perceptual_hash
+from components.images.perceptual_hash import as_hex, perceptual_hash
+from components.images.reader import read_image
 
 NEAR = 4
 """Bits in which the hashes of near-duplicates differ at most."""

@@ -1,6 +1,8 @@
 import io
 import random
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -9,8 +11,8 @@ import tensorflow as tf
 from pictures_on_disk import encoded, picture
 from PIL import ExifTags, Image, ImageOps
 
-from components.image_example_gen.images import RefusedImageError, read_image
-from components.image_example_gen.jpeg import is_one_scan
+from components.images import jpeg, png
+from components.images.reader import RefusedImageError, read_image
 
 PICTURE = picture(1)
 JPEG = encoded(PICTURE, quality=90)
@@ -152,7 +154,6 @@ BROKEN = {
     "truncated AVIF": OTHERS["AVIF"][0][: len(OTHERS["AVIF"][0]) // 2],
     "truncated grey JPEG": OTHERS["grey JPEG"][0][:-200],
     "PNG with a wrong checksum": PLAIN["PNG"][:60] + b"\0\0\0\0" + PLAIN["PNG"][64:],
-    "TIFF of floats": encoded(GREY.convert("F"), "TIFF"),
 }
 
 
@@ -270,16 +271,33 @@ def test_a_jpeg_that_pillow_decodes_and_tensorflow_does_not_is_encoded_anew():
 def test_an_arithmetic_coded_jpeg_is_taken_only_if_it_decodes_in_training():
     # Start of frame 9 says of a frame that it is so coded.
     arithmetic = JPEG.replace(b"\xff\xc0", b"\xff\xc9", 1)
-    assert not is_one_scan(arithmetic)
+    assert not jpeg.is_whole(arithmetic)
     image = read_image(arithmetic)
     assert decoded(image.data).shape == (image.height, image.width, 3)
 
 
-def test_the_usual_jpeg_is_told_from_others():
-    assert is_one_scan(JPEG)
-    assert is_one_scan(PLAIN["JPEG with restart markers"])
-    assert not is_one_scan(PLAIN["progressive JPEG"])
-    assert not is_one_scan(JPEG[:-2])
-    assert not is_one_scan(JPEG[:-2] + b"\xff\xfe\x00\x02\xff\xd9")
-    assert not is_one_scan(PLAIN["PNG"])
-    assert not is_one_scan(b"")
+def test_a_whole_jpeg_is_told_from_others():
+    assert jpeg.is_whole(JPEG)
+    assert jpeg.is_whole(PLAIN["JPEG with restart markers"])
+    assert jpeg.is_whole(PLAIN["progressive JPEG"])
+    assert jpeg.is_whole(PLAIN["JPEG with trailing bytes"])
+    assert jpeg.is_whole(JPEG[:-2] + b"\xff\xff\xfe\x00\x02\xff\xd9")
+    assert not jpeg.is_whole(JPEG[:-2])
+    assert not jpeg.is_whole(JPEG[:-2] + b"\xff\xfe")
+    assert not jpeg.is_whole(PLAIN["PNG"])
+    assert not jpeg.is_whole(b"")
+
+
+def test_a_whole_png_is_told_from_others():
+    data = PLAIN["PNG"]
+    assert png.is_whole(data)
+    assert png.is_whole(data + b"trailing")
+    assert not png.is_whole(data[:-12])
+    assert not png.is_whole(data[:-1])
+    assert not png.is_whole(JPEG)
+    assert not png.is_whole(b"")
+
+
+def test_the_reader_needs_neither_tensorflow_nor_tfx():
+    program = "import sys, components.images.reader; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

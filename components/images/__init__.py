@@ -1,0 +1,1 @@
+"""The one reader of images, for ingestion, prediction and serving."""

@@ -1,0 +1,119 @@
+"""Pixels of any depth and colour model become 8-bit RGB on the background, or are refused."""
+
+import numpy as np
+from PIL import Image, TiffImagePlugin
+
+from components.images.rules import BACKGROUND
+
+_UNSIGNED = 1
+_MIN_IS_WHITE = 0
+_SEPARATE_PLANES = 2
+
+# What 12-bit sensors reach at most: 16 bits that stay below it were probably never scaled.
+_TWELVE_BITS = 2**12
+# By these Pillow scales a PNG's grey values, but not the one that is transparent.
+_PNG_GREY_SCALE = {"L;2": 85, "L;4": 17}
+
+
+class UnknownRangeError(ValueError):
+    """Pixels of which the file does not say what is black and what is white."""
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An image's pixels as 8-bit RGB, transparent parts laid on the background.
+
+    The highest 8 of 12 or 16 bits are kept. Colour profiles are not applied.
+
+    Raises:
+      UnknownRangeError: pixels are floats, 32-bit or signed integers, 16-bit integers of
+        which no more than 12 bits are used, or CMYK of a JPEG that may be inverted or not.
+      ValueError: colours are CIELAB, or 16 bits are stored in a way that is not read.
+    """
+    _check_range(image)
+    raw_mode = _raw_mode(image)
+    image.load()
+    if raw_mode in _PNG_GREY_SCALE and "transparency" in image.info:
+        image.info["transparency"] *= _PNG_GREY_SCALE[raw_mode]
+    if image.mode.startswith("I"):
+        return Image.fromarray(_eight_bit_grey(image)).convert("RGB")
+    if ";16" in raw_mode:
+        opaque = image.convert("RGB") if image.mode == "RGBA" else image
+        _check_peak(image, int(np.asarray(opaque).max(initial=0)) << 8)
+    if image.has_transparency_data:
+        return _flattened(image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+def _check_range(image: Image.Image) -> None:
+    if image.mode == "LAB":
+        raise ValueError("colours are CIELAB; save it as RGB")
+    if image.mode == "F":
+        raise UnknownRangeError("pixels are floats; save it with 8 or 16 bits per channel")
+    if (image.mode == "I" and image.format != "PPM") or _is_signed(image):
+        raise UnknownRangeError(
+            "pixels are 32-bit or signed integers; save it with 8 or 16 unsigned bits per channel"
+        )
+    if image.mode == "CMYK" and image.format in {"JPEG", "MPO"} and "adobe" not in image.info:
+        raise UnknownRangeError("a CMYK JPEG without Adobe's marker may be inverted or not")
+    if ";16" in _raw_mode(image) or _tiff_bits(image) > 8:
+        _check_sixteen_bits(image)
+
+
+def _is_signed(image: Image.Image) -> bool:
+    formats = _tiff_tag(image, TiffImagePlugin.SAMPLEFORMAT, _UNSIGNED)
+    return bool((np.atleast_1d(formats) != _UNSIGNED).any())
+
+
+def _check_sixteen_bits(image: Image.Image) -> None:
+    if image.mode != "I;16" and "transparency" in image.info:
+        raise ValueError("one of its 16-bit colours is transparent; save it with 8 bits")
+    planes = _tiff_tag(image, TiffImagePlugin.PLANAR_CONFIGURATION, 1)
+    if planes == _SEPARATE_PLANES and len(image.getbands()) > 1:
+        raise ValueError("its 16-bit channels are stored apart; save it with 8 bits")
+
+
+def _tiff_bits(image: Image.Image) -> int:
+    """Bits of a TIFF's deepest channel; 0 of what is no TIFF."""
+    return int(np.max(_tiff_tag(image, TiffImagePlugin.BITSPERSAMPLE, 0)))
+
+
+def _tiff_tag(image: Image.Image, tag: int, default: int) -> int | tuple[int, ...]:
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return default
+    return image.tag_v2.get(tag, default)
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """How the decoder names the stored pixels; empty where it does not say."""
+    tiles = getattr(image, "tile", [])
+    arguments = tiles[0].args if tiles else ""
+    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return first if isinstance(first, str) else ""
+
+
+def _eight_bit_grey(image: Image.Image) -> np.ndarray:
+    """Grey pixels of 12 or 16 bits, uint8 (height, width)."""
+    values = np.asarray(image).astype(np.int64)
+    bits = _tiff_bits(image) or 16
+    if bits == 16:
+        _check_peak(image, values.max(initial=0))
+    grey = values >> (bits - 8)
+    if _tiff_tag(image, TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 1) == _MIN_IS_WHITE:
+        grey = 255 - grey
+    if "transparency" in image.info:
+        grey[values == image.info["transparency"]] = 255  # the background's
+    return grey.astype(np.uint8)
+
+
+def _check_peak(image: Image.Image, peak: int) -> None:
+    """Refuses 16 bits that were probably written by a camera of fewer, and never scaled."""
+    if 0 < peak < _TWELVE_BITS and image.format in {"TIFF", "PNG"}:
+        raise UnknownRangeError(
+            f"pixels have 16 bits and none is above {peak}: they may be of 12 bits or fewer; "
+            "scale them to 0..65535, or save it with 8 bits per channel"
+        )
+
+
+def _flattened(image: Image.Image) -> Image.Image:
+    background = Image.new("RGBA", image.size, BACKGROUND)
+    return Image.alpha_composite(background, image).convert("RGB")

@@ -1,0 +1,72 @@
+"""`outnumbered predict` and the pushed model, on every image of the demo's test split."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import FinishedRun, outnumbered, run_to_its_end
+
+from components.evaluator import predictions
+from pipeline.sample.dataset import make_sample
+
+TEST_IMAGES = 1100
+BATCH_SIZE = 50
+BATCH_SIZE = 50
+SHORTER = [
+    *("--set", "sampler.splits.train={cats: 300, dogs: 30}"),
+    *("--set", "trainer.epochs=2"),
+    *("--set", "evaluator.gates=['recall >= 0.01']"),
+]
+"""The demo with less to train on; its test split is whole."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the demo's images in `sample`."""
+    folder = tmp_path_factory.mktemp("demo")
+    make_sample(folder / "sample", workers=2)
+    return folder
+
+
+@pytest.fixture(scope="module", params=[0, 100])
+def demo(request: pytest.FixtureRequest, folder: Path) -> FinishedRun:
+    """A run of the demo, with images as they are and scaled down by ingestion."""
+    options = [*SHORTER, "--set", f"data.max_side={request.param}"]
+    output = folder / f"runs of {request.param}"
+    return run_to_its_end("--preset", "demo", *options, output=output, cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def recorded(demo: FinishedRun) -> dict[str, float]:
+    """What the run itself found for each image of its test split, by the image's path."""
+    (folder,) = (demo.output / "tfx" / "artifacts" / "Evaluator" / "predictions").iterdir()
+    columns = predictions.read(str(folder))
+    found = dict(zip(columns["uri"], columns["probability"], strict=True))
+    assert len(found) == TEST_IMAGES
+    assert np.ptp(list(found.values())) > 0.1, "a model that does not react would prove nothing"
+    return found
+
+
+def test_predictions_for_the_files_of_the_split_are_those_of_the_run(demo, recorded, folder):
+    files = [Path("sample") / uri for uri in recorded]
+    predicted = outnumbered(
+        *("predict", *files, "--model", demo.output / "registry", "--json"), cwd=folder
+    )
+    assert predicted.code == 0, predicted.err
+    rows = [json.loads(line) for line in predicted.out.splitlines()]
+    assert [row["path"] for row in rows] == [str(file) for file in files]
+    found = [row["probability"] for row in rows]
+    np.testing.assert_allclose(found, list(recorded.values()), rtol=0, atol=1e-6)
+
+
+def test_the_pushed_model_says_the_same_of_the_raw_files(demo, recorded, folder):
+    import tensorflow as tf
+
+    served = tf.saved_model.load(demo.result["pushed_model"]).signatures["predict_images"]
+    raw = [(folder / "sample" / uri).read_bytes() for uri in recorded]
+    batches = (raw[start : start + BATCH_SIZE] for start in range(0, TEST_IMAGES, BATCH_SIZE))
+    found = [served(images=tf.constant(batch))["probability"] for batch in batches]
+    np.testing.assert_allclose(
+        np.concatenate(found)[:, 0], list(recorded.values()), rtol=0, atol=1e-6
+    )
