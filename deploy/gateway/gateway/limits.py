@@ -1,0 +1,122 @@
+"""How much one client, and all of them together, may ask for."""
+
+import hashlib
+import hmac
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from gateway.errors import RequestError
+
+_MAX_CLIENTS = 10_000
+
+
+class TokenBuckets:
+    """A token bucket for each client: `burst` requests at once, and `rate` a second after."""
+
+    def __init__(self, rate: float, burst: int, clock: Callable[[], float] = time.monotonic):
+        """Fills the buckets.
+
+        Args:
+          rate: requests a second; 0 for no limit.
+          burst: requests that may come at once; at least 1.
+          clock: seconds.
+        """
+        self._rate, self._burst, self._clock = rate, burst, clock
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, client: str) -> None:
+        """Counts a request.
+
+        Raises:
+          RequestError: 429, with the seconds until the next one is taken.
+        """
+        if not self._rate:
+            return
+        now = self._clock()
+        left, since = self._buckets.pop(client, (float(self._burst), now))
+        left = min(self._burst, left + (now - since) * self._rate)
+        self._buckets[client] = (left - 1 if left >= 1 else left, now)
+        if len(self._buckets) > _MAX_CLIENTS:
+            self._buckets.popitem(last=False)  # who asked longest ago; nearly always full again
+        if left < 1:
+            raise RequestError(
+                429,
+                "rate",
+                f"more than {self._rate:g} requests a second",
+                retry_after=(1 - left) / self._rate,
+            )
+
+
+class Capacity:
+    """A number of things in use at a time, up to a limit."""
+
+    def __init__(self, limit: int, what: str):
+        """Sets the limit.
+
+        Args:
+          limit: most that may be in use.
+          what: names them in the error.
+        """
+        self._limit, self._what = limit, what
+        self.used = 0
+
+    def take(self, number: int) -> None:
+        """Takes some into use.
+
+        Raises:
+          RequestError: 503, where they are not free.
+        """
+        if self.used + number > self._limit:
+            raise RequestError(
+                503, "busy", f"{self._limit:,} {self._what} are in work", retry_after=1
+            )
+        self.used += number
+
+    def give_back(self, number: int) -> None:
+        """Frees some."""
+        self.used -= number
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Holds one."""
+        self.take(1)
+        try:
+            yield
+        finally:
+            self.give_back(1)
+
+
+class Tokens:
+    """The bearer tokens of which a request must hold one; none at all lets every request in."""
+
+    def __init__(self, tokens: Sequence[str]):
+        self._tokens = [token.encode() for token in tokens]
+
+    def client(self, authorization: str, address: str) -> str:
+        """Whose request it is, for its rate: that of its token, or else of its address."""
+        number = self._number(authorization)
+        return f"address {address}" if number is None else f"token {number}"
+
+    def check(self, authorization: str) -> None:
+        """Lets a request in.
+
+        Raises:
+          RequestError: 401, where tokens are set and it holds none of them.
+        """
+        if self._tokens and self._number(authorization) is None:
+            raise RequestError(
+                401, "unauthorized", "a valid token is required: Authorization: Bearer <token>"
+            )
+
+    def _number(self, authorization: str) -> int | None:
+        scheme, _, given = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        # All are compared, digests of one length: the time taken tells nothing of a token.
+        digest = hashlib.sha256(given.strip().encode()).digest()
+        matches = [
+            hmac.compare_digest(digest, hashlib.sha256(token).digest()) for token in self._tokens
+        ]
+        return matches.index(True) if any(matches) else None

@@ -1,0 +1,82 @@
+"""Images read as training read them, a few at a time and off the event loop."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from components.images.reader import RefusedImageError, read_image
+from components.images.rules import ReadingRules, RulesError, read_rules
+from gateway.errors import RequestError
+
+
+def load_rules(registry: Path, version: int) -> ReadingRules:
+    """The reading rules of a model of the registry.
+
+    Raises:
+      RulesError: they do not exist, cannot be read, or are other than this version follows.
+    """
+    model = registry / str(version)
+    try:
+        return read_rules(model)
+    except RulesError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RulesError(f"the reading rules of {model} cannot be read: {error}") from error
+
+
+class ImageReader:
+    """The project's reader on threads of its own: Pillow decodes without Python's lock."""
+
+    def __init__(self, decoders: int):
+        """Starts no thread yet.
+
+        Args:
+          decoders: images that are decoded at a time, of all requests together; the rest wait.
+        """
+        self._threads = ThreadPoolExecutor(decoders, thread_name_prefix="decoder")
+
+    async def read(self, images: Sequence[bytes], rules: ReadingRules) -> list[bytes]:
+        """Each image as the model takes it, in order; nothing is left out.
+
+        A request that is given up takes the images that still wait along.
+
+        Raises:
+          RequestError: 422, which names each image that is refused.
+        """
+        loop = asyncio.get_running_loop()
+        read = [loop.run_in_executor(self._threads, _read, image, rules) for image in images]
+        found = await asyncio.gather(*read)
+        refused = [
+            {"index": index, "reason": item.reason, "detail": item.detail}
+            for index, item in enumerate(found)
+            if isinstance(item, RefusedImageError)
+        ]
+        if refused:
+            raise _refusal(refused, len(images))
+        return [item for item in found if isinstance(item, bytes)]
+
+    async def run(self, function: Any, *arguments: Any) -> Any:
+        """What a function of long bodies gives, computed on the same threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+    def close(self) -> None:
+        """Ends the threads once they have no work."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _read(image: bytes, rules: ReadingRules) -> bytes | RefusedImageError:
+    try:
+        return read_image(image, max_pixels=rules.max_pixels, max_side=rules.max_side).data
+    except RefusedImageError as error:
+        return error
+
+
+def _refusal(refused: list[dict[str, Any]], count: int) -> RequestError:
+    first = refused[0]
+    message = (
+        f"{len(refused)} of {count} images cannot be read, so none was judged; the first is image "
+        f"{first['index']}, {first['reason']}: {first['detail']}"
+    )
+    return RequestError(422, "image_refused", message, refused=refused)
