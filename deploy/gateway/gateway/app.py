@@ -227,7 +227,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     reason = {404: "unknown_path", 405: "method"}.get(error.status_code, "malformed")
-    received = f"{request.method[:10]} {shown(request.url.path)}"
+    received = f"{request.method[:10]} {shown(request.scope['path'])}"
     raise RequestError(error.status_code, reason, f"{error.detail}. Received: {received}")
 
 
@@ -253,9 +253,11 @@ def create_app(settings: Settings) -> Starlette:
         metrics=metrics,
         timeout=settings.request_timeout,
     )
-    return Starlette(
+    app = Starlette(
         routes=gateway.routes(),
         middleware=[guard],
         exception_handlers={HTTPException: _http_error},
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # to whatever host a request names
+    return app

@@ -18,6 +18,12 @@ MODEL = "outnumbered"
 _AVAILABLE = get_model_status_pb2.ModelVersionStatus.AVAILABLE
 
 
+def by_bytes(images):
+    """Probabilities and verdicts that tell images apart by their bytes."""
+    scores = [probability_of(image) for image in images]
+    return [[score] for score in scores], [[int(score >= 0.5)] for score in scores]
+
+
 def probability_of(image):
     """What the stand-in makes of an image's bytes: another for each."""
     return int.from_bytes(hashlib.sha256(image).digest()[:3], "big") / 2**24
@@ -34,6 +40,7 @@ class StandIn(
       seen: the images of each call, with the version that was asked for.
       delay: seconds before an answer.
       failure: a code of gRPC with which it answers every call for verdicts.
+      model: gives images' probabilities and verdicts, each of shape (n, 1).
       as_content: whether numbers are sent as bytes.
       listen_at: address, or `unix:` and a path; of port 0 becomes the port it was given.
     """
@@ -44,6 +51,7 @@ class StandIn(
         self.delay = 0.0
         self.failure = None
         self.as_content = False
+        self.model = by_bytes
         self.listen_at = f"127.0.0.1:{port}"
         self._server = None
         self._lock = threading.Lock()
@@ -90,18 +98,16 @@ class StandIn(
         time.sleep(self.delay)
         with self._lock:
             self.seen.append((version, images.tolist()))
-        return self._response(request, [probability_of(image) for image in images])
+        return self._response(request, *self.model(images.tolist()))
 
     def _check_spec(self, spec, context):
         if spec.name != MODEL:
             context.abort(grpc.StatusCode.NOT_FOUND, f"no model {spec.name}")
 
-    def _response(self, request, probabilities):
-        column = [[value] for value in probabilities]
-        positive = [[int(value >= 0.5)] for value in probabilities]
+    def _response(self, request, probabilities, positive):
         response = predict_pb2.PredictResponse(model_spec=request.model_spec)
         for name, values, dtype in (
-            ("probability", column, tf.float32),
+            ("probability", probabilities, tf.float32),
             ("is_positive", positive, tf.int64),
         ):
             tensor = tf.make_tensor_proto(values, dtype=dtype)

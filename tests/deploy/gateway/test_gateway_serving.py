@@ -187,12 +187,15 @@ def test_what_there_is_not_is_refused_in_json(client):
         ("GET", "/v2/models/outnumbered/versions/x", 404),
         ("GET", "/v2/models/outnumbered/versions/" + "9" * 5000, 404),
         ("GET", "/nothing", 404),
+        ("GET", "/v1/models/", 404),
+        ("GET", "/healthz/", 404),
         ("GET", PREDICT, 404),
         ("GET", "/predict", 405),
         ("POST", "/metrics", 405),
         ("POST", "/v1/models/%0aX:predict", 404),
     ]:
-        answer = client.ask(method, path, body=b"{}" if method == "POST" else None)
+        body = b"{}" if method == "POST" else None
+        answer = client.ask(method, path, body=body, headers={"Host": "[elsewhere"})
         assert (answer.status, answer.json.keys()) == (status, {"error", "reason"}), path
 
 
