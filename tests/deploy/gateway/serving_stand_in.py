@@ -38,6 +38,7 @@ class StandIn(
     Attributes:
       versions: the states of the versions that it has, by their numbers.
       seen: the images of each call, with the version that was asked for.
+      looks: how often it was asked for the states.
       delay: seconds before an answer.
       failure: a code of gRPC with which it answers every call for verdicts.
       model: gives images' probabilities and verdicts, each of shape (n, 1).
@@ -48,6 +49,7 @@ class StandIn(
     def __init__(self, port=0):
         self.versions = {1: _AVAILABLE}
         self.seen = []
+        self.looks = 0
         self.delay = 0.0
         self.failure = None
         self.as_content = False
@@ -79,6 +81,7 @@ class StandIn(
         response = get_model_status_pb2.GetModelStatusResponse()
         for version, state in self.versions.items():
             response.model_version_status.add(version=version, state=state)
+        self.looks += 1
         return response
 
     def Predict(self, request, context):

@@ -212,6 +212,8 @@ def test_a_new_version_is_followed_with_its_own_rules(client, registry, stand_in
 def test_a_version_that_is_still_loading_is_not_asked(client, registry, stand_in):
     write_rules(registry, 2, max_side=20)
     stand_in.versions = {1: ModelVersionStatus.AVAILABLE, 2: ModelVersionStatus.LOADING}
+    looks = stand_in.looks
+    until(lambda: stand_in.looks > looks + 1, "a look")
     assert client.post(PREDICT, v1(DATA[:1])).headers["X-Model-Version"] == "1"
 
 
