@@ -1,15 +1,6 @@
 import pytest
-from gateway_under_test import running
+from gateway_under_test import running, write_rules
 from serving_stand_in import StandIn
-
-from components.images.rules import ReadingRules
-
-
-def write_rules(registry, version, **rules):
-    """Gives a version of a registry its reading rules."""
-    path = registry / str(version) / "assets" / "reading_rules.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(ReadingRules(image_size=32, pixel_range=(0.0, 1.0), **rules).to_json())
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import urllib3
 
+from components.images.rules import ReadingRules
 from gateway.server import server
 from gateway.settings import Settings
 
@@ -90,3 +91,10 @@ def running(registry, upstream, *, await_ready=True, **settings):
         uvicorn.should_exit = True
         thread.join(LIMIT)
         assert not thread.is_alive()
+
+
+def write_rules(registry, version, **rules):
+    """Gives a version of a registry its reading rules."""
+    path = registry / str(version) / "assets" / "reading_rules.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(ReadingRules(image_size=32, pixel_range=(0.0, 1.0), **rules).to_json())

@@ -6,8 +6,8 @@ import keras
 import pytest
 import tensorflow as tf
 from gateway_under_test import running
+from images_of_each_kind import IMAGES
 from serving_stand_in import StandIn
-from test_gateway_serving import IMAGES
 
 from components.calibrator.export import export as export_calibrated
 from components.images.rules import ReadingRules
