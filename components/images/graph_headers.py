@@ -267,7 +267,10 @@ class _PngChunks(NamedTuple):
       position: of the chunk that is looked at.
       exif: of the EXIF block.
       exif_end: where it ends.
+      palette: octets of the palette.
+      has_pixels: whether pixels came, bool ().
       has_transparency: whether a palette entry or a colour is transparent, bool ().
+      is_odd: whether what says so is out of its place or range, bool ().
       has_text: whether there is international text, such as XMP, bool ().
       hides_orientation: whether there may be one in compressed text, bool ().
       is_open: whether more chunks follow, bool ().
@@ -276,7 +279,10 @@ class _PngChunks(NamedTuple):
     position: tf.Tensor
     exif: tf.Tensor
     exif_end: tf.Tensor
+    palette: tf.Tensor
+    has_pixels: tf.Tensor
     has_transparency: tf.Tensor
+    is_odd: tf.Tensor
     has_text: tf.Tensor
     hides_orientation: tf.Tensor
     is_open: tf.Tensor
@@ -288,10 +294,11 @@ def _code(kind: bytes) -> int:
 
 _RAW_EXIF = b"Raw profile type exif"
 _HIDING_TEXTS = (_RAW_EXIF, b"XML:com.adobe.xmp\0\1")
-_RGB, _PNG_ALPHA, _PNG_DEPTHS = 2, (4, 6), (1, 2, 4, 8)
+_GREY, _RGB, _PALETTE = 0, 2, 3
+_PNG_ALPHA, _PNG_DEPTHS = (4, 6), (1, 2, 4, 8)
 
 
-def _png_chunks(octets: Octets) -> _PngChunks:
+def _png_chunks(octets: Octets, depth: tf.Tensor, colour: tf.Tensor) -> _PngChunks:
     def step(*state: tf.Tensor) -> _PngChunks:
         found = _PngChunks(*state)
         start = found.position
@@ -303,35 +310,58 @@ def _png_chunks(octets: Octets) -> _PngChunks:
         hides = tf.reduce_any(
             [tf.reduce_all(window[8 : 8 + len(text)] == list(text)) for text in _HIDING_TEXTS]
         )
+        is_palette, is_transparency = kind == _code(b"PLTE"), kind == _code(b"tRNS")
+        is_late = found.has_pixels | found.has_transparency
+        is_odd = is_late | _is_odd_transparency(window, found.palette, depth, colour)
         is_text = _is_one_of(kind, (_code(b"tEXt"), _code(b"zTXt"), _code(b"iTXt")))
         return _PngChunks(
             position=end + 4,
             exif=tf.where(is_exif, content, found.exif),
             exif_end=tf.where(is_exif, end, found.exif_end),
-            has_transparency=found.has_transparency | (kind == _code(b"tRNS")),
+            palette=tf.where(is_palette, end - content, found.palette),
+            has_pixels=found.has_pixels | (kind == _code(b"IDAT")),
+            has_transparency=found.has_transparency | is_transparency,
+            is_odd=found.is_odd | (is_transparency & is_odd),
             has_text=found.has_text | (kind == _code(b"iTXt")),
             hides_orientation=found.hides_orientation | (is_text & hides),
             is_open=(kind != _code(b"IEND")) & (end + 12 <= octets.size),
         )
 
     zero, no = tf.constant(0), tf.constant(False)
-    start = _PngChunks(tf.constant(8), zero, zero, no, no, no, tf.constant(True))
+    start = _PngChunks(
+        tf.constant(8), zero, zero, zero, no, no, no, no, no, is_open=tf.constant(True)
+    )
     return _PngChunks(*tf.while_loop(lambda *state: state[-1], step, start))
+
+
+def _is_odd_transparency(
+    window: tf.Tensor, palette: tf.Tensor, depth: tf.Tensor, colour: tf.Tensor
+) -> tf.Tensor:
+    """Whether a chunk that says what is transparent exceeds the palette or the samples' range."""
+    length, samples = _value(window[:4]), _value(tf.reshape(window[8:14], (3, 2)))
+    is_large = samples >= tf.bitwise.left_shift(
+        tf.constant(1, tf.int64), tf.clip_by_value(depth, 0, 16)
+    )
+    exceeds = 3 * length > tf.cast(palette, tf.int64)
+    is_grey = (length != 2) | is_large[0]
+    is_rgb = (length != 6) | tf.reduce_any(is_large)
+    return tf.where(colour == _PALETTE, exceeds, tf.where(colour == _GREY, is_grey, is_rgb))
 
 
 def png(data: tf.Tensor) -> Header:
     """The header of a PNG."""
     octets = octets_of(data)
-    found = _png_chunks(octets)
+    depth, colour = (_number(octets, at, 1) for at in (24, 25))
+    found = _png_chunks(octets, depth, colour)
     is_header = _number(octets, 12, 4) == _code(b"IHDR")
     width, height = (_number(octets, at, 4) for at in (16, 20))
-    depth, colour = (_number(octets, at, 1) for at in (24, 25))
     text = tf.where(found.has_text, data, "")
     orientation, turn_refusal = _orientation(_part(octets, found.exif, found.exif_end), text)
     refusal = _first(
         (~is_header, "its PNG header is not well-formed"),
         (depth == 16, "it is a PNG of 16 bits"),
         (~_is_one_of(depth, _PNG_DEPTHS), "its PNG header is not well-formed"),
+        (found.is_odd, "its PNG says in an unusual way what is transparent"),
         (found.hides_orientation, "it may say in compressed text how it is turned"),
     )
     refusal = tf.where(refusal == "", turn_refusal, refusal)

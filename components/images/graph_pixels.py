@@ -24,10 +24,12 @@ def flattened(rgba: tf.Tensor) -> tf.Tensor:
     Returns:
       uint8 (height, width, 3).
     """
-    colour, alpha = tf.cast(rgba[..., :3], tf.int32), tf.cast(rgba[..., 3:], tf.int32)
-    weighted = (colour * alpha + 255 * (255 - alpha)) * 128 + (128 << 7)
+    wide = tf.cast(rgba, tf.uint16)
+    colour, alpha = wide[..., :3], wide[..., 3:]
+    weighted = colour * alpha + 255 * (255 - alpha) + 128
+    # Divided by 255 and rounded, without leaving 16 bits.
     divided = tf.bitwise.right_shift(tf.bitwise.right_shift(weighted, 8) + weighted, 8)
-    return tf.cast(tf.bitwise.right_shift(divided, 7), tf.uint8)
+    return tf.cast(divided, tf.uint8)
 
 
 def shrunk_size(size: tf.Tensor, max_side: int) -> tf.Tensor:

@@ -15,6 +15,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from components.example_files import shard_name, split_dir, split_files
 from components.feature_extractor.backbone import Backbone
 from components.feature_extractor.executor import Executor
+from components.images import rules
 
 SIZE = 71
 COUNTS = {"train": 5, "val": 3}
@@ -165,6 +166,14 @@ def test_features_of_other_settings_are_kept_apart(change):
     settings = {"weights": "none", "pooled": True, "image_size": SIZE, "input_scale": "-1..1"}
     one, other = Backbone(**settings), Backbone(**settings | change)
     assert one.key(one.build()) != other.key(other.build())
+
+
+def test_features_of_images_that_were_read_by_other_rules_are_kept_apart(monkeypatch):
+    backbone = Backbone(weights="none", pooled=True, image_size=SIZE, input_scale="0..1")
+    body = backbone.build()
+    before = backbone.key(body)
+    monkeypatch.setattr(rules, "VERSION", rules.VERSION + 1)
+    assert backbone.key(body) != before
 
 
 def test_without_a_store_nothing_is_left_but_the_splits(images, extract):

@@ -114,7 +114,7 @@ READ = {
     "RGB PNG with a transparent colour": encoded(
         Image.new("RGB", (9, 9), "red"), "PNG", transparency=(255, 0, 0)
     ),
-    "interlaced animation as PNG": encoded(
+    "animated PNG": encoded(
         PICTURE, "PNG", save_all=True, append_images=[Image.new("RGB", PICTURE.size)]
     ),
     "GIF": encoded(PALETTE, "GIF"),
@@ -208,6 +208,14 @@ REFUSED = {
     "PNG with EXIF in text": (
         with_text_chunk("zTXt", b"Raw profile type exif", b"\0x"),
         "compressed text",
+    ),
+    "PNG with more transparent entries than colours": (
+        png(8, 3, [b"\0"], 1, PLTE=b"\xff\0\0", tRNS=b"\x80\x80"),
+        "what is transparent",
+    ),
+    "PNG with a transparent grey beyond its depth": (
+        png(2, 0, [b"\x1b"], 4, tRNS=b"\0\x05"),
+        "what is transparent",
     ),
     "GIF with transparency": (encoded(PALETTE, "GIF", transparency=3), "transparent"),
     "truncated GIF": (encoded(PALETTE, "GIF")[:-900], "cut off"),

@@ -12,6 +12,7 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.evaluator import metrics
 from components.example_files import shard_name, split_dir
+from components.images import rules
 from components.trainer import arm as arm_module
 from components.trainer import replicates
 from components.trainer.arm import run_fn
@@ -244,6 +245,15 @@ def test_replicates_of_other_settings_are_not_gone_on_with(featured, run_arm, as
 @pytest.mark.usefixtures("cut_off")
 def test_replicates_of_other_images_are_not_gone_on_with(run_arm, asked, tmp_path):
     run_arm(_write_features(tmp_path / "others", seed=1), "again", **ON_FEATURES)
+    assert asked == [42, 43, 44]
+
+
+@pytest.mark.usefixtures("cut_off")
+def test_replicates_of_images_read_by_other_rules_are_not_resumed(
+    featured, run_arm, asked, monkeypatch
+):
+    monkeypatch.setattr(rules, "VERSION", rules.VERSION + 1)
+    run_arm(featured, "again", **ON_FEATURES)
     assert asked == [42, 43, 44]
 
 

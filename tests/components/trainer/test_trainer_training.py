@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from components.images import rules
 from components.trainer.checkpoint import Checkpoint, TrainingState, training_identity
 from components.trainer.data import Split
 from components.trainer.devices import device_policy
@@ -130,7 +131,9 @@ def test_the_learning_rate_falls_on_a_plateau(train, tmp_path):
     assert rates == pytest.approx([1e-9, 1e-9, 1e-10, 1e-11])
 
 
-def test_trainings_share_an_identity_only_with_settings_and_images_in_common(make_settings):
+def test_trainings_share_an_identity_only_with_all_that_they_depend_on_in_common(
+    make_settings, monkeypatch
+):
     def split(digest: str) -> Split:
         return Split(
             name="train",
@@ -146,6 +149,8 @@ def test_trainings_share_an_identity_only_with_settings_and_images_in_common(mak
     assert training_identity(make_settings(), [split("a"), split("b")]) == identity
     assert training_identity(make_settings(), [split("a"), split("c")]) != identity
     assert training_identity(make_settings(epochs=9), [split("a"), split("b")]) != identity
+    monkeypatch.setattr(rules, "VERSION", rules.VERSION + 1)
+    assert training_identity(make_settings(), [split("a"), split("b")]) != identity
 
 
 def test_a_checkpoint_is_replaced_whole(tmp_path):
