@@ -20,7 +20,7 @@ def test_a_model_without_rules_is_refused_with_what_to_do(tmp_path):
 
 def test_rules_of_another_version_are_refused():
     other = json.dumps(json.loads(RULES.to_json()) | {"version": 99})
-    with pytest.raises(RulesError, match="must be 1; .* Received: 99"):
+    with pytest.raises(RulesError, match=r"must be 1; .* Received: 99"):
         ReadingRules.from_json(other)
 
 
@@ -28,7 +28,7 @@ def test_rules_of_another_version_are_refused():
 def test_rules_with_other_names_are_refused(change):
     values = json.loads(RULES.to_json()) | change
     values = {name: value for name, value in values.items() if value is not None}
-    with pytest.raises(RulesError, match="reading rules are .* Received"):
+    with pytest.raises(RulesError, match=r"reading rules are .* Received"):
         ReadingRules.from_json(json.dumps(values))
 
 
