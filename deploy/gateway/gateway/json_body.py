@@ -6,7 +6,8 @@ from typing import Any, NoReturn
 
 from gateway.errors import RequestError, malformed, shown
 
-_STRUCTURE = re.compile(r'["\[\]{}]')
+_STRUCTURE = re.compile(r'["\[\]{},]')
+_NESTING = {"[": 1, "{": 1, "]": -1, "}": -1}
 # Possessive, so that a string without an end costs one pass and not one for each of its quotes.
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
@@ -17,7 +18,7 @@ def parse(body: bytes | bytearray, *, max_depth: int, max_tokens: int) -> dict[s
     Args:
       body: UTF-8.
       max_depth: how deep arrays and objects may nest.
-      max_tokens: how many brackets and strings it may have.
+      max_tokens: how many brackets, commas and strings it may have.
 
     Raises:
       RequestError: 400, where it is no JSON object, nests too deep, has too many parts, names a
@@ -38,7 +39,7 @@ def parse(body: bytes | bytearray, *, max_depth: int, max_tokens: int) -> dict[s
 
 
 def check_structure(text: str, *, max_depth: int, max_tokens: int) -> None:
-    """Bounds how deep JSON nests and how many brackets and strings it has, in linear time.
+    """Bounds how deep JSON nests and how many parts it has, in linear time.
 
     Raises:
       RequestError: 400, where a bound is passed or a string does not end.
@@ -49,8 +50,7 @@ def check_structure(text: str, *, max_depth: int, max_tokens: int) -> None:
         tokens += 1
         if match[0] == '"':
             position = _end_of_string(text, match.start())
-        else:
-            depth += 1 if match[0] in "[{" else -1
+        depth += _NESTING.get(match[0], 0)
         if depth > max_depth:
             raise RequestError(
                 400,
@@ -59,7 +59,9 @@ def check_structure(text: str, *, max_depth: int, max_tokens: int) -> None:
             )
         if tokens > max_tokens:
             raise RequestError(
-                400, "json_too_large", f"the JSON has over {max_tokens:,} brackets and strings"
+                400,
+                "json_too_large",
+                f"the JSON has over {max_tokens:,} brackets, commas and strings",
             )
 
 
