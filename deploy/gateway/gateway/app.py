@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from gateway import json_body, protocol_v1, protocol_v2
-from gateway.body import held_body
+from gateway.body import BodyReader
 from gateway.errors import RequestError, shown
 from gateway.guard import Guard
 from gateway.limits import Capacity, TokenBuckets, Tokens
@@ -41,9 +41,15 @@ class Gateway:
             settings.upstream, settings.model_name, settings.upstream_timeout
         )
         self._served = ServedModel(self._server, settings.registry, metrics.version)
-        self._predictor = Predictor(self._served, self._reader, self._server, metrics)
-        self._in_flight = Capacity(settings.max_in_flight, "requests")
-        self._held = Capacity(settings.max_bytes_in_flight, "bytes")
+        self._bodies = BodyReader(settings)
+        self._in_flight = Capacity(settings.max_in_flight, "requests are in work")
+        self._predictor = Predictor(
+            self._served,
+            self._reader,
+            self._server,
+            held=Capacity(settings.max_bytes_in_flight, "bytes of images are held"),
+            metrics=metrics,
+        )
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -180,11 +186,12 @@ class Gateway:
         version = self._check_model(request)
         self._predictor.model(version)  # before the body is read
         record = request.scope["record"]
-        with self._in_flight.one(), self._metrics.in_flight.track_inprogress():
-            async with held_body(request, self._settings, self._held) as body:
-                images = await self._reader.run(images_of, body)
-                record.images = len(images)
-                found = await self._predictor.predict(images, version)
+        with self._metrics.in_flight.track_inprogress():
+            async with self._bodies.body(request) as body:
+                with self._in_flight.share(1):
+                    images = await self._reader.run(images_of, body)
+                    record.images = len(images)
+                    found = await self._predictor.predict(images, version)
         record.version = found.version
         self._metrics.judged(found)
         return found

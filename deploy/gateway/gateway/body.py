@@ -7,40 +7,49 @@ from contextlib import asynccontextmanager
 from starlette.requests import Request
 
 from gateway.errors import RequestError
-from gateway.limits import Capacity
+from gateway.limits import Capacity, Share
 from gateway.settings import Settings
 
 
-@asynccontextmanager
-async def held_body(
-    request: Request, settings: Settings, held: Capacity
-) -> AsyncIterator[bytearray]:
-    """Reads a body, and counts its bytes among those that are held until the end.
+class BodyReader:
+    """Reads bodies, of which a number may arrive at a time.
 
-    Raises:
-      RequestError: 413, once it is longer than is taken, of which no more is read; 408, where it
-        takes too long; 415, where it is compressed; 503, where no room is left for it.
+    A body that arrives uses no request's place in work, so that slow clients, or those that send
+    nothing at all, hold up no others.
     """
-    _check_head(request, settings.max_body_bytes)
-    body = bytearray()
-    try:
-        await _fill(body, request, settings, held)
-        yield body
-    finally:
-        held.give_back(len(body))
 
+    def __init__(self, settings: Settings):
+        self._settings = settings
+        self._arriving = Capacity(settings.max_bodies_arriving, "bodies are arriving")
+        self._held = Capacity(settings.max_bytes_in_flight, "bytes of bodies are held")
 
-async def _fill(body: bytearray, request: Request, settings: Settings, held: Capacity) -> None:
-    try:
-        async with asyncio.timeout(settings.body_timeout):
-            async for chunk in request.stream():
-                _check_length(len(body) + len(chunk), settings.max_body_bytes)
-                held.take(len(chunk))
-                body += chunk
-    except TimeoutError as error:
-        raise RequestError(
-            408, "body_timeout", f"the body took longer than {settings.body_timeout:g} s"
-        ) from error
+    @asynccontextmanager
+    async def body(self, request: Request) -> AsyncIterator[bytearray]:
+        """Reads a body, and counts its bytes among those that are held until the end.
+
+        Raises:
+          RequestError: 413, once it is longer than is taken, of which no more is read; 408, where
+            it takes too long; 415, where it is compressed; 503, where no room is left for it.
+        """
+        _check_head(request, self._settings.max_body_bytes)
+        with self._held.share() as share:
+            with self._arriving.share(1):
+                body = await self._arrived(request, share)
+            yield body
+
+    async def _arrived(self, request: Request, share: Share) -> bytearray:
+        limit, seconds = self._settings.max_body_bytes, self._settings.body_timeout
+        body = bytearray()
+        try:
+            async with asyncio.timeout(seconds):
+                async for chunk in request.stream():
+                    _check_length(len(body) + len(chunk), limit)
+                    share.take(len(chunk))
+                    body += chunk
+        except TimeoutError as error:
+            message = f"the body took longer than {seconds:g} s"
+            raise RequestError(408, "body_timeout", message) from error
+        return body
 
 
 def _check_head(request: Request, limit: int) -> None:

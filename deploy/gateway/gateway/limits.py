@@ -57,9 +57,9 @@ class Capacity:
 
         Args:
           limit: most that may be in use.
-          what: names them in the error.
+          what: what they are and do, for the error.
         """
-        self._limit, self._what = limit, what
+        self.limit, self._what = limit, what
         self.used = 0
 
     def take(self, number: int) -> None:
@@ -68,9 +68,9 @@ class Capacity:
         Raises:
           RequestError: 503, where they are not free.
         """
-        if self.used + number > self._limit:
+        if self.used + number > self.limit:
             raise RequestError(
-                503, "busy", f"{self._limit:,} {self._what} are in work", retry_after=1
+                503, "busy", f"no room is left: {self.limit:,} {self._what}", retry_after=1
             )
         self.used += number
 
@@ -79,20 +79,49 @@ class Capacity:
         self.used -= number
 
     @contextmanager
-    def one(self) -> Iterator[None]:
-        """Holds one."""
-        self.take(1)
+    def share(self, number: int = 0) -> Iterator["Share"]:
+        """Takes some for a while; all that is taken through the share is freed at its end.
+
+        Raises:
+          RequestError: 503, where they are not free.
+        """
+        share = Share(self)
         try:
-            yield
+            share.take(number)
+            yield share
         finally:
-            self.give_back(1)
+            self.give_back(share.used)
+
+
+class Share:
+    """What one request uses of a capacity."""
+
+    def __init__(self, capacity: Capacity):
+        self._capacity = capacity
+        self.used = 0
+
+    def take(self, number: int) -> None:
+        """Takes some more.
+
+        Raises:
+          RequestError: 503, where they are not free; 413, where there will never be so many.
+        """
+        if self.used + number > self._capacity.limit:
+            raise RequestError(
+                413,
+                "images_too_large",
+                f"the images of a request must have at most {self._capacity.limit:,} bytes once "
+                "they are read; send fewer, or smaller ones",
+            )
+        self._capacity.take(number)
+        self.used += number
 
 
 class Tokens:
     """The bearer tokens of which a request must hold one; none at all lets every request in."""
 
     def __init__(self, tokens: Sequence[str]):
-        self._tokens = [token.encode() for token in tokens]
+        self._digests = [_digest(token) for token in tokens]
 
     def client(self, authorization: str, address: str) -> str:
         """Whose request it is, for its rate: that of its token, or else of its address."""
@@ -105,7 +134,7 @@ class Tokens:
         Raises:
           RequestError: 401, where tokens are set and it holds none of them.
         """
-        if self._tokens and self._number(authorization) is None:
+        if self._digests and self._number(authorization) is None:
             raise RequestError(
                 401, "unauthorized", "a valid token is required: Authorization: Bearer <token>"
             )
@@ -115,8 +144,10 @@ class Tokens:
         if scheme.lower() != "bearer":
             return None
         # All are compared, digests of one length: the time taken tells nothing of a token.
-        digest = hashlib.sha256(given.strip().encode()).digest()
-        matches = [
-            hmac.compare_digest(digest, hashlib.sha256(token).digest()) for token in self._tokens
-        ]
+        digest = _digest(given.strip())
+        matches = [hmac.compare_digest(digest, other) for other in self._digests]
         return matches.index(True) if any(matches) else None
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

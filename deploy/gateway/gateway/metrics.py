@@ -48,7 +48,7 @@ class Metrics:
             buckets=_SCORES,
         )
         self.in_flight = Gauge(
-            f"{_PREFIX}_in_flight", "Requests for verdicts in work", registry=registry
+            f"{_PREFIX}_in_flight", "Requests for verdicts without an answer yet", registry=registry
         )
         self._version = Gauge(
             f"{_PREFIX}_model_version", "Version that is served; 0 for none", registry=registry

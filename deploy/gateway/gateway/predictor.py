@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from gateway.errors import RequestError
+from gateway.limits import Capacity
 from gateway.metrics import Metrics
 from gateway.reading import ImageReader
 from gateway.served import Served, ServedModel
@@ -14,10 +15,25 @@ class Predictor:
     """Reads images by the served model's own rules and asks that very version for verdicts."""
 
     def __init__(
-        self, served: ServedModel, reader: ImageReader, server: ModelServer, metrics: Metrics
+        self,
+        served: ServedModel,
+        reader: ImageReader,
+        server: ModelServer,
+        *,
+        held: Capacity,
+        metrics: Metrics,
     ):
+        """Asks nothing yet.
+
+        Args:
+          served: which model is asked.
+          reader: reads its images.
+          server: has it.
+          held: the bytes of images, once read, that all requests may hold.
+          metrics: are told what happens.
+        """
         self._served, self._reader, self._server = served, reader, server
-        self._metrics = metrics
+        self._held, self._metrics = held, metrics
 
     async def predict(self, images: Sequence[bytes], version: int | None = None) -> Answer:
         """The verdicts on images, in order, of the version that is asked for, or the newest.
@@ -61,7 +77,8 @@ class Predictor:
         return current
 
     async def _ask(self, model: Served, images: Sequence[bytes]) -> Answer:
-        with self._metrics.reading():
-            read = await self._reader.read(images, model.rules)
-        with self._metrics.upstream():
-            return Answer(model.version, await self._server.verdicts(model.version, read))
+        with self._held.share() as share:
+            with self._metrics.reading():
+                read = await self._reader.read(images, model.rules, share)
+            with self._metrics.upstream():
+                return Answer(model.version, await self._server.verdicts(model.version, read))

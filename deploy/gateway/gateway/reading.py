@@ -9,6 +9,7 @@ from typing import Any
 from components.images.reader import RefusedImageError, read_image
 from components.images.rules import ReadingRules, RulesError, read_rules
 from gateway.errors import RequestError
+from gateway.limits import Share
 
 
 def load_rules(registry: Path, version: int) -> ReadingRules:
@@ -37,17 +38,26 @@ class ImageReader:
         """
         self._threads = ThreadPoolExecutor(decoders, thread_name_prefix="decoder")
 
-    async def read(self, images: Sequence[bytes], rules: ReadingRules) -> list[bytes]:
+    async def read(self, images: Sequence[bytes], rules: ReadingRules, share: Share) -> list[bytes]:
         """Each image as the model takes it, in order; nothing is left out.
 
         A request that is given up takes the images that still wait along.
 
+        Args:
+          images: encoded.
+          rules: of the model.
+          share: counts the bytes of what is read; a small file can become a large one.
+
         Raises:
-          RequestError: 422, which names each image that is refused.
+          RequestError: 422, which names each image that is refused; 413 or 503, where the share
+            has no room.
         """
-        loop = asyncio.get_running_loop()
-        read = [loop.run_in_executor(self._threads, _read, image, rules) for image in images]
-        found = await asyncio.gather(*read)
+        tasks = [asyncio.create_task(self._counted(image, rules, share)) for image in images]
+        try:
+            found = await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
         refused = [
             {"index": index, "reason": item.reason, "detail": item.detail}
             for index, item in enumerate(found)
@@ -56,6 +66,14 @@ class ImageReader:
         if refused:
             raise _refusal(refused, len(images))
         return [item for item in found if isinstance(item, bytes)]
+
+    async def _counted(
+        self, image: bytes, rules: ReadingRules, share: Share
+    ) -> bytes | RefusedImageError:
+        found = await self.run(_read, image, rules)
+        if isinstance(found, bytes):
+            share.take(len(found))
+        return found
 
     async def run(self, function: Any, *arguments: Any) -> Any:
         """What a function of long bodies gives, computed on the same threads."""

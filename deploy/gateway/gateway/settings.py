@@ -25,11 +25,13 @@ class Settings:
       port: port to listen on.
       tokens_file: file of bearer tokens, one on each line; none where it is not set.
       max_body_bytes: longest body.
-      max_bytes_in_flight: bytes of all bodies that are held at a time.
-      max_in_flight: requests in work at a time.
+      max_bytes_in_flight: bytes of all bodies that are held at a time, and as many of the images
+        once they are read.
+      max_bodies_arriving: requests at a time whose body has not arrived yet.
+      max_in_flight: requests in work at a time, their bodies there.
       max_images: images of a request.
       max_json_depth: how deep JSON may nest.
-      max_json_tokens: brackets and strings that JSON may have.
+      max_json_tokens: brackets, commas and strings that JSON may have.
       rate: requests a second of one client, known by its token or its address; 0 for no limit.
       burst: requests of one client at once.
       header_timeout: seconds for a connection to bring the whole head of its next request.
@@ -48,6 +50,7 @@ class Settings:
     tokens_file: Path | None = None
     max_body_bytes: int = 32 * 2**20
     max_bytes_in_flight: int = 128 * 2**20
+    max_bodies_arriving: int = 256
     max_in_flight: int = 64
     max_images: int = 64
     max_json_depth: int = 16

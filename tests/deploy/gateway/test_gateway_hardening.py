@@ -13,10 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPResponse
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+import urllib3
 from gateway_under_test import LIMIT, Client, free_port, running, until
 from pictures_on_disk import encoded, picture
+from PIL import Image
 from serving_stand_in import probability_of
 
 from components.images.reader import read_image
@@ -93,12 +96,13 @@ def test_two_hundred_parallel_requests_are_each_answered_for_their_own_images(cl
     assert serves(client)
 
 
-def test_more_than_is_in_flight_waits_outside(registry, stand_in):
+def test_more_than_is_in_flight_is_told_to_come_back(registry, stand_in):
     with running(registry, stand_in.target, max_in_flight=2) as client:
         stand_in.delay = 1.0
         with ThreadPoolExecutor(8) as threads:
             found = list(threads.map(lambda _: client.post(PREDICT, v1(IMAGE)), range(8)))
         assert Counter(answer.status for answer in found) == {200: 2, 503: 6}
+        assert {answer.headers.get("Retry-After") for answer in found} == {None, "1"}
         stand_in.delay = 0.0
         assert serves(client)
 
@@ -209,6 +213,45 @@ def test_a_body_that_drips_is_given_up(registry, stand_in):
         assert client.metric("in_flight") == 0
 
 
+def test_clients_that_are_slow_to_send_hold_up_no_others(registry, stand_in):
+    limits = {"max_in_flight": 1, "max_bodies_arriving": 3, "body_timeout": LIMIT}
+    with running(registry, stand_in.target, **limits) as client, contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(client.connect()) for _ in range(3)]
+        for connection in slow[:2]:
+            connection.sendall(head(len(IMAGE)) + IMAGE[:9])
+        until(lambda: client.metric("in_flight") == 2, "the slow ones")
+        assert serves(client)
+        slow[2].sendall(head(len(IMAGE)))
+        until(lambda: client.metric("in_flight") == 3, "the third")
+        answer = client.post("/predict", IMAGE)
+        assert (answer.status, answer.json["reason"]) == (503, "busy")
+        slow[0].sendall(IMAGE[9:])
+        assert received_answer(slow[0]).status == 200
+        assert serves(client)
+
+
+def test_images_that_grow_as_they_are_read_are_bounded_in_all(registry, stand_in):
+    noise = np.random.default_rng(1).integers(0, 256, (2, 40, 3), np.uint8)
+    small = encoded(Image.fromarray(np.tile(noise, (20, 1, 1))), "WEBP", lossless=True)
+    grown = len(read_image(small, max_side=40).data)
+    count = 8
+    assert grown * count > 8_000 > 2 * grown
+    assert len(json.dumps(v1(*[small] * count))) < 8_000
+    with running(
+        registry, stand_in.target, max_body_bytes=8_000, max_bytes_in_flight=8_000
+    ) as client:
+        answer = client.post(PREDICT, v1(*[small] * count))
+        assert (answer.status, answer.json["reason"]) == (413, "images_too_large")
+        assert client.post(PREDICT, v1(small, small)).status == 200
+    assert len(stand_in.seen) == 1
+
+
+def test_an_answer_may_take_longer_than_the_next_head_may(registry, stand_in):
+    with running(registry, stand_in.target, header_timeout=1) as client:
+        stand_in.delay = 1.3
+        assert serves(client)
+
+
 def test_a_request_that_takes_too_long_in_all_is_given_up(registry, stand_in):
     with running(registry, stand_in.target, request_timeout=0.5) as client:
         stand_in.delay = 1.5
@@ -315,10 +358,17 @@ def test_a_hundred_megabytes_are_stopped_early_and_not_held(process):
     assert serves(client)
 
 
-def test_the_process_ends_when_it_is_told_to(process):
+def test_the_process_ends_after_its_last_answer_when_it_is_told_to(process, stand_in):
     started, client = process
-    assert serves(client)
-    started.terminate()
+    stand_in.delay = 1.0
+    with ThreadPoolExecutor(1) as threads, client.connect() as idle:
+        last = threads.submit(client.post, PREDICT, v1(IMAGE))
+        until(lambda: client.metric("in_flight") == 1, "the last request")
+        started.terminate()
+        assert received(idle) == b""
+        with pytest.raises(urllib3.exceptions.HTTPError):
+            Client(client.port).get("/healthz")
+        assert last.result().status == 200
     assert started.wait(LIMIT) in {0, -15}
 
 

@@ -62,11 +62,25 @@ def test_a_rate_of_zero_is_no_limit():
         buckets.take("a")
 
 
-def test_capacity_is_given_back_after_an_error():
-    capacity = Capacity(1, "requests")
-    with pytest.raises(RequestError) as caught, capacity.one():
-        capacity.take(1)
+def test_what_others_use_may_be_asked_for_again_later():
+    capacity = Capacity(3, "requests are in work")
+    with capacity.share(2), pytest.raises(RequestError) as caught, capacity.share(2):
+        pass
     assert (caught.value.status, caught.value.retry_after) == (503, 1)
+
+
+def test_more_than_there_ever_is_is_not_to_be_asked_for_again():
+    with pytest.raises(RequestError) as caught, Capacity(3, "bytes are held").share(2) as share:
+        share.take(2)
+    assert (caught.value.status, caught.value.retry_after) == (413, None)
+
+
+def test_all_that_a_share_took_is_given_back_after_an_error():
+    capacity = Capacity(3, "bytes are held")
+    with contextlib.suppress(RequestError), capacity.share(1) as share:
+        share.take(2)
+        assert capacity.used == 3
+        share.take(1)
     assert capacity.used == 0
 
 
