@@ -1,4 +1,4 @@
-"""The gateway's routes, and the parts that they stand on."""
+"""The gateway's routes, and the parts that they use."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class Gateway:
-    """The routes, each a method, and what they share. It is made within the event loop."""
+    """The routes, each a method, and what they share; made within the event loop."""
 
     def __init__(self, settings: Settings, metrics: Metrics):
         self._settings, self._metrics = settings, metrics
@@ -42,7 +42,7 @@ class Gateway:
         )
         self._served = ServedModel(self._server, settings.registry, metrics.version)
         self._bodies = BodyReader(settings)
-        self._in_flight = Capacity(settings.max_in_flight, "requests are in work")
+        self._in_flight = Capacity(settings.max_in_flight, "requests are in progress")
         self._predictor = Predictor(
             self._served,
             self._reader,
@@ -116,7 +116,7 @@ class Gateway:
         return JSONResponse(protocol_v1.status(self._settings.model_name, found))
 
     async def v2_server(self, request: Request) -> Response:
-        """What server this is."""
+        """The server's name and the extensions of the protocol that it has."""
         return JSONResponse(protocol_v2.SERVER)
 
     async def v2_model(self, request: Request) -> Response:
@@ -130,19 +130,19 @@ class Gateway:
         return self._readiness({"name": self._settings.model_name})
 
     async def v2_ready(self, request: Request) -> Response:
-        """Whether verdicts can be had."""
+        """Readiness: whether verdicts can be given."""
         return self._readiness({})
 
     async def v2_live(self, request: Request) -> Response:
-        """That the event loop runs."""
+        """Liveness: the event loop runs."""
         return JSONResponse({"live": True})
 
     async def health(self, request: Request) -> Response:
-        """That the event loop runs."""
+        """Liveness: the event loop runs."""
         return PlainTextResponse("ok")
 
     async def ready(self, request: Request) -> Response:
-        """Whether verdicts can be had, and if not, why."""
+        """Readiness: whether verdicts can be given, and if not, why."""
         fault = self._served.fault
         return PlainTextResponse(fault or "ok", 503 if fault else 200)
 

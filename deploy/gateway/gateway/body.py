@@ -1,4 +1,4 @@
-"""The body of a request, of bounded size, within bounded time."""
+"""Reads the bodies of requests, of bounded size and within bounded time."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,8 +14,8 @@ from gateway.settings import Settings
 class BodyReader:
     """Reads bodies, of which a number may arrive at a time.
 
-    A body that arrives uses no request's place in work, so that slow clients, or those that send
-    nothing at all, hold up no others.
+    A body that is still arriving is not counted among the requests in progress, so that slow
+    clients, and those that send nothing at all, hold up no others.
     """
 
     def __init__(self, settings: Settings):

@@ -1,4 +1,4 @@
-"""Requests that get no verdict, each with its HTTP status and a word to count it by."""
+"""Errors that answer a request, each with its HTTP status and a reason to count it by."""
 
 from collections.abc import Mapping, Sequence
 from reprlib import Repr

@@ -1,4 +1,4 @@
-"""What stands before every route: tokens, rates, the deadline, the access log, and errors."""
+"""Middleware before every route: rates, tokens, the deadline, the access log and errors."""
 
 import asyncio
 import json
@@ -16,10 +16,10 @@ from gateway.errors import RequestError
 from gateway.limits import TokenBuckets, Tokens
 from gateway.metrics import Metrics
 
-# Of these anyone may ask, at any time: the cluster's probes do.
+# Open to everyone at any rate: the cluster's probes and Prometheus ask them.
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 
-_CLIENT_CLOSED = 499  # as nginx logs a client that did not wait for its answer
+_CLIENT_CLOSED = 499  # as nginx logs a client that disconnected before its answer
 
 _access = logging.getLogger("gateway.access")
 _log = logging.getLogger("gateway")
@@ -27,7 +27,7 @@ _log = logging.getLogger("gateway")
 
 @dataclass
 class Record:
-    """What the access log says of a request beside its time; never an image or a token.
+    """What the access log says of a request besides its duration; never an image or a token.
 
     Attributes:
       route: `v1`, `v2` or `raw` where verdicts were asked for, else `other`.
@@ -45,7 +45,7 @@ class Record:
 
 
 class Guard:
-    """Lets in what may come in, and answers in words where something fails."""
+    """Admits requests, logs them and answers those that fail with an error in JSON."""
 
     def __init__(
         self,
@@ -96,12 +96,12 @@ class Guard:
             error = RequestError(
                 504, "request_timeout", f"the request took longer than {self._timeout:g} s"
             )
-        except Exception:  # a fault of ours: its traceback is for the log alone
+        except Exception:  # a fault of the gateway: its traceback goes to the log only
             _log.exception("a request failed")
             error = RequestError(500, "internal", "the gateway failed; its log says why")
         record.reason = error.reason
         self._metrics.refused(error)
-        if not record.status:  # else a part of an answer is out, and the connection is cut
+        if not record.status:  # else part of an answer is sent, and the connection is cut
             await error_response(error)(scope, receive, send)
 
     def _admit(self, request: Request) -> None:

@@ -1,4 +1,4 @@
-"""JSON of strangers: checked by one linear scan before any parser recurses into it."""
+"""Parses untrusted JSON, once a linear scan has bounded its depth and its size."""
 
 import json
 import re
@@ -76,10 +76,10 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise ValueError(f"the key {shown(name)} stands twice in one object")
+            raise ValueError(f"the key {shown(name)} appears twice in one object")
         found[name] = value
     return found
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")

@@ -1,4 +1,4 @@
-"""How much one client, and all of them together, may ask for."""
+"""Limits of one client and of all together: rates, capacities and tokens."""
 
 import hashlib
 import hmac
@@ -39,7 +39,9 @@ class TokenBuckets:
         left = min(self._burst, left + (now - since) * self._rate)
         self._buckets[client] = (left - 1 if left >= 1 else left, now)
         if len(self._buckets) > _MAX_CLIENTS:
-            self._buckets.popitem(last=False)  # who asked longest ago; nearly always full again
+            self._buckets.popitem(
+                last=False
+            )  # the client that asked longest ago; its bucket is nearly always full again
         if left < 1:
             raise RequestError(
                 429,
@@ -57,7 +59,7 @@ class Capacity:
 
         Args:
           limit: most that may be in use.
-          what: what they are and do, for the error.
+          what: what they are and do, such as `requests are in progress`, for the error.
         """
         self.limit, self._what = limit, what
         self.used = 0
@@ -70,7 +72,7 @@ class Capacity:
         """
         if self.used + number > self.limit:
             raise RequestError(
-                503, "busy", f"no room is left: {self.limit:,} {self._what}", retry_after=1
+                503, "busy", f"the gateway is busy: {self.limit:,} {self._what}", retry_after=1
             )
         self.used += number
 

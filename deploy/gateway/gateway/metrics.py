@@ -1,4 +1,4 @@
-"""What Prometheus is told: how long, how many, what the verdicts are, and what was refused."""
+"""Prometheus metrics: latency, requests, verdicts, scores and refusals."""
 
 import logging
 from contextlib import AbstractContextManager
@@ -70,7 +70,7 @@ class Metrics:
         _log.warning("model server: %s: %.300r", error.code, error.detail)
 
     def version(self, version: int | None) -> None:
-        """Says which version is served."""
+        """Sets the version that is served."""
         self._version.set(version or 0)
 
     def answered(self, route: str, status: int, seconds: float) -> None:

@@ -38,8 +38,8 @@ class Predictor:
     async def predict(self, images: Sequence[bytes], version: int | None = None) -> Answer:
         """The verdicts on images, in order, of the version that is asked for, or the newest.
 
-        A version that was withdrawn meanwhile is given up for its successor, once, and the
-        images are read again by that one's rules.
+        If the version was unloaded meanwhile, its successor is asked, once, and the images are
+        read again by that one's rules.
 
         Raises:
           RequestError: no model is served, an image is refused, or the model server fails.

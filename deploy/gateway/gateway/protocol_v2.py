@@ -142,7 +142,7 @@ def outputs(document: dict[str, Any]) -> dict[str, bool]:
     """The outputs that a request asks for, all where it names none, and whether in binary.
 
     Raises:
-      RequestError: 400, where it asks for an output that there is not.
+      RequestError: 400, where it asks for an output that does not exist.
     """
     all_binary = _parameters(document).get("binary_data_output") is True
     asked = document.get("outputs", [])

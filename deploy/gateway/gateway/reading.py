@@ -41,7 +41,7 @@ class ImageReader:
     async def read(self, images: Sequence[bytes], rules: ReadingRules, share: Share) -> list[bytes]:
         """Each image as the model takes it, in order; nothing is left out.
 
-        A request that is given up takes the images that still wait along.
+        Once the request is cancelled or fails, its images that still wait are not read.
 
         Args:
           images: encoded.
@@ -76,7 +76,7 @@ class ImageReader:
         return found
 
     async def run(self, function: Any, *arguments: Any) -> Any:
-        """What a function of long bodies gives, computed on the same threads."""
+        """The result of a function that runs on the same threads, such as parsing a long body."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
     def close(self) -> None:

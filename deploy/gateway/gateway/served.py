@@ -27,12 +27,12 @@ class Served:
 
 
 class ServedModel:
-    """The newest version that the model server has, looked up again and again.
+    """The newest version that the model server has, looked up periodically.
 
     Attributes:
       current: that version; None before the first is found, or where its rules cannot be read.
-      fault: why the last look found none; empty where it did. A server that does not answer
-        leaves `current` as it was: a call for verdicts shows whether it is back.
+      fault: why the last look-up found none; empty if it found one. A server that does not
+        answer leaves `current` as it was: the next request for verdicts shows whether it is back.
     """
 
     def __init__(
@@ -50,17 +50,17 @@ class ServedModel:
         self.fault = "the model server was not asked yet"
 
     async def follow(self, seconds: float) -> None:
-        """Looks, and looks again after some seconds, until it is cancelled."""
+        """Looks up the version every few seconds, until it is cancelled."""
         while True:
             try:
                 await self.refresh()
-            except Exception:  # whatever it is, the next look may find the model again
+            except Exception:  # whatever it is, the next look-up may find the model again
                 _log.exception("looking up the served version")
-                self.fault = "the last look at the model server failed; the log says why"
+                self.fault = "the last look-up of the served version failed; the log says why"
             await asyncio.sleep(seconds)
 
     async def refresh(self) -> None:
-        """Looks which version is served, and reads its rules where it is a new one."""
+        """Looks up which version is served, and reads its rules if it is a new one."""
         try:
             version = await self._server.available_version()
             found = None if version is None else await self._with_rules(version)

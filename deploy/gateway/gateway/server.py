@@ -18,7 +18,8 @@ class DeadlineProtocol(H11Protocol):
     """Closes a connection that does not bring the whole head of its next request in time.
 
     uvicorn's own `timeout_keep_alive` begins with the first answer and ends with the first byte
-    of the next request: who sends none, or one now and then, could hold a connection for ever.
+    of the next request: a client that sends nothing, or a byte now and then, could hold a
+    connection forever.
     Here it begins with the connection and ends with a whole head. What comes after an early
     answer, such as the rest of a body that is too long, is thrown away until then.
     """

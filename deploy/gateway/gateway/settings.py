@@ -28,7 +28,7 @@ class Settings:
       max_bytes_in_flight: bytes of all bodies that are held at a time, and as many of the images
         once they are read.
       max_bodies_arriving: requests at a time whose body has not arrived yet.
-      max_in_flight: requests in work at a time, their bodies there.
+      max_in_flight: requests in progress at a time, once their bodies have arrived.
       max_images: images of a request.
       max_json_depth: how deep JSON may nest.
       max_json_tokens: brackets, commas and strings that JSON may have.
@@ -38,7 +38,7 @@ class Settings:
       body_timeout: seconds for a request's body.
       request_timeout: seconds for a request in all.
       upstream_timeout: seconds for TensorFlow Serving.
-      poll_seconds: seconds between two looks at which version is served.
+      poll_seconds: seconds between two look-ups of the served version.
       decoders: images decoded at a time.
     """
 

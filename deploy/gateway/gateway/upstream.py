@@ -1,4 +1,4 @@
-"""TensorFlow Serving, asked by gRPC: which version it serves, and what that says of images."""
+"""A gRPC client of TensorFlow Serving: which version it serves, and its verdicts on images."""
 
 import math
 import struct
@@ -38,7 +38,7 @@ class UpstreamError(Exception):
 
     Attributes:
       code: gRPC's name of it, such as `UNAVAILABLE`; `ANSWER` where the answer cannot be read.
-      detail: for the log; it may name parts of the model.
+      detail: for the log only; it may name parts of the model.
     """
 
     def __init__(self, code: str, detail: str):

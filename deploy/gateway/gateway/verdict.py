@@ -1,4 +1,4 @@
-"""What the gateway says of an image."""
+"""The model's predictions, as the gateway passes them on."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What strangers may send: the gateway refuses it in words, and serves on."""
+"""Whatever a client sends, the gateway refuses it in words and keeps serving."""
 
 import base64
 import contextlib
@@ -283,7 +283,7 @@ def test_clients_that_go_away_leave_nothing_behind(client):
         b"POST /predict HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     ],
 )
-def test_what_is_no_http_is_refused(client, request_bytes):
+def test_malformed_http_is_refused(client, request_bytes):
     with client.connect() as connection:
         with contextlib.suppress(ConnectionError):
             connection.sendall(request_bytes)

@@ -1,4 +1,4 @@
-"""JSON of strangers is bounded before it is parsed."""
+"""Untrusted JSON is bounded before it is parsed."""
 
 import json
 

@@ -194,7 +194,7 @@ def test_v2_answers_the_outputs_that_are_asked_for_in_binary_where_asked():
         {"id": 3},
     ],
 )
-def test_v2_refuses_outputs_that_there_are_not(document):
+def test_v2_refuses_unknown_outputs(document):
     with pytest.raises(RequestError) as caught:
         answer_of(document)
     assert caught.value.status == 400

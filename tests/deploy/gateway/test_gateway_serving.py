@@ -143,7 +143,7 @@ def test_a_version_may_be_asked_for_by_its_number(client):
     assert client.post("/v2/models/outnumbered/versions/1/infer", v2(DATA[:1])).status == 200
 
 
-def test_what_there_is_not_is_refused_in_json(client):
+def test_unknown_paths_models_and_versions_are_refused_in_json(client):
     for method, path, status in [
         ("POST", "/v1/models/other:predict", 404),
         ("POST", "/v1/models/outnumbered/versions/2:predict", 404),
@@ -264,7 +264,7 @@ def test_a_server_that_fails_is_not_quoted(client, stand_in, code):
     assert b"Traceback" not in answer.body
 
 
-def test_a_socket_of_the_pod_will_do(registry, stand_in, tmp_path):
+def test_the_model_server_may_listen_on_a_unix_socket(registry, stand_in, tmp_path):
     stand_in.stop()
     stand_in.listen_at = f"unix:{tmp_path}/serving.sock"
     stand_in.start()
