@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 RUN := .venv/bin
 
-.PHONY: demo test check lint format types image clean
+.PHONY: demo test check lint format types image gateway-image messages clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready  ## run the whole pipeline on a drawn data set
@@ -43,6 +43,17 @@ image:  ## build the container image of the steps; TARGET=gpu for GPU nodes
 	$(if $(BUILDER),,$(error docker, podman or buildah is required; set BUILDER= to use another builder))
 	$(BUILDER) build --target $(TARGET) $(IMAGE_ARGS) --tag $(IMAGE)$(if $(filter gpu,$(TARGET)),-gpu) \
 	    --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) .
+
+GATEWAY_IMAGE ?= $(subst outnumbered:,outnumbered-gateway:,$(IMAGE))
+
+gateway-image:  ## the container image of the gateway before the model server
+	$(if $(BUILDER),,$(error no docker, podman or buildah is installed; name yours with BUILDER=))
+	$(BUILDER) build --file deploy/gateway/Dockerfile $(IMAGE_ARGS) --tag $(GATEWAY_IMAGE) \
+	    --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) .
+
+messages: .venv/ready  ## the gateway's gRPC messages, from their .proto
+	cd deploy/gateway && ../../$(RUN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. \
+	    gateway/serving.proto
 
 clean:
 	rm -rf .venv .uv runs sample .pytest_cache .mypy_cache .ruff_cache

@@ -93,7 +93,7 @@ def _raw_mode(image: Image.Image) -> str:
 
 def _eight_bit_grey(image: Image.Image) -> np.ndarray:
     """Grey pixels of 12 or 16 bits, uint8 (height, width)."""
-    values = np.asarray(image).astype(np.int64)
+    values = np.asarray(image).astype(np.int32)
     bits = _tiff_bits(image) or 16
     if bits == 16:
         _check_peak(image, values.max(initial=0))

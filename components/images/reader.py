@@ -7,7 +7,6 @@ that a model meets at serving what it was trained on.
 import io
 from dataclasses import dataclass
 
-import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from components.images import jpeg, png
@@ -197,11 +196,10 @@ def _upright_rgb(image: Image.Image, max_side: int) -> Image.Image:
 
 
 def _encoded(rgb: Image.Image, *, lossy: bool) -> ReadImage:
-    # A new image: Pillow would carry profiles and EXIF of the source over.
+    rgb.info.clear()  # else Pillow would carry the source's profile and comment over
     buffer = io.BytesIO()
-    bare = Image.fromarray(np.asarray(rgb))
     if lossy:
-        bare.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+        rgb.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     else:
-        bare.save(buffer, "PNG")
+        rgb.save(buffer, "PNG")
     return ReadImage(buffer.getvalue(), *rgb.size, perceptual_hash(rgb))

@@ -16,11 +16,16 @@ OVERLAYS = sorted(path.name for path in (DEPLOY / "overlays").iterdir())
 @cache
 def render(overlay):
     """What `kubectl kustomize` makes of an overlay; skips the test where there is no kubectl."""
+    return build(DEPLOY / "overlays" / overlay)
+
+
+def build(folder):
+    """What `kubectl kustomize` makes of a folder; skips the test where there is no kubectl."""
     beside_python = Path(sys.executable).with_name("kubectl")
     kubectl = str(beside_python) if beside_python.exists() else shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("no kubectl beside Python or on the PATH")
-    command = [kubectl, "kustomize", str(DEPLOY / "overlays" / overlay)]
+    command = [kubectl, "kustomize", str(folder)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     return list(yaml.safe_load_all(run.stdout))
@@ -39,9 +44,23 @@ def pods(objects):
     return templates + [as_pod(item) for item in objects if item["kind"] == "InferenceService"]
 
 
+GATEWAY_NAMES = {"gateway", "transformer-container"}
+MODEL_SERVER_NAMES = {"tf-serving", "kserve-container"}
+
+
+def container(pod, names):
+    """The one container of a pod that has one of these names."""
+    (found,) = [each for each in pod["spec"]["containers"] if each["name"] in names]
+    return found
+
+
 def server(objects):
-    """The pod of the model server."""
-    (found,) = [pod for pod in pods(objects) if "args" in pod["spec"]["containers"][0]]
+    """The pod of the gateway and the model server."""
+    (found,) = [
+        pod
+        for pod in pods(objects)
+        if GATEWAY_NAMES & {each["name"] for each in pod["spec"]["containers"]}
+    ]
     return found
 
 
@@ -54,9 +73,9 @@ def as_pod(service):
         del model[key]
     for key in ("minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "timeout"):
         del predictor[key]
-    container = {"name": "kserve-container", "image": image, **model}
+    containers = [{"name": "kserve-container", "image": image, **model}, *predictor["containers"]]
     labels = {"serving.kserve.io/inferenceservice": service["metadata"]["name"]}
-    return {"metadata": {"labels": labels}, "spec": {**predictor, "containers": [container]}}
+    return {"metadata": {"labels": labels}, "spec": {**predictor, "containers": containers}}
 
 
 def matches(selector, labels):

@@ -5,8 +5,19 @@ import re
 from pathlib import PurePosixPath
 
 import pytest
-from cluster_objects import DEPLOY, named, pods, render, server
+from cluster_objects import (
+    DEPLOY,
+    GATEWAY_NAMES,
+    MODEL_SERVER_NAMES,
+    container,
+    named,
+    pods,
+    render,
+    server,
+)
 
+from gateway.metrics import Metrics
+from gateway.settings import PREFIX
 from pipeline.settings import load
 
 SETTINGS_OF = {"plain-gpu": "cats_vs_dogs", "cloud-gpu": "cats_vs_dogs_cloud"}
@@ -48,10 +59,10 @@ def test_the_steps_may_read_exactly_the_secrets_of_the_settings(deployed):
 
 def test_the_image_is_the_overlays_and_the_gpu_image_its_sibling(deployed):
     settings, objects = deployed
-    images = {
-        container["image"] for pod in pods(objects) for container in pod["spec"]["containers"]
-    }
+    images = {each["image"] for pod in pods(objects) for each in pod["spec"]["containers"]}
     assert settings.kubeflow.image in images
+    name, _, tag = settings.kubeflow.image.rpartition(":")
+    assert container(server(objects), GATEWAY_NAMES)["image"] == f"{name}-gateway:{tag}"
     assert settings.kubeflow.gpu_image == f"{settings.kubeflow.image}-gpu"
 
 
@@ -61,13 +72,29 @@ def test_models_are_pushed_to_the_folder_that_is_made_and_served(deployed):
     (volume,) = [v for v in settings.kubeflow.volumes if registry.is_relative_to(v.path)]
     folder = str(registry.relative_to(volume.path))
     (job,) = named(objects, "Job").values()
-    (container,) = job["spec"]["template"]["spec"]["containers"]
-    assert str(registry) in container["command"]
+    (maker,) = job["spec"]["template"]["spec"]["containers"]
+    assert str(registry) in maker["command"]
+    gateway = container(server(objects), GATEWAY_NAMES)
+    (rules_folder,) = [
+        item["value"] for item in gateway["env"] if item["name"] == f"{PREFIX}REGISTRY"
+    ]
+    assert mounted(objects, gateway, rules_folder) == (volume.claim, folder)
     services = named(objects, "InferenceService").values()
-    served = {service["spec"]["predictor"]["model"]["storageUri"] for service in services}
-    mounts = server(objects)["spec"]["containers"][0]["volumeMounts"]
-    served |= {f"pvc://{volume.claim}/{mount.get('subPath')}" for mount in mounts}
-    assert f"pvc://{volume.claim}/{folder}" in served
+    for service in services:
+        uri = service["spec"]["predictor"]["model"]["storageUri"]
+        assert uri == f"pvc://{volume.claim}/{folder}"
+    if not services:
+        model_server = container(server(objects), MODEL_SERVER_NAMES)
+        (base_path,) = [arg for arg in model_server["args"] if "base_path" in arg]
+        found = mounted(objects, model_server, base_path.partition("=")[2])
+        assert found == (volume.claim, folder)
+
+
+def mounted(objects, holder, path):
+    """The claim and the folder of it that a container of the server has at a path."""
+    (mount,) = [mount for mount in holder["volumeMounts"] if mount["mountPath"] == path]
+    (volume,) = [v for v in server(objects)["spec"]["volumes"] if v["name"] == mount["name"]]
+    return volume["persistentVolumeClaim"]["claimName"], mount["subPath"]
 
 
 def test_the_weights_are_where_the_job_puts_them(deployed, jobs):
@@ -106,5 +133,8 @@ def test_alerts_watch_the_pods_of_the_pipeline_and_the_served_model(deployed):
     # A run that was submitted, and one of a schedule, to whose name a suffix is put bare.
     for pod in (f"{settings.name}-x7k2p-driver-1", f"{settings.name}x7k2p-1-812-driver-1"):
         assert all(re.fullmatch(pattern, pod) for pattern in patterns)
-    assert 'model_name=\\"outnumbered\\"' in text
+    asked = set(re.findall(r"outnumbered_gateway_\w+", text))
+    exposed = Metrics().text().decode()
+    assert asked
+    assert all(f"# HELP {name.removesuffix('_bucket')} " in exposed for name in asked)
     assert settings.kubeflow.schedule.cron == "0 0 3 * * *"  # once a day, which 26 hours follow

@@ -1,20 +1,37 @@
 """Nothing that is deployed can do more than it must."""
 
+import os
+from pathlib import PurePosixPath
+
 import pytest
-from cluster_objects import matches, named, pods, server
+import yaml
+from cluster_objects import (
+    DEPLOY,
+    GATEWAY_NAMES,
+    MODEL_SERVER_NAMES,
+    OVERLAYS,
+    build,
+    container,
+    matches,
+    named,
+    pods,
+    server,
+)
+
+from gateway.guard import OPEN_PATHS
+from gateway.server import SHUTDOWN_SECONDS
+from gateway.settings import PREFIX, Settings, from_environment
 
 STEP_LABELS = {"pipelines.kubeflow.org/v2_component": "true"}
 
 
 def containers(objects):
-    return [
-        (pod["spec"], container) for pod in pods(objects) for container in pod["spec"]["containers"]
-    ]
+    return [(pod["spec"], each) for pod in pods(objects) for each in pod["spec"]["containers"]]
 
 
 def test_every_container_is_confined(rendered, jobs):
-    for pod, container in containers(rendered + jobs):
-        context = container["securityContext"]
+    for pod, each in containers(rendered + jobs):
+        context = each["securityContext"]
         assert context["allowPrivilegeEscalation"] is False
         assert context["readOnlyRootFilesystem"] is True
         assert context["capabilities"] == {"drop": ["ALL"]}
@@ -27,24 +44,24 @@ def test_every_container_is_confined(rendered, jobs):
 
 
 def test_every_container_has_bounds(rendered, jobs):
-    for _, container in containers(rendered + jobs):
+    for _, each in containers(rendered + jobs):
         for kind in ("requests", "limits"):
-            assert container["resources"][kind].keys() == {"cpu", "memory"}
+            assert each["resources"][kind].keys() == {"cpu", "memory"}
 
 
 def test_every_image_has_a_tag_of_its_own(rendered, jobs):
-    for _, container in containers(rendered + jobs):
-        name, _, tag = container["image"].rpartition(":")
+    for _, each in containers(rendered + jobs):
+        name, _, tag = each["image"].rpartition(":")
         assert name
         assert tag not in {"", "latest"}
         assert "/" not in tag
 
 
 def test_no_deployed_pod_may_land_on_a_gpu_node(rendered, jobs):
-    for pod, container in containers(rendered + jobs):
+    for pod, each in containers(rendered + jobs):
         assert "tolerations" not in pod
         assert "nodeSelector" not in pod
-        assert not any("gpu" in key for key in container["resources"]["limits"])
+        assert not any("gpu" in key for key in each["resources"]["limits"])
 
 
 def test_no_pod_holds_a_token_of_kubernetes(rendered, jobs):
@@ -116,6 +133,78 @@ def test_each_deployed_pod_is_under_a_policy_and_the_server_has_no_way_out(rende
         assert all("Egress" in spec["policyTypes"] and "egress" not in spec for spec in specs)
 
 
-@pytest.mark.parametrize("probe", ["readinessProbe", "livenessProbe"])
-def test_the_server_is_probed(rendered, probe):
-    assert server(rendered)["spec"]["containers"][0][probe]
+@pytest.mark.parametrize("names", [GATEWAY_NAMES, MODEL_SERVER_NAMES])
+def test_the_server_is_probed_by_paths_that_need_no_token(rendered, names):
+    probes = {
+        kind: probe for kind, probe in container(server(rendered), names).items() if "Probe" in kind
+    }
+    assert "livenessProbe" in probes
+    for probe in probes.values():
+        assert probe["httpGet"]["path"] in OPEN_PATHS
+        assert probe["httpGet"]["port"] in {"http", Settings.port}
+    assert ("readinessProbe" in probes) or names == MODEL_SERVER_NAMES
+
+
+def test_the_model_server_listens_on_a_socket_of_the_pod_alone(rendered):
+    gateway = container(server(rendered), GATEWAY_NAMES)
+    model_server = container(server(rendered), MODEL_SERVER_NAMES)
+    args = dict(arg.removeprefix("--").split("=") for arg in model_server["args"])
+    assert (args["port"], args["rest_api_port"]) == ("0", "0")
+    assert "ports" not in model_server
+    upstream = {item["name"]: item["value"] for item in gateway["env"]}[f"{PREFIX}UPSTREAM"]
+    assert upstream == f"unix:{args['grpc_socket_path']}"
+    socket = {"name": "socket", "mountPath": str(PurePosixPath(args["grpc_socket_path"]).parent)}
+    assert socket in gateway["volumeMounts"]
+    assert socket in model_server["volumeMounts"]
+    (volume,) = [v for v in server(rendered)["spec"]["volumes"] if v["name"] == "socket"]
+    assert "emptyDir" in volume
+
+
+def test_nothing_but_the_gateways_port_can_be_reached(rendered):
+    assert [
+        port["containerPort"] for port in container(server(rendered), GATEWAY_NAMES)["ports"]
+    ] == [Settings.port]
+    for spec in policies_on(rendered, server(rendered)["metadata"]["labels"]):
+        ports = {port["port"] for rule in spec["ingress"] for port in rule["ports"]}
+        assert ports == {Settings.port}
+
+
+def test_the_gateway_ends_before_the_model_server(rendered):
+    def wait(names):
+        return int(container(server(rendered), names)["lifecycle"]["preStop"]["exec"]["command"][1])
+
+    assert wait(GATEWAY_NAMES) > 0
+    assert wait(MODEL_SERVER_NAMES) > wait(GATEWAY_NAMES) + SHUTDOWN_SECONDS
+
+
+@pytest.fixture(params=OVERLAYS)
+def with_tokens(request, tmp_path):
+    """The objects of an overlay that takes the component of tokens in."""
+    overlay = DEPLOY / "overlays" / request.param
+    taken = {
+        "resources": [os.path.relpath(overlay, tmp_path)],
+        "components": [os.path.relpath(DEPLOY / "serving" / "tokens", tmp_path)],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(taken))
+    return build(tmp_path)
+
+
+def test_tokens_are_read_from_a_secret_that_must_be_there(with_tokens, rendered):
+    gateway = container(server(with_tokens), GATEWAY_NAMES)
+    (path,) = [i["value"] for i in gateway["env"] if i["name"] == f"{PREFIX}TOKENS_FILE"]
+    (mount,) = [m for m in gateway["volumeMounts"] if m["name"] == "tokens"]
+    assert PurePosixPath(path) == PurePosixPath(mount["mountPath"]) / "tokens"
+    assert mount["readOnly"]
+    (volume,) = [v for v in server(with_tokens)["spec"]["volumes"] if v["name"] == "tokens"]
+    assert volume["secret"] == {"secretName": "outnumbered-gateway"}
+    assert not any(
+        m["name"] == "tokens"
+        for m in container(server(with_tokens), MODEL_SERVER_NAMES)["volumeMounts"]
+    )
+
+
+def test_the_gateway_takes_every_variable_that_it_is_given(rendered, with_tokens):
+    for objects in (rendered, with_tokens):
+        env = container(server(objects), GATEWAY_NAMES)["env"]
+        settings = from_environment({item["name"]: item["value"] for item in env})
+        assert str(settings.registry) == "/models/outnumbered"

@@ -12,9 +12,12 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def stages():
+GATEWAY = "deploy/gateway/Dockerfile"
+
+
+def stages(dockerfile="Dockerfile"):
     """The instructions of each stage, by its name, with continued lines joined."""
-    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    text = (ROOT / dockerfile).read_text().replace("\\\n", " ")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     found, name = {}, ""
     for line in lines:
@@ -26,8 +29,8 @@ def stages():
     return found
 
 
-def copied(stage):
-    return [line.split()[1:-1] for line in stages()[stage] if line.startswith("COPY")]
+def copied(stage, dockerfile="Dockerfile"):
+    return [line.split()[1:-1] for line in stages(dockerfile)[stage] if line.startswith("COPY")]
 
 
 @pytest.mark.parametrize("target", ["cpu", "gpu"])
@@ -41,8 +44,9 @@ def test_a_build_without_a_target_gives_the_cpu_image():
     assert list(stages())[-1] == "cpu"
 
 
-def test_the_runtime_stage_installs_nothing_and_drops_root():
-    text = "\n".join(stages()["runtime"])
+@pytest.mark.parametrize("dockerfile", ["Dockerfile", GATEWAY])
+def test_the_runtime_stage_installs_nothing_and_drops_root(dockerfile):
+    text = "\n".join(stages(dockerfile)["runtime"])
     assert not re.search(r"apt-get|pip install|uv sync", text)
     assert re.search(r"^USER [1-9]\d*:\d+$", text, re.MULTILINE)
 
@@ -54,14 +58,47 @@ def test_all_that_is_installed_comes_from_the_lock_without_the_dev_group():
     assert all("--extra gpu" in line for line in stages()["build-gpu"] if "uv sync" in line)
 
 
-def test_the_build_context_is_what_the_dockerfile_copies():
+def test_the_gateways_image_holds_the_lock_of_its_own_group_and_no_more_code_than_it_runs():
+    (sync,) = [line for line in stages(GATEWAY)["build"] if "uv sync" in line]
+    assert "--frozen" in sync
+    assert "--only-group gateway" in sync
+    assert copied("build", GATEWAY) == [
+        ["pyproject.toml", "uv.lock"],
+        ["components/__init__.py"],
+        ["components/images"],
+        ["deploy/gateway/gateway"],
+    ]
+    assert copied("runtime", GATEWAY) == [
+        ["--from=build", "/opt/gateway"],
+        ["--from=build", "/app"],
+    ]
+
+
+def test_the_gateways_group_is_locked_without_tensorflow():
+    lock = tomllib.loads((ROOT / "uv.lock").read_text())
+    packages = {package["name"]: package for package in lock["package"]}
+    waiting = [asked["name"] for asked in packages["outnumbered"]["dev-dependencies"]["gateway"]]
+    found = set()
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += [asked["name"] for asked in packages[name].get("dependencies", [])]
+    assert {"starlette", "uvicorn", "grpcio", "pillow", "prometheus-client"} <= found
+    assert not any(name.startswith(("tensorflow", "tfx", "keras")) for name in found)
+    assert len(found) < 16
+
+
+def test_the_build_context_is_what_the_dockerfiles_copy():
     ignore = (ROOT / ".dockerignore").read_text().splitlines()
     admitted = {line[1:] for line in ignore if line.startswith("!")}
     builds = [line for name in stages() if name.startswith("build") for line in copied(name)]
     sources = {name for line in builds for name in line}
+    gateway = {name for line in copied("build", GATEWAY) for name in line}
     assert "*" in ignore
-    assert admitted == sources
-    assert all((ROOT / name).exists() for name in sources)
+    assert admitted == sources | {name for name in gateway if name.startswith("deploy/")}
+    assert all((ROOT / name).exists() for name in sources | gateway)
+    assert all(any(Path(name).is_relative_to(top) for top in admitted) for name in gateway)
 
 
 def bounds(requirements):

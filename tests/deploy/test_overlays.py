@@ -6,7 +6,9 @@ from pathlib import Path
 import jsonschema
 import kubernetes_validate
 import pytest
-from cluster_objects import as_pod, matches, named, pods, server
+from cluster_objects import GATEWAY_NAMES, as_pod, container, matches, named, pods, server
+
+from gateway.settings import Settings
 
 SCHEMAS = Path(__file__).with_name("schemas")
 CUSTOM_KINDS = sorted(path.stem for path in SCHEMAS.glob("*.json"))
@@ -96,22 +98,16 @@ def test_services_monitors_and_budgets_select_the_server(rendered):
         assert any(matches(selector, service["metadata"]["labels"]) for service in services)
 
 
-def test_the_named_ports_of_a_service_and_its_monitor_are_the_servers(rendered):
+def test_services_and_monitors_ask_the_gateway(rendered):
+    gateway = container(server(rendered), GATEWAY_NAMES)
+    ports = {port["name"] for port in gateway["ports"]}
     services = named(rendered, "Service").values()
     for service in services:
-        ports = {port["name"] for port in server(rendered)["spec"]["containers"][0]["ports"]}
         assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
+    offered = {port["name"] for service in services for port in service["spec"]["ports"]}
     for monitor in named(rendered, "ServiceMonitor").values():
-        ports = {port["name"] for service in services for port in service["spec"]["ports"]}
-        assert {endpoint["port"] for endpoint in monitor["spec"]["endpoints"]} <= ports
-
-
-def test_the_server_says_how_it_is_scraped(rendered):
-    (container,) = server(rendered)["spec"]["containers"]
-    (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "monitoring"]
-    assert f"--monitoring_config_file={mount['mountPath']}/monitoring.config" in container["args"]
-    (config,) = named(rendered, "ConfigMap").values()
-    monitors = {**named(rendered, "ServiceMonitor"), **named(rendered, "PodMonitor")}
-    (monitor,) = monitors.values()
-    endpoints = monitor["spec"].get("endpoints") or monitor["spec"]["podMetricsEndpoints"]
-    assert f'path: "{endpoints[0]["path"]}"' in config["data"]["monitoring.config"]
+        for endpoint in monitor["spec"]["endpoints"]:
+            assert (endpoint["port"] in offered, endpoint["path"]) == (True, "/metrics")
+    for monitor in named(rendered, "PodMonitor").values():
+        for endpoint in monitor["spec"]["podMetricsEndpoints"]:
+            assert (endpoint["portNumber"], endpoint["path"]) == (Settings.port, "/metrics")

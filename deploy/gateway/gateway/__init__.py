@@ -1,0 +1,1 @@
+"""The gateway before TensorFlow Serving: it reads images just as training did, and guards."""

@@ -1,0 +1,26 @@
+import pytest
+from gateway_under_test import running, write_rules
+from serving_stand_in import StandIn
+
+
+@pytest.fixture
+def registry(tmp_path):
+    """A registry whose model 1 takes images up to 40 pixels."""
+    write_rules(tmp_path, 1, max_side=40)
+    return tmp_path
+
+
+@pytest.fixture
+def stand_in():
+    """A model server that listens."""
+    found = StandIn()
+    found.start()
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def client(registry, stand_in):
+    """A client of a gateway before the model server."""
+    with running(registry, stand_in.target) as found:
+        yield found

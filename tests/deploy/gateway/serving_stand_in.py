@@ -1,0 +1,124 @@
+"""A stand-in that speaks TensorFlow Serving's gRPC by `tensorflow-serving-api`'s own stubs."""
+
+import hashlib
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import tensorflow as tf
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+MODEL = "outnumbered"
+_AVAILABLE = get_model_status_pb2.ModelVersionStatus.AVAILABLE
+
+
+def by_bytes(images):
+    """Probabilities and verdicts that tell images apart by their bytes."""
+    scores = [probability_of(image) for image in images]
+    return [[score] for score in scores], [[int(score >= 0.5)] for score in scores]
+
+
+def probability_of(image):
+    """What the stand-in makes of an image's bytes: another for each."""
+    return int.from_bytes(hashlib.sha256(image).digest()[:3], "big") / 2**24
+
+
+class StandIn(
+    prediction_service_pb2_grpc.PredictionServiceServicer,
+    model_service_pb2_grpc.ModelServiceServicer,
+):
+    """A model server.
+
+    Attributes:
+      versions: the states of the versions that it has, by their numbers.
+      seen: the images of each call, with the version that was asked for.
+      looks: how often it was asked for the states.
+      delay: seconds before an answer.
+      failure: a code of gRPC with which it answers every call for verdicts.
+      model: gives images' probabilities and verdicts, each of shape (n, 1).
+      as_content: whether numbers are sent as bytes.
+      listen_at: address, or `unix:` and a path; of port 0 becomes the port it was given.
+    """
+
+    def __init__(self, port=0):
+        self.versions = {1: _AVAILABLE}
+        self.seen = []
+        self.looks = 0
+        self.delay = 0.0
+        self.failure = None
+        self.as_content = False
+        self.model = by_bytes
+        self.listen_at = f"127.0.0.1:{port}"
+        self._server = None
+        self._lock = threading.Lock()
+
+    @property
+    def target(self):
+        return self.listen_at
+
+    def start(self):
+        """Listens, on the same port as before where it has listened."""
+        options = [("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)]
+        self._server = grpc.server(ThreadPoolExecutor(16), options=options)
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(self, self._server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(self, self._server)
+        port = self._server.add_insecure_port(self.listen_at)
+        if self.listen_at.startswith("127.0.0.1:"):
+            self.listen_at = f"127.0.0.1:{port}"
+        self._server.start()
+
+    def stop(self):
+        self._server.stop(grace=None).wait()
+
+    def GetModelStatus(self, request, context):
+        self._check_spec(request.model_spec, context)
+        response = get_model_status_pb2.GetModelStatusResponse()
+        for version, state in self.versions.items():
+            response.model_version_status.add(version=version, state=state)
+        self.looks += 1
+        return response
+
+    def Predict(self, request, context):
+        self._check_spec(request.model_spec, context)
+        version = request.model_spec.version.value
+        if self.failure:
+            context.abort(self.failure, "Traceback: node 'secret/inner/layer' failed")
+        if self.versions.get(version) != _AVAILABLE:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"Servable not found: {version}")
+        if request.model_spec.signature_name != "predict_images" or list(request.inputs) != [
+            "images"
+        ]:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no such signature or input")
+        images = tf.make_ndarray(request.inputs["images"])
+        if images.dtype != object or images.ndim != 1:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "images must be DT_STRING of rank 1")
+        time.sleep(self.delay)
+        with self._lock:
+            self.seen.append((version, images.tolist()))
+        return self._response(request, *self.model(images.tolist()))
+
+    def _check_spec(self, spec, context):
+        if spec.name != MODEL:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"no model {spec.name}")
+
+    def _response(self, request, probabilities, positive):
+        response = predict_pb2.PredictResponse(model_spec=request.model_spec)
+        for name, values, dtype in (
+            ("probability", probabilities, tf.float32),
+            ("is_positive", positive, tf.int64),
+        ):
+            tensor = tf.make_tensor_proto(values, dtype=dtype)
+            if self.as_content:
+                array = tf.make_ndarray(tensor)
+                tensor = tf.make_tensor_proto(array)
+                tensor.ClearField("float_val")
+                tensor.ClearField("int64_val")
+                tensor.tensor_content = array.tobytes()
+            response.outputs[name].CopyFrom(tensor)
+        return response

@@ -1,0 +1,62 @@
+"""An exported model behind the gateway says of raw files what `outnumbered predict` says."""
+
+from types import SimpleNamespace
+
+import keras
+import pytest
+import tensorflow as tf
+from gateway_under_test import running
+from images_of_each_kind import IMAGES
+from serving_stand_in import StandIn
+
+from components.calibrator.export import export as export_calibrated
+from components.images.rules import ReadingRules
+from components.trainer.export import export
+from pipeline.predict import predict
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory):
+    """A registry with one calibrated model, whose probabilities depend on every pixel."""
+    folder = tmp_path_factory.mktemp("registry")
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            keras.layers.Conv2D(4, 5, activation="relu"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(1, activation="sigmoid"),
+        ]
+    )
+    rules = ReadingRules(image_size=32, pixel_range=(0.0, 1.0), max_side=40)
+    export(model, rules, str(folder / "trained"))
+    trained = tf.saved_model.load(str(folder / "trained"))
+    scores = trained.signatures["predict_images"](images=tf.constant([IMAGES["jpeg"]]))
+    # All that the export takes of an operating point: one at which the images differ.
+    point = SimpleNamespace(threshold=float(scores["probability"][0, 0]), to_json=lambda: "{}")
+    export_calibrated(trained, point, str(folder / "1"))
+    return folder
+
+
+def test_raw_files_of_every_kind_get_the_verdicts_of_outnumbered_predict(registry, tmp_path):
+    signature = tf.saved_model.load(str(registry / "1")).signatures["predict_images"]
+
+    def served(images):
+        outputs = signature(images=tf.constant(images))
+        return outputs["probability"].numpy(), outputs["is_positive"].numpy()
+
+    files = [tmp_path / str(number) for number in range(len(IMAGES))]
+    for path, data in zip(files, IMAGES.values(), strict=True):
+        path.write_bytes(data)
+    expected = list(predict(registry / "1", files))
+    stand_in = StandIn()
+    stand_in.model = served
+    stand_in.start()
+    with running(registry, stand_in.target) as client:
+        found = [client.post("/predict", data).json for data in IMAGES.values()]
+    stand_in.stop()
+    for kind, answer, row in zip(IMAGES, found, expected, strict=True):
+        assert answer["probability"] == pytest.approx(row.probability, abs=1e-6), kind
+        assert answer["is_positive"] == row.is_positive, kind
+    assert len({row.probability for row in expected}) == len(expected)
+    assert {row.is_positive for row in expected} == {True, False}
