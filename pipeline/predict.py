@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from components import names
 from components.image_example_gen import files
 from components.image_example_gen.signature import HEAD_BYTES, begins_like_an_image
-from components.images.reader import RefusedImageError, read_image
+from components.images import reader
 from components.images.rules import ReadingRules, read_rules
 from pipeline.terminal import plain
 
@@ -147,9 +147,10 @@ def _batches(items: Iterable[Path], size: int) -> Iterator[list[Path]]:
 def _read(path: Path, rules: ReadingRules) -> bytes | str:
     """The image as ingestion would store it, or why it can't be read."""
     try:
+        reader.check_bytes(path.stat().st_size, rules.max_pixels)
         data = path.read_bytes()
-        return read_image(data, max_pixels=rules.max_pixels, max_side=rules.max_side).data
-    except (RefusedImageError, OSError) as error:
+        return reader.read_image(data, max_pixels=rules.max_pixels, max_side=rules.max_side).data
+    except (reader.RefusedImageError, OSError) as error:
         return str(error)
 
 

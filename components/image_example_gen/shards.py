@@ -28,10 +28,6 @@ from components.images.perceptual_hash import as_hex
 MISSING = "missing"
 UNREADABLE = "unreadable"
 
-# No sensible image file is larger: four channels of 16 bits, uncompressed, and its metadata.
-_BYTES_PER_PIXEL = 8
-_METADATA_BYTES = 1 << 20
-
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
@@ -156,10 +152,7 @@ def _ingest_image(row: int, record: ImageRecord, rules: Rules) -> tuple[bytes, A
 
 
 def _read_file(record: ImageRecord, max_pixels: int) -> bytes:
-    if record.size > max_pixels * _BYTES_PER_PIXEL + _METADATA_BYTES:
-        raise reader.RefusedImageError(
-            reader.TOO_LARGE, f"{record.size:,} bytes, more than {max_pixels:,} pixels need"
-        )
+    reader.check_bytes(record.size, max_pixels)
     try:
         return files.read_bytes(record.path)
     except FileNotFoundError as error:

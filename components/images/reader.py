@@ -45,6 +45,10 @@ _TURNS = {
 # while both sides stay this many times max_side: the filter then still sees more than it gives.
 JPEG_REDUCTION_MARGIN = 3
 
+# No sensible image file is larger: four channels of 16 bits, uncompressed, and its metadata.
+_BYTES_PER_PIXEL = 8
+_METADATA_BYTES = 1 << 20
+
 # Least size in pixels at which a JPEG's luma is decoded: four times the hash's grid.
 _LUMA_SIZE = (128, 128)
 
@@ -80,6 +84,20 @@ class ReadImage:
     perceptual_hash: int
 
 
+def check_bytes(count: int, max_pixels: int) -> None:
+    """Refuses a file by its size alone, so that it need not be read.
+
+    Args:
+      count: bytes of the file.
+      max_pixels: as for `read_image`.
+
+    Raises:
+      RefusedImageError: with the reason `too_large`.
+    """
+    if count > max_pixels * _BYTES_PER_PIXEL + _METADATA_BYTES:
+        raise RefusedImageError(TOO_LARGE, f"{count:,} bytes, more than {max_pixels:,} pixels need")
+
+
 def read_image(
     data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, max_side: int = 0
 ) -> ReadImage:
@@ -101,6 +119,7 @@ def read_image(
       RefusedImageError: with the reason `empty`, `not_an_image`, `too_large`, `undecodable`
         or `unknown_range`.
     """
+    check_bytes(len(data), max_pixels)
     image = _open(data)
     _check_pixels(image.size, max_pixels)
     try:

@@ -118,8 +118,12 @@ def test_images_are_read_by_the_rules_in_the_models_assets(registry: Path, tmp_p
     stripes = Image.new("L", (10, 10))
     stripes.paste(255, (1, 0, 10, 10))
     stripes.save(tmp_path / "too long.png")
-    too_long, too_many = predict(newest_model(registry), find_images([tmp_path]))
-    assert "too_large" in (too_many.error or "")
+    (tmp_path / "too many bytes.png").write_bytes((tmp_path / "too long.png").read_bytes())
+    os.truncate(tmp_path / "too many bytes.png", 2**21)
+    found = find_images([tmp_path])
+    too_long, too_many_bytes, too_many_pixels = predict(newest_model(registry), found)
+    assert "too_large: 2,097,152 bytes" in (too_many_bytes.error or "")
+    assert "too_large: 11 x 11 pixels" in (too_many_pixels.error or "")
     assert 0.05 < (too_long.probability or 0.0) < 0.95
 
 

@@ -195,6 +195,13 @@ def test_a_decompression_bomb_is_refused_by_its_header():
     )
 
 
+def test_more_bytes_than_the_pixels_need_are_refused():
+    pixels = PICTURE.width * PICTURE.height
+    most = 8 * pixels + 2**20
+    assert read_image(JPEG.ljust(most, b"\0"), max_pixels=pixels)
+    assert refusal(JPEG.ljust(most + 1, b"\0"), max_pixels=pixels).reason == "too_large"
+
+
 def test_max_pixels_is_the_largest_that_is_taken():
     pixels = PICTURE.width * PICTURE.height
     assert read_image(JPEG, max_pixels=pixels).data == JPEG
