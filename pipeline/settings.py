@@ -238,9 +238,9 @@ class ImageSettings(Section):
     def _splits_are_sound(self) -> Self:
         splits = self.sampler.splits
         request = parse_request(splits, assignment=self.sampler.assignment)
-        asked = {ask.key for split in request.splits for ask in split.asks}
-        if POSITIVE not in asked:
-            check_class(self.data.positive_class, asked, asked="data.positive_class")
+        requested = {size.key for split in request.splits for size in split.sizes}
+        if POSITIVE not in requested:
+            check_class(self.data.positive_class, requested, asked="data.positive_class")
         validate_splits(
             splits,
             positive_class=self.data.positive_class,

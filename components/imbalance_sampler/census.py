@@ -1,4 +1,4 @@
-"""The classes that the data holds, rarest first."""
+"""The classes of the data, rarest first."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from components.imbalance_sampler.request import (
 
 
 def ranked(counts: Mapping[tuple[str, int], int]) -> list[tuple[str, int]]:
-    """Each (class, label), the one with the fewest images first, ties by name."""
+    """Returns each (class, label), fewest images first, ties by name."""
     return sorted(counts, key=lambda key: (counts[key], key))
 
 
 @dataclass(frozen=True)
 class Census:
-    """Every class with its label and its number of images; a class's place is its rank.
+    """Every class with its label and number of images; the rank of a class is its position.
 
     Attributes:
       classes: names, rarest first, ties by name.
@@ -35,23 +35,23 @@ class Census:
 
     @classmethod
     def of(cls, counts: Mapping[tuple[str, int], int]) -> "Census":
-        """The census of images counted by (class, label).
+        """Makes the census of images counted by (class, label).
 
         Raises:
-          SamplingError: no image, a label that is not 0 or 1, a class on both sides, or one
-            that is named as a side and isn't all of it.
+          SamplingError: there is no image, a label is not 0 or 1, a class is on both sides, or
+            one has the name of a side but is not the only class of that side.
         """
         if not counts:
-            raise SamplingError("the examples hold no image; there is nothing to draw from")
+            raise SamplingError("the examples contain no image, so there is nothing to draw from")
         keys = ranked(counts)
         classes = tuple(name for name, _ in keys)
         for name, label in keys:
             if label not in (names.NEGATIVE_LABEL, names.POSITIVE_LABEL):
-                raise SamplingError(
-                    f"class {name!r} has images of label {label}; it must be 0 or 1"
-                )
+                raise SamplingError(f"class {name!r}: the label must be 0 or 1. Received: {label}")
             if classes.count(name) > 1:
-                raise SamplingError(f"class {name!r} has images of both labels; give it one")
+                raise SamplingError(
+                    f"class {name!r} has images of both labels; give all of them the same label"
+                )
         _check_side_names(keys)
         return cls(
             classes,
@@ -60,11 +60,11 @@ class Census:
         )
 
     def side(self, label: int) -> tuple[int, ...]:
-        """Ranks of the classes with that label."""
+        """Returns the ranks of the classes with that label."""
         return tuple(rank for rank, found in enumerate(self.labels) if found == label)
 
     def ranks(self, key: str) -> tuple[int, ...]:
-        """Ranks of the classes that a split's key stands for."""
+        """Returns the ranks of the classes that a split's key stands for."""
         if key == POSITIVE:
             return self.side(names.POSITIVE_LABEL)
         if key == NEGATIVE:
@@ -72,7 +72,7 @@ class Census:
         return (self.classes.index(key),)
 
     def name(self, key: str) -> str:
-        """The key itself, or the class where a side holds only that one."""
+        """Returns the key, or the name of the class if a side has only one."""
         ranks = self.ranks(key)
         return self.classes[ranks[0]] if len(ranks) == 1 else key
 
@@ -83,66 +83,66 @@ def _check_side_names(keys: Sequence[tuple[str, int]]) -> None:
         of_side = {name for name, found in keys if found == label}
         if any(name == side for name, _ in keys) and of_side != {side}:
             raise SamplingError(
-                f"class {side!r} is named as a side, which the settings' key {side!r} stands for, "
-                f"and the {side} side has {quoted(sorted(of_side)) if of_side else 'no class'}; "
-                "rename the class"
+                f"class {side!r} has the name of a side, so the settings' key {side!r} would be "
+                f"ambiguous: the {side} side has "
+                f"{quoted(sorted(of_side)) if of_side else 'no class'}; rename the class"
             )
 
 
 def validate_prevalence(weights: Mapping[str, float], *, positive_class: str) -> None:
-    """Refuses, without any data, a prevalence that doesn't weigh both sides.
+    """Checks, without any data, that a prevalence gives a weight to both sides.
 
     Args:
       weights: weight by class or side, such as `{"cats": 10, "dogs": 1}`.
       positive_class: name of the positive class.
 
     Raises:
-      SamplingError: what was given, and what is missing.
+      SamplingError: a weight is malformed, or one side has none.
     """
-    _check_weighs_both(parse_weights(weights, what="prevalence"), {positive_class})
+    _check_both_sides_weighted(parse_weights(weights, what="prevalence"), {positive_class})
 
 
 def prevalence(weights: Mapping[str, float] | None, census: Census) -> float:
-    """The share of positive images in the real world, in (0, 1).
+    """Returns the share of positive images in the real world, in (0, 1).
 
     Args:
-      weights: weight by class or side; None takes the share that the data has.
-      census: the data's classes; every one of them must be weighed.
+      weights: weight by class or side; None for the share in the data.
+      census: the data's classes; each of them must have a weight.
 
     Raises:
-      SamplingError: a class is unknown or not weighed, or the data has only one side.
+      SamplingError: a class is unknown or has no weight, or only one side has weights.
     """
     if weights is None:
         positives = sum(census.counts[rank] for rank in census.side(names.POSITIVE_LABEL))
         return positives / sum(census.counts)
     parts = parse_weights(weights, what="prevalence")
     positive_classes = {census.classes[rank] for rank in census.side(names.POSITIVE_LABEL)}
-    _check_weighs_both(parts, positive_classes)
+    _check_both_sides_weighted(parts, positive_classes)
     for key in parts:
         if key not in {POSITIVE, NEGATIVE, *census.classes}:
             raise SamplingError(
-                f"prevalence weighs class {key!r}, which is not there"
-                f"{did_you_mean(key, census.classes)}; the classes are {quoted(census.classes)}"
+                f"prevalence: class {key!r} does not exist{did_you_mean(key, census.classes)}; "
+                f"the classes are {quoted(census.classes)}"
             )
-    _check_weighs_each_once(list(parts), census)
+    _check_each_weighted_once(list(parts), census)
     positive = sum(part for key, part in parts.items() if key in {POSITIVE, *positive_classes})
     return float(positive / sum(parts.values()))
 
 
-def _check_weighs_both(parts: Mapping[str, object], positive_classes: set[str]) -> None:
+def _check_both_sides_weighted(parts: Mapping[str, object], positive_classes: set[str]) -> None:
     positive = {POSITIVE, *positive_classes} & set(parts)
     if not positive or positive == set(parts):
         raise SamplingError(
-            f"prevalence must weigh {quoted(sorted(positive_classes))} against the other classes. "
-            f"Received: {quoted(parts)}"
+            f"prevalence must have weights for {quoted(sorted(positive_classes))} and for the "
+            f"other classes. Received: weights for {quoted(parts)}"
         )
 
 
-def _check_weighs_each_once(keys: list[str], census: Census) -> None:
-    weighed = [census.classes[rank] for key in keys for rank in census.ranks(key)]
+def _check_each_weighted_once(keys: list[str], census: Census) -> None:
+    weighted = [census.classes[rank] for key in keys for rank in census.ranks(key)]
     for name in census.classes:
-        if weighed.count(name) != 1:
+        if weighted.count(name) != 1:
             raise SamplingError(
-                f"prevalence weighs class {name!r} {weighed.count(name)} times; weigh each class "
-                "once, or the two sides 'positive' and 'negative'"
+                "prevalence must have one weight for each class, or one for each of the sides "
+                f"'positive' and 'negative'. Received: {weighted.count(name)} weights for {name!r}"
             )

@@ -1,4 +1,4 @@
-"""ImbalanceSampler: train, val and test, each at the size and balance asked for."""
+"""ImbalanceSampler: draws train, val and test, each at the requested size and balance."""
 
 import json
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from components.imbalance_sampler.request import (
 
 
 class ImbalanceSamplerSpec(types.ComponentSpec):
-    """What comes in and goes out; structures are JSON, so that a cluster can pass them."""
+    """Inputs, outputs and parameters; mappings are passed as JSON, as clusters require."""
 
     PARAMETERS = {
         executor.SPLITS: component_spec.ExecutionParameter(type=str),
@@ -45,28 +45,27 @@ class ImbalanceSamplerSpec(types.ComponentSpec):
 
 
 class ImbalanceSampler(base_beam_component.BaseBeamComponent):
-    """Draws splits that share no image, to exact sizes a class, from split `all`.
+    """Draws disjoint splits with exact sizes per class from split `all`.
 
-    Which images a split gets depends on the seed and on the images' identities alone
-    (`assignment` has the rule), and with `stable` on the draws before: not on shards, workers,
-    or the order of files. Images that are near-duplicates, or of one group, never lie in two
-    splits (`units` says which images these are).
+    Which images a split gets depends on the seed and on the images' identities alone (see
+    `assignment`), and with `stable` on earlier draws: not on shards, workers, or the order of
+    files. Near-duplicates and images of one group are never in two splits (see `units`).
 
-    Two passes over the shards. The first reads metadata only, 66 bytes an image. Over these the
-    executor forms the units, which takes some 200 bytes of memory an image, and sorts them into
-    buckets; a plan is made from the buckets' tallies, opening only the few that a bound cuts.
-    The second hands 5 bytes an image back to its shard and copies the records, file to file.
-    Image bytes are never shuffled. Time and work files grow linearly with the data; a worker
-    holds a bucket, or the metadata of a shard.
+    There are two passes over the shards. The first reads metadata only, 66 bytes per image. From
+    these the executor forms the units, which takes about 200 bytes of memory per image, and sorts
+    them into buckets; it makes a plan from the buckets' tallies and opens only the few buckets
+    that a bound cuts. The second returns 5 bytes per image to its shard and copies the records
+    from file to file. Image bytes are never shuffled. Time and work files grow linearly with the
+    data; a worker holds one bucket, or the metadata of one shard.
 
-    Outputs: `drawn_examples`, with the splits asked for, each shard's records in their order;
-    `sampling`, the account in `sampling.json`.
+    Outputs: `drawn_examples`, with the requested splits, each shard's records in their order;
+    `sampling`, the report in `sampling.json`.
     """
 
     SPEC_CLASS = ImbalanceSamplerSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
 
-    def __init__(  # noqa: PLR0913 - an argument a setting
+    def __init__(  # noqa: PLR0913 - one argument per setting
         self,
         examples: types.BaseChannel,
         *,
@@ -81,37 +80,37 @@ class ImbalanceSampler(base_beam_component.BaseBeamComponent):
         ledger_version: str = "",
         pipeline_root: RuntimeParameter | None = None,
     ):
-        """Makes the component.
+        """Creates the component.
 
         Args:
           examples: images with the features of `components.names`, split `all`.
           splits: by split, the size of each class or side (`positive`, `negative`): a
-            number of images (`int`) or a fraction of those there are (`float`, up to
+            number of images (`int`) or a fraction of the available ones (`float`, up to
             1.0); or `{"total": 1100, "ratio": {"cats": 10, "dogs": 1}}`.
-          random_state: the seed; another draws other images.
-          assignment: `exact` meets the numbers to the image; `stable` also keeps every
-            image out of any other split than its first, however the data grows.
+          random_state: the seed.
+          assignment: `exact` gives exactly the requested numbers; `stable` also keeps every
+            image in its first split as the data grows.
           group_by: text column whose equal values stay together, such as a patient.
-          max_distance: bits, of 64, in which the perceptual hashes of near-duplicates differ
-            at most; 0: no image is another's near-duplicate.
-          keep_rest: whether to write what no split wanted as split `rest`.
-          prevalence: the real world's weight of each class or side, for the account;
-            None takes the balance of the data.
-          ledger: path of the file that carries a `stable` draw on to the next, see `ledger`;
-            it must outlive the run. `stable` needs one, `exact` ignores it.
-          ledger_version: names the state of the ledger. The component doesn't read it: it makes
-            a ledger that was changed or removed miss TFX's cache.
-          pipeline_root: parameter of a run: the folder that `ledger` is relative to.
+          max_distance: maximum number of bits, of 64, in which the perceptual hashes of
+            near-duplicates differ; 0: there are no near-duplicates.
+          keep_rest: whether to write the images that no split took as split `rest`.
+          prevalence: the real world's weight of each class or side, for the report;
+            None for the balance of the data.
+          ledger: path of the file that records `stable` draws, see `ledger`; it must outlive
+            the run. Required for `stable`, ignored for `exact`.
+          ledger_version: identifies the state of the ledger. The component doesn't read it: if
+            the ledger was changed or removed, it makes TFX's cache miss.
+          pipeline_root: run parameter: the folder that `ledger` is relative to.
 
         Raises:
           SamplingError: the splits are malformed or contradict each other, the distance is out
-            of bounds, or `stable` is asked for without a ledger.
+            of bounds, or `stable` is set without a ledger.
         """
         parse_request(splits, assignment=assignment)
         if assignment == STABLE and not ledger:
             raise SamplingError(
-                "assignment 'stable' needs a ledger, the file that carries a draw on to the next; "
-                "give its path"
+                "assignment 'stable' requires a ledger, the file that records earlier draws; set "
+                "its path"
             )
         super().__init__(
             spec=ImbalanceSamplerSpec(

@@ -1,4 +1,4 @@
-"""ImbalanceSampler's executor: survey the images, plan, place them."""
+"""ImbalanceSampler's executor: surveys the images, plans the splits and writes them."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from tfx.types import artifact_utils
 from components import names
 from components.example_files import split_dir, split_files
 from components.imbalance_sampler import ledger, near_duplicates
-from components.imbalance_sampler import report as account
+from components.imbalance_sampler import report as sampling_report
 from components.imbalance_sampler.assignment import assign, band_edges, bands
 from components.imbalance_sampler.census import Census, prevalence
 from components.imbalance_sampler.demand import resolve
@@ -49,10 +49,10 @@ LEDGER_VERSION = "ledger_version"
 PIPELINE_ROOT = "pipeline_root"
 
 LEDGER_DIGEST = "ledger_digest"
-"""Custom property of the sampling artifact: the digest of the ledger that the draw left."""
+"""Custom property of the sampling artifact: the digest of the ledger after the draw."""
 
 _WORK_DIR = ".work"
-"""Folder of the survey's files, under the output examples; gone when the run ends."""
+"""Temporary folder of the survey's files, under the output examples."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,13 @@ class _Properties:
 
     @property
     def outputs(self) -> dict[int, str]:
-        """Name of the split to write, by outcome."""
+        """Names of the splits to write, by outcome."""
         splits = dict(enumerate(split.name for split in self.request.splits))
         return splits | ({REST: names.REST} if self.keep_rest else {})
 
     @property
     def terms(self) -> ledger.Terms:
-        """What a ledger holds the draw to."""
+        """The settings that must match those of the ledger."""
         split_names = [split.name for split in self.request.splits]
         return ledger.Terms.of(
             random_state=self.random_state,
@@ -101,7 +101,7 @@ class _Properties:
 
 
 def _ledger_path(properties: Mapping[str, Any]) -> str:
-    """Where the ledger is; '' for a draw that needs none."""
+    """Returns the path of the ledger; '' for a draw that needs none."""
     if properties[ASSIGNMENT] != STABLE:
         return ""
     return os.path.join(properties.get(PIPELINE_ROOT) or "", properties[LEDGER])
@@ -119,8 +119,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         """Writes the splits and `sampling.json`.
 
         Raises:
-          SamplingError: the splits can't be had from these images, or not with this ledger;
-            nothing is written.
+          SamplingError: the splits can't be drawn from these images, or the ledger can't be
+            used; nothing is written.
         """
         properties = _Properties.of(exec_properties)
         shards = split_files(artifact_utils.get_single_uri(input_dict[names.EXAMPLES]), names.ALL)
@@ -140,26 +140,26 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         finally:
             tf.io.gfile.rmtree(work)
         examples.split_names = artifact_utils.encode_split_names(list(properties.outputs.values()))
-        account.write(report, sampling.uri)
+        sampling_report.write(report, sampling.uri)
 
     def _draw_with_ledger(
         self, shards: list[str], uri: str, work: str, properties: _Properties
     ) -> tuple[dict[str, Any], str]:
-        """As `_draw`, and carries the ledger on; gives its digest, too."""
+        """Draws as `_draw` does and updates the ledger; returns the report and its digest."""
         path = properties.ledger_path
         with ledger.locked(path):
             before = ledger.read(path)
             ledger.check(before, properties.terms, path)
             report, rows, units = self._draw(shards, uri, work, properties, before)
-            after = ledger.carried_on(before, properties.terms, rows, units)
-            # Before TFX publishes the draw: if that fails, the same images are drawn again.
+            after = ledger.after_draw(before, properties.terms, rows, units)
+            # Before TFX publishes the draw: if publishing fails, the same images are drawn again.
             ledger.write(after, path, replacing=before)
-        return {**report, LEDGER: ledger.account(before, rows, units)}, after.digest
+        return {**report, LEDGER: ledger.summary(before, rows, units)}, after.digest
 
     def _draw(
         self, shards: list[str], uri: str, work: str, properties: _Properties, before: ledger.Ledger
     ) -> tuple[dict[str, Any], Rows, Units]:
-        """Writes the splits under `uri`, and gives what `sampling.json` is to say of them."""
+        """Writes the splits under `uri`, and returns the content of `sampling.json`."""
         bits = bucket_bits(sum(tf.io.gfile.stat(shard).length for shard in shards))
         with self._make_beam_pipeline() as pipeline:
             survey(
@@ -172,7 +172,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         rows, counts = read_survey(work, len(shards))
         census = Census.of(counts)
         units = _form_units(rows, properties, before)
-        similar = near_duplicates.account(units.clusters, len(rows), properties.max_distance)
+        similar = near_duplicates.summary(units.clusters, len(rows), properties.max_distance)
         if similar["warning"]:
             logging.getLogger(LOGGER).warning(similar["warning"])
         index = Index(
@@ -181,14 +181,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             tallies=write_buckets(rows, census.classes, work, bits),
             load=lambda bucket: load_bucket(work, bucket),
         )
-        with _advised(similar):
+        with _near_duplicate_advice(similar):
             plan = _plan(properties, census, index)
         self._place(shards, uri, work, plan, properties.outputs)
         report = {
             RANDOM_STATE: properties.random_state,
             ASSIGNMENT: properties.request.assignment,
             GROUP_BY: properties.group_by,
-            **account.sampling_report(
+            **sampling_report.sampling_report(
                 census=census,
                 drawn=plan.drawn,
                 splits=plan.splits,
@@ -226,8 +226,8 @@ def _form_units(rows: Rows, properties: _Properties, before: ledger.Ledger) -> U
 
 
 @contextlib.contextmanager
-def _advised(similar: Mapping[str, Any]) -> Iterator[None]:
-    """Adds to the error of a shortage that near-duplicates cause what to do about it."""
+def _near_duplicate_advice(similar: Mapping[str, Any]) -> Iterator[None]:
+    """Adds advice to the error of a shortage that near-duplicates cause."""
     try:
         yield
     except ShortageError as error:
@@ -235,14 +235,14 @@ def _advised(similar: Mapping[str, Any]) -> Iterator[None]:
             raise
         message = (
             f"{error}. {similar['images']:,} images are near-duplicates of others, in "
-            f"{similar['clusters']:,} clusters, the largest of {similar['largest']:,}; each stays "
-            f"in one split. {near_duplicates.ADVICE.capitalize()}"
+            f"{similar['clusters']:,} clusters, the largest of {similar['largest']:,}; each "
+            f"cluster stays in one split. {near_duplicates.ADVICE.capitalize()}"
         )
         raise ShortageError(message, error.blocked) from error
 
 
 def _plan(properties: _Properties, census: Census, index: Index) -> Plan:
-    """Checks the settings against the data, and plans."""
+    """Checks the settings against the data, and makes the plan."""
     positive_classes = [census.classes[rank] for rank in census.side(names.POSITIVE_LABEL)]
     check_class_names(properties.request, census.classes)
     check_sides(properties.request, positive_classes)

@@ -1,4 +1,4 @@
-"""Finds the n-th image of a selection while holding one bucket of rows at a time."""
+"""Finds the n-th image of a selection with one bucket of rows in memory at a time."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ class Selection:
     """The drawable images of certain classes in a range of units.
 
     Attributes:
-      after: int64 (classes,), by owner: units up to this score are left out.
-      members: bool (classes,): the classes that count.
-      last: units above this score are left out.
+      after: int64 (classes,), by owner: units up to this score are excluded.
+      members: bool (classes,): the classes to include.
+      last: units above this score are excluded.
     """
 
     after: NDArray[np.int64]
@@ -26,7 +26,7 @@ class Selection:
     last: int = MAX_SCORE
 
     def of(self, bucket: Rows) -> NDArray[np.bool_]:
-        """Which rows of the bucket are selected."""
+        """Returns which rows of the bucket are selected, bool (n,)."""
         return (
             (bucket["unit"] > self.after[bucket["owner"]])
             & (bucket["unit"] <= self.last)
@@ -37,16 +37,16 @@ class Selection:
 
 @dataclass(frozen=True)
 class Position:
-    """A place in the order of images: by unit, within a unit by the image's own score."""
+    """A position in the order of images: by unit, then by the image's own score."""
 
     unit: int
     image: int
 
 
 class Index:
-    """Counts and finds images in sorted buckets, opening only those that a bound cuts.
+    """Counts and finds images in sorted buckets; opens only the buckets that a bound cuts.
 
-    All other buckets are known by their tallies: a few numbers each.
+    All other buckets are represented by their tallies: a few numbers each.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class Index:
         tallies: Iterable[tuple[int, int, int, int]],
         load: Callable[[int], Rows],
     ):
-        """Makes an index over 2**bits buckets.
+        """Creates an index over 2**bits buckets.
 
         Args:
-          bits: leading bits of a unit's score that number its bucket.
+          bits: how many leading bits of a unit's score are the number of its bucket.
           classes: number of classes.
           tallies: `(bucket, owner, class, images)` of the drawable images.
-          load: gives a bucket's rows, `SORTED`.
+          load: returns a bucket's rows, `SORTED`.
         """
         table = np.array(sorted(tallies), np.int64).reshape(-1, 4)
         self.classes = classes
@@ -72,16 +72,16 @@ class Index:
         self._load = lru_cache(maxsize=2)(load)
 
     def usable(self) -> dict[int, int]:
-        """Drawable images by class."""
+        """Returns the number of drawable images by class."""
         sums = np.bincount(self._class, self._images, self.classes)
         return {rank: int(images) for rank, images in enumerate(sums)}
 
     def count(self, selection: Selection) -> int:
-        """Number of images of the selection."""
+        """Returns the number of images in the selection."""
         return int(self._totals(selection).sum())
 
     def locate(self, selection: Selection, n: int) -> Position:
-        """The place of the selection's n-th image, from 1.
+        """Returns the position of the selection's n-th image, counted from 1.
 
         Raises:
           IndexError: the selection has fewer.
@@ -96,7 +96,7 @@ class Index:
         return Position(int(row["unit"]), int(row["image"]))
 
     def _totals(self, selection: Selection) -> NDArray[np.int64]:
-        """Images of the selection by bucket."""
+        """Returns the number of images in the selection by bucket."""
         width = SCORE_BITS - self._bits
         low = self._bucket << width
         high = low + ((1 << width) - 1)

@@ -1,12 +1,13 @@
-"""The ledger: which images earlier draws have placed, and in which unit each of them stays.
+"""The ledger: the images that earlier draws have placed, and the unit in which each one stays.
 
-It is one file: a line of JSON, the header, and a packed `PLACED` row an image, sorted by id.
-The header holds the format's version, the settings that bands depend on, and a digest of all
-the rest, which is checked whenever the file is read. The same draws give the same bytes.
+It is one file: a header, which is one line of JSON, and one packed `PLACED` row per image, sorted
+by id. The header contains the format's version, the settings that bands depend on, and a digest of
+everything else, which is checked whenever the file is read. The same draws give the same bytes.
 
-A local ledger is replaced whole (temporary file, fsync, rename), and a lock beside it keeps
-two draws apart. Elsewhere it is written by one put, and only where it still is what was read;
-between that look and the put another draw could slip in, so let one pipeline write to it.
+A local ledger is replaced atomically (temporary file, fsync, rename), and a lock file next to it
+serializes draws. A remote ledger is written by a single put, after a check that it has not changed
+since it was read; another draw could write between this check and the put, so only one pipeline
+should write to it.
 """
 
 import contextlib
@@ -36,26 +37,26 @@ SUFFIX = ".ledger"
 
 _FORMAT = "outnumbered ledger"
 _VERSION = 1
-_START_ANEW = (
-    "To begin a new draw, by which images may change split, move the ledger away or name another "
-    "in sampler.ledger"
+_START_OVER = (
+    "To start a new draw, in which images may change split, move the ledger elsewhere or set "
+    "another path in sampler.ledger"
 )
 
 
 class LedgerError(SamplingError):
-    """A ledger that can't be used; the message names the file, the fault and what to do."""
+    """A ledger that can't be used; the message gives the file, the problem and what to do."""
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What must stay the same from draw to draw.
+    """The settings that must stay the same from draw to draw.
 
     Attributes:
       random_state: the seed.
       group_by: column whose equal values stay together; '' for none.
       bands: name, start and end of each split's band of the score space.
-      max_distance: bits in which the hashes of near-duplicates differ at most; it may become
-        lower, but not higher again: images drawn into two splits could then be near-duplicates.
+      max_distance: maximum number of bits in which the hashes of near-duplicates differ; it may
+        be lowered, but not raised again: images of two splits could then be near-duplicates.
     """
 
     random_state: int
@@ -72,7 +73,7 @@ class Terms:
         bands: dict[str, tuple[Fraction, Fraction]],
         max_distance: int,
     ) -> "Terms":
-        """The terms of a draw; see the attributes."""
+        """Makes the terms of a draw; see the attributes."""
         named = tuple((name, str(start), str(end)) for name, (start, end) in bands.items())
         return cls(random_state, group_by, named, max_distance)
 
@@ -82,7 +83,7 @@ class Ledger:
     """A ledger's content.
 
     Attributes:
-      terms: None where nothing was drawn before.
+      terms: None before the first draw.
       rows: `PLACED`, sorted by id.
     """
 
@@ -91,7 +92,7 @@ class Ledger:
 
     @property
     def digest(self) -> str:
-        """SHA-256 in hex of all it holds; '' where nothing was drawn before."""
+        """SHA-256 of the content, in hex; '' before the first draw."""
         return _digest(self.terms, self.rows.tobytes()) if self.terms else ""
 
 
@@ -99,10 +100,10 @@ EMPTY = Ledger(None, np.empty(0, PLACED))
 
 
 def check(ledger: Ledger, terms: Terms, path: str) -> None:
-    """Refuses terms by which images would change split.
+    """Refuses terms that would make images change split.
 
     Raises:
-      LedgerError: the setting, its value now, its value in the ledger, and what to do.
+      LedgerError: a setting differs; the message gives both values and what to do.
     """
     if ledger.terms is None:
         return
@@ -115,29 +116,29 @@ def check(ledger: Ledger, terms: Terms, path: str) -> None:
         if before != now:
             raise LedgerError(
                 f"with assignment 'stable', {setting} must stay as in the first draw: the ledger "
-                f"{path} has {_shown(before)}. {_START_ANEW}. Received: {_shown(now)}"
+                f"{path} has {_formatted(before)}. {_START_OVER}. Received: {_formatted(now)}"
             )
     if terms.max_distance > ledger.terms.max_distance:
         raise LedgerError(
-            "with assignment 'stable', sampler.near_duplicates.max_distance may only become lower: "
-            f"the ledger {path} has {ledger.terms.max_distance}, and images that were drawn into "
-            f"two splits may differ in less. {_START_ANEW}. Received: {terms.max_distance}"
+            "with assignment 'stable', sampler.near_duplicates.max_distance may only be lowered: "
+            f"the ledger {path} has {ledger.terms.max_distance}, and images of two splits may be "
+            f"near-duplicates at a larger one. {_START_OVER}. Received: {terms.max_distance}"
         )
 
 
-def _shown(value: Any) -> str:
+def _formatted(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(f"{name} {start} to {end}" for name, start, end in value)
     return repr(value)
 
 
-def carried_on(ledger: Ledger, terms: Terms, images: Rows, units: Units) -> Ledger:
-    """The ledger after a draw.
+def after_draw(ledger: Ledger, terms: Terms, images: Rows, units: Units) -> Ledger:
+    """Returns the ledger after a draw.
 
     Args:
-      ledger: as it was.
-      terms: those of the draw.
-      images: `SCANNED` (n,), those that were there.
+      ledger: the ledger before the draw.
+      terms: the terms of the draw.
+      images: `SCANNED` (n,), the images of the draw.
       units: their units.
     """
     _, first = np.unique(images["id"], return_index=True)
@@ -150,13 +151,13 @@ def carried_on(ledger: Ledger, terms: Terms, images: Rows, units: Units) -> Ledg
     return Ledger(terms, rows[np.argsort(rows["id"], kind="stable")])
 
 
-def account(ledger: Ledger, images: Rows, units: Units) -> dict[str, int]:
-    """What a draw took from the ledger, for the sampler's account.
+def summary(ledger: Ledger, images: Rows, units: Units) -> dict[str, int]:
+    """Summarizes what a draw took from the ledger, for the sampler's report.
 
     Returns:
       `carried_forward`, images that stay where an earlier draw has placed them; `newcomers`,
-      images of no earlier draw; `held_back`, images in no split since they resemble placed
-      images of several splits; `absent`, images of earlier draws that are not there now.
+      images of no earlier draw; `held_back`, images in no split because they resemble placed
+      images of several splits; `absent`, images of earlier draws that are missing now.
     """
     placed = ledger.rows["id"][ledger.rows["unit"] != UNPLACED]
     return {
@@ -169,7 +170,7 @@ def account(ledger: Ledger, images: Rows, units: Units) -> dict[str, int]:
 
 @contextlib.contextmanager
 def locked(path: str) -> Iterator[None]:
-    """Keeps other draws away from a local ledger while the block runs; waits for its turn."""
+    """Locks a local ledger against other draws while the block runs; waits for the lock."""
     if _is_remote(path):
         yield
         return
@@ -179,25 +180,23 @@ def locked(path: str) -> Iterator[None]:
         file = lock.open("w")
     except OSError as error:
         raise LedgerError(
-            f"the ledger {path} can't be written to ({error.strerror}); give a writable path in "
-            "sampler.ledger"
+            f"the ledger {path} can't be written to ({error.strerror}); set sampler.ledger to a "
+            "writable path"
         ) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            logging.getLogger(LOGGER).info(
-                "waiting for another run that draws with the ledger %s", path
-            )
+            logging.getLogger(LOGGER).info("waiting for another run that uses the ledger %s", path)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def read(path: str) -> Ledger:
-    """The ledger at a path; `EMPTY` where there is none.
+    """Reads the ledger at a path; returns `EMPTY` if there is none.
 
     Raises:
-      LedgerError: it can't be read, is damaged or of another version.
+      LedgerError: it can't be read, is damaged, or has another version.
     """
     try:
         data = _read_bytes(path)
@@ -213,29 +212,29 @@ def read(path: str) -> Ledger:
         raise _damaged(path, "its header can't be read") from error
     if version != _VERSION:
         raise LedgerError(
-            f"the ledger {path} is of format version {version}, and this release reads version "
-            f"{_VERSION}; use the release that wrote it. {_START_ANEW}"
+            f"the ledger {path} must have format version {_VERSION}, which this release reads; use "
+            f"the release that wrote it. {_START_OVER}. Received: version {version}"
         )
     return _checked(path, header, body)
 
 
 def write(ledger: Ledger, path: str, *, replacing: Ledger) -> None:
-    """Writes a ledger, whole or not at all; one that has not changed is left as it is.
+    """Writes a ledger atomically; does nothing if it has not changed.
 
     Args:
-      ledger: what to write.
-      path: where.
-      replacing: what was read there before.
+      ledger: the ledger to write.
+      path: where to write it.
+      replacing: the ledger that was read from this path before.
 
     Raises:
-      LedgerError: it can't be written, or another run has changed it since.
+      LedgerError: it can't be written, or another run has changed it since it was read.
     """
     if ledger.digest == replacing.digest:
         return
     if read(path).digest != replacing.digest:
         raise LedgerError(
-            f"the ledger {path} was changed by another run while this one drew; nothing of it was "
-            "overwritten. Run this one again"
+            f"the ledger {path} was changed by another run during this draw, so it was not "
+            "overwritten; run again"
         )
     header = {
         "format": _FORMAT,
@@ -259,13 +258,13 @@ def _checked(path: str, header: dict[str, Any], body: bytes) -> Ledger:
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(path, "its header can't be read") from error
     if _digest(terms, body) != digest:
-        raise _damaged(path, "its content does not have the digest that its header gives")
+        raise _damaged(path, "its content does not match the digest in its header")
     return Ledger(terms, np.frombuffer(body, PLACED))
 
 
 def _damaged(path: str, what: str) -> LedgerError:
     return LedgerError(
-        f"the ledger {path} is damaged: {what}. Restore it from a copy. {_START_ANEW}"
+        f"the ledger {path} is damaged: {what}. Restore it from a backup. {_START_OVER}"
     )
 
 

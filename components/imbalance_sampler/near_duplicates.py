@@ -1,9 +1,8 @@
-"""Which images resemble one another: their perceptual hashes differ in a few bits at most.
+"""Finds near-duplicates: images whose perceptual hashes differ in a few bits at most.
 
-Links form components: images that a chain of links joins belong together. Candidates are
-found by bands: of two hashes that differ in d bits, two of d + 2 bands at least are the same
-in both. Time grows with the number of pairs that agree in two bands, memory with the number
-of images alone.
+Images that are linked directly or by a chain form a component. Candidates are found by bands:
+two hashes that differ in d bits are equal in at least two of d + 2 bands. Time grows with the
+number of pairs that are equal in two bands, memory with the number of images alone.
 """
 
 import itertools
@@ -21,21 +20,22 @@ Link = tuple[Indices, Indices]
 
 _HASH_BITS = 64
 _LINKS_AT_ONCE = 1 << 20
-"""Links that are held before they are turned into components: some 16 MiB."""
+"""Links that are buffered before they are merged into components: about 16 MiB."""
 
 LARGE_SHARE = 0.05
-"""Share of all images above which one cluster deserves a warning."""
+"""Share of all images above which a cluster gives a warning."""
 _LARGE_SIZE = 10
-"""Images in a cluster below which it deserves none, however few there are in all."""
+"""Images in a cluster below which it gives no warning, whatever its share."""
 ADVICE = (
-    "if a fixed camera makes all pictures alike, set sampler.near_duplicates: {max_distance: 0}"
+    "if all images are similar, as those of a fixed camera, set "
+    "sampler.near_duplicates: {max_distance: 0}"
 )
 
 
 def links(hashes: Hashes, max_distance: int) -> Iterator[Link]:
-    """All pairs of hashes that differ in `max_distance` bits or fewer, as pairs of index arrays.
+    """Yields all pairs of hashes that differ in at most `max_distance` bits, as index arrays.
 
-    A pair may come more than once.
+    A pair may occur more than once.
 
     Args:
       hashes: uint64 (n,), distinct, in any order.
@@ -53,23 +53,23 @@ def links(hashes: Hashes, max_distance: int) -> Iterator[Link]:
 
 
 class Components:
-    """Nodes that edges join, directly or by a chain."""
+    """The connected components of a graph."""
 
     def __init__(self, count: int):
-        """Begins with `count` nodes and no edge."""
+        """Starts with `count` nodes and no edge."""
         self._smallest = np.arange(count)
-        self._held: list[Link] = []
+        self._buffer: list[Link] = []
         self._number = 0
 
     def join(self, left: Indices, right: Indices) -> None:
-        """Adds edges, given as index arrays of one length."""
-        self._held.append((left, right))
+        """Adds edges, given as index arrays of equal length."""
+        self._buffer.append((left, right))
         self._number += len(left)
         if self._number > _LINKS_AT_ONCE:
             self._merge()
 
     def smallest(self) -> Indices:
-        """For each node the smallest index in its component."""
+        """Returns, for each node, the smallest index in its component."""
         self._merge()
         return self._smallest
 
@@ -77,27 +77,27 @@ class Components:
         if not self._number:
             return
         count = len(self._smallest)
-        left = np.concatenate([np.arange(count), *(left for left, _ in self._held)])
-        right = np.concatenate([self._smallest, *(right for _, right in self._held)])
+        left = np.concatenate([np.arange(count), *(left for left, _ in self._buffer)])
+        right = np.concatenate([self._smallest, *(right for _, right in self._buffer)])
         edges = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(count, count))
         number, labels = connected_components(edges, directed=False)
         first = np.full(number, count)
         np.minimum.at(first, labels, np.arange(count))
-        self._smallest, self._held, self._number = first[labels], [], 0
+        self._smallest, self._buffer, self._number = first[labels], [], 0
 
 
-def account(clusters: Indices, images: int, max_distance: int) -> dict[str, Any]:
-    """How many images resemble others, for the sampler's account.
+def summary(clusters: Indices, images: int, max_distance: int) -> dict[str, Any]:
+    """Counts near-duplicates, for the sampler's report.
 
     Args:
-      clusters: intp (n,), a number that images which resemble one another share.
+      clusters: intp (n,), a number that is the same for images of one cluster.
       images: number of all images, n or more.
-      max_distance: bits in which near-duplicates differ at most; 0: there are none.
+      max_distance: maximum number of bits in which near-duplicates differ; 0: there are none.
 
     Returns:
-      `max_distance`; `clusters`, how many hold more than one image, and the `images` in
-      these; `largest`, the images of the largest, and its `largest_share` of all; `warning`,
-      a sentence where that is large, else None.
+      `max_distance`; `clusters`, the number of clusters with more than one image, and `images`,
+      the images in them; `largest`, the images of the largest cluster, and `largest_share`, its
+      share of all; `warning`, a sentence if that share is large, else None.
     """
     sizes = np.bincount(clusters)
     sizes = sizes[sizes > 1]
@@ -119,13 +119,13 @@ def _is_large(largest: int, share: float) -> bool:
 
 def _warning(largest: int, images: int) -> str:
     return (
-        f"one cluster of near-duplicates holds {largest:,} of {images:,} images "
-        f"({largest / images:.0%}), which stay in one split; {ADVICE}"
+        f"one cluster of near-duplicates contains {largest:,} of {images:,} images "
+        f"({largest / images:.0%}), which all go to one split; {ADVICE}"
     )
 
 
 def _neighbours(band: NDArray[np.uint64]) -> Iterator[Link]:
-    """All pairs of equal values in a sorted array."""
+    """Yields all pairs of equal values in a sorted array, as index arrays."""
     left = np.arange(len(band))
     for distance in itertools.count(1):
         left = left[left + distance < len(band)]

@@ -1,9 +1,8 @@
-"""Second pass: every image placed by the plan, every record copied to its split.
+"""Second pass: places every image by the plan and copies every record to its split.
 
-Each bucket places its images by itself. Where they go, 5 bytes an image, is handed back
-to their shards, whose records are then copied, file to file, to the splits. So image
-bytes are never shuffled, and a worker holds one bucket, or one shard's outcomes, at a
-time.
+Each bucket places its images independently. The outcomes, 5 bytes per image, are grouped by
+shard, and each shard's records are then copied from file to file to the splits. So image bytes
+are never shuffled, and a worker holds one bucket, or one shard's outcomes, at a time.
 """
 
 import os
@@ -22,7 +21,7 @@ from components.imbalance_sampler.shuffle import (
     LOGGER,
     ROWS,
     Part,
-    added,
+    add_counters,
     gather,
     load_bucket,
     read_json,
@@ -44,14 +43,14 @@ def place(
     plan: Plan,
     outputs: Mapping[int, str],
 ) -> None:
-    """Copies every record to its split, and counts the outcomes in a summary.
+    """Copies every record to its split, and counts the outcomes.
 
     Args:
-      pipeline: what to add the pass to.
+      pipeline: the pipeline to add the pass to.
       shards: the TFRecord files.
-      folder: the survey's.
-      plan: where the images go.
-      outputs: folder to write to, by outcome; it exists.
+      folder: the survey's folder.
+      plan: the outcome of each image.
+      outputs: folder to write to, by outcome; it must exist.
     """
     placed = (
         pipeline
@@ -59,7 +58,7 @@ def place(
         | "Spread" >> beam.Reshuffle()
         | "Place" >> beam.ParDo(_Place(folder, plan)).with_outputs()
     )
-    counts = placed[COUNTS] | "CountOutcomes" >> beam.CombineGlobally(added)
+    counts = placed[COUNTS] | "CountOutcomes" >> beam.CombineGlobally(add_counters)
     numbers = counts | "NumberShards" >> beam.Map(_number_shards)
     _ = counts | "WriteOutcomes" >> beam.Map(_write_outcomes, os.path.join(folder, _OUTCOMES_FILE))
     _ = (
@@ -71,13 +70,13 @@ def place(
 
 
 def read_outcomes(folder: str) -> dict[tuple[int, int], int]:
-    """Images by (outcome, class rank)."""
+    """Reads the number of images by (outcome, class rank)."""
     found = read_json(os.path.join(folder, _OUTCOMES_FILE))
     return {(outcome, rank): count for outcome, rank, count in found}
 
 
 class _Place(beam.DoFn):
-    """Bucket to (shard index, part of `_PLACED` rows), and outcome counts."""
+    """Maps a bucket to (shard index, part of `_PLACED` rows) and to outcome counts."""
 
     def __init__(self, folder: str, plan: Plan):
         self._folder = folder
@@ -98,7 +97,7 @@ class _Place(beam.DoFn):
 
 
 class _CopyShard(beam.DoFn):
-    """(shard index, parts of `_PLACED` rows) to the shard's files in the splits."""
+    """Maps (shard index, parts of `_PLACED` rows) to the shard's files in the splits."""
 
     def __init__(self, folder: str, shards: Sequence[str], outputs: Mapping[int, str]):
         self._folder = folder
@@ -124,7 +123,7 @@ class _CopyShard(beam.DoFn):
 
 
 def _number_shards(counts: Counter) -> dict[tuple[int, int], str]:
-    """File names by (shard, outcome): those that have records, numbered without a gap."""
+    """Returns file names by (shard, outcome) for those with records, numbered without gaps."""
     by_outcome: dict[int, list[int]] = defaultdict(list)
     for shard, outcome in sorted({(shard, outcome) for shard, outcome, _ in counts}):
         by_outcome[outcome].append(shard)

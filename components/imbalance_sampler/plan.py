@@ -1,4 +1,4 @@
-"""The rule as a table: to which split each unit goes, and how far each class is taken."""
+"""The plan as a table: the split of each unit, and the last image taken of each class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,13 +11,13 @@ from components.imbalance_sampler.index import Position
 from components.imbalance_sampler.rows import Rows, unit_starts
 from components.imbalance_sampler.scores import MAX_SCORE
 
-NO_ONE = Position(-1, -1)
-EVERYONE = Position(MAX_SCORE, MAX_SCORE)
+NONE = Position(-1, -1)
+ALL = Position(MAX_SCORE, MAX_SCORE)
 
 REST = 254
-"""Outcome of an image that no split wanted."""
+"""Outcome of an image that no split took."""
 HELD_BACK = 255
-"""Outcome of an image that may be in no split: its unit, or its double, is in one."""
+"""Outcome of an image that may be in no split because its unit, or its copy, is in one."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Run:
 
     Attributes:
       split: index of the split.
-      ends: int64 (classes,), by owner: score of the run's last unit. The run begins
-        after the end of the run before it.
-      limits: by class, the last image taken; classes that are absent are not taken.
+      ends: int64 (classes,), by owner: score of the run's last unit. The run starts
+        after the end of the previous run.
+      limits: by class, the last image taken; no image of other classes is taken.
     """
 
     split: int
@@ -38,7 +38,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A demand, and how many images could have been drawn when its turn came."""
+    """A demand, and how many images were available when it was drawn."""
 
     demand: Demand
     available: int
@@ -46,7 +46,7 @@ class Drawn:
 
 @dataclass
 class Plan:
-    """All runs, in drawing order: enough to place any image by itself."""
+    """All runs, in drawing order, from which each image can be placed independently."""
 
     splits: Sequence[str]
     classes: int
@@ -54,14 +54,14 @@ class Plan:
     drawn: list[Drawn] = field(default_factory=list)
 
     def ends(self) -> NDArray[np.int64]:
-        """By owner, the score up to which units are given away; -1 for none."""
+        """Returns, by owner, the score up to which units are assigned; -1 for none."""
         return self.runs[-1].ends if self.runs else np.full(self.classes, -1, np.int64)
 
     def outcomes(self, bucket: Rows) -> NDArray[np.uint8]:
-        """Where each image of a bucket goes: index of a split, `REST` or `HELD_BACK`.
+        """Returns the outcome of each image of a bucket: a split's index, `REST` or `HELD_BACK`.
 
         Args:
-          bucket: rows as `SORTED`, whole units.
+          bucket: `SORTED` (n,), complete units.
         """
         unit, image, rank = bucket["unit"], bucket["image"], bucket["class"]
         run = np.zeros(len(bucket), np.intp)
@@ -80,8 +80,8 @@ class Plan:
         return np.where(taken, split, unused)
 
     def _limits(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Limits as tables of shape (runs + 1, classes); the last row takes no one."""
-        unit = np.full((len(self.runs) + 1, self.classes), NO_ONE.unit, np.int64)
+        """Returns limits as tables of shape (runs + 1, classes); the last row takes no image."""
+        unit = np.full((len(self.runs) + 1, self.classes), NONE.unit, np.int64)
         image = unit.copy()
         for number, run in enumerate(self.runs):
             for rank, limit in run.limits.items():

@@ -18,7 +18,7 @@ from components.imbalance_sampler.rows import SCANNED, UNPLACED, Rows, class_key
 from components.imbalance_sampler.scores import fingerprints, scores
 
 _BATCH = 512
-"""Records read at a time: some MB of photographs, and little overhead a record."""
+"""Records read at a time: a few MB of photographs, and little overhead per record."""
 
 _HASH = re.compile(rb"[0-9a-fA-F]{16}")
 
@@ -26,33 +26,33 @@ Counts = Counter[tuple[str, int]]
 
 
 def check_features(shards: Sequence[str], group_by: str) -> None:
-    """Looks at the first record for the features that the sampler needs.
+    """Checks that the first record has the features that the sampler needs.
 
     Raises:
-      SamplingError: one is missing or is not text, or there is no record at all.
+      SamplingError: a feature is missing or is not text, or there is no record.
     """
     record = next((record for shard in shards for record in _batches(shard, 1)), None)
     if record is None:
-        raise SamplingError("the examples hold no image; there is nothing to draw from")
+        raise SamplingError("the examples contain no image, so there is nothing to draw from")
     features = tf.train.Example.FromString(record[0].numpy()).features.feature
     kinds = {name: feature.WhichOneof("kind") for name, feature in features.items()}
     for name in (names.IMAGE_ID, names.CLASS_NAME, names.LABEL):
         if name not in kinds:
             raise SamplingError(
-                f"the examples have no feature {name!r}; found {quoted(sorted(kinds))}"
+                f"the examples must have a feature {name!r}. Received: {quoted(sorted(kinds))}"
             )
     if group_by and kinds.get(group_by) != "bytes_list":
         columns = sorted(name for name, kind in kinds.items() if kind == "bytes_list")
         near = difflib.get_close_matches(group_by, columns, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise SamplingError(
-            f"group_by names {group_by!r}, which is no text column of the examples{hint}; these "
-            f"are {quoted(columns)}"
+            f"group_by must be a text column of the examples: {quoted(columns)}. "
+            f"Received: {group_by!r}{hint}"
         )
 
 
 def scan(path: str, shard: int, *, random_state: int, group_by: str) -> tuple[Rows, Counts]:
-    """The images of a shard, without their pixels: these are not parsed out of the records.
+    """Reads the metadata of a shard's images; their pixels are not parsed.
 
     Args:
       path: an uncompressed TFRecord file of tf.Examples.
@@ -61,7 +61,7 @@ def scan(path: str, shard: int, *, random_state: int, group_by: str) -> tuple[Ro
       group_by: column whose equal values stay together; '' for none.
 
     Returns:
-      `SCANNED` rows in the shard's order, and how many there are by (class, label).
+      `SCANNED` rows in the shard's order, and their number by (class, label).
     """
     parts = [np.empty(0, SCANNED)]
     counts: Counts = Counter()
@@ -78,14 +78,14 @@ def scan(path: str, shard: int, *, random_state: int, group_by: str) -> tuple[Ro
 
 
 def copy_records(path: str, outcomes: NDArray[np.uint8], targets: Mapping[int, str]) -> None:
-    """Copies each record of a shard to the file of its outcome, order kept.
+    """Copies each record of a shard to the file of its outcome, in the same order.
 
-    A file appears under its name once it is whole.
+    A file gets its name when it is complete.
 
     Args:
       path: the shard.
       outcomes: uint8 (records,).
-      targets: path of the file to write, by outcome; other records are left out.
+      targets: path of the file to write, by outcome; other records are skipped.
     """
     partial = {outcome: _hidden(target) for outcome, target in targets.items()}
     writers = {outcome: tf.io.TFRecordWriter(hidden) for outcome, hidden in partial.items()}
@@ -102,7 +102,7 @@ def copy_records(path: str, outcomes: NDArray[np.uint8], targets: Mapping[int, s
 
 
 def write_empty_shard(folder: str) -> None:
-    """Makes a split that has no records: a single shard without any."""
+    """Writes a split without records: a single empty shard."""
     tf.io.gfile.makedirs(folder)
     tf.io.TFRecordWriter(os.path.join(folder, shard_name(0, 1))).close()
 

@@ -1,4 +1,4 @@
-"""The sampler's account: what was asked, what there was, what was used."""
+"""The sampler's report: the images requested, available and used."""
 
 import json
 import os
@@ -25,21 +25,21 @@ def sampling_report(
     outcomes: Outcomes,
     weights: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """What `sampling.json` says beside the settings.
+    """Returns the content of `sampling.json` besides the settings.
 
     Args:
       census: the data's classes.
-      drawn: every demand with what was available to it.
+      drawn: every demand with the number of images that were available to it.
       splits: split names, in drawing order.
-      outcomes: where the images went.
-      weights: the real world's weight by class; None takes the data's own.
+      outcomes: the outcomes of the images.
+      weights: the real world's weight by class; None for the balance of the data.
 
     Returns:
-      `population`, the share of positives in the real world and where it comes from;
-      `classes`, for each its label and the images that were there, left over, and held
-      back; `splits`, by split and class (or side) the images asked for, available when
-      its turn came, and used, with `by_class` where a side holds several classes;
-      `class_weight`, see `balanced_class_weight`, of train (None where there is none).
+      `population`, the share of positives in the real world and its source; `classes`, for
+      each its label and the images that were available, left over (`rest`) and held back;
+      `splits`, by split and class (or side) the images that were requested (`asked`),
+      available when the split was drawn, and used, with `by_class` if a side has several
+      classes; `class_weight`, see `balanced_class_weight`, of train (None without train).
     """
     return {
         "population": {
@@ -57,7 +57,7 @@ def sampling_report(
         },
         "splits": {
             split: {
-                entry.demand.name: _account(entry, number, census, outcomes)
+                entry.demand.name: _entry(entry, number, census, outcomes)
                 for entry in drawn
                 if entry.demand.split == split
             }
@@ -68,20 +68,20 @@ def sampling_report(
 
 
 def write(report: Mapping[str, Any], uri: str) -> None:
-    """Writes the account into the Sampling artifact at `uri`."""
+    """Writes the report into the Sampling artifact at `uri`."""
     fileio.makedirs(uri)
     with fileio.open(os.path.join(uri, _FILE), "w") as file:
         file.write(json.dumps(report, indent=2) + "\n")
 
 
 def read(uri: str) -> dict[str, Any]:
-    """The account in the Sampling artifact at `uri`."""
+    """Reads the report in the Sampling artifact at `uri`."""
     with fileio.open(os.path.join(uri, _FILE), "r") as file:
         return json.loads(file.read())
 
 
 def balanced_class_weight(negatives: int, positives: int) -> dict[str, float]:
-    """The weight of an example by label that gives both labels the same total.
+    """Returns the weights by label that give both labels the same total weight.
 
     `n / (2 * n_label)`, whose mean over the examples is 1: the heuristic of King & Zeng,
     "Logistic Regression in Rare Events Data" (2001), in scikit-learn's form.
@@ -94,17 +94,17 @@ def balanced_class_weight(negatives: int, positives: int) -> dict[str, float]:
     return {"0": total / (2 * negatives), "1": total / (2 * positives)}
 
 
-def _account(entry: Drawn, split: int, census: Census, outcomes: Outcomes) -> dict[str, Any]:
-    demand = entry.demand
+def _entry(drawn: Drawn, split: int, census: Census, outcomes: Outcomes) -> dict[str, Any]:
+    demand = drawn.demand
     used = {rank: outcomes.get((split, rank), 0) for rank in demand.ranks}
-    account: dict[str, Any] = {
-        "asked": demand.asked,
-        "available": entry.available,
+    entry: dict[str, Any] = {
+        "asked": demand.requested,
+        "available": drawn.available,
         "used": sum(used.values()),
     }
     if len(used) > 1:
-        account["by_class"] = {census.classes[rank]: count for rank, count in used.items()}
-    return account
+        entry["by_class"] = {census.classes[rank]: count for rank, count in used.items()}
+    return entry
 
 
 def _train_weight(

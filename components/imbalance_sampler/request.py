@@ -1,6 +1,6 @@
-"""What the settings ask of the sampler: parsed, checked, and told apart from the data.
+"""Parses and checks the sampler's settings.
 
-Nothing here needs the data or a heavy import, so the settings can be refused before a
+Nothing here needs the data or a heavy import, so invalid settings are refused before a
 run starts: see `validate_splits`.
 """
 
@@ -17,18 +17,18 @@ from components import names
 POSITIVE = "positive"
 """Key of a split: every class on the positive side."""
 NEGATIVE = "negative"
-"""Key of a split: every class on the negative side, drawn from as if they were one."""
+"""Key of a split: every class on the negative side, drawn as if they were one class."""
 
 EXACT = "exact"
-"""Assignment: each class is cut to the very counts asked for."""
+"""Assignment: each split gets exactly the requested number of each class."""
 STABLE = "stable"
 """Assignment: each split owns a fixed band of scores, so that images never change split."""
 ASSIGNMENTS = (EXACT, STABLE)
 
 DEFAULT_DISTANCE = 4
-"""Bits in which the perceptual hashes of near-duplicates differ at most."""
+"""Maximum number of bits in which the perceptual hashes of near-duplicates differ."""
 GREATEST_DISTANCE = 8
-"""The most that may be asked for: other photographs differ in ten bits and more."""
+"""The largest distance allowed: different photographs differ in ten or more bits."""
 
 _RESERVED_SPLITS = frozenset({names.ALL, names.REST})
 _SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -36,15 +36,15 @@ _TOTAL, _RATIO = "total", "ratio"
 
 
 class SamplingError(ValueError):
-    """The splits asked for are malformed, contradict each other, or exceed the data."""
+    """The requested splits are malformed, contradict each other, or exceed the data."""
 
 
 class ShortageError(SamplingError):
-    """A split asks for more than it can be given.
+    """A split asks for more images than are available to it.
 
     Attributes:
-      blocked: further images of the class that can't be taken, since the images that they must
-        stay together with are elsewhere.
+      blocked: further images of the class that can't be taken because the images that they must
+        stay together with are in other splits.
     """
 
     def __init__(self, message: str, blocked: int = 0):
@@ -53,12 +53,12 @@ class ShortageError(SamplingError):
 
 
 @dataclass(frozen=True)
-class Ask:
-    """How many images of a class, or of a side, a split is to have.
+class ClassSize:
+    """The requested size of a class, or of a side, in a split.
 
     Attributes:
       key: a class name, `POSITIVE` or `NEGATIVE`.
-      amount: an `int` is a number of images, a `Fraction` a share of those there are.
+      amount: an `int` is a number of images, a `Fraction` a share of the available ones.
     """
 
     key: str
@@ -67,15 +67,15 @@ class Ask:
 
 @dataclass(frozen=True)
 class SplitRequest:
-    """The asks of one split, in the order of the settings."""
+    """The requested sizes of one split, in the order of the settings."""
 
     name: str
-    asks: tuple[Ask, ...]
+    sizes: tuple[ClassSize, ...]
 
 
 @dataclass(frozen=True)
 class SamplingRequest:
-    """All splits asked for, in the order in which they are drawn."""
+    """All requested splits, in the order in which they are drawn."""
 
     splits: tuple[SplitRequest, ...]
     assignment: str = EXACT
@@ -88,7 +88,7 @@ def validate_splits(
     assignment: str = EXACT,
     classes: Collection[str] | None = None,
 ) -> SamplingRequest:
-    """Refuses, without any data, splits that no data could satisfy.
+    """Checks, without any data, that some data could satisfy the splits.
 
     Args:
       splits: for each split, sizes by class or side: `{"cats": 1000, "dogs": 100}`; a
@@ -96,10 +96,10 @@ def validate_splits(
         ratio: `{"total": 1100, "ratio": {"cats": 10, "dogs": 1}}`.
       positive_class: name of the positive class.
       assignment: `EXACT` or `STABLE`.
-      classes: all class names where they are known, to tell a misspelt one.
+      classes: all class names if they are known, to find misspelt ones.
 
     Raises:
-      SamplingError: what was asked, and what to do instead.
+      SamplingError: the splits are invalid; the message gives the setting and what to do.
     """
     request = parse_request(splits, assignment=assignment)
     if classes is not None:
@@ -109,17 +109,17 @@ def validate_splits(
 
 
 def parse_request(splits: Mapping[str, Any], *, assignment: str = EXACT) -> SamplingRequest:
-    """Reads the splits asked for; `validate_splits` says in what form.
+    """Parses the requested splits; `validate_splits` describes their form.
 
     Raises:
-      SamplingError: a name or a size is not allowed, or fractions exceed the whole.
+      SamplingError: a name or a size is not allowed, or fractions add up to more than 1.
     """
     if assignment not in ASSIGNMENTS:
         raise SamplingError(
             f"assignment must be one of {quoted(ASSIGNMENTS)}. Received: {assignment!r}"
         )
     if not isinstance(splits, Mapping) or not splits:
-        raise SamplingError(f"at least one split must be asked for. Received: {splits!r}")
+        raise SamplingError(f"at least one split is required. Received: {splits!r}")
     request = SamplingRequest(
         splits=tuple(_parse_split(name, splits[name]) for name in drawing_order(splits)),
         assignment=assignment,
@@ -131,7 +131,7 @@ def parse_request(splits: Mapping[str, Any], *, assignment: str = EXACT) -> Samp
 
 
 def check_max_distance(max_distance: int) -> int:
-    """The distance itself, where near-duplicates can be told by it.
+    """Returns the distance unchanged if it is valid.
 
     Raises:
       SamplingError: it is out of bounds.
@@ -139,58 +139,58 @@ def check_max_distance(max_distance: int) -> int:
     if not 0 <= max_distance <= GREATEST_DISTANCE:
         raise SamplingError(
             f"near_duplicates.max_distance must be 0, for images of the same bytes only, or up to "
-            f"{GREATEST_DISTANCE} bits: the hashes of other photographs differ in ten and more. "
-            f"Received: {max_distance}"
+            f"{GREATEST_DISTANCE} bits, as the hashes of different photographs differ in ten or "
+            f"more. Received: {max_distance}"
         )
     return max_distance
 
 
 def drawing_order(splits: Iterable[str]) -> list[str]:
-    """Test, val, then the others by name, train last.
+    """Returns the split names in drawing order: test, val, the others by name, train.
 
     Splits drawn early don't depend on the sizes of those drawn later. So test and val
-    hold the same images whatever the size of train, the one that is varied most.
+    contain the same images for any size of train, the one that is varied most.
     """
     fixed = {names.TEST: 0, names.VAL: 1, names.TRAIN: 3}
     return sorted(splits, key=lambda name: (fixed.get(name, 2), str(name)))
 
 
 def check_sides(request: SamplingRequest, positive_classes: Collection[str]) -> None:
-    """Refuses a split that lacks one of the two sides, or asks for a class twice.
+    """Checks that each split has both sides, and no class twice.
 
     Raises:
-      SamplingError: the split, and what it asks for.
+      SamplingError: a split lacks a side, or requests a side and a class of it.
     """
     for split in request.splits:
-        positive = [ask for ask in split.asks if ask.key in {POSITIVE, *positive_classes}]
-        negative = [ask for ask in split.asks if ask not in positive]
-        for side, asks in ((POSITIVE, positive), (NEGATIVE, negative)):
-            _check_side(split.name, side, asks, positive_classes)
+        positive = [size for size in split.sizes if size.key in {POSITIVE, *positive_classes}]
+        negative = [size for size in split.sizes if size not in positive]
+        for side, sizes in ((POSITIVE, positive), (NEGATIVE, negative)):
+            _check_side(split.name, side, sizes, positive_classes)
 
 
 def check_class_names(request: SamplingRequest, classes: Collection[str]) -> None:
-    """Refuses a class that is not there, with the nearest name.
+    """Checks that every requested class exists.
 
     Raises:
-      SamplingError: the split, the unknown class, and the classes there are.
+      SamplingError: a class does not exist; the message gives the nearest name and all classes.
     """
     for split in request.splits:
-        for ask in split.asks:
-            if ask.key not in {POSITIVE, NEGATIVE, *classes}:
+        for size in split.sizes:
+            if size.key not in {POSITIVE, NEGATIVE, *classes}:
                 raise SamplingError(
-                    f"split {split.name!r} asks for class {ask.key!r}, which is not there"
-                    f"{did_you_mean(ask.key, classes)}; the classes are {quoted(sorted(classes))}"
+                    f"split {split.name!r}: class {size.key!r} does not exist"
+                    f"{did_you_mean(size.key, classes)}; the classes are {quoted(sorted(classes))}"
                 )
 
 
 def quoted(words: Iterable[str]) -> str:
-    """The words as a sentence lists them: `'a', 'b' and 'c'`."""
+    """Formats words as a list in a sentence: `'a', 'b' and 'c'`."""
     *first, last = [repr(word) for word in words]
     return f"{', '.join(first)} and {last}" if first else last
 
 
 def did_you_mean(word: str, known: Collection[str]) -> str:
-    """A hint with the nearest known word, or nothing where none is near."""
+    """Returns a hint with the nearest known word; '' if none is near."""
     near = difflib.get_close_matches(word, sorted(known), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
@@ -202,24 +202,26 @@ def _parse_split(name: str, sizes: Any) -> SplitRequest:
             f"or digit. Received: {name!r}"
         )
     if name in _RESERVED_SPLITS:
-        raise SamplingError(f"split name {name!r} is reserved; choose another")
+        raise SamplingError(
+            f"a split's name must not be {quoted(sorted(_RESERVED_SPLITS))}, which are reserved. "
+            f"Received: {name!r}"
+        )
     if not isinstance(sizes, Mapping) or not sizes:
         raise SamplingError(
-            f"split {name!r} must give sizes by class, such as {{cats: 1000, dogs: 100}}. "
+            f"split {name!r} must have sizes by class, such as {{cats: 1000, dogs: 100}}. "
             f"Received: {sizes!r}"
         )
     if _TOTAL in sizes or _RATIO in sizes:
         sizes = _sizes_by_ratio(name, sizes)
-    return SplitRequest(
-        name, tuple(Ask(str(key), _parse_size(name, key, size)) for key, size in sizes.items())
-    )
+    parsed = {str(key): _parse_size(name, key, size) for key, size in sizes.items()}
+    return SplitRequest(name, tuple(ClassSize(key, amount) for key, amount in parsed.items()))
 
 
 def _parse_size(split: str, key: Any, size: Any) -> int | Fraction:
     if isinstance(size, int) and not isinstance(size, bool) and size >= 0:
         return size
     if isinstance(size, float) and 0 < size <= 1:
-        # By way of its decimal form: 0.1 is meant as a tenth, not as the nearest double.
+        # From its decimal form: 0.1 means a tenth, not the nearest double.
         return Fraction(str(size))
     raise SamplingError(
         f"split {split!r}, class {key!r}: a size must be a whole number of images, 0 or more, "
@@ -228,10 +230,10 @@ def _parse_size(split: str, key: Any, size: Any) -> int | Fraction:
 
 
 def _sizes_by_ratio(split: str, sizes: Mapping[str, Any]) -> dict[str, int]:
-    """Shares a total by weight; what rounding leaves goes to the largest remainders."""
+    """Divides a total by weight; the largest remainders are rounded up."""
     if set(sizes) != {_TOTAL, _RATIO}:
         raise SamplingError(
-            f"split {split!r} must give both 'total' and 'ratio', and nothing beside them. "
+            f"split {split!r} must have both 'total' and 'ratio', and no other key. "
             f"Received: {dict(sizes)!r}"
         )
     total, weights = sizes[_TOTAL], sizes[_RATIO]
@@ -249,15 +251,15 @@ def _sizes_by_ratio(split: str, sizes: Mapping[str, Any]) -> dict[str, int]:
 
 
 def parse_weights(weights: Any, *, what: str) -> dict[str, Fraction]:
-    """Positive weights by class, exact.
+    """Returns the weights by class as exact fractions.
 
     Raises:
-      SamplingError: not a mapping of classes to numbers above 0; the message opens with
-        `what`.
+      SamplingError: they are not a mapping of classes to numbers above 0; the message starts
+        with `what`.
     """
     if not isinstance(weights, Mapping) or not weights:
         raise SamplingError(
-            f"{what} must give a weight for each class, such as {{cats: 10, dogs: 1}}. "
+            f"{what} must have a weight for each class, such as {{cats: 10, dogs: 1}}. "
             f"Received: {weights!r}"
         )
     for key, weight in weights.items():
@@ -270,45 +272,44 @@ def parse_weights(weights: Any, *, what: str) -> dict[str, Fraction]:
 
 
 def _check_side(
-    split: str, side: str, asks: Sequence[Ask], positive_classes: Collection[str]
+    split: str, side: str, sizes: Sequence[ClassSize], positive_classes: Collection[str]
 ) -> None:
-    if not any(ask.amount for ask in asks):
-        wanted = quoted(positive_classes) if side == POSITIVE else "a class of the negative side"
-        raise SamplingError(
-            f"split {split!r} has no {side} image in it; ask for at least 1 of {wanted}"
-        )
-    keys = [ask.key for ask in asks]
+    if not any(size.amount for size in sizes):
+        missing = quoted(positive_classes) if side == POSITIVE else "a class of the negative side"
+        raise SamplingError(f"split {split!r} has no {side} image; request at least 1 of {missing}")
+    keys = [size.key for size in sizes]
     if side in keys and len(keys) > 1 and set(keys) - {side}:
         raise SamplingError(
-            f"split {split!r} asks for {quoted(keys)}: {side!r} holds the others already; "
-            "name the side or its classes"
+            f"split {split!r} must have either side {side!r}, which includes its classes, or these "
+            f"classes. Received: {quoted(keys)}"
         )
 
 
 def _check_fractions(request: SamplingRequest) -> None:
     sums: dict[str, Fraction] = {}
     for split in request.splits:
-        for ask in split.asks:
-            if isinstance(ask.amount, Fraction):
-                sums[ask.key] = sums.get(ask.key, Fraction(0)) + ask.amount
+        for size in split.sizes:
+            if isinstance(size.amount, Fraction):
+                sums[size.key] = sums.get(size.key, Fraction(0)) + size.amount
     for key, total in sums.items():
         if total > 1:
             raise SamplingError(
-                f"the splits' fractions of {key!r} add up to {float(total):g}, more than all there "
-                "is; lower them to 1.0 or less"
+                f"the splits' fractions of {key!r} must add up to 1.0 or less. "
+                f"Received: a total of {float(total):g}"
             )
 
 
 def _check_stable(request: SamplingRequest) -> None:
-    kinds = {isinstance(ask.amount, Fraction) for split in request.splits for ask in split.asks}
+    kinds = {isinstance(size.amount, Fraction) for split in request.splits for size in split.sizes}
     if len(kinds) > 1:
         raise SamplingError(
-            "assignment 'stable' needs the splits' proportions before the data: ask for whole "
-            "numbers throughout, or for fractions throughout"
+            "with assignment 'stable', the splits' sizes must all be whole numbers, or all be "
+            "fractions: their proportions must not depend on the data. Received: both"
         )
-    widest = sum(max(ask.amount for ask in split.asks) for split in request.splits)
+    widest = sum(max(size.amount for size in split.sizes) for split in request.splits)
     if True in kinds and widest > 1:
         raise SamplingError(
-            "assignment 'stable' gives each split one band for all classes, as wide as its largest "
-            f"fraction; these add up to {float(widest):g}; lower them to 1.0 or less"
+            "with assignment 'stable', the largest fractions of the splits must add up to 1.0 or "
+            "less: each split has one band for all classes, as wide as its largest fraction. "
+            f"Received: a total of {float(widest):g}"
         )

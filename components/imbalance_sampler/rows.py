@@ -1,7 +1,7 @@
 """Images without their pixels: a few packed numbers each, sorted into units.
 
-A unit is what must stay together: the images of one score. Units, not images, are
-placed by the rule; a lone image is a unit of one. `units` says which images form one.
+A unit is the images that must stay together: those with the same unit score. Units, not single
+images, are assigned to splits; a unit may be a single image. `units` forms them.
 """
 
 import hashlib
@@ -15,12 +15,12 @@ from components.imbalance_sampler.scores import SCORE_BITS
 Rows = NDArray[np.void]
 
 UNPLACED = -1
-"""In place of a score: there is none."""
+"""Used instead of a score if there is none."""
 
 SCANNED = np.dtype(
     [
-        ("unit", "<i8"),  # score of what the image must stay together with
-        ("image", "<i8"),  # score of the image itself: its place within the unit
+        ("unit", "<i8"),  # score of the image's unit
+        ("image", "<i8"),  # score of the image itself: its order within the unit
         ("group", "<i8"),  # score of its group, or UNPLACED
         ("id", "S16"),  # of its identity, see `scores.fingerprints`
         ("hash", "<u8"),  # perceptual hash
@@ -31,7 +31,7 @@ SCANNED = np.dtype(
         ("excluded", "?"),  # never drawn
     ]
 )
-"""A row as it leaves a shard; `unit` and `excluded` are filled in over all rows at once."""
+"""A row as it is read from a shard; `unit` and `excluded` are filled in later for all rows."""
 
 PLACED = np.dtype(
     [
@@ -41,7 +41,7 @@ PLACED = np.dtype(
         ("unit", "<i8"),  # or UNPLACED: it was held back
     ]
 )
-"""A row of the ledger: an image that was there in a draw, and the unit in which it stays."""
+"""A row of the ledger: an image of an earlier draw, and the unit in which it stays."""
 
 SORTED = np.dtype(
     [
@@ -54,26 +54,26 @@ SORTED = np.dtype(
         ("excluded", "?"),  # never drawn
     ]
 )
-"""A row of a bucket, which holds whole units in the order of (unit, image)."""
+"""A row of a bucket, which contains complete units sorted by (unit, image)."""
 
 
 def class_key(name: str) -> int:
-    """A number that stands for a class name until all classes are known and ranked."""
+    """Returns a number that stands for a class name until all classes are known and ranked."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
 
 
 def bucket_of(scores: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
-    """The leading `bits` bits of each score: the bucket in which it lies."""
+    """Returns the leading `bits` bits of each score: the number of its bucket."""
     return scores >> (SCORE_BITS - bits)
 
 
 def sort_bucket(rows: Rows, classes: Sequence[str]) -> Rows:
-    """The rows as `SORTED`, whatever order they came in.
+    """Returns the rows as `SORTED`; their input order does not matter.
 
-    An image that is there twice is drawn once: its second row is excluded.
+    An image that occurs twice is drawn once: its second row is excluded.
 
     Args:
-      rows: `SCANNED`, every row of each unit that occurs.
+      rows: `SCANNED` (n,), complete units.
       classes: all class names, by rank.
     """
     keys = np.array([class_key(name) for name in classes], np.uint64)
@@ -95,12 +95,12 @@ def sort_bucket(rows: Rows, classes: Sequence[str]) -> Rows:
 
 
 def unit_starts(bucket: Rows) -> NDArray[np.intp]:
-    """Index of the first row of each unit of a bucket."""
+    """Returns the index of the first row of each unit of a bucket."""
     return np.flatnonzero(np.diff(bucket["unit"], prepend=-1))
 
 
 def tally(bucket: Rows) -> list[tuple[int, int, int]]:
-    """Drawable images of a bucket by (owner, class): `(owner, class, images)`."""
+    """Counts the drawable images of a bucket: `(owner, class, images)`."""
     drawable = bucket[~bucket["excluded"]]
     pairs = np.stack([drawable["owner"], drawable["class"]], axis=1)
     found, counts = np.unique(pairs, axis=0, return_counts=True)

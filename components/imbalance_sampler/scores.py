@@ -1,4 +1,4 @@
-"""The score that places an image: a pure function of the seed and of an identity."""
+"""The score that determines an image's split: a pure function of the seed and an identity."""
 
 import hashlib
 from collections.abc import Iterable
@@ -7,20 +7,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 SCORE_BITS = 63
-"""Scores are whole numbers in [0, 2**63): they fit int64, and so NumPy and Beam."""
+"""Scores are integers in [0, 2**63), so they fit int64 in NumPy and Beam."""
 MAX_SCORE = 2**SCORE_BITS - 1
 
 
 def score(random_state: int, identity: str) -> int:
-    """The first 63 bits of SHA-256 of `<random_state>/<identity>`, big-endian.
+    """Returns the first 63 bits of SHA-256 of `<random_state>/<identity>`, big-endian.
 
-    Equal identities score equal; different ones are spread evenly and independently.
+    Equal identities have equal scores; those of different ones are uniform and independent.
     """
     return int(scores(random_state, [identity.encode()])[0])
 
 
 def scores(random_state: int, identities: Iterable[bytes]) -> NDArray[np.int64]:
-    """`score` of each identity in turn, int64 of shape (n,)."""
+    """Returns the `score` of each identity, int64 (n,)."""
     seed = b"%d/" % random_state
     sha256 = hashlib.sha256
     heads = b"".join([sha256(seed + identity).digest()[:8] for identity in identities])
@@ -28,7 +28,7 @@ def scores(random_state: int, identities: Iterable[bytes]) -> NDArray[np.int64]:
 
 
 def fingerprints(identities: Iterable[bytes]) -> NDArray[np.bytes_]:
-    """The first 16 bytes of SHA-256 of each identity in turn, S16 of shape (n,)."""
+    """Returns the first 16 bytes of SHA-256 of each identity, S16 (n,)."""
     sha256 = hashlib.sha256
     heads = b"".join([sha256(identity).digest()[:16] for identity in identities])
     return np.frombuffer(heads, "S16")

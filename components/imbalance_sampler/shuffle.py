@@ -1,8 +1,8 @@
-"""How the two passes over the shards hand rows on: by way of files.
+"""Passes rows between the two passes over the shards, in files.
 
-Beam shuffles only where the rows of a key lie. Its in-process runner would keep what it
-shuffles in memory, several times over; so the files hold the rows. The files must be where
-all workers reach them.
+Beam's in-process runner would hold several copies of all shuffled data in memory. So the rows are
+written to files, and Beam shuffles only their positions in these files. All workers must be able
+to read them.
 """
 
 import json
@@ -25,22 +25,22 @@ ROWS = "rows"
 """Tag of a pass's rows, as parts by key."""
 
 Part = tuple[str, int, int]
-"""Rows of one key: a file's name, the first row, and the one after the last."""
+"""Rows of one key: the file's name, the first row, and the last row plus one."""
 
 _BUCKET = "bucket-"
 _SCAN = "scan-"
 
 
 def load_scan(folder: str, shard: int) -> Rows:
-    """The rows of a shard, `SCANNED`."""
+    """Reads the rows of a shard, `SCANNED`."""
     with tf.io.gfile.GFile(_scan_path(folder, shard), "rb") as file:
         return np.frombuffer(file.read(), SCANNED)
 
 
 def save_scan(folder: str, shard: int, rows: Rows) -> None:
-    """Writes what `load_scan` reads; the file appears under its name once it is whole."""
+    """Writes the rows that `load_scan` reads; the file gets its name when it is complete."""
     path = _scan_path(folder, shard)
-    # A name that no retry shares: a worker may die half way.
+    # A unique name, in case a worker dies while writing and the bundle is retried.
     hidden = f"{path}-{uuid.uuid4().hex}"
     with tf.io.gfile.GFile(hidden, "wb") as file:
         file.write(rows.tobytes())
@@ -52,19 +52,19 @@ def _scan_path(folder: str, shard: int) -> str:
 
 
 def load_bucket(folder: str, bucket: int) -> Rows:
-    """The rows of a bucket of a survey, `SORTED`."""
+    """Reads the rows of a bucket of a survey, `SORTED`."""
     with tf.io.gfile.GFile(_bucket_path(folder, bucket), "rb") as file:
         return np.frombuffer(file.read(), SORTED)
 
 
 def save_bucket(folder: str, bucket: int, rows: Rows) -> None:
-    """Writes what `load_bucket` reads."""
+    """Writes the rows that `load_bucket` reads."""
     with tf.io.gfile.GFile(_bucket_path(folder, bucket), "wb") as file:
         file.write(rows.tobytes())
 
 
 def saved_buckets(folder: str) -> list[int]:
-    """The numbers of the buckets saved in a folder, in order."""
+    """Returns the numbers of the buckets saved in a folder, in order."""
     names = tf.io.gfile.listdir(folder)
     return sorted(int(name.removeprefix(_BUCKET)) for name in names if name.startswith(_BUCKET))
 
@@ -74,24 +74,24 @@ def _bucket_path(folder: str, bucket: int) -> str:
 
 
 def write_json(value: Any, path: str) -> None:
-    """Writes a value where `read_json` finds it."""
+    """Writes a value that `read_json` reads."""
     with tf.io.gfile.GFile(path, "w") as file:
         json.dump(value, file)
 
 
 def read_json(path: str) -> Any:
-    """The value that `write_json` wrote."""
+    """Reads a value that `write_json` wrote."""
     with tf.io.gfile.GFile(path) as file:
         return json.load(file)
 
 
 def spill(rows: Rows, keys: np.ndarray, folder: str) -> Iterator[tuple[int, Part]]:
-    """Writes rows to a file of their own, and gives each key with its part of the file."""
+    """Writes rows to a new file, and yields each key with its part of the file."""
     if not len(rows):
         return
     order = np.argsort(keys, kind="stable")
     found, starts = np.unique(keys[order], return_index=True)
-    # A name that no retry shares: a worker may die half way.
+    # A unique name, in case a worker dies while writing and the bundle is retried.
     name = f"spill-{uuid.uuid4().hex}"
     with tf.io.gfile.GFile(os.path.join(folder, name), "wb") as file:
         file.write(rows[order].tobytes())
@@ -100,7 +100,7 @@ def spill(rows: Rows, keys: np.ndarray, folder: str) -> Iterator[tuple[int, Part
 
 
 def gather(parts: Iterable[Part], dtype: np.dtype, folder: str) -> Rows:
-    """The rows of all the parts, in no particular order."""
+    """Reads the rows of all parts, in no particular order."""
     arrays = [_read_part(part, dtype, folder) for part in parts]
     return np.concatenate(arrays)
 
@@ -112,8 +112,8 @@ def _read_part(part: Part, dtype: np.dtype, folder: str) -> Rows:
         return np.frombuffer(file.read((end - start) * dtype.itemsize), dtype)
 
 
-def added(counters: Iterable[Counter]) -> Counter:
-    """The sum of the counters, as Beam's combiners take it."""
+def add_counters(counters: Iterable[Counter]) -> Counter:
+    """Returns the sum of the counters, for Beam's combiners."""
     total: Counter = Counter()
     for counter in counters:
         total.update(counter)

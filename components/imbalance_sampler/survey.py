@@ -1,9 +1,9 @@
-"""First pass: every image's metadata, sorted into bucket files of whole units.
+"""First pass: sorts every image's metadata into bucket files of complete units.
 
-Workers read the shards for metadata alone, 66 bytes an image, in Beam. The executor then
-forms the units over all images at once, which takes some 200 bytes of memory an image, and
-writes the rows into buckets by the leading bits of the unit's score, each sorted, with a
-tally of a few numbers. So what comes after holds one bucket at a time.
+Beam's workers read only metadata from the shards, 66 bytes per image. The executor then forms the
+units of all images at once, which takes about 200 bytes of memory per image, and writes the rows
+into buckets by the leading bits of the unit's score. Each bucket is sorted and has a tally of a few
+numbers, so the later steps need only one bucket in memory at a time.
 """
 
 import os
@@ -17,7 +17,7 @@ from components.imbalance_sampler import records
 from components.imbalance_sampler.rows import SCANNED, Rows, bucket_of, sort_bucket, tally
 from components.imbalance_sampler.shuffle import (
     LOGGER,
-    added,
+    add_counters,
     load_scan,
     read_json,
     save_bucket,
@@ -30,11 +30,11 @@ _COUNTS_FILE = "counts.json"
 
 
 def bucket_bits(total_bytes: int) -> int:
-    """How many leading bits of the score number the buckets.
+    """Returns how many leading bits of the score are used as the bucket number.
 
-    A bucket stands for 16 to 32 MiB of records: for some thousand photographs, and never
-    more than some 130,000 images. Past 256 buckets they grow instead. The outcome is the
-    same for any number.
+    A bucket represents 16 to 32 MiB of records: about a thousand photographs, and never more than
+    about 130,000 images. With more data there are 256 larger buckets. The draw is the same for any
+    number of buckets.
     """
     return min(max(total_bytes >> 24, 1).bit_length() - 1, 8)
 
@@ -47,12 +47,12 @@ def survey(
     random_state: int,
     group_by: str,
 ) -> None:
-    """Writes the metadata of all images, a file a shard, and counts them by class.
+    """Writes the metadata of all images, one file per shard, and counts the images by class.
 
     Args:
-      pipeline: what to add the pass to.
+      pipeline: the pipeline to add the pass to.
       shards: the TFRecord files.
-      folder: where to write; it exists.
+      folder: where to write; it must exist.
       random_state: the seed.
       group_by: column whose equal values stay together; '' for none.
     """
@@ -61,13 +61,13 @@ def survey(
         | "Shards" >> beam.Create(list(enumerate(shards)))
         | "Spread" >> beam.Reshuffle()
         | "Scan" >> beam.ParDo(_Scan(folder, random_state, group_by, len(shards)))
-        | "CountClasses" >> beam.CombineGlobally(added)
+        | "CountClasses" >> beam.CombineGlobally(add_counters)
         | "WriteCounts" >> beam.Map(_write_counts, os.path.join(folder, _COUNTS_FILE))
     )
 
 
 def read_survey(folder: str, shards: int) -> tuple[Rows, records.Counts]:
-    """What `survey` wrote: `SCANNED` rows, shard by shard, and images by (class, label)."""
+    """Reads the files of `survey`: `SCANNED` rows in shard order, images by (class, label)."""
     counts = {
         (name, label): count for name, label, count in read_json(os.path.join(folder, _COUNTS_FILE))
     }
@@ -86,7 +86,7 @@ def write_buckets(
     """Sorts the rows into bucket files.
 
     Args:
-      rows: `SCANNED`, whose units are formed.
+      rows: `SCANNED`, with their units.
       classes: all class names, by rank.
       folder: where to write.
       bits: see `bucket_bits`.
@@ -106,7 +106,7 @@ def write_buckets(
 
 
 class _Scan(beam.DoFn):
-    """(shard index, path) to class counts; the rows go to a file."""
+    """Maps (shard index, path) to class counts; writes the rows to a file."""
 
     def __init__(self, folder: str, random_state: int, group_by: str, shards: int):
         self._folder = folder

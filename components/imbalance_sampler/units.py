@@ -1,18 +1,18 @@
-"""What must stay together: the unit of each image, made from hashes, groups and earlier draws.
+"""Forms units, the images that must stay together, from hashes, groups and earlier draws.
 
-Images that resemble one another, directly or by a chain, form a unit, and so do those of one
-group. Where images of several groups resemble one another, those of one group stand for all
-and the others are held back: merging the groups would let one common picture, such as a black
-frame, chain most of the data into a unit that no split could take.
+Near-duplicates, linked directly or by a chain, form a unit, and so do the images of one group. If
+images of several groups are near-duplicates, those of one group are kept and the others are held
+back: if the groups were merged, one common image, such as a black frame, could link most of the
+data into a unit that fits no split.
 
-Units that an earlier draw has made, kept in a ledger, never change and never merge: an image
-stays in the unit in which it was first placed. Only newcomers are linked, to one another and
-to the images placed before, present or not. Newcomers that are linked are one:
-- linked to no placed image, they form a new unit;
-- linked to units of one band, and so of one split, they join the one of the lowest score,
-  except for those of another group, which are held back;
-- linked to units of several bands, they are held back, now and in every later draw.
-So an image never changes band, and two that resemble each other never lie in two.
+Units of earlier draws, recorded in a ledger, never change and never merge: an image stays in the
+unit in which it was first placed. Only newcomers are linked: to each other, and to images placed
+earlier, whether these are still present or not. Newcomers that are linked to each other
+- form a new unit if they are linked to no placed image;
+- join the unit with the lowest score if they are linked to units of one band, and so of one
+  split; those of another group are held back;
+- are held back, now and in every later draw, if they are linked to units of several bands.
+So an image never changes band, and near-duplicates are never in two bands.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from components.imbalance_sampler.scores import MAX_SCORE, scores
 Scores = NDArray[np.int64]
 
 _SCORED_AT_ONCE = 1 << 16
-"""Identities that are text at a time: as such they take some ten times their size."""
+"""Identities converted to text at a time: as text they take about ten times the memory."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class Units:
     """The unit of each of n images.
 
     Attributes:
-      unit: int64 (n,), the score of its unit.
+      unit: int64 (n,), the score of the unit.
       excluded: bool (n,), images that are never drawn.
-      placed: int64 (n,), the unit that a later draw must keep; `UNPLACED` where there is none.
+      placed: int64 (n,), the unit that a later draw must keep; `UNPLACED` if there is none.
       conflicts: bool (n,), newcomers that resemble placed images of several bands.
-      clusters: intp (m,), for each image that may resemble others a number which those that do
-        share, be they placed or not.
+      clusters: intp (m,), for each image with a hash, placed or not, a number that is the same
+        for images of one cluster of near-duplicates.
     """
 
     unit: Scores
@@ -63,10 +63,10 @@ def form_units(
     Args:
       rows: `SCANNED` (n,).
       random_state: the seed.
-      max_distance: bits in which the hashes of near-duplicates differ at most; 0: no image
-        resembles another.
-      placed: `PLACED`, sorted by id: the images of earlier draws, where these bind.
-      edges: int64, sorted: the scores at which bands begin.
+      max_distance: maximum number of bits in which the hashes of near-duplicates differ; 0:
+        there are no near-duplicates.
+      placed: `PLACED`, sorted by id: the images of earlier draws; None to ignore these.
+      edges: int64, sorted: the scores at which bands start.
     """
     placed = np.empty(0, PLACED) if placed is None else placed
     edges = np.empty(0, np.int64) if edges is None else edges
@@ -102,7 +102,7 @@ def _band(edges: Scores, units: Scores) -> Indices:
 
 
 def _known_units(rows: Rows, placed: Rows) -> Scores:
-    """The unit in which each image was placed before; `UNPLACED` for newcomers."""
+    """Returns the unit in which each image was placed earlier; `UNPLACED` for newcomers."""
     known = np.full(len(rows), UNPLACED)
     if len(placed):
         at = np.minimum(np.searchsorted(placed["id"], rows["id"]), len(placed) - 1)
@@ -112,9 +112,9 @@ def _known_units(rows: Rows, placed: Rows) -> Scores:
 
 
 def _bound(rows: Rows, known: Scores, placed: Rows) -> tuple[Hashes, Scores]:
-    """Hash and unit of each image that was placed before.
+    """Returns the hash and unit of each image that was placed earlier.
 
-    Those that are present count by the hash that they have now.
+    For images that are still present, the current hash is used.
     """
     if not len(placed):
         return np.empty(0, np.uint64), np.empty(0, np.int64)
@@ -128,12 +128,12 @@ def _bound(rows: Rows, known: Scores, placed: Rows) -> tuple[Hashes, Scores]:
 
 @dataclass(frozen=True)
 class _Ties:
-    """What each distinct hash is linked to of the units of earlier draws.
+    """The units of earlier draws to which each distinct hash is linked.
 
     Attributes:
-      lowest: int64, the lowest score of these units; `MAX_SCORE` where there is none.
-      first_band: the lowest band of these units; beyond all bands where there is none.
-      last_band: the highest; -1 where there is none.
+      lowest: int64, the lowest score of these units; `MAX_SCORE` if there is none.
+      first_band: the lowest band of these units; above all bands if there is none.
+      last_band: the highest band of these units; -1 if there is none.
     """
 
     lowest: Scores
@@ -149,7 +149,7 @@ class _Ties:
         )
 
     def gather(self, to: Indices, other: "_Ties", at: Indices) -> None:
-        """Adds the ties that `other` has at some places to those at places of this one."""
+        """Merges the ties at indices `at` of `other` into those at indices `to`."""
         np.minimum.at(self.lowest, to, other.lowest[at])
         np.minimum.at(self.first_band, to, other.first_band[at])
         np.maximum.at(self.last_band, to, other.last_band[at])
@@ -157,12 +157,12 @@ class _Ties:
 
 @dataclass(frozen=True)
 class _Resemblance:
-    """Which hashes resemble one another.
+    """Which hashes are near-duplicates.
 
     Attributes:
       distinct: uint64, sorted: all hashes, of newcomers and of placed images.
-      component: by hash, the smallest index of its component where only newcomers are linked.
-      cluster: the same where all are linked.
+      component: by hash, the smallest index of its component if only newcomers are linked.
+      cluster: by hash, the smallest index of its component if all hashes are linked.
       ties: by component, the units of earlier draws that its newcomers resemble.
     """
 
@@ -175,7 +175,7 @@ class _Resemblance:
     def of(
         cls, hashes: Hashes, bound: tuple[Hashes, Scores], edges: Scores, max_distance: int
     ) -> "_Resemblance":
-        """Links newcomers to one another, and to the images that were placed before."""
+        """Links newcomers to each other, and to the images that were placed earlier."""
         distinct = np.unique(np.concatenate([hashes, bound[0]]))
         free = np.zeros(len(distinct), bool)
         free[np.searchsorted(distinct, hashes)] = True
@@ -196,7 +196,7 @@ class _Resemblance:
     def homes(
         self, hashes: Hashes, groups: Scores, random_state: int
     ) -> tuple[Scores, NDArray[np.bool_]]:
-        """For each newcomer the unit to which its component belongs, and whether ties conflict."""
+        """Returns, for each newcomer, the unit of its component, and whether its ties conflict."""
         component = self.component[np.searchsorted(self.distinct, hashes)]
         home = _new_units(groups, self.distinct, component, random_state)
         tied = self.ties.last_band >= 0
@@ -205,12 +205,12 @@ class _Resemblance:
         return home[component], conflict[component]
 
     def clusters(self, hashes: Hashes) -> Indices:
-        """A number for each hash which those that resemble one another share."""
+        """Returns, for each hash, a number that is the same within its cluster."""
         return self.cluster[np.searchsorted(self.distinct, hashes)]
 
 
 def _ties_of(distinct: Hashes, bound: tuple[Hashes, Scores], edges: Scores) -> _Ties:
-    """The units of earlier draws that have images of just these hashes."""
+    """Returns the units of earlier draws whose images have exactly these hashes."""
     hashes, units = bound
     bands = _band(edges, units)
     ties = _Ties.none(len(distinct))
@@ -221,9 +221,9 @@ def _ties_of(distinct: Hashes, bound: tuple[Hashes, Scores], edges: Scores) -> _
 
 
 def _new_units(groups: Scores, distinct: Hashes, component: Indices, random_state: int) -> Scores:
-    """By component, the unit that it is where nothing was placed before.
+    """Returns, by component, its unit if no image of it was placed earlier.
 
-    It is the group of the lowest score where there is one, else what the smallest hash says.
+    This is its group with the lowest score, or the score of its smallest hash without a group.
     """
     home = np.full(len(distinct), MAX_SCORE)
     grouped = groups != UNPLACED

@@ -91,7 +91,7 @@ def test_an_interrupted_training_is_found_again(root: str):
     assert not fileio.exists(folder)
 
 
-def test_a_ledger_is_carried_on_and_one_that_has_changed_is_not_overwritten(root: str):
+def test_a_ledger_is_updated_and_one_that_has_changed_is_not_overwritten(root: str):
     path = f"{root}/ledgers/{root[:2]}.ledger"
     terms = ledger.Terms(42, "", (("test", "0", "1"),), 4)
     one, two = (

@@ -77,7 +77,7 @@ def test_overrides_leave_the_tree_they_are_given_alone():
         ("evaluator.slices=[[breed]]", ["breed", "data.slices"]),
         ("population.prevalence={Class 1: -1}", ["population.prevalence.Class 1: ", "-1"]),
         ("sampler.group_by=patient", ["sampler.group_by names 'patient'", "data.slices"]),
-        ("population.prevalence={dogs: 1}", ["prevalence must weigh 'dogs'"]),
+        ("population.prevalence={dogs: 1}", ["prevalence must have weights for 'dogs'"]),
         ("population.prevalence={cats: 10}", ["data.positive_class: no class 'dogs'", "'cats'"]),
         ("beam.options=['--runner=FlinkRunner']", ["beam.options", "beam.runner"]),
         ("name=Dogs!", ["name", "2 to 63 lower case letters", "Dogs!"]),

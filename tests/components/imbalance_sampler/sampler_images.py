@@ -33,22 +33,22 @@ from components.imbalance_sampler.units import form_units
 class Image:
     """An image as the sampler sees it.
 
-    Images of one `look` have one perceptual hash, those of different ones have different
-    hashes, and an image without has none; `hash` is a hash of the test's own.
+    Images of the same `scene` have the same perceptual hash, those of different scenes have
+    different hashes, and an image without a scene has none; `hash` sets a hash explicitly.
     """
 
     id: str
     class_name: str = "cats"
     label: int = 0
-    look: str = ""
+    scene: str = ""
     group: str = ""
     hash: int | None = None
 
     @property
     def perceptual_hash(self) -> int | None:
-        if self.hash is not None or not self.look:
+        if self.hash is not None or not self.scene:
             return self.hash
-        return hash_of(self.look)
+        return hash_of(self.scene)
 
     @property
     def hash_text(self) -> str:
@@ -56,8 +56,8 @@ class Image:
         return "" if value is None else f"{value:016x}"
 
 
-def hash_of(look: str) -> int:
-    return int.from_bytes(hashlib.sha256(look.encode()).digest()[:8], "big")
+def hash_of(scene: str) -> int:
+    return int.from_bytes(hashlib.sha256(scene.encode()).digest()[:8], "big")
 
 
 def make_images(class_name: str, count: int, label: int = 0) -> list[Image]:
@@ -78,7 +78,7 @@ def census_of(images: Iterable[Image]) -> Census:
 
 @dataclass(frozen=True)
 class Placed:
-    """Where the images went: ids by split, 'rest' and 'held_back', and the plan."""
+    """The result of a draw: ids by split, 'rest' and 'held_back', the plan and the ledger."""
 
     ids: dict[str, set[str]]
     plan: Plan
@@ -96,7 +96,7 @@ def place_in_memory(
     max_distance: int = 4,
     before: ledger.Ledger = ledger.EMPTY,
 ) -> Placed:
-    """Applies the rule to the images, in 2**bits buckets, as the executor does."""
+    """Draws the splits in memory, with 2**bits buckets, as the executor does."""
     census = census_of(images)
     request = parse_request(splits, assignment=assignment)
     check_class_names(request, census.classes)
@@ -128,7 +128,7 @@ def place_in_memory(
         for position, outcome in zip(bucket["position"], plan.outcomes(bucket), strict=True):
             ids[names[int(outcome)]].add(images[position].id)
     terms = ledger.Terms(random_state, "owner" if grouped else "", (), max_distance)
-    return Placed(ids, plan, ledger.carried_on(before, terms, rows, units))
+    return Placed(ids, plan, ledger.after_draw(before, terms, rows, units))
 
 
 def _scanned(images: Sequence[Image], random_state: int, grouped: bool) -> np.ndarray:
@@ -179,14 +179,14 @@ def serialized(image: Image) -> bytes:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What the executor wrote."""
+    """The executor's output."""
 
     folder: Path
     split_names: list[str]
     report: dict[str, Any]
 
     def records(self, split: str) -> list[list[bytes]]:
-        """Serialized examples by shard."""
+        """Returns the serialized examples by shard."""
         import tensorflow as tf
 
         from components.example_files import split_files
@@ -197,7 +197,7 @@ class Drawn:
         ]
 
     def ids(self, split: str) -> list[str]:
-        """Image ids in the order of the records."""
+        """Returns the image ids in the order of the records."""
         import tensorflow as tf
 
         return [
@@ -210,7 +210,7 @@ class Drawn:
         ]
 
     def digests(self) -> dict[str, str]:
-        """SHA-256 of every file by its path."""
+        """Returns the SHA-256 of every file by its path."""
         return {
             str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(self.folder.rglob("*"))

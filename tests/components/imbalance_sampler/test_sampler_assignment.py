@@ -20,7 +20,7 @@ def refused(message: str):
 
 
 def counts(ids):
-    """Images by class of a set of ids such as 'cats-7'."""
+    """Counts a set of ids such as 'cats-7' by class."""
     classes = [name.rpartition("-")[0] for name in ids]
     return {name: classes.count(name) for name in set(classes)}
 
@@ -30,17 +30,17 @@ def test_a_score_is_the_first_63_bits_of_sha256_of_seed_and_identity():
     assert score(42, "b5") == int.from_bytes(digest, "big") >> 193
 
 
-def test_every_split_has_the_very_counts_asked_for_and_shares_no_image():
+def test_every_split_has_the_requested_counts_and_shares_no_image():
     images = cats_and_dogs(200, 20)
     ids = place_in_memory(images, SPLITS).ids
-    for split, asked in SPLITS.items():
-        assert counts(ids[split]) == asked
+    for split, requested in SPLITS.items():
+        assert counts(ids[split]) == requested
     assert counts(ids["rest"]) == {"cats": 110, "dogs": 11}
     assert ids["held_back"] == set()
     assert sum(map(len, ids.values())) == len(set().union(*ids.values())) == len(images)
 
 
-def test_all_there_is_can_be_drawn():
+def test_all_images_can_be_drawn():
     ids = place_in_memory(cats_and_dogs(90, 9), SPLITS).ids
     assert ids["rest"] == ids["held_back"] == set()
 
@@ -54,7 +54,7 @@ def test_each_class_is_drawn_in_the_order_of_its_scores_test_first():
     assert ids["train"] & set(in_order) == set(in_order[4:])
 
 
-def test_a_seed_draws_these_very_images():
+def test_seed_42_draws_these_images():
     ids = place_in_memory(cats_and_dogs(20, 6), {"test": {"cats": 3, "dogs": 2}}).ids
     assert ids["test"] == {"cats-11", "cats-15", "cats-19", "dogs-1", "dogs-4"}
 
@@ -74,7 +74,7 @@ def test_the_order_of_the_images_and_the_number_of_buckets_do_not_matter():
 
 
 @pytest.mark.parametrize("train", [{"cats": 5, "dogs": 1}, {"cats": 0.6, "dogs": 0.5}])
-def test_test_and_val_stay_what_they_are_when_train_changes(train):
+def test_test_and_val_stay_the_same_when_train_changes(train):
     images = cats_and_dogs(200, 20)
     before = place_in_memory(images, SPLITS).ids
     after = place_in_memory(images, SPLITS | {"train": train}).ids
@@ -95,7 +95,7 @@ def test_fractions_are_of_all_images_and_lose_none_to_rounding():
     assert ids["rest"] == set()
 
 
-def test_negative_draws_from_all_negative_classes_as_if_they_were_one():
+def test_negative_draws_from_all_negative_classes_as_from_one_class():
     images = make_images("cats", 60) + make_images("birds", 30) + make_images("dogs", 9, label=1)
     splits = {"test": {"negative": 40, "positive": 3}, "train": {"birds": 10, "dogs": 6}}
     ids = place_in_memory(images, splits).ids
@@ -107,11 +107,11 @@ def test_negative_draws_from_all_negative_classes_as_if_they_were_one():
     assert not ids["train"] & ids["test"]
 
 
-def test_a_side_continues_where_each_of_its_classes_was_left():
+def test_a_side_continues_after_the_last_image_drawn_of_each_class():
     images = make_images("cats", 30) + make_images("birds", 30) + make_images("dogs", 9, label=1)
     splits = {
         "test": {"cats": 20, "dogs": 3},
-        # The first five are birds all: of cats only those of high scores are left.
+        # The first five are all birds, as only cats with high scores are left.
         "val": {"negative": 5, "dogs": 3},
         "train": {"negative": 35, "dogs": 3},
     }
@@ -133,25 +133,28 @@ def test_a_side_continues_where_each_of_its_classes_was_left():
             {"test": {"cats": 150, "dogs": 1}, "train": {"cats": 0.5, "dogs": 1}},
             "split 'train' asks for 100 of class 'cats', 50 are left after 'test'",
         ),
-        ({"test": {"cats": 1, "dogs": 0.01}}, "0.01 of 'dogs', which comes to none of the 20"),
-        ({"test": {"cats": 1, "dgos": 1}}, "class 'dgos', which is not there"),
+        (
+            {"test": {"cats": 1, "dogs": 0.01}},
+            "fraction of 'dogs' must give at least 1 of the 20",
+        ),
+        ({"test": {"cats": 1, "dgos": 1}}, "class 'dgos' does not exist"),
         ({"test": {"cats": 1}}, "split 'test' has no positive image"),
     ],
 )
-def test_more_than_there_is_is_refused_with_what_is_left(splits, message):
+def test_a_request_for_more_images_than_are_left_is_refused_with_their_number(splits, message):
     with refused(message):
         place_in_memory(cats_and_dogs(200, 20), splits)
 
 
 @pytest.mark.parametrize("assignment", ["exact", "stable"])
-def test_a_class_of_which_none_is_asked_for_stays_out(assignment):
+def test_a_class_of_size_0_is_not_drawn(assignment):
     images = make_images("cats", 60) + make_images("birds", 60) + make_images("dogs", 60, label=1)
     splits = {"test": {"cats": 5, "birds": 0, "dogs": 5}}
     ids = place_in_memory(images, splits, assignment=assignment).ids
     assert counts(ids["test"]) == {"cats": 5, "dogs": 5}
 
 
-def test_a_side_that_asks_for_more_than_its_classes_have_is_refused():
+def test_a_side_that_requests_more_than_its_classes_have_is_refused():
     images = make_images("cats", 30) + make_images("birds", 30) + make_images("dogs", 9, label=1)
     splits = {"test": {"cats": 20, "dogs": 3}, "train": {"negative": 41, "dogs": 6}}
     with refused("split 'train' asks for 41 of side 'negative', 40 are left after 'test'"):
@@ -159,7 +162,7 @@ def test_a_side_that_asks_for_more_than_its_classes_have_is_refused():
 
 
 def test_near_duplicates_stay_together_and_the_surplus_is_held_back():
-    images = [Image(f"cats-{n}", look=f"look-{n // 4}") for n in range(80)]
+    images = [Image(f"cats-{n}", scene=f"scene-{n // 4}") for n in range(80)]
     images += make_images("dogs", 10, label=1)
     ids = place_in_memory(
         images, {"test": {"cats": 10, "dogs": 1}, "train": {"cats": 30, "dogs": 1}}
@@ -167,24 +170,24 @@ def test_near_duplicates_stay_together_and_the_surplus_is_held_back():
     assert counts(ids["test"])["cats"] == 10
     assert counts(ids["train"])["cats"] == 30
     assert counts(ids["held_back"]) == {"cats": 2 + 2}
-    looks = {split: {int(name[5:]) // 4 for name in ids[split] if name[0] == "c"} for split in ids}
-    assert not looks["test"] & looks["train"]
-    assert looks["held_back"] <= looks["test"] | looks["train"]
-    assert not looks["rest"] & (looks["test"] | looks["train"])
+    scenes = {split: {int(name[5:]) // 4 for name in ids[split] if name[0] == "c"} for split in ids}
+    assert not scenes["test"] & scenes["train"]
+    assert scenes["held_back"] <= scenes["test"] | scenes["train"]
+    assert not scenes["rest"] & (scenes["test"] | scenes["train"])
 
 
 def test_a_shortage_that_groups_cause_says_so():
-    images = [Image(f"cats-{n}", look="same") for n in range(50)] + make_images("dogs", 5, label=1)
+    images = [Image(f"cats-{n}", scene="same") for n in range(50)] + make_images("dogs", 5, label=1)
     splits = {"test": {"cats": 10, "dogs": 1}, "train": {"cats": 20, "dogs": 1}}
     with refused(
         "split 'train' asks for 20 of class 'cats', 0 are left after 'test' (40 more can't be "
-        "taken: they are grouped with, or near-duplicates of, images that are elsewhere)"
+        "taken: they are in a group with, or near-duplicates of, images of other splits)"
     ):
         place_in_memory(images, splits)
 
 
 def test_a_fraction_takes_whole_groups_and_holds_no_image_back():
-    images = [Image(f"cats-{n}", look=f"look-{n // 7}") for n in range(70)]
+    images = [Image(f"cats-{n}", scene=f"scene-{n // 7}") for n in range(70)]
     images += make_images("dogs", 10, label=1)
     splits = {"test": {"cats": 0.5, "dogs": 0.5}, "train": {"cats": 0.5, "dogs": 0.5}}
     placed = place_in_memory(images, {**splits, "test": {"cats": 0.2, "dogs": 0.5}})
@@ -198,9 +201,9 @@ def test_a_fraction_takes_whole_groups_and_holds_no_image_back():
     assert ids["held_back"] == ids["rest"] == set()
 
 
-def test_a_group_that_mixes_classes_follows_its_rarest_and_counts_towards_both_asks():
-    images = [Image(f"cats-{n}", look=f"look-{n}") for n in range(40)]
-    images += [Image(f"dogs-{n}", "dogs", 1, look=f"look-{n}") for n in range(10)]
+def test_a_group_of_mixed_classes_follows_its_rarest_and_counts_towards_both_sizes():
+    images = [Image(f"cats-{n}", scene=f"scene-{n}") for n in range(40)]
+    images += [Image(f"dogs-{n}", "dogs", 1, scene=f"scene-{n}") for n in range(10)]
     splits = {"test": {"cats": 3, "dogs": 5}, "train": {"cats": 20, "dogs": 5}}
     ids = place_in_memory(images, splits).ids
     assert counts(ids["test"]) == splits["test"]
@@ -210,12 +213,12 @@ def test_a_group_that_mixes_classes_follows_its_rarest_and_counts_towards_both_a
         cats = {int(name[5:]) for name in ids[split] if name.startswith("cats")}
         other = "train" if split == "test" else "test"
         assert not dogs & {int(name[5:]) for name in ids[other]}
-        # Cats that share a look with a dog are taken before any other.
+        # Cats that share a scene with a dog are taken first.
         assert cats <= dogs if split == "test" else dogs <= cats
     assert counts(ids["held_back"]) == {"cats": 2}
 
 
-def test_an_image_that_is_there_twice_is_drawn_once():
+def test_an_image_that_occurs_twice_is_drawn_once():
     images = cats_and_dogs(10, 2) + make_images("cats", 10)
     placed = place_in_memory(images, {"test": {"cats": 10, "dogs": 2}})
     assert counts(placed.ids["test"]) == {"cats": 10, "dogs": 2}
@@ -226,7 +229,7 @@ def test_an_image_that_is_there_twice_is_drawn_once():
 
 def test_groups_stay_together_and_near_duplicates_across_groups_are_held_back():
     images = [
-        Image(f"cats-{n}", group=f"owner-{n // 5}", look="black frame" if n % 5 == 0 else "")
+        Image(f"cats-{n}", group=f"owner-{n // 5}", scene="black frame" if n % 5 == 0 else "")
         for n in range(100)
     ]
     images += [Image(f"dogs-{n}", "dogs", 1, group=f"kennel-{n // 2}") for n in range(20)]
@@ -244,7 +247,7 @@ def test_groups_stay_together_and_near_duplicates_across_groups_are_held_back():
     assert len(black - ids["held_back"]) == 1
 
 
-def test_stable_bands_lie_side_by_side_and_follow_the_settings():
+def test_stable_bands_are_adjacent_and_follow_the_settings():
     images = cats_and_dogs(4000, 4000)
     splits = {"test": {"cats": 100, "dogs": 100}, "train": {"cats": 300, "dogs": 300}}
     ids = place_in_memory(images, splits, assignment="stable").ids
@@ -267,7 +270,7 @@ def test_stable_fractions_are_widths_of_bands():
         assert (image.id in ids["train"]) == (0.25 <= share < 0.75)
 
 
-def test_a_stable_band_that_is_too_empty_is_refused_with_what_is_in_it():
+def test_a_stable_band_with_too_few_images_is_refused_with_their_number():
     splits = {"test": {"cats": 10, "dogs": 10}, "train": {"cats": 90, "dogs": 10}}
     with refused("split 'test' asks for 10 of 'dogs'; with assignment 'stable' it owns 36% of"):
         place_in_memory(cats_and_dogs(1000, 20), splits, assignment="stable")

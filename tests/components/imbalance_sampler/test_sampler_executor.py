@@ -42,7 +42,7 @@ NAMES = ("test", "val", "train")
 
 
 def in_shards(images, count):
-    """The images dealt out to shards in turn."""
+    """Distributes the images to shards in turn."""
     return [images[number::count] for number in range(count)]
 
 
@@ -67,18 +67,18 @@ def refused(message: str):
     return pytest.raises(SamplingError, match=re.escape(message))
 
 
-def test_the_splits_hold_what_the_rule_says(images, drawn):
+def test_the_splits_contain_the_images_that_the_rule_assigns(images, drawn):
     placed = place_in_memory(images, SPLITS).ids
     for split in (*NAMES, "rest"):
         assert len(drawn.ids(split)) == len(placed[split])
         assert set(drawn.ids(split)) == placed[split]
 
 
-def test_downstream_components_are_told_the_splits(drawn):
+def test_the_artifact_records_the_names_of_the_splits(drawn):
     assert drawn.split_names == ["test", "val", "train", "rest"]
 
 
-def test_records_are_copied_whole_and_in_their_order(images, drawn):
+def test_records_are_copied_unchanged_and_in_order(images, drawn):
     records = {serialized(image): number for number, image in enumerate(images)}
     for split in (*NAMES, "rest"):
         for shard in drawn.records(split):
@@ -86,13 +86,13 @@ def test_records_are_copied_whole_and_in_their_order(images, drawn):
             assert places == sorted(places)
 
 
-def test_nothing_but_splits_and_the_account_is_left(drawn):
+def test_only_the_splits_and_the_report_are_left(drawn):
     folders = {path.split("/data_tfrecord")[0] for path in drawn.digests()}
     expected = {f"examples/Split-{split}" for split in (*NAMES, "rest")}
     assert folders == expected | {"sampling/sampling.json"}
 
 
-def test_the_account_says_what_was_asked_available_and_used(drawn):
+def test_the_report_gives_the_images_requested_available_and_used(drawn):
     report = drawn.report
     assert report["random_state"] == 42
     assert report["assignment"] == "exact"
@@ -117,14 +117,14 @@ def test_more_workers_write_the_same_bytes(source, drawn, tmp_path):
 
 def test_other_shards_in_another_order_give_the_same_splits(images, drawn, tmp_path):
     shuffled = random.Random(1).sample(images, len(images))
-    # One of the shards is empty: a reader may write such.
+    # One shard is empty, as a reader may write it.
     write_examples(tmp_path / "in", [*in_shards(shuffled, 7), []])
     again = draw(tmp_path / "in", tmp_path / "out", SPLITS, keep_rest=1)
     for split in (*NAMES, "rest"):
         assert set(again.ids(split)) == set(drawn.ids(split))
 
 
-def test_shards_without_an_image_of_a_split_leave_no_gap_in_its_files(images, tmp_path):
+def test_shards_without_an_image_of_a_split_leave_no_gap_in_its_file_numbers(images, tmp_path):
     write_examples(tmp_path / "in", in_shards(images, 12))
     few = draw(tmp_path / "in", tmp_path / "out", {"test": {"cats": 1, "dogs": 1}})
     files = sorted(path.name for path in (tmp_path / "out/examples/Split-test").iterdir())
@@ -139,7 +139,7 @@ def test_a_rest_of_no_images_is_an_empty_split(source, tmp_path):
     assert everything.records("rest") == [[]]
 
 
-def test_sides_are_accounted_for_by_class(tmp_path):
+def test_the_report_gives_the_classes_of_a_side(tmp_path):
     images = make_images("cats", 60) + make_images("birds", 30) + make_images("dogs", 9, label=1)
     write_examples(tmp_path / "in", [images])
     splits = {"test": {"negative": 40, "positive": 3}, "train": {"birds": 10, "dogs": 6}}
@@ -155,7 +155,7 @@ def test_sides_are_accounted_for_by_class(tmp_path):
 
 def test_groups_and_near_duplicates_are_read_from_the_examples(tmp_path):
     images = [
-        Image(f"cats-{n}", look=f"look-{n // 2}", group=f"owner-{n // 5}") for n in range(100)
+        Image(f"cats-{n}", scene=f"scene-{n // 2}", group=f"owner-{n // 5}") for n in range(100)
     ]
     images += make_images("dogs", 20, label=1)
     write_examples(tmp_path / "in", in_shards(images, 4))
@@ -178,13 +178,13 @@ def test_groups_and_near_duplicates_are_read_from_the_examples(tmp_path):
             {},
             "split 'train' asks for 17 of class 'dogs', 16 are left after 'test' and 'val'",
         ),
-        ({"test": {"cats": 1, "dgos": 1}}, {}, "class 'dgos', which is not there (did you mean"),
-        (SPLITS, {"group_by": "ownr"}, "no text column of the examples (did you mean 'owner'?)"),
-        (SPLITS, {"group_by": "label"}, "group_by names 'label', which is no text column"),
-        (SPLITS, {"prevalence": '{"cats": 1}'}, "prevalence must weigh 'dogs'"),
+        ({"test": {"cats": 1, "dgos": 1}}, {}, "class 'dgos' does not exist (did you mean"),
+        (SPLITS, {"group_by": "ownr"}, "Received: 'ownr' (did you mean 'owner'?)"),
+        (SPLITS, {"group_by": "label"}, "group_by must be a text column of the examples: "),
+        (SPLITS, {"prevalence": '{"cats": 1}'}, "prevalence must have weights for 'dogs'"),
     ],
 )
-def test_what_cannot_be_had_is_refused_and_nothing_is_written(
+def test_an_impossible_request_is_refused_and_nothing_is_written(
     source, tmp_path, splits, properties, message
 ):
     with refused(message):
@@ -194,11 +194,11 @@ def test_what_cannot_be_had_is_refused_and_nothing_is_written(
 
 def test_examples_without_an_image_are_refused(tmp_path):
     write_examples(tmp_path / "in", [[], []])
-    with refused("the examples hold no image"):
+    with refused("the examples contain no image"):
         draw(tmp_path / "in", tmp_path / "out", SPLITS)
 
 
-def test_many_buckets_give_what_one_gives_and_hold_no_pixels(images, source, drawn, tmp_path):
+def test_many_buckets_give_the_splits_of_one_and_contain_no_pixels(images, source, drawn, tmp_path):
     work, target = tmp_path / "work", tmp_path / "Split-test"
     work.mkdir()
     target.mkdir()
@@ -224,7 +224,7 @@ def test_many_buckets_give_what_one_gives_and_hold_no_pixels(images, source, dra
 
 
 @pytest.mark.parametrize(("size", "bits"), [(0, 0), (2**24, 0), (2**25, 1), (2**31, 7), (2**50, 8)])
-def test_buckets_grow_in_number_before_they_grow_in_size(size, bits):
+def test_buckets_increase_in_number_before_they_increase_in_size(size, bits):
     assert bucket_bits(size) == bits
 
 

@@ -1,4 +1,4 @@
-"""The ledger of a stable draw: what it binds, how it is kept, and what is refused."""
+"""The ledger of a stable draw: what it fixes, how it is stored, and what is refused."""
 
 import dataclasses
 import json
@@ -51,7 +51,7 @@ def test_a_newcomer_with_a_smaller_hash_moves_no_image():
     hashes = rng.integers(2**16, 2**64, 2000, dtype=np.uint64).tolist()
     images = [
         Image(f"{n}", *(("dogs", 1) if n % 4 == 0 else ("cats", 0)), hash=value)
-        # Two pictures of each scene, whose hashes differ in one bit.
+        # Two images of each scene, whose hashes differ in one bit.
         for n, value in enumerate(value ^ bit for value in hashes[:1000] for bit in (0, 1))
     ]
     first = stable(images)
@@ -64,12 +64,12 @@ def test_a_newcomer_with_a_smaller_hash_moves_no_image():
     assert all(split_of(after, f"new-{n}") == split_of(first.ids, f"{n}") for n in range(2000))
 
 
-# Of hashes that are 5 bits apart neither resembles the other; one half way resembles both.
+# LEFT and RIGHT, 5 bits apart, are not near-duplicates; MIDDLE is a near-duplicate of both.
 LEFT, MIDDLE, RIGHT = 0b00000, 0b00011, 0b11111
 
 
 def bridged(same_split: bool):
-    """A draw in which two units that a newcomer will join lie in one split, or in two."""
+    """Makes a draw in which two units that a newcomer links are in one split, or in two."""
     background = cats_and_dogs(40, 40)
     for shift in range(59):
         pair = [Image(f"{at}", hash=at << shift) for at in (LEFT, RIGHT)]
@@ -79,13 +79,13 @@ def bridged(same_split: bool):
     raise AssertionError("no such pair")
 
 
-def test_a_newcomer_that_resembles_images_of_two_splits_is_held_back_for_good():
+def test_a_newcomer_that_resembles_images_of_two_splits_is_held_back_permanently():
     images, first, between = bridged(same_split=False)
     after = stable([*images, between], first.ledger)
     assert split_of(after.ids, "between") == "held_back"
     for name in ("0", "31"):
         assert split_of(after.ids, name) == split_of(first.ids, name)
-    # Also where one of the two is not there any more.
+    # Also if one of the two no longer exists.
     alone = stable([image for image in images if image.id != "0"] + [between], after.ledger)
     assert split_of(alone.ids, "between") == "held_back"
 
@@ -99,15 +99,15 @@ def test_a_newcomer_that_resembles_two_units_of_one_split_joins_the_one_drawn_fi
     assert new == min(left, right) < max(left, right)
 
 
-def test_newcomers_that_resemble_one_another_are_held_back_together():
+def test_newcomers_that_resemble_each_other_are_held_back_together():
     images, first, between = bridged(same_split=False)
     friend = Image("friend", hash=between.hash ^ (0b111 << 61))
     after = stable([*images, between, friend], first.ledger)
     assert split_of(after.ids, "friend") == "held_back"
 
 
-def test_images_that_vanish_and_come_back_keep_their_place():
-    images = [Image(f"{n}", look=f"scene-{n // 2}") for n in range(64)] + make_images(
+def test_images_that_are_removed_and_added_again_keep_their_split():
+    images = [Image(f"{n}", scene=f"scene-{n // 2}") for n in range(64)] + make_images(
         "dogs", 40, label=1
     )
     first = stable(images)
@@ -116,7 +116,7 @@ def test_images_that_vanish_and_come_back_keep_their_place():
     assert back.ids == first.ids
 
 
-def test_an_image_whose_group_is_of_another_split_now_is_held_back():
+def test_an_image_that_moves_to_a_group_of_another_split_is_held_back():
     images = [Image(f"cats-{n}", group=f"g{n % 20}") for n in range(100)]
     images += make_images("dogs", 40, label=1)
     first = stable(images, grouped=True)
@@ -129,7 +129,7 @@ def test_an_image_whose_group_is_of_another_split_now_is_held_back():
     assert stable(images, after.ledger, grouped=True).ids == first.ids
 
 
-def test_what_is_written_is_read_and_the_same_ledger_is_the_same_bytes(tmp_path):
+def test_a_ledger_is_read_as_written_and_equal_ledgers_have_equal_bytes(tmp_path):
     path = tmp_path / "below" / "it.ledger"
     with ledger.locked(str(path)):
         ledger.write(LEDGER, str(path), replacing=EMPTY)
@@ -142,7 +142,7 @@ def test_what_is_written_is_read_and_the_same_ledger_is_the_same_bytes(tmp_path)
     assert {file.name for file in path.parent.iterdir()} == {"it.ledger", "it.ledger.lock"}
 
 
-def test_a_ledger_that_is_not_there_is_empty(tmp_path):
+def test_a_ledger_that_does_not_exist_is_empty(tmp_path):
     assert ledger.read(str(tmp_path / "none")).digest == ""
 
 
@@ -169,16 +169,17 @@ def test_a_damaged_ledger_is_refused_with_its_path_and_what_to_do(kept, damage):
     kept.write_bytes(damage(kept.read_bytes()))
     with refused(f"the ledger {kept} is damaged: ") as error:
         ledger.read(str(kept))
-    assert "Restore it from a copy" in str(error.value)
+    assert "Restore it from a backup" in str(error.value)
 
 
 def test_a_ledger_of_another_version_is_refused(kept):
     kept.write_bytes(kept.read_bytes().replace(b'"version": 1', b'"version": 2'))
-    with refused(f"the ledger {kept} is of format version 2, and this release reads version 1"):
+    with refused(f"the ledger {kept} must have format version 1") as error:
         ledger.read(str(kept))
+    assert str(error.value).endswith("Received: version 2")
 
 
-def test_a_ledger_that_is_a_folder_or_lies_below_a_file_is_refused(tmp_path, kept):
+def test_a_ledger_that_is_a_folder_or_is_below_a_file_is_refused(tmp_path, kept):
     with refused(f"the ledger {tmp_path} can't be read: "):
         ledger.read(str(tmp_path))
     with refused("can't be written to (File exists)"), ledger.locked(str(kept / "below")):
@@ -191,28 +192,28 @@ def test_a_ledger_that_is_a_folder_or_lies_below_a_file_is_refused(tmp_path, kep
         ({"random_state": 7}, "sampler.random_state must stay as in the first draw"),
         ({"group_by": "owner"}, "sampler.group_by must stay as in the first draw"),
         ({"bands": (("test", "0", "1/2"),)}, "the shares of sampler.splits must stay"),
-        ({"max_distance": 5}, "sampler.near_duplicates.max_distance may only become lower"),
+        ({"max_distance": 5}, "sampler.near_duplicates.max_distance may only be lowered"),
     ],
 )
-def test_other_settings_than_those_of_the_first_draw_are_refused(change, message):
+def test_settings_that_differ_from_the_first_draw_are_refused(change, message):
     now = dataclasses.replace(TERMS, **change)
     with refused(message) as error:
         ledger.check(LEDGER, now, "runs/a.ledger")
-    assert "To begin a new draw" in str(error.value)
+    assert "To start a new draw" in str(error.value)
     assert "runs/a.ledger" in str(error.value)
     assert re.search(r"Received: \S", str(error.value))
 
 
-def test_a_lower_distance_is_taken_and_kept():
+def test_a_lower_distance_is_accepted_and_can_not_be_raised_again():
     lower = dataclasses.replace(TERMS, max_distance=0)
     ledger.check(LEDGER, lower, "")
-    with refused("may only become lower"):
+    with refused("may only be lowered"):
         ledger.check(Ledger(lower, ROWS), TERMS, "")
 
 
 def test_a_ledger_that_another_run_has_changed_is_not_overwritten(kept):
     before = kept.read_bytes()
-    with refused("was changed by another run while this one drew"):
+    with refused("was changed by another run during this draw"):
         ledger.write(Ledger(TERMS, ROWS[:1]), str(kept), replacing=EMPTY)
     assert kept.read_bytes() == before
 
@@ -249,7 +250,7 @@ def test_two_draws_at_once_take_turns(tmp_path):
 
 
 def fixed_camera() -> list[Image]:
-    """310 pictures of one scene: their hashes differ in up to four bits."""
+    """Returns 310 images of one scene, whose hashes differ in up to four bits."""
     rng = np.random.default_rng(1)
     return [
         Image(
@@ -267,7 +268,7 @@ SOME = {"test": {"cats": 60, "dogs": 6}, "train": {"cats": 120, "dogs": 12}}
 
 
 @pytest.mark.parametrize("assignment", ["exact", "stable"])
-def test_a_fixed_camera_is_refused_with_what_to_do_and_splits_at_a_distance_of_0(
+def test_images_of_a_fixed_camera_are_refused_with_advice_and_split_at_a_distance_of_0(
     tmp_path, assignment
 ):
     write_examples(tmp_path / "in", [fixed_camera()])
@@ -281,7 +282,7 @@ def test_a_fixed_camera_is_refused_with_what_to_do_and_splits_at_a_distance_of_0
     assert drawn.report["near_duplicates"]["clusters"] == 0
 
 
-def test_the_executor_carries_a_stable_draw_on(tmp_path):
+def test_the_executor_continues_a_stable_draw(tmp_path):
     images, _, between = bridged(same_split=False)
     path = tmp_path / "ledgers" / "a.ledger"
     options = {"assignment": "stable", "ledger": str(path), "keep_rest": 1}
@@ -318,14 +319,14 @@ def test_the_executor_carries_a_stable_draw_on(tmp_path):
     assert json.loads(json.dumps(second.report)) == second.report
 
 
-def test_a_pipeline_root_is_where_a_relative_ledger_lies(tmp_path):
+def test_a_relative_ledger_is_below_the_pipeline_root(tmp_path):
     write_examples(tmp_path / "in", [cats_and_dogs(40, 40)])
     options = {"assignment": "stable", "ledger": "ledgers/a.ledger"}
     draw(tmp_path / "in", tmp_path / "out", HALVES, pipeline_root=str(tmp_path / "root"), **options)
     assert len(ledger.read(str(tmp_path / "root/ledgers/a.ledger")).rows) == 80
 
 
-def test_units_are_named_by_seed_and_identity():
+def test_unit_scores_depend_on_seed_and_identity():
     first = stable([*cats_and_dogs(40, 40), Image("x", hash=9), Image("y", hash=8)])
     units = dict(zip(first.ledger.rows["id"], first.ledger.rows["unit"], strict=True))
     x, y, alone = (units[key] for key in fingerprints([b"x", b"y", b"cats-1"]))

@@ -1,4 +1,4 @@
-"""What must hold for any images and any asks, on examples that Hypothesis makes up."""
+"""Properties that must hold for any images and any requests, tested with Hypothesis."""
 
 import itertools
 import random
@@ -30,7 +30,7 @@ FRACTIONS = st.fixed_dictionaries(
 
 @st.composite
 def populations(draw) -> list[Image]:
-    """Images of three classes, many of which share a look or a group with others of any."""
+    """Images of three classes, many of which share a scene or a group with images of any class."""
     kinds = draw(
         st.lists(
             st.tuples(st.sampled_from(sorted(CLASSES)), OFTEN_NONE, OFTEN_NONE),
@@ -39,15 +39,15 @@ def populations(draw) -> list[Image]:
         )
     )
     images = [
-        Image(f"{number}", name, CLASSES[name], look=look, group=group)
-        for number, (name, look, group) in enumerate(kinds)
+        Image(f"{number}", name, CLASSES[name], scene=scene, group=group)
+        for number, (name, scene, group) in enumerate(kinds)
     ]
-    # One of each at least, so that any class may be asked for.
+    # At least one of each class, so that every class can be requested.
     return images + [Image(f"one-{name}", name, label) for name, label in CLASSES.items()]
 
 
 def place(images, splits, **options):
-    """Where the images go; discards the example where the groups don't allow the counts."""
+    """Returns the ids by split; discards the example if the groups don't allow the counts."""
     try:
         return place_in_memory(images, splits, **options).ids
     except SamplingError:
@@ -55,18 +55,18 @@ def place(images, splits, **options):
         raise
 
 
-def looks_of(images):
-    looks = {image.id: image.look or image.id for image in images}
-    return looks.__getitem__
+def scenes_of(images):
+    scenes = {image.id: image.scene or image.id for image in images}
+    return scenes.__getitem__
 
 
 def groups_of(images):
-    groups = {image.id: image.group or ("of look", image.look or image.id) for image in images}
+    groups = {image.id: image.group or ("of scene", image.scene or image.id) for image in images}
     return groups.__getitem__
 
 
-def walk(images, splits):
-    """The exact rule, spelt out image by image over everything at once."""
+def draw_one_by_one(images, splits):
+    """Applies the exact rule image by image, over all images at once."""
     census = census_of(images)
     rank = {name: place for place, name in enumerate(census.classes)}
     units: dict[int, list[Image]] = {}
@@ -89,7 +89,7 @@ def walk(images, splits):
 
 
 def never_straddles(ids, key_of):
-    """Whether no key has images in two splits, or in a split and in rest."""
+    """Returns whether no key has images in two splits, or in a split and in rest."""
     for split in IN_A_SPLIT:
         keys = {key_of(name) for name in ids.get(split, ())}
         for other in (*IN_A_SPLIT, "rest"):
@@ -100,15 +100,15 @@ def never_straddles(ids, key_of):
 
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(populations(), SPLITS, st.integers(0, 6))
-def test_exact_counts_whole_groups_and_the_same_as_a_plain_walk(images, splits, bits):
+def test_exact_counts_with_whole_groups_equal_a_draw_one_by_one(images, splits, bits):
     ids = place(images, splits, bits=bits)
     class_of = {image.id: image.class_name for image in images}
-    for split, asked in splits.items():
+    for split, requested in splits.items():
         classes = [class_of[name] for name in ids[split]]
-        assert {name: classes.count(name) for name in asked} == asked
+        assert {name: classes.count(name) for name in requested} == requested
     assert sum(map(len, ids.values())) == len(set().union(*ids.values())) == len(images)
-    assert never_straddles(ids, looks_of(images))
-    assert {split: ids[split] for split in splits} == walk(images, splits)
+    assert never_straddles(ids, scenes_of(images))
+    assert {split: ids[split] for split in splits} == draw_one_by_one(images, splits)
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
@@ -120,10 +120,10 @@ def test_the_order_of_the_images_does_not_matter(images, splits, rng: random.Ran
 
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(populations(), SPLITS)
-def test_neither_groups_nor_looks_straddle_where_both_are_given(images, splits):
+def test_neither_groups_nor_scenes_straddle_if_both_are_given(images, splits):
     ids = place(images, splits, grouped=True)
     assert never_straddles(ids, groups_of(images))
-    assert never_straddles(ids, looks_of(images))
+    assert never_straddles(ids, scenes_of(images))
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
@@ -131,12 +131,12 @@ def test_neither_groups_nor_looks_straddle_where_both_are_given(images, splits):
 def test_fractions_hold_nothing_back_and_never_straddle(images, splits):
     ids = place(images, splits)
     assert ids["held_back"] == set()
-    assert never_straddles(ids, looks_of(images))
+    assert never_straddles(ids, scenes_of(images))
 
 
 ROUNDS = st.lists(
     st.tuples(
-        # Those that arrive: a hash of 16 bits, class and group.
+        # The new images: a hash of 16 bits, class and group.
         st.lists(
             st.tuples(
                 st.integers(0, 2**16 - 1), st.sampled_from(sorted(CLASSES)), st.integers(0, 9)
@@ -144,17 +144,17 @@ ROUNDS = st.lists(
             min_size=5,
             max_size=25,
         ),
-        # Those that are not there in this round, of what has arrived so far.
+        # Indices of the earlier images that are missing in this round.
         st.sets(st.integers(0, 60), max_size=20),
     ),
     min_size=2,
     max_size=4,
 )
-"""In so small a space of hashes about one pair in twenty-six is linked, and chains are long."""
+"""With hashes of 16 bits, about one pair in twenty-six is linked, and chains are long."""
 
 
 def arrivals(rounds) -> Iterator[list[Image]]:
-    """The images that are there in each round; a few of each class are always there."""
+    """Yields the images of each round; a few images of each class are always present."""
     arrived = [
         Image(f"one-{name}-{number}", name, label, group=f"own-{name}-{number}")
         for name, label in CLASSES.items()
@@ -170,7 +170,7 @@ def arrivals(rounds) -> Iterator[list[Image]]:
 
 
 def draw_in_turn(rounds, splits, grouped, rng=None) -> Iterator[tuple[list[Image], dict]]:
-    """The images of each round, and where a stable draw puts them."""
+    """Yields the images of each round, and their ids by split of a stable draw."""
     before = EMPTY
     for images in arrivals(rounds):
         shown = rng.sample(images, len(images)) if rng else images
@@ -205,7 +205,7 @@ def some_rounds(rounds, splits, grouped, rng=None):
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(ROUNDS, st.booleans(), st.sampled_from([BANDS, {"test": ONE_EACH, "train": ONE_EACH}]))
-def test_stable_images_never_change_split_whatever_comes_and_goes(rounds, grouped, splits):
+def test_stable_images_never_change_split_when_images_come_and_go(rounds, grouped, splits):
     first_split: dict[str, str] = {}
     for images, ids in some_rounds(rounds, splits, grouped):
         split_of = {name: split for split in splits for name in ids[split]}
@@ -231,7 +231,7 @@ def test_stable_draws_do_not_depend_on_the_order_of_the_images(rounds, grouped, 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(ROUNDS, st.booleans())
-def test_a_stable_draw_that_is_made_again_is_the_same(rounds, grouped):
+def test_a_repeated_stable_draw_is_the_same(rounds, grouped):
     *_, images = arrivals(rounds)
     options = {"assignment": "stable", "grouped": grouped}
     try:
