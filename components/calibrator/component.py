@@ -17,7 +17,7 @@ from components.calibrator.executor import (
 
 
 class CalibratorSpec(ComponentSpec):
-    """The names and types of what goes in and comes out."""
+    """Inputs, outputs and parameters of the Calibrator."""
 
     PARAMETERS = {
         RULE: ExecutionParameter(type=str),
@@ -30,7 +30,7 @@ class CalibratorSpec(ComponentSpec):
         names.EXAMPLES: ChannelParameter(type=standard_artifacts.Examples),
         names.SAMPLING: ChannelParameter(type=Sampling),
     }
-    # A spec's keys are unique over inputs and outputs, so this one can't be `model` too.
+    # A spec's keys are unique over inputs and outputs, so the output can't be `model` as well.
     OUTPUTS = {
         names.CALIBRATED_MODEL: ChannelParameter(type=standard_artifacts.Model),
     }
@@ -53,17 +53,17 @@ class Calibrator(BaseComponent):
         threshold: float = 0.5,
         split: str = names.VAL,
     ):
-        """Wires the component.
+        """Creates the component.
 
         Args:
           model: the Trainer's Model.
           examples: Examples with the split.
-          sampling: the ImbalanceSampler's account, for the real world's prevalence.
+          sampling: the ImbalanceSampler's report, for the real world's prevalence.
           rule: `best_f1`, `recall_at_precision` or `fixed`.
           precision_floor: for `recall_at_precision`, 0 to 1.
           threshold: for `fixed`, 0 to 1.
-          split: what the operating point is chosen on; never one that training learned
-            from, nor the one that the model is judged on.
+          split: the split on which the operating point is chosen; must be neither the split
+            used for training nor the one used for evaluation.
         """
         spec = CalibratorSpec(
             rule=rule,

@@ -14,13 +14,13 @@ from components.calibrator import operating_point
 from components.calibrator.export import export
 from components.calibrator.operating_point import OperatingPoint
 from components.example_files import split_files
-from components.imbalance_sampler import report as account
+from components.imbalance_sampler import report as sampling_report
 from components.progress import Progress
 
 _LOGGER_NAME = "outnumbered.calibrator"
 _BATCH_SIZE = 32
 
-# Exec properties and the output beside those of `components.names`.
+# Execution properties.
 RULE = "rule"
 PRECISION_FLOOR = "precision_floor"
 THRESHOLD = "threshold"
@@ -39,19 +39,19 @@ class Executor(BaseExecutor):
         """Writes a calibrated SavedModel.
 
         Args:
-          input_dict: `model`, the Trainer's, `examples`, and `sampling`, whose prevalence the
-            split is weighed to.
+          input_dict: `model`, the Trainer's; `examples`; and `sampling`, with the prevalence to
+            which the split is weighted.
           output_dict: `calibrated_model`.
           exec_properties: `rule`, `precision_floor`, `threshold` and `split`.
 
         Raises:
           FileNotFoundError: the split has no shard.
-          ValueError: as `operating_point.choose`.
+          ValueError: see `operating_point.choose`.
         """
         examples = artifact_utils.get_single_uri(input_dict[names.EXAMPLES])
         trained = tf.saved_model.load(_serving_dir(input_dict[names.MODEL]))
         split = exec_properties[SPLIT]
-        sampling = account.read(artifact_utils.get_single_uri(input_dict[names.SAMPLING]))
+        sampling = sampling_report.read(artifact_utils.get_single_uri(input_dict[names.SAMPLING]))
         probabilities, labels = predict(trained, split_files(examples, split), split=split)
         try:
             point = operating_point.choose(
@@ -71,7 +71,7 @@ class Executor(BaseExecutor):
 def _log(point: OperatingPoint, split: str) -> None:
     logger = logging.getLogger(_LOGGER_NAME)
     logger.info(
-        "operating point %.4f by %s on %s, weighed to a share of positives of %.3g: "
+        "operating point %.4f by rule %s on %s, weighted to a prevalence of %.3g: "
         "precision %.3f, recall %.3f",
         *(point.threshold, point.rule, split, point.prevalence, point.precision, point.recall),
     )
@@ -84,15 +84,15 @@ def _serving_dir(artifacts: list[Artifact]) -> str:
 
 
 def predict(trained: tf.Module, files: list[str], *, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """A model's probability for each image of a split, and its label.
+    """Predicts the probability of each image of a split, and reads its label.
 
     Args:
       trained: the Trainer's SavedModel, loaded.
       files: shards of tf.Examples.
-      split: what messages call it.
+      split: name of the split, for the progress lines.
 
     Returns:
-      float32 (n,) and int64 (n,), in the order of the records.
+      Probabilities, float32 (n,), and labels, int64 (n,), in the order of the records.
     """
     feature = {names.LABEL: tf.io.FixedLenFeature([], tf.int64)}
     records = tf.data.TFRecordDataset(files)

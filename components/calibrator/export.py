@@ -1,4 +1,4 @@
-"""The calibrated SavedModel: the trained one, and a verdict at the operating point."""
+"""The calibrated SavedModel: the trained model with a decision at the operating point."""
 
 import tempfile
 from pathlib import Path
@@ -13,15 +13,15 @@ _EXAMPLES = tf.TensorSpec([None], tf.string, name="examples")
 
 
 class CalibratedModel(tf.Module):
-    """A trained SavedModel whose two signatures also say `is_positive`."""
+    """A trained SavedModel whose two signatures also return `is_positive`."""
 
     def __init__(self, trained: tf.Module, point: OperatingPoint, asset_path: str):
         """Wraps the trained model.
 
         Args:
-          trained: as `tf.saved_model.load` gives it.
-          point: where an image becomes positive.
-          asset_path: a file that holds `point`, to be copied into the SavedModel.
+          trained: as returned by `tf.saved_model.load`.
+          point: the operating point.
+          asset_path: a file with `point`, to be copied into the SavedModel.
         """
         super().__init__()
         self._trained = trained
@@ -30,15 +30,17 @@ class CalibratedModel(tf.Module):
 
     @tf.function(input_signature=[_IMAGES])
     def predict_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Outputs for encoded images, string (n,)."""
-        return self._judged(self._trained.signatures[names.PREDICT_IMAGES](images=images))
+        """Returns the outputs for encoded images, string (n,)."""
+        return self._with_decision(self._trained.signatures[names.PREDICT_IMAGES](images=images))
 
     @tf.function(input_signature=[_EXAMPLES])
     def predict_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Outputs for serialized tf.Examples, string (n,)."""
-        return self._judged(self._trained.signatures[names.SERVING_DEFAULT](examples=examples))
+        """Returns the outputs for serialized tf.Examples, string (n,)."""
+        return self._with_decision(
+            self._trained.signatures[names.SERVING_DEFAULT](examples=examples)
+        )
 
-    def _judged(self, outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def _with_decision(self, outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         probability = outputs[names.PROBABILITY]
         is_positive = tf.cast(probability, tf.float64) >= self._threshold
         return {
@@ -53,7 +55,7 @@ def export(trained: tf.Module, point: OperatingPoint, folder: str) -> None:
     Args:
       trained: the Trainer's SavedModel, loaded.
       point: the operating point.
-      folder: where it is written.
+      folder: where to write it.
     """
     with tempfile.TemporaryDirectory() as assets:
         asset = Path(assets) / ASSET_NAME

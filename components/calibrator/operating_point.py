@@ -1,12 +1,12 @@
-"""Which probability is enough to call an image positive. Imports neither TensorFlow nor TFX.
+"""Chooses the probability from which an image is positive. Imports neither TensorFlow nor TFX.
 
-An image is positive when its probability is at least the threshold. The candidates are the
-midpoints between adjacent distinct scores (and below the lowest), so that a score that comes
-out a little different on another machine does not change sides. Each is a float32 value: a
-comparison gives the same in float32 and in float64.
+An image is positive if its probability is at least the threshold. The candidates are the
+midpoints between adjacent distinct scores (and one below the lowest), so that a score that is
+slightly different on another machine does not change sides. Each is a float32 value, so that
+comparisons in float32 and in float64 agree.
 
-Precision and F1 depend on the share of positives, so every rule weighs the negatives of val
-until that share is the population's.
+Precision and F1 depend on the prevalence, so every rule weights the negatives of val such that
+the share of positives equals the population's.
 """
 
 import json
@@ -27,13 +27,13 @@ RECALL_AT_PRECISION = "recall_at_precision"
 FIXED = "fixed"
 RULES = (BEST_F1, RECALL_AT_PRECISION, FIXED)
 
-# A negative that stands for more than this many makes the false positive rate a rough one.
+# If a negative represents more than this many, the false positive rate is imprecise.
 _MANY = 2
 _SEED = 0
 
 
 class OwnBalance(TypedDict):
-    """What a threshold gives on val as it is: the share of positives, precision and F1."""
+    """Share of positives, precision and F1 of a threshold on unweighted val."""
 
     prevalence: float
     precision: float
@@ -42,21 +42,21 @@ class OwnBalance(TypedDict):
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold, the rule that chose it, and what it gives on the images it was chosen on.
+    """A threshold, the rule that chose it, and its metrics on the images it was chosen on.
 
     Attributes:
-      threshold: probability from which on an image is positive, 0 to 1.
+      threshold: probability from which an image is positive, 0 to 1.
       rule: `best_f1`, `recall_at_precision` or `fixed`.
-      precision_floor: what `recall_at_precision` was asked to hold; None for other rules.
-      prevalence: share of positives that the images were weighed to.
-      precision: at that share, true positives among those called positive; 0 where none is.
-      precision_interval: its 95 % interval; None where no image is called positive.
-      recall: true positives among the positives.
-      f1: harmonic mean of precision and recall.
-      positives: positive images it was chosen on.
-      negatives: negative images it was chosen on.
-      own_balance: the figures that the share changes, at the images' own.
-      remarks: what to know before relying on it, a clause each.
+      precision_floor: the floor of `recall_at_precision`; None for other rules.
+      prevalence: share of positives to which the images were weighted.
+      precision: at that prevalence; 0 if no image is predicted positive.
+      precision_interval: its 95 % interval; None if no image is predicted positive.
+      recall: share of the positives that are predicted positive.
+      f1: harmonic mean of precision and recall, at that prevalence.
+      positives: number of positive images it was chosen on.
+      negatives: number of negative images it was chosen on.
+      own_balance: the metrics that depend on the prevalence, at the images' own balance.
+      remarks: caveats, one clause each.
     """
 
     threshold: float
@@ -73,12 +73,12 @@ class OperatingPoint:
     remarks: tuple[str, ...]
 
     def to_json(self) -> str:
-        """The asset's text."""
+        """Returns the asset's text."""
         return json.dumps(asdict(self), indent=2)
 
 
 def read(serving_dir: str) -> dict[str, Any]:
-    """The operating point in a calibrated SavedModel, as plain values.
+    """Reads the operating point of a calibrated SavedModel, as plain values.
 
     Args:
       serving_dir: the SavedModel's folder.
@@ -92,21 +92,22 @@ def read(serving_dir: str) -> dict[str, Any]:
             return json.load(file)
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"{serving_dir} has no operating point ({path} is missing); was it calibrated?"
+            f"{serving_dir} has no operating point: {path} does not exist; use a model that was "
+            "exported by the Calibrator"
         ) from error
 
 
 @dataclass(frozen=True)
 class _Candidates:
-    """What each threshold gives, from the highest to the lowest.
+    """Candidate thresholds, from the highest to the lowest, with their counts.
 
     Attributes:
       thresholds: float32 (k,).
       true_positives: (k,).
       false_positives: (k,).
-      positives: images that are positive.
-      negatives: images that are not.
-      weight: how many negatives each of them stands for.
+      positives: number of positive images.
+      negatives: number of negative images.
+      weight: weight of each negative image.
     """
 
     thresholds: np.ndarray
@@ -131,12 +132,12 @@ class _Candidates:
         return 2 * self.true_positives / (called + self.positives)
 
     def smoothed(self, probabilities: np.ndarray, labels: np.ndarray) -> "_Candidates":
-        """The same with the counts to expect on new images."""
+        """Returns the candidates with the counts to expect on new images."""
         tp, fp = smoothed_counts(self.thresholds, probabilities, labels)
         return replace(self, true_positives=tp, false_positives=fp)
 
     def at(self, index: int) -> "_Candidates":
-        """One of them alone."""
+        """Returns one of the candidates."""
         one = slice(index, index + 1)
         return replace(
             self,
@@ -155,27 +156,28 @@ def choose(
     precision_floor: float = 0.0,
     threshold: float = 0.5,
 ) -> OperatingPoint:
-    """The operating point that a rule gives.
+    """Chooses the operating point by a rule.
 
-    - `best_f1`: the highest F1 to be expected on new images, see `components.calibrator.smoothing`;
-      of several, the highest threshold.
-    - `recall_at_precision`: the highest recall at which precision is at least the floor, on the
-      images and as it is to be expected on new ones; of several, the one of highest precision.
-      Where the expected precision stays below the floor, the threshold at which it is highest.
-    - `fixed`: the threshold given.
+    - `best_f1`: the highest F1 expected on new images, see `components.calibrator.smoothing`;
+      of several thresholds, the highest.
+    - `recall_at_precision`: the highest recall for which the precision, both on the images and
+      expected on new ones, is at least the floor; of several thresholds, the one with the highest
+      precision. If no threshold that reaches the floor is expected to hold it, the one of these
+      with the highest expected precision.
+    - `fixed`: the given threshold.
 
     Args:
       probabilities: float32 (n,), 0 to 1.
       labels: int (n,), 1 for positive and 0 for negative.
       rule: one of `RULES`.
       prevalence: share of positives in the population, above 0 and below 1, at which
-        precision and F1 are taken; the images' own where None.
+        precision and F1 are computed; None for the images' own share.
       precision_floor: for `recall_at_precision`, 0 to 1.
       threshold: for `fixed`, 0 to 1.
 
     Raises:
       ValueError: the rule is unknown, one side has no image, a probability is not a number
-        from 0 to 1, the prevalence is not a share, or no threshold reaches the precision floor.
+        from 0 to 1, the prevalence is out of range, or no threshold reaches the precision floor.
     """
     if rule not in RULES:
         raise ValueError(f"calibrator.rule must be one of {list(RULES)}. Received: {rule!r}")
@@ -226,8 +228,8 @@ def _point(
             "f1": float(own.f1[0]),
         },
         remarks=(
-            *_on_balance(chosen),
-            *_on_floor(floor, bounds, float(expected.precision[0])),
+            *_balance_remarks(chosen),
+            *_floor_remarks(floor, bounds, float(expected.precision[0])),
         ),
     )
 
@@ -242,24 +244,24 @@ def _precision_interval(chosen: _Candidates, prevalence: float) -> tuple[float, 
     return intervals.at_prevalence(counts, prevalence, seed=_SEED)["precision"]
 
 
-def _on_balance(chosen: _Candidates) -> list[str]:
+def _balance_remarks(chosen: _Candidates) -> list[str]:
     if chosen.weight <= _MANY:
         return []
     return [
-        f"each of the {chosen.negatives:,} negative images stands for {chosen.weight:.3g} of the "
-        "population's, so few images tell the false positive rate; draw the split at the "
+        f"each of the {chosen.negatives:,} negative images represents {chosen.weight:.3g} of the "
+        "population, so few images determine the false positive rate; draw the split at the "
         "population's balance"
     ]
 
 
-def _on_floor(
+def _floor_remarks(
     floor: float | None, bounds: tuple[float, float] | None, expected: float
 ) -> list[str]:
     remarks = []
     if floor is not None and not _reaches(expected, floor):
         remarks.append(
-            f"no threshold that holds the precision floor of {floor:g} is expected to hold it on "
-            f"new images; at this one a precision of {expected:.3f} is expected, the highest"
+            f"no threshold that reaches the precision floor of {floor:g} is expected to reach it "
+            f"on new images; this one has the highest expected precision, {expected:.3f}"
         )
     if floor is not None and bounds is not None and bounds[0] < floor:
         remarks.append(
@@ -274,17 +276,21 @@ def _checked(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray,
     labels = np.asarray(labels, np.int64)
     if probabilities.ndim != 1 or probabilities.shape != labels.shape:
         raise ValueError(
-            "probabilities and labels must be of one dimension and the same length. "
+            "probabilities and labels must be one-dimensional and have the same length. "
             f"Received: shapes {probabilities.shape} and {labels.shape}"
         )
-    # Written so that NaN, which is not within anything, is caught too.
-    if not np.all((probabilities >= 0) & (probabilities <= 1)):
-        raise ValueError("the model gives probabilities that are not numbers from 0 to 1")
+    # In this form, so that NaN, which fails every comparison, is refused too.
+    valid = (probabilities >= 0) & (probabilities <= 1)
+    if not np.all(valid):
+        raise ValueError(
+            "the model's probabilities must be numbers from 0 to 1. "
+            f"Received: {probabilities[~valid][0]}"
+        )
     positives = int(labels.sum())
     if positives in (0, len(labels)):
         raise ValueError(
-            "an operating point needs images of both sides, and there are "
-            f"{positives} positive and {len(labels) - positives} negative ones"
+            "images of both sides are required. "
+            f"Received: {positives} positive and {len(labels) - positives} negative images"
         )
     return probabilities, labels
 
@@ -336,9 +342,9 @@ def _candidates(
 
 
 def _midpoints(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
-    """float32 values above `lower` and at most `upper`, halfway where there is room."""
+    """Returns float32 values above `lower` and at most `upper`, halfway if possible."""
     middle = ((upper.astype(np.float64) + lower) / 2).astype(np.float32)
-    # Between neighbours in float32 there is none, and the rounding may have gone down.
+    # Between neighbours in float32 there is no value, and rounding may have given `lower`.
     return np.where(middle > lower, middle, upper)
 
 
@@ -348,9 +354,9 @@ def _recall_at_precision(candidates: _Candidates, expected: _Candidates, floor: 
     if not len(reached):
         best = int(np.flatnonzero(precision == precision.max())[-1])
         raise ValueError(
-            f"no threshold reaches the precision floor of {floor:g}: the best precision is "
-            f"{precision[best]:.4f}, at a recall of {candidates.recall[best]:.4f}; lower "
-            "calibrator.precision_floor or train a better model"
+            "no threshold reaches calibrator.precision_floor: the best precision is "
+            f"{precision[best]:.4f}, at a recall of {candidates.recall[best]:.4f}; lower it or "
+            f"train a better model. Received: {floor:g}"
         )
     held = reached[_reaches(expected.precision[reached], floor)]
     if not len(held):
@@ -359,5 +365,5 @@ def _recall_at_precision(candidates: _Candidates, expected: _Candidates, floor: 
 
 
 def _reaches(precision: np.ndarray | float, floor: float) -> np.ndarray | bool:
-    """Whether a precision is at least the floor, but for rounding."""
+    """Returns whether a precision is at least the floor, up to rounding."""
     return precision >= floor * (1 - 1e-9)

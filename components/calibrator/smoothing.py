@@ -1,11 +1,11 @@
-"""What a threshold will give on new images, from the scores of few positive ones.
+"""Estimates the counts of a threshold on new images from the scores of few positive images.
 
-The F1 of 50 positive images jumps by a hundredth from one score to the next, and the highest
-of so many jumps is luck: its threshold does worse on new images than one from a smooth curve.
-A precision that just reaches a floor is luck likewise, and falls below it on new images.
-So each score stands for a bell of scores around it. The bells' widths are chosen for each
-side of its own, on the scale of log odds, by Silverman's rule of thumb; they shrink as images
-become more, and with many the counts are the plain ones.
+With 50 positive images F1 jumps by a hundredth from one score to the next, and the highest of
+these values is due to chance: its threshold does worse on new images than one from a smooth
+curve. A precision that just reaches a floor is due to chance as well, and falls below it on new
+images. So each score is replaced by a Gaussian around it. The widths are chosen for each side, on
+the scale of log odds, by Silverman's rule of thumb; they shrink as the number of images grows, and
+with many images the counts equal the unsmoothed ones.
 
 Sources: Silverman, Density Estimation for Statistics and Data Analysis (1986), eq. 3.31;
 Zou, Hall and Shapiro, Smooth non-parametric receiver operating characteristic (ROC) curves
@@ -14,18 +14,18 @@ for continuous diagnostic tests, Statistics in Medicine 16 (1997).
 
 import numpy as np
 
-# Silverman's rule is made to show the bumps of a density. A threshold needs less detail:
-# half as wide again gave the best F1 on new images, from weak models to strong ones.
+# Silverman's rule preserves the modes of a density. A threshold needs less detail: 1.5 times
+# the width gave the best F1 on new images, for weak and strong models.
 _WIDENING = 1.5
 _BINS = 2048
-# Keeps the log odds of 0 and 1 finite, at +-16.
+# Keeps the log odds of 0 and 1 finite, at ±16.
 _EPSILON = 1e-7
 
 
 def smoothed_counts(
     thresholds: np.ndarray, probabilities: np.ndarray, labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """True and false positives at each threshold on the smoothed scores.
+    """Returns true and false positives at each threshold on the smoothed scores.
 
     Args:
       thresholds: float (k,), 0 to 1.
@@ -33,12 +33,12 @@ def smoothed_counts(
       labels: int (n,), 1 for positive and 0 for negative; both occur.
 
     Returns:
-      float64 (k,) each, from 0 to the images of the side.
+      float64 (k,) each, from 0 to the number of images of the side.
     """
     scores = _log_odds(probabilities)
     sides = [scores[labels == 1], scores[labels == 0]]
     widths = [bandwidth(side) for side in sides]
-    # Beyond the reach of the widest bell, and not nothing where all scores are the same.
+    # Beyond the widest Gaussian, and above 0 if all scores are equal.
     margin = 4 * max(widths) + 1
     edges = np.linspace(scores.min() - margin, scores.max() + margin, _BINS + 1)
     true_positives, false_positives = (
@@ -49,7 +49,7 @@ def smoothed_counts(
 
 
 def bandwidth(scores: np.ndarray) -> float:
-    """Standard deviation of the bell around each score; 0 where all scores are the same."""
+    """Returns the standard deviation of the Gaussian around each score; 0 if all are equal."""
     low, high = np.quantile(scores, [0.25, 0.75])
     spreads = [float(np.std(scores)), float(high - low) / 1.34]
     spread = min(spreads) or max(spreads)
@@ -62,7 +62,7 @@ def _log_odds(probabilities: np.ndarray) -> np.ndarray:
 
 
 def _count_above(edges: np.ndarray, scores: np.ndarray, width: float) -> np.ndarray:
-    """How many of the smoothed scores lie above each edge."""
+    """Returns how many of the smoothed scores are above each edge."""
     counts, _ = np.histogram(scores, edges)
     bin_width = edges[1] - edges[0]
     reach = int(4 * width / bin_width)

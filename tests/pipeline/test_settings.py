@@ -57,7 +57,7 @@ def test_overrides_leave_the_tree_they_are_given_alone():
     [
         (
             "sampler.near_duplicates.max_distance=9",
-            ["sampler.near_duplicates.max_distance: ", "or up to 8 bits", "other photographs"],
+            ["sampler.near_duplicates.max_distance: ", "or up to 8 bits", "different photographs"],
         ),
         ("sampler.near_duplicates.max_distance=-1", ["must be 0, for images of the same bytes"]),
         ("sampler.near_duplicates=4", ["sampler.near_duplicates: "]),

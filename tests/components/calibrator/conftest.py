@@ -21,13 +21,13 @@ def _png(redness: float, size: int) -> bytes:
 
 @pytest.fixture(scope="session")
 def images() -> list[bytes]:
-    """Flat images of different sizes, the redder the likelier positive."""
+    """Uniform images of different sizes; the redder, the more likely positive."""
     return [_png(redness, 10 + index) for index, redness in enumerate(REDNESS)]
 
 
 @pytest.fixture(scope="session")
 def records(images) -> list[bytes]:
-    """The same as serialized tf.Examples, with labels."""
+    """The images as serialized tf.Examples, with labels."""
     import tensorflow as tf
 
     def example(image: bytes, label: int) -> bytes:

@@ -10,7 +10,7 @@ from components import artifacts
 from components.calibrator import operating_point
 from components.calibrator.component import Calibrator
 from components.calibrator.executor import Executor
-from components.imbalance_sampler import report as account
+from components.imbalance_sampler import report as sampling_report
 
 
 def _artifact(kind: type, uri: Path):
@@ -24,7 +24,8 @@ def calibrate(trained_model, tmp_path):
     """Runs the executor on an Examples folder; returns the calibrated serving folder."""
 
     def run(examples: Path, *, prevalence: float = 3 / 8, **changes) -> str:
-        account.write({"population": {"prevalence": prevalence}}, str(tmp_path / "sampling"))
+        report = {"population": {"prevalence": prevalence}}
+        sampling_report.write(report, str(tmp_path / "sampling"))
         exec_properties = {"rule": "best_f1", "precision_floor": 0.0, "threshold": 0.5}
         Executor().Do(
             {
@@ -40,7 +41,7 @@ def calibrate(trained_model, tmp_path):
     return run
 
 
-def test_both_signatures_keep_the_probability_and_add_the_verdict(
+def test_both_signatures_keep_the_probability_and_add_the_decision(
     calibrate, write_examples, records, images
 ):
     served = tf.saved_model.load(calibrate(write_examples(records))).signatures
@@ -56,10 +57,10 @@ def test_both_signatures_keep_the_probability_and_add_the_verdict(
         np.testing.assert_array_equal(outputs["is_positive"], [[1]] * 4 + [[0]] * 4)
 
 
-def test_the_operating_point_lies_in_the_assets(calibrate, write_examples, records):
+def test_the_operating_point_is_among_the_assets(calibrate, write_examples, records):
     serving = calibrate(write_examples(records), prevalence=0.1, rule="fixed", threshold=0.5)
     point = operating_point.read(serving)
-    # Each of the five negatives stands for 27 / 5.
+    # Each of the five negatives represents 27 / 5.
     precision = 3 / (3 + 27 / 5)
     assert point == {
         "threshold": 0.5,
@@ -74,8 +75,8 @@ def test_the_operating_point_lies_in_the_assets(calibrate, write_examples, recor
         "negatives": 5,
         "own_balance": {"prevalence": 3 / 8, "precision": 0.75, "f1": pytest.approx(6 / 7)},
         "remarks": [
-            "each of the 5 negative images stands for 5.4 of the population's, so few images tell "
-            "the false positive rate; draw the split at the population's balance"
+            "each of the 5 negative images represents 5.4 of the population, so few images "
+            "determine the false positive rate; draw the split at the population's balance"
         ],
     }
 
@@ -94,8 +95,8 @@ def test_a_probability_at_the_threshold_is_positive(
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
-        ([2, 4, 5], "no operating point on split 'val': .* are 0 positive and 3 negative"),
-        ([0, 1, 3], "no operating point on split 'val': .* are 3 positive and 0 negative"),
+        ([2, 4, 5], "no operating point on split 'val': .* 0 positive and 3 negative"),
+        ([0, 1, 3], "no operating point on split 'val': .* 3 positive and 0 negative"),
     ],
 )
 def test_a_split_of_one_side_is_refused(calibrate, write_examples, records, chosen, message):
@@ -103,31 +104,31 @@ def test_a_split_of_one_side_is_refused(calibrate, write_examples, records, chos
         calibrate(write_examples([records[index] for index in chosen]))
 
 
-def test_a_split_that_is_not_there_is_refused(calibrate, write_examples, records):
+def test_a_split_that_does_not_exist_is_refused(calibrate, write_examples, records):
     with pytest.raises(FileNotFoundError, match="no shard of split 'val'"):
         calibrate(write_examples(records, split="train"))
 
 
-def test_progress_and_the_operating_point_are_told(calibrate, write_examples, records, caplog):
+def test_progress_and_the_operating_point_are_logged(calibrate, write_examples, records, caplog):
     with caplog.at_level(logging.INFO, logger="outnumbered.calibrator"):
         calibrate(write_examples(records))
     assert caplog.messages[0] == "8 of 8 val images, done"
     assert caplog.messages[1:] == [
-        "operating point 0.5000 by best_f1 on val, weighed to a share of positives of 0.375: "
+        "operating point 0.5000 by rule best_f1 on val, weighted to a prevalence of 0.375: "
         "precision 0.750, recall 1.000"
     ]
 
 
-def test_what_to_know_before_relying_on_the_threshold_is_told(
+def test_remarks_on_the_threshold_are_logged_as_warnings(
     calibrate, write_examples, records, caplog
 ):
     with caplog.at_level(logging.INFO, logger="outnumbered.calibrator"):
         calibrate(write_examples(records), prevalence=0.1)
-    assert "a share of positives of 0.1:" in caplog.messages[1]
+    assert "a prevalence of 0.1:" in caplog.messages[1]
     assert caplog.messages[2].startswith("operating point on val: each of the 5 negative images")
 
 
-def test_the_component_takes_whole_numbers_and_names_its_output():
+def test_the_component_accepts_integers_and_has_a_model_output():
     component = Calibrator(
         channel_utils.as_channel([standard_artifacts.Model()]),
         channel_utils.as_channel([standard_artifacts.Examples()]),

@@ -17,7 +17,7 @@ SCORES = np.array([0.9, 0.8, 0.7, 0.6, 0.4, 0.3, 0.2, 0.1], np.float32)
 LABELS = np.array([1, 1, 0, 1, 0, 0, 0, 0])
 
 
-def test_a_threshold_lies_halfway_between_the_scores_that_it_parts():
+def test_a_threshold_is_halfway_between_the_scores_that_it_separates():
     point = choose(SCORES, LABELS, rule="best_f1")
     assert point.threshold == pytest.approx(0.5)
     assert (point.precision, point.recall) == (0.75, 1.0)
@@ -26,7 +26,7 @@ def test_a_threshold_lies_halfway_between_the_scores_that_it_parts():
     assert point.precision_floor is None
 
 
-def test_recall_is_as_high_as_the_precision_floor_lets_it_be():
+def test_recall_is_the_highest_that_the_precision_floor_allows():
     scores, labels = binormal(np.random.default_rng(0), 100, 1000)
     point = choose(scores, labels, rule="recall_at_precision", precision_floor=0.9)
     assert point.precision_floor == 0.9
@@ -40,7 +40,7 @@ def test_recall_is_as_high_as_the_precision_floor_lets_it_be():
     assert point.recall == recall[held].max()
 
 
-def test_a_floor_that_just_holds_is_held_in_spite_of_rounding():
+def test_a_floor_that_is_just_reached_is_reached_despite_rounding():
     labels = np.array([0, 1, 1, 1, 0, 0, 0, 0])
     for prevalence in (0.3, 0.07, 1 / 11):
         floor = float(rates_at_prevalence(1.0, 1 / 5, prevalence)["precision"])
@@ -50,15 +50,15 @@ def test_a_floor_that_just_holds_is_held_in_spite_of_rounding():
         assert (point.precision, point.recall) == (pytest.approx(floor), 1.0)
 
 
-def test_of_equal_recalls_the_more_precise_is_taken():
-    # From 0.5 down, each lower threshold finds no more positives and more false ones.
+def test_of_equal_recalls_the_highest_precision_is_chosen():
+    # Below 0.5, lower thresholds only add false positives.
     point = choose(SCORES, LABELS, rule="recall_at_precision", precision_floor=0.1)
     assert point.threshold == pytest.approx(0.5)
 
 
-def test_a_floor_out_of_reach_is_refused_with_the_best_there_is():
+def test_a_floor_out_of_reach_is_refused_with_the_best_precision():
     labels = np.array([0, 1, 0, 1, 0, 0, 0, 0])
-    message = r"floor of 0.9: the best precision is 0.5000, at a recall of 1.0000; lower"
+    message = r"the best precision is 0.5000, at a recall of 1.0000; lower .*Received: 0.9"
     with pytest.raises(ValueError, match=message):
         choose(SCORES, labels, rule="recall_at_precision", precision_floor=0.9)
 
@@ -69,33 +69,33 @@ def test_a_fixed_threshold_counts_a_score_that_equals_it():
     assert (point.precision, point.recall) == (1.0, pytest.approx(2 / 3))
 
 
-def test_a_fixed_threshold_that_nothing_reaches_has_no_precision():
+def test_a_fixed_threshold_that_no_score_reaches_has_no_precision():
     point = choose(SCORES, LABELS, rule="fixed", threshold=0.95)
     assert (point.precision, point.recall, point.f1) == (0.0, 0.0, 0.0)
     assert point.precision_interval is None
 
 
-def test_equal_scores_are_never_parted():
+def test_equal_scores_are_never_separated():
     scores = np.array([0.5, 0.5, 0.5, 0.1], np.float32)
     point = choose(scores, np.array([1, 0, 1, 0]), rule="best_f1")
     assert point.threshold == pytest.approx(0.3)
     assert point.recall == 1.0
 
 
-def test_when_all_scores_are_the_same_every_image_is_positive():
+def test_if_all_scores_are_equal_every_image_is_positive():
     point = choose(np.full(4, 0.2), np.array([1, 0, 0, 0]), rule="best_f1")
     assert point.threshold <= np.float32(0.2)
     assert (point.precision, point.recall) == (0.25, 1.0)
 
 
-def test_scores_of_zero_and_one_are_parted():
+def test_scores_of_zero_and_one_are_separated():
     point = choose(np.array([1.0, 1.0, 0.0, 0.0]), np.array([1, 1, 0, 0]), rule="best_f1")
     assert (point.threshold, point.f1) == (0.5, 1.0)
 
 
-# Half-way between neighbours is rounded up from the one and down from the other.
+# The midpoint of neighbours is rounded up for one of these pairs and down for the other.
 @pytest.mark.parametrize("low", [np.float32(0.7), np.nextafter(np.float32(0.7), np.float32(1))])
-def test_neighbours_in_float32_are_parted_alike_in_float32_and_float64(low):
+def test_neighbours_in_float32_are_separated_equally_in_float32_and_float64(low):
     high = np.nextafter(low, np.float32(1))
     point = choose(np.array([high, low, 0.1, 0.05]), np.array([1, 0, 0, 0]), rule="best_f1")
     for score, called in ((high, True), (low, False)):
@@ -106,16 +106,16 @@ def test_neighbours_in_float32_are_parted_alike_in_float32_and_float64(low):
 @pytest.mark.parametrize(
     ("scores", "labels", "arguments", "message"),
     [
-        ([0.1, 0.2], [0, 0], {"rule": "best_f1"}, "are 0 positive and 2 negative ones"),
-        ([0.1, 0.2], [1, 1], {"rule": "best_f1"}, "are 2 positive and 0 negative ones"),
-        ([0.1, np.nan], [1, 0], {"rule": "best_f1"}, "not numbers from 0 to 1"),
-        ([0.1, 1.5], [1, 0], {"rule": "best_f1"}, "not numbers from 0 to 1"),
+        ([0.1, 0.2], [0, 0], {"rule": "best_f1"}, "Received: 0 positive and 2 negative"),
+        ([0.1, 0.2], [1, 1], {"rule": "best_f1"}, "Received: 2 positive and 0 negative"),
+        ([0.1, np.nan], [1, 0], {"rule": "best_f1"}, "numbers from 0 to 1. Received: nan"),
+        ([0.1, 1.5], [1, 0], {"rule": "best_f1"}, "numbers from 0 to 1. Received: 1.5"),
         ([0.1], [1, 0], {"rule": "best_f1"}, r"shapes \(1,\) and \(2,\)"),
         ([0.1, 0.2], [1, 0], {"rule": "youden"}, "Received: 'youden'"),
         ([0.1, 0.2], [1, 0], {"rule": "fixed", "threshold": 1.5}, "Received: 1.5"),
     ],
 )
-def test_what_can_not_be_judged_is_refused(scores, labels, arguments, message):
+def test_invalid_arguments_are_refused(scores, labels, arguments, message):
     with pytest.raises(ValueError, match=message):
         choose(np.array(scores), np.array(labels), **arguments)
 
@@ -127,7 +127,7 @@ _IMAGES = st.lists(
 
 @settings(deadline=None)
 @given(images=_IMAGES, rule=st.sampled_from(["best_f1", "recall_at_precision"]))
-def test_the_figures_are_those_of_the_threshold(images, rule):
+def test_the_metrics_are_those_of_the_threshold(images, rule):
     scores, labels = (np.array(column) for column in zip(*images, strict=True))
     point = choose(scores, labels, rule=rule)
     called = scores.astype(np.float32) >= np.float32(point.threshold)
@@ -140,7 +140,7 @@ def test_the_figures_are_those_of_the_threshold(images, rule):
 
 @settings(deadline=None)
 @given(images=_IMAGES, floor=st.floats(0, 1))
-def test_the_floor_is_held_wherever_some_threshold_holds_it(images, floor):
+def test_the_floor_is_reached_if_any_threshold_reaches_it(images, floor):
     scores, labels = (np.array(column) for column in zip(*images, strict=True))
     scores = scores.astype(np.float32)
     reached = []
@@ -161,14 +161,14 @@ POPULATION = 1 / 11
 
 
 def binormal(rng, positives: int, negatives: int, distance: float = 6.0):
-    """Probabilities of a fair model, log odds N(±distance / 2, 1.5), and the labels."""
+    """Returns probabilities of a model with log odds N(±distance / 2, 1.5), and the labels."""
     labels = np.repeat([1, 0], [positives, negatives])
     scores = rng.normal(distance * (labels - 0.5), 1.5)
     return (1 / (1 + np.exp(-scores))).astype(np.float32), labels
 
 
-def real(threshold: float, distance: float = 6.0) -> dict:
-    """The model's figures in the population, on endlessly many images."""
+def population_metrics(threshold: float, distance: float = 6.0) -> dict:
+    """Returns the model's metrics in the population, on infinitely many images."""
     score = math.log(threshold / (1 - threshold))
     recall, alarms = (
         0.5 * math.erfc((score - mean) / 1.5 / math.sqrt(2))
@@ -179,45 +179,43 @@ def real(threshold: float, distance: float = 6.0) -> dict:
 
 def test_a_balanced_val_gives_nearly_the_f1_of_a_representative_one():
     rng = np.random.default_rng(0)
-    found: dict[str, list[float]] = {"representative": [], "weighed": [], "as it is": []}
+    found: dict[str, list[float]] = {"representative": [], "weighted": [], "unweighted": []}
     for _ in range(40):
         for key, negatives, prevalence in (
             ("representative", 1000, POPULATION),
-            ("weighed", 100, POPULATION),
-            ("as it is", 100, None),
+            ("weighted", 100, POPULATION),
+            ("unweighted", 100, None),
         ):
             scores, labels = binormal(rng, 100, negatives, 4)
             point = choose(scores, labels, rule="best_f1", prevalence=prevalence)
-            found[key].append(float(real(point.threshold, 4)["f1"]))
+            found[key].append(float(population_metrics(point.threshold, 4)["f1"]))
     f1 = {key: np.mean(values) for key, values in found.items()}
-    assert f1["weighed"] == pytest.approx(f1["representative"], abs=0.015)
-    assert f1["as it is"] < f1["representative"] - 0.1
+    assert f1["weighted"] == pytest.approx(f1["representative"], abs=0.015)
+    assert f1["unweighted"] < f1["representative"] - 0.1
 
 
 @pytest.mark.parametrize("negatives", [1000, 100])
 @pytest.mark.parametrize("distance", [5.0, 6.0])
-def test_a_precision_floor_is_held_in_the_population_in_expectation(negatives, distance):
+def test_a_precision_floor_is_reached_in_the_population_in_expectation(negatives, distance):
     rng = np.random.default_rng(0)
-    asked = {"rule": "recall_at_precision", "prevalence": POPULATION, "precision_floor": 0.95}
-    found = [
-        real(choose(*binormal(rng, 100, negatives, distance), **asked).threshold, distance)
-        for _ in range(40)
-    ]
+    rule = {"rule": "recall_at_precision", "prevalence": POPULATION, "precision_floor": 0.95}
+    points = [choose(*binormal(rng, 100, negatives, distance), **rule) for _ in range(40)]
+    found = [population_metrics(point.threshold, distance) for point in points]
     assert np.mean([each["precision"] for each in found]) >= 0.95
-    # And not by calling hardly anything positive.
+    # And not because hardly any image is predicted positive.
     assert np.mean([each["recall"] for each in found]) > 0.4
 
 
-def test_a_rule_that_does_not_see_the_population_breaks_the_floor():
+def test_a_rule_without_the_prevalence_misses_the_floor_in_the_population():
     rng = np.random.default_rng(0)
     scores, labels = binormal(rng, 500, 500, 4)
     point = choose(scores, labels, rule="recall_at_precision", precision_floor=0.95)
     assert point.precision >= 0.95
-    assert real(point.threshold, 4)["precision"] < 0.75
+    assert population_metrics(point.threshold, 4)["precision"] < 0.75
 
 
 @pytest.mark.parametrize("rule", operating_point.RULES)
-def test_every_rule_gives_its_figures_at_both_balances(rule):
+def test_every_rule_gives_its_metrics_at_both_balances(rule):
     scores, labels = binormal(np.random.default_rng(0), 100, 100)
     point = choose(scores, labels, rule=rule, prevalence=POPULATION, precision_floor=0.8)
     called = scores >= np.float32(point.threshold)
@@ -235,7 +233,7 @@ def test_every_rule_gives_its_figures_at_both_balances(rule):
     assert low < point.precision <= high
 
 
-def test_where_val_is_as_the_population_it_is_weighed_by_nothing():
+def test_a_val_of_the_populations_balance_is_not_reweighted():
     scores, labels = binormal(np.random.default_rng(0), 50, 500)
     for rule in operating_point.RULES:
         expected = choose(scores, labels, rule=rule)
@@ -245,16 +243,16 @@ def test_where_val_is_as_the_population_it_is_weighed_by_nothing():
         assert found.remarks == ()
 
 
-def test_few_negatives_that_stand_for_many_are_remarked():
+def test_few_negatives_that_represent_many_give_a_remark():
     scores, labels = binormal(np.random.default_rng(0), 100, 100)
     (remark,) = choose(scores, labels, rule="best_f1", prevalence=POPULATION).remarks
-    assert remark.startswith("each of the 100 negative images stands for 10 of the population's")
-    # More negatives than the population has to a positive are no lack.
+    assert remark.startswith("each of the 100 negative images represents 10 of the population,")
+    # More negatives per positive than in the population are no problem.
     scores, labels = binormal(np.random.default_rng(0), 20, 2000)
     assert choose(scores, labels, rule="best_f1", prevalence=POPULATION).remarks == ()
 
 
-def test_a_floor_that_the_interval_does_not_hold_is_remarked():
+def test_an_interval_that_reaches_below_the_floor_gives_a_remark():
     scores, labels = binormal(np.random.default_rng(0), 20, 200)
     point = choose(scores, labels, rule="recall_at_precision", precision_floor=0.95)
     assert point.precision >= 0.95
@@ -266,15 +264,15 @@ def test_a_floor_that_the_interval_does_not_hold_is_remarked():
     )
 
 
-def test_a_floor_that_is_not_expected_to_hold_is_remarked():
+def test_a_floor_that_is_not_expected_to_be_reached_gives_a_remark():
     point = choose(SCORES, LABELS, rule="recall_at_precision", precision_floor=0.999)
     assert point.precision == 1.0
-    assert point.remarks[0].startswith("no threshold that holds the precision floor of 0.999 is")
+    assert point.remarks[0].startswith("no threshold that reaches the precision floor of 0.999 is")
 
 
 @pytest.mark.parametrize("prevalence", [0.0, 1.0, math.nan])
-def test_a_prevalence_that_is_no_share_is_refused(prevalence):
-    with pytest.raises(ValueError, match="prevalence must lie between 0 and 1"):
+def test_a_prevalence_out_of_range_is_refused(prevalence):
+    with pytest.raises(ValueError, match="prevalence must be between 0 and 1"):
         choose(SCORES, LABELS, rule="best_f1", prevalence=prevalence)
 
 
@@ -287,12 +285,12 @@ def test_the_order_of_the_images_does_not_matter():
         assert choose(scores[shuffled], labels[shuffled], rule=rule) == expected
 
 
-def test_a_model_without_an_operating_point_is_told(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"has no operating point .* was it calibrated"):
+def test_a_model_without_an_operating_point_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"has no operating point: .* does not exist"):
         operating_point.read(str(tmp_path))
 
 
-def test_it_is_read_without_tensorflow(tmp_path):
+def test_an_operating_point_is_read_without_tensorflow(tmp_path):
     point = choose(SCORES, LABELS, rule="best_f1")
     (tmp_path / "assets").mkdir()
     (tmp_path / "assets/operating_point.json").write_text(point.to_json())

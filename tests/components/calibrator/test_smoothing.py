@@ -12,13 +12,13 @@ def _sigmoid(scores: np.ndarray) -> np.ndarray:
 
 
 def _normal_scores(rng, positives: int, negatives: int) -> tuple[np.ndarray, np.ndarray]:
-    """Log odds of a fair model: N(2, 1.5) for positive images, N(-2, 1.5) for negative ones."""
+    """Returns log odds: N(2, 1.5) for positive images, N(-2, 1.5) for negative ones."""
     labels = np.array([1] * positives + [0] * negatives)
     return rng.normal(np.where(labels == 1, 2, -2), 1.5), labels
 
 
 def _true_f1(threshold: float) -> float:
-    """The F1 of the fair model on endlessly many images, 10 negative ones to a positive."""
+    """Returns the model's F1 on infinitely many images, with 10 negatives per positive."""
     score = math.log(threshold / (1 - threshold))
     recall = 0.5 * math.erfc((score - 2) / 1.5 / math.sqrt(2))
     fall_out = 0.5 * math.erfc((score + 2) / 1.5 / math.sqrt(2))
@@ -32,7 +32,7 @@ def _plain_best_f1(scores: np.ndarray, labels: np.ndarray) -> float:
     return float(thresholds[np.argmax(f1)])
 
 
-def test_the_curve_is_that_of_a_bell_around_each_score():
+def test_the_counts_are_those_of_a_gaussian_around_each_score():
     rng = np.random.default_rng(0)
     scores, labels = _normal_scores(rng, 50, 500)
     thresholds = _sigmoid(np.linspace(-3, 3, 7))
@@ -48,19 +48,19 @@ def test_the_curve_is_that_of_a_bell_around_each_score():
         np.testing.assert_allclose(counts, expected, atol=2e-3 * len(side))
 
 
-def test_the_bell_is_half_as_wide_again_as_silvermans():
+def test_the_bandwidth_is_one_and_a_half_times_silvermans():
     scores = np.random.default_rng(0).normal(size=1000)
     low, high = np.quantile(scores, [0.25, 0.75])
     silverman = 0.9 * min(np.std(scores), (high - low) / 1.34) * 1000**-0.2
     assert bandwidth(scores) == pytest.approx(1.5 * silverman)
 
 
-def test_a_side_whose_middle_half_is_one_score_still_has_a_bell():
+def test_a_side_whose_middle_half_is_one_score_has_a_bandwidth():
     scores = np.array([0.0] * 9 + [1.0])
     assert bandwidth(scores) == pytest.approx(1.35 * np.std(scores) * 10**-0.2)
 
 
-def test_with_few_positives_it_does_better_on_new_images_than_the_plain_best_f1():
+def test_with_few_positives_smoothing_gives_a_better_f1_on_new_images():
     rng = np.random.default_rng(0)
     smooth, plain = [], []
     for _ in range(200):
@@ -72,7 +72,7 @@ def test_with_few_positives_it_does_better_on_new_images_than_the_plain_best_f1(
     assert np.std(smooth) < np.std(plain)
 
 
-def test_with_many_images_it_is_the_plain_best_f1():
+def test_with_many_images_smoothing_gives_the_plain_best_f1():
     scores, labels = _normal_scores(np.random.default_rng(0), 20_000, 200_000)
     probabilities = _sigmoid(scores)
     thresholds = np.linspace(0.05, 0.95, 50)
@@ -80,7 +80,7 @@ def test_with_many_images_it_is_the_plain_best_f1():
     assert choose(probabilities, labels, rule="best_f1").f1 > best - 0.002
 
 
-def test_two_sides_that_lie_apart_are_parted_in_the_gap():
+def test_separable_sides_are_separated_within_the_gap():
     rng = np.random.default_rng(0)
     labels = np.array([1] * 50 + [0] * 500)
     probabilities = np.where(labels == 1, 0.8, 0.2) + rng.uniform(-0.1, 0.1, 550)
