@@ -1,1 +1,1 @@
-"""Judges the calibrated model on the test split: predictions, sliced metrics and a blessing."""
+"""Evaluates the calibrated model on the test split: predictions, sliced metrics, a blessing."""

@@ -1,4 +1,4 @@
-"""The ModelBlessing artifact, in TFX's own format with the reasons beside it."""
+"""The ModelBlessing artifact, in TFX's own format and with the reasons."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from tfx.types import Artifact
 from components.evaluator.gates import Verdict
 
 # File names and custom properties of TFX's Evaluator, which TFX's Pusher reads. They are
-# repeated here because `tfx.components.evaluator` imports every component there is.
+# repeated here because `tfx.components.evaluator` imports all of TFX's components.
 BLESSED_FILE = "BLESSED"
 NOT_BLESSED_FILE = "NOT_BLESSED"
 _BLESSED_PROPERTY = "blessed"
@@ -32,26 +32,26 @@ def write(verdict: Verdict, blessing: Artifact, model: Artifact) -> None:
 
 
 def read_verdict(uri: str) -> dict[str, Any]:
-    """The verdict in a blessing: `blessed`, `reason` and `gates`."""
+    """Reads the verdict in a blessing: `blessed`, `reason` and `gates`."""
     with fileio.open(os.path.join(uri, _VERDICT_FILE), "r") as file:
         return json.loads(file.read())
 
 
 def is_blessed(uri: str) -> bool:
-    """Whether the blessing at `uri` blesses, by its files alone.
+    """Returns whether the model is blessed, by the files at `uri` alone.
 
-    Custom properties do not reach every step of a cluster; files do.
+    On a cluster, custom properties are not available in every step; files are.
 
     Raises:
-      ValueError: the folder holds neither mark, or both.
+      ValueError: the folder contains neither marker file, or both.
     """
     marks = [
         name for name in (BLESSED_FILE, NOT_BLESSED_FILE) if fileio.exists(os.path.join(uri, name))
     ]
     if len(marks) != 1:
         raise ValueError(
-            f"{uri} is no blessing: it should hold one of {BLESSED_FILE} and "
-            f"{NOT_BLESSED_FILE}, it holds {marks}"
+            f"the blessing {uri} must contain one of the files {BLESSED_FILE} and "
+            f"{NOT_BLESSED_FILE}. Received: {marks}"
         )
     return marks == [BLESSED_FILE]
 

@@ -1,4 +1,4 @@
-"""The Evaluator: judges the calibrated model on images that nothing was chosen by."""
+"""The Evaluator: evaluates the calibrated model on images that influenced no choice."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from components.evaluator.gates import ANOMALIES, Gate, GateError, parse_all
 
 
 class EvaluatorSpec(ComponentSpec):
-    """What goes into the Evaluator and what comes out."""
+    """Inputs, outputs and parameters of the Evaluator."""
 
     PARAMETERS = {
         executor.SPLIT: ExecutionParameter(type=str),
@@ -36,12 +36,12 @@ class EvaluatorSpec(ComponentSpec):
 
 
 class Evaluator(BaseBeamComponent):
-    """Runs each image of a split through the model once, and judges what it says.
+    """Runs each image of a split through the model once, and applies the gates to its metrics.
 
     Outputs:
       evaluation: TFMA's files and `summary.json`.
-      predictions: a row an image, as parquet.
-      blessing: TFX's mark and `verdict.json`, which gives the reason.
+      predictions: one row per image, as parquet.
+      blessing: TFX's marker file, and `verdict.json` with the reason.
     """
 
     SPEC_CLASS = EvaluatorSpec
@@ -58,20 +58,20 @@ class Evaluator(BaseBeamComponent):
         anomalies: BaseChannel | None = None,
         split: str = names.TEST,
     ):
-        """Describes the evaluation.
+        """Creates the component.
 
         Args:
-          examples: Examples that hold the split.
+          examples: Examples with the split.
           model: the Calibrator's model.
-          sampling: the ImbalanceSampler's account, for the real world's prevalence.
-          slices: lists of slice columns; a list of several crosses them.
-          gates: what is asked, such as `recall >= 0.90`, see `components.evaluator.gates`.
-          anomalies: ExampleValidator's, for gates on them. Without such a gate leave it out, so
-            that another finding does not evaluate the model anew.
-          split: where to evaluate.
+          sampling: the ImbalanceSampler's report, for the real world's prevalence.
+          slices: lists of slice columns; a list of several columns crosses them.
+          gates: the gates, such as `recall >= 0.90`, see `components.evaluator.gates`.
+          anomalies: ExampleValidator's anomalies, for gates on them. Omit them without such a
+            gate, so that new findings do not make the model be evaluated again.
+          split: the split to evaluate on.
 
         Raises:
-          GateError: a gate cannot be understood, or asks for anomalies that are not given.
+          GateError: a gate is invalid, or is on anomalies, which are not given.
         """
         _check_anomalies(parse_all(gates), anomalies)
         super().__init__(
@@ -91,8 +91,9 @@ class Evaluator(BaseBeamComponent):
 
 
 def _check_anomalies(gates: Sequence[Gate], anomalies: BaseChannel | None) -> None:
-    asked = [gate.text for gate in gates if gate.metric == ANOMALIES]
-    if asked and anomalies is None:
+    on_anomalies = [gate.text for gate in gates if gate.metric == ANOMALIES]
+    if on_anomalies and anomalies is None:
         raise GateError(
-            f"gate {asked[0]!r} needs ExampleValidator's anomalies, which are not given"
+            f"anomalies are required for gate {on_anomalies[0]!r}; give ExampleValidator's output. "
+            "Received: None"
         )

@@ -1,4 +1,4 @@
-"""What TFMA is asked for: metrics at the operating point, overall and by slice."""
+"""TFMA's configuration: metrics at the operating point, overall and by slice."""
 
 import json
 from collections.abc import Sequence
@@ -27,12 +27,12 @@ _BY_COUNTS = {
 
 
 def make(threshold: float, slices: Sequence[Sequence[str]]) -> config_pb2.EvalConfig:
-    """The configuration of an evaluation of predictions that are already made.
+    """Makes the configuration for evaluating existing predictions.
 
     Args:
-      threshold: the operating point; an image is positive from it on.
-      slices: lists of columns, of which each makes a slice a combination of values.
-        The whole split and the class name are always there.
+      threshold: the operating point, from which an image is positive.
+      slices: lists of columns; each list gives one slice per combination of values.
+        The whole split and the classes are always included.
     """
     columns = [(), (names.CLASS_NAME,), *(tuple(sorted(set(group))) for group in slices)]
     return config_pb2.EvalConfig(
@@ -45,18 +45,18 @@ def make(threshold: float, slices: Sequence[Sequence[str]]) -> config_pb2.EvalCo
 
 
 def exclusive(threshold: float) -> float:
-    """The bound that a float32 is above exactly where it is at least `threshold`.
+    """Returns the bound such that a float32 exceeds it if and only if it reaches `threshold`.
 
-    TFMA calls positive what is above a threshold; the operating point itself belongs to
-    the positives. Never below 0, since TFMA takes a negative threshold as a sign of
-    something else; so at threshold 0 it needs probabilities through `above_zero`.
+    For TFMA, values above a threshold are positive; here the operating point itself is
+    positive as well. The bound is never below 0, since a negative threshold has another meaning
+    for TFMA; so with threshold 0 the probabilities must be passed through `above_zero`.
     """
     below = np.nextafter(np.float32(threshold), np.float32(-np.inf))
     return max(0.0, float(below))
 
 
 def above_zero(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The same probabilities, with the smallest normal number in place of 0."""
+    """Returns the probabilities with 0 replaced by the smallest normal number."""
     return np.maximum(probabilities, np.finfo(np.float32).tiny)
 
 

@@ -1,4 +1,4 @@
-"""The Evaluator's executor: predict, count by slice, judge."""
+"""The Evaluator's executor: predicts, counts by slice and applies the gates."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ from components.evaluator import (
 )
 from components.example_validator import findings_file
 from components.example_validator.findings import Findings
-from components.imbalance_sampler import report as account
+from components.imbalance_sampler import report as sampling_report
 
 SPLIT = "split"
 SLICES = "slices"
@@ -34,7 +34,7 @@ _logger = logging.getLogger("outnumbered.evaluator")
 
 
 class Executor(BaseBeamExecutor):
-    """Judges a calibrated model on a split of the examples."""
+    """Evaluates a calibrated model on a split of the examples."""
 
     def Do(
         self,
@@ -45,18 +45,18 @@ class Executor(BaseBeamExecutor):
         """Writes predictions, TFMA's evaluation with its summary, and the blessing.
 
         Args:
-          input_dict: `examples`, `model`, `sampling`, and `anomalies` where a gate is on them,
+          input_dict: `examples`, `model`, `sampling`, and `anomalies` if a gate is on them,
             one artifact each.
           output_dict: `evaluation`, `predictions`, `blessing`, one artifact each.
           exec_properties: `split`, and the JSON lists `slices` and `gates`.
 
         Raises:
-          ValueError: split, slice column, model or gate do not fit the data.
+          ValueError: the split, a slice column, the model or a gate does not fit the data.
         """
         source, target = _single(input_dict), _single(output_dict)
         split = exec_properties[SPLIT]
-        asked = gates.parse_all(json.loads(exec_properties[GATES]))
-        sampling = account.read(source[names.SAMPLING].uri)
+        parsed_gates = gates.parse_all(json.loads(exec_properties[GATES]))
+        sampling = sampling_report.read(source[names.SAMPLING].uri)
         threshold = operating_point.read(_serving_dir(source))["threshold"]
 
         self._predict_and_count(
@@ -75,7 +75,7 @@ class Executor(BaseBeamExecutor):
         )
         summary.write(figures, target[names.EVALUATION].uri)
         verdict = gates.verdict(
-            asked,
+            parsed_gates,
             figures["metrics"],
             figures["at_prevalence"],
             _read_findings(source),
@@ -130,5 +130,5 @@ def _read_findings(source: dict[str, Artifact]) -> Findings | None:
 
 
 def _images(sampling: dict[str, Any], split: str) -> int:
-    """How many images the sampler put into `split`."""
+    """Returns how many images the sampler put into `split`."""
     return sum(used["used"] for used in sampling["splits"].get(split, {}).values())

@@ -1,9 +1,9 @@
-"""Gates: what a model must reach to be blessed, parsed from the words of the settings.
+"""Gates: the conditions under which a model is blessed, parsed from the settings.
 
-A gate reads `<metric> <operator> <bound>`, for instance `recall >= 0.90` or `fp <= 12`.
-With ` at prevalence` after it, the metric is taken as it would be at the real world's
-share of positives instead of the test split's. `anomalies` counts what is other in the data
-than when the schema was kept, for instance `anomalies <= 0`.
+A gate has the form `<metric> <operator> <bound>`, for instance `recall >= 0.90` or `fp <= 12`.
+Followed by ` at prevalence`, the metric is computed at the real world's share of positives
+instead of the test split's. `anomalies` counts the differences between the data and the kept
+schema, for instance `anomalies <= 0`.
 """
 
 import difflib
@@ -17,11 +17,11 @@ from components.example_validator import findings
 from components.example_validator.findings import Findings
 
 RATES = ("recall", "precision", "f1", "accuracy", "specificity", "pr_auc", "auc")
-"""Metrics between 0 and 1. Those that do not change with the prevalence stay as they are."""
+"""Metrics between 0 and 1. At prevalence, those that do not depend on it are unchanged."""
 COUNTS = ("tp", "fp", "tn", "fn")
 """Metrics that count images of the test split."""
 ANOMALIES = "anomalies"
-"""How many anomalies ExampleValidator found in all images."""
+"""The number of anomalies that ExampleValidator found in all images."""
 METRICS = (*RATES, *COUNTS, ANOMALIES)
 
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
@@ -30,7 +30,7 @@ _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-_GRAMMAR = "write '<metric> <operator> <number>', for instance 'recall >= 0.90'"
+_GRAMMAR = "'<metric> <operator> <number>', for instance 'recall >= 0.90'"
 _GATE = re.compile(
     r"\s*(?P<metric>\w+)\s*(?P<operator>[<>=!≤≥]+)\s*(?P<bound>\S+)(?:\s+(?P<rest>\S.*?))?\s*"
 )
@@ -38,11 +38,11 @@ _AT_PREVALENCE = re.compile(r"at\s+prevalence", re.IGNORECASE)
 
 
 Intervals = Mapping[str, Sequence[float] | None]
-"""Lower and upper end by metric, None where the metric is undefined."""
+"""Lower and upper end by metric; None if the metric is undefined."""
 
 
 class GateError(ValueError):
-    """A gate that cannot be understood, or that asks for something that cannot be."""
+    """A gate that is malformed, or that no model can pass."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Gate:
     at_prevalence: bool = False
 
     def passes(self, value: float) -> bool:
-        """Whether `value` keeps the bound; NaN keeps none.
+        """Returns whether `value` is within the bound; NaN never is.
 
         A value that differs from the bound by rounding alone counts as equal to it.
         """
@@ -67,14 +67,14 @@ class Gate:
 
 @dataclass(frozen=True)
 class GateResult:
-    """What a gate found.
+    """The result of a gate.
 
     Attributes:
-      gate: what was asked.
-      value: None where the metric is undefined or missing, or nothing was checked.
+      gate: the gate.
+      value: the metric; None if it is undefined or missing, or the data was not checked.
       passed: whether the gate is passed.
-      details: the anomalies in words, or why none were looked for.
-      interval: 95 % interval of the metric; None where it has none, as counts have none.
+      details: the anomalies in words, or why the data was not checked.
+      interval: 95 % interval of the metric; None without one, as for counts.
     """
 
     gate: Gate
@@ -85,24 +85,24 @@ class GateResult:
 
     @property
     def may_be_missed(self) -> bool:
-        """Whether the gate is passed, and yet its interval reaches beyond the bound."""
+        """Whether the gate is passed although the interval reaches beyond its bound."""
         if not self.passed or self.interval is None:
             return False
         return not all(self.gate.passes(end) for end in self.interval)
 
     def describe(self) -> str:
-        """The finding as a clause, such as `recall is 0.84, the gate asks for recall >= 0.90`."""
+        """Describes the result, e.g. `recall is 0.84, but the gate requires recall >= 0.90`."""
         if self.gate.metric == ANOMALIES:
             return self._describe_anomalies()
         name = _metric_name(self.gate)
         if self.value is None:
-            return f"{name} is undefined, the gate asks for {self.gate.text}"
+            return f"{name} is undefined, but the gate requires {self.gate.text}"
         value = _distinct(self.value, self.gate.bound)
         if not self.passed:
-            return f"{name} is {value}, the gate asks for {self.gate.text}"
-        return f"{name} is {value} ({self.gate.operator} {self.gate.bound:g}){self._doubt()}"
+            return f"{name} is {value}, but the gate requires {self.gate.text}"
+        return f"{name} is {value} ({self.gate.operator} {self.gate.bound:g}){self._uncertainty()}"
 
-    def _doubt(self) -> str:
+    def _uncertainty(self) -> str:
         if self.interval is None or not self.may_be_missed:
             return ""
         low, high = (_distinct(end, self.gate.bound, digits=2, form="f") for end in self.interval)
@@ -114,12 +114,13 @@ class GateResult:
 
     def _describe_anomalies(self) -> str:
         if self.value is None:
-            return f"the data was not checked for {self.gate.text} ({self.details})"
+            return f"the data was not checked for gate {self.gate.text} ({self.details})"
         noun = "anomaly" if self.value == 1 else "anomalies"
         found = f"{self.value:,.0f} {noun} in the data"
         if self.passed:
             return f"{found} ({self.gate.operator} {self.gate.bound:g})"
-        return f"{found}, the gate asks for {self.gate.text}: {self.details or 'none was found'}"
+        details = self.details or "none was found"
+        return f"{found}, but the gate requires {self.gate.text}: {details}"
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ class Verdict:
     results: tuple[GateResult, ...]
 
     def to_dict(self) -> dict:
-        """As plain JSON: `blessed`, `reason` and, for each gate, what was found."""
+        """Returns plain JSON: `blessed`, `reason` and the result of each gate."""
         gates = [
             {
                 "gate": result.gate.text,
@@ -148,32 +149,27 @@ class Verdict:
 
 
 def parse(text: str) -> Gate:
-    """The gate that `text` states.
+    """Parses a gate.
 
     Raises:
-      GateError: the text is no gate, names no known metric, or sets a bound that its
-        metric can never keep.
+      GateError: the text is malformed, the metric is unknown, or no model can pass the gate.
     """
     match = _GATE.fullmatch(text)
     if match is None:
-        raise GateError(f"gate {text!r} is not understood: {_GRAMMAR}")
+        raise GateError(f"a gate must be {_GRAMMAR}. Received: {text!r}")
     gate = Gate(
         text=" ".join(text.split()),
         metric=_known_metric(text, match["metric"]),
         operator=_known_operator(text, match["operator"]),
         bound=_number(text, match["bound"]),
-        at_prevalence=_asks_prevalence(text, match["rest"]),
+        at_prevalence=_is_at_prevalence(text, match["rest"]),
     )
     _check_reachable(gate)
     return gate
 
 
 def parse_all(texts: Iterable[str]) -> list[Gate]:
-    """The gates that `texts` state, in order.
-
-    Raises:
-      GateError: as `parse`.
-    """
+    """Parses gates, in order; raises as `parse`."""
     return [parse(text) for text in texts]
 
 
@@ -186,15 +182,15 @@ def verdict(
     intervals: Intervals | None = None,
     intervals_at_prevalence: Intervals | None = None,
 ) -> Verdict:
-    """Holds the metrics of the whole test split against every gate.
+    """Checks the metrics of the whole test split against every gate.
 
-    A metric that is missing, None or NaN fails its gate. A gate on anomalies is passed where no
-    schema is kept yet, since a first model could never be blessed otherwise; the reason says so.
-    Without a gate nothing vouches for the model, so it is not blessed. A gate that is passed
-    stays passed where the metric's interval reaches beyond the bound, and the reason says so.
+    A metric that is missing, None or NaN fails its gate. A gate on anomalies is passed if no
+    schema has been kept yet, since a first model could never be blessed otherwise; the reason
+    mentions it. Without any gate the model is not blessed. If the interval of a metric reaches
+    beyond the bound, its gate is still passed, and the reason mentions it.
 
     Args:
-      gates: what is asked.
+      gates: the gates.
       metrics: metrics at the test split's own balance, by name.
       at_prevalence: metrics at the real world's share of positives, by name.
       data_check: ExampleValidator's findings; None fails a gate on anomalies.
@@ -203,7 +199,7 @@ def verdict(
     """
     if not gates:
         reason = (
-            "no gate is set, so nothing vouches for the model; "
+            "no gate is set, so the model can't be blessed; "
             "set evaluator.gates, for instance ['recall >= 0.90']"
         )
         return Verdict(blessed=False, reason=reason, results=())
@@ -233,7 +229,7 @@ def _judge(gate: Gate, metrics: Mapping[str, float | None], intervals: Intervals
 
 def _judge_data(gate: Gate, data_check: Findings | None) -> GateResult:
     if data_check is None:
-        return GateResult(gate, None, passed=False, details="no findings were given")
+        return GateResult(gate, None, passed=False, details="there are no findings")
     if not data_check["checked"]:
         return GateResult(gate, None, passed=True, details=findings.NOT_CHECKED)
     anomalies = data_check["anomalies"]
@@ -246,17 +242,18 @@ def _known_metric(text: str, name: str) -> str:
     if name.lower() in METRICS:
         return name.lower()
     nearest = difflib.get_close_matches(name.lower(), METRICS, n=1, cutoff=0.5)
-    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
     raise GateError(
-        f"gate {text!r} names the metric {name!r}, which is not known; "
-        f"{hint}known metrics: {', '.join(METRICS)}"
+        f"gate {text!r}: the metric must be one of {', '.join(METRICS)}. Received: {name!r}{hint}"
     )
 
 
 def _known_operator(text: str, sign: str) -> str:
     if sign in _OPERATORS:
         return sign
-    raise GateError(f"gate {text!r} has the operator {sign!r}; use one of {', '.join(_OPERATORS)}")
+    raise GateError(
+        f"gate {text!r}: the operator must be one of {', '.join(_OPERATORS)}. Received: {sign!r}"
+    )
 
 
 def _number(text: str, bound: str) -> float:
@@ -265,34 +262,39 @@ def _number(text: str, bound: str) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise GateError(f"gate {text!r} has the bound {bound!r}, which is not a number")
+        raise GateError(f"gate {text!r}: the bound must be a number. Received: {bound!r}")
     return number
 
 
-def _asks_prevalence(text: str, rest: str | None) -> bool:
+def _is_at_prevalence(text: str, rest: str | None) -> bool:
     if rest is None:
         return False
     if not _AT_PREVALENCE.fullmatch(rest):
-        raise GateError(f"gate {text!r} ends in {rest!r}; only 'at prevalence' may follow a bound")
+        raise GateError(
+            f"gate {text!r}: only 'at prevalence' may follow the bound. Received: {rest!r}"
+        )
     return True
 
 
 def _check_reachable(gate: Gate) -> None:
-    """Refuses a gate that no model can pass, which is a slip such as 90 for 0.90."""
+    """Refuses a gate that no model can pass, a mistake such as 90 for 0.90."""
     if gate.at_prevalence and gate.metric not in RATES:
         raise GateError(
-            f"gate {gate.text!r} asks for a count at prevalence, but a count belongs to the images "
-            f"that were counted; use one of {', '.join(RATES)} at prevalence"
+            f"a metric at prevalence must be one of {', '.join(RATES)}, as counts depend on the "
+            f"number of images. Received: {gate.text!r}"
         )
     low, high = (0.0, 1.0) if gate.metric in RATES else (0.0, math.inf)
     if not low <= gate.bound <= high:
         span = "between 0 and 1" if gate.metric in RATES else "0 or more"
         raise GateError(
-            f"gate {gate.text!r} has the bound {gate.bound:g}, but {gate.metric} is {span}"
+            f"gate {gate.text!r}: the bound of {gate.metric} must be {span}. "
+            f"Received: {gate.bound:g}"
         )
     best = high if gate.operator.startswith(">") else low
     if not gate.passes(best):
-        raise GateError(f"gate {gate.text!r} can never be passed; use {gate.operator}= instead")
+        raise GateError(
+            f"no model can pass this gate; use {gate.operator}= instead. Received: {gate.text!r}"
+        )
 
 
 def _metric_name(gate: Gate) -> str:
@@ -300,7 +302,7 @@ def _metric_name(gate: Gate) -> str:
 
 
 def _distinct(value: float, bound: float, *, digits: int = 4, form: str = "g") -> str:
-    """`value` with `digits` digits or as many more as show on which side of `bound` it is."""
+    """Formats `value` with `digits` digits, or more if needed to show its side of `bound`."""
     for more in range(digits, 17):
         shown = f"{value:.{more}{form}}"
         if (float(shown) < bound) == (value < bound) and (float(shown) > bound) == (value > bound):

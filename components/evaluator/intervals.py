@@ -1,12 +1,12 @@
-"""95 % confidence intervals of a model's metrics, by a seed.
+"""95 % confidence intervals of a model's metrics, reproducible by a seed.
 
-A share of images has Wilson's interval. What mixes the two classes (precision, F1, accuracy and
-the areas under the curves) is computed on ROC curves drawn from a posterior: the images of a
-class have random weights that sum to 1, beside half an image that scores above all others and
-half an image that scores below. At each threshold recall and false positive rate then have their
-Jeffreys posteriors, which stay honest where a count is 0, as that of a perfect model is; a
-bootstrap of perfect counts has no width. `python -m benchmarks.intervals` prints how often each
-interval holds the truth, from 1 positive image on.
+A proportion of images has Wilson's interval. Metrics that combine both classes (precision, F1,
+accuracy and the areas under the curves) are computed on ROC curves drawn from a posterior: the
+images of a class have random weights that sum to 1, together with half an image that scores above
+all others and half an image that scores below. At each threshold recall and false positive rate
+then have their Jeffreys posteriors, which are valid even if a count is 0, as for a perfect model; a
+bootstrap of perfect counts has no width. `python -m benchmarks.intervals` prints the coverage of
+each interval, from 1 positive image on.
 
 Sources: E. B. Wilson, Probable Inference, the Law of Succession, and Statistical Inference, JASA
 22 (1927); L. Brown, T. Cai, A. DasGupta, Interval Estimation for a Binomial Proportion,
@@ -31,11 +31,11 @@ from components.evaluator.metrics import (
 )
 
 CONFIDENCE = 0.95
-"""How often the method's intervals hold the true value."""
+"""Nominal coverage of the intervals."""
 _ENDS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 _REPLICATES = 2000
-# A curve weighs every positive image anew in each replicate, so on a large split fewer replicates
-# are drawn: the interval is narrow there anyway.
+# Each replicate draws a weight for every positive image, so fewer replicates are drawn on a large
+# split, where the interval is narrow anyway.
 _MAX_DRAWS = 20_000_000
 _MIN_REPLICATES = 200
 _DRAWS_AT_ONCE = 1_000_000
@@ -44,17 +44,17 @@ _TINY = np.finfo(np.float64).tiny
 _JEFFREYS = 0.5
 
 Interval = tuple[float, float] | None
-"""Lower and upper end; None for a metric that is undefined."""
+"""Lower and upper end; None if the metric is undefined."""
 
 
 def wilson(successes: int, trials: int) -> Interval:
-    """Wilson's score interval of a share; sound for few trials and at 0 and 1.
+    """Returns Wilson's score interval of a proportion; valid for few trials and at 0 and 1.
 
     Args:
       successes: between 0 and `trials`.
-      trials: 0 gives an undefined interval.
+      trials: the interval is undefined for 0.
     """
-    # It takes a third of a second to import, which not every step should wait for.
+    # Imported here, since the import takes a third of a second that not every step needs.
     from scipy.stats import binomtest
 
     if not trials:
@@ -64,7 +64,7 @@ def wilson(successes: int, trials: int) -> Interval:
 
 
 def of_rates(counts: Confusion) -> dict[str, Interval]:
-    """Wilson's intervals of the rates that are a share of images."""
+    """Returns Wilson's intervals of the rates that are a proportion of images."""
     return {
         "recall": wilson(counts.tp, counts.positives),
         "precision": wilson(counts.tp, counts.tp + counts.fp),
@@ -74,17 +74,16 @@ def of_rates(counts: Confusion) -> dict[str, Interval]:
 
 
 def at_prevalence(counts: Confusion, prevalence: float, *, seed: int) -> dict[str, Interval]:
-    """Intervals of the rates where a share `prevalence`, taken as known, is positive.
+    """Returns intervals of the rates at a share of positives `prevalence`, assumed to be known.
 
-    Recall and specificity do not depend on it and have Wilson's. The others are computed from
-    draws of recall and false positive rate, and hold the interval that recall alone gives: where
-    there is no false positive, the half image that is added to them must not rule out a perfect
-    model.
+    Recall and specificity do not depend on it and have Wilson's interval. The others are computed
+    from draws of recall and false positive rate, and include the interval that results from recall
+    alone: without a false positive, the half image that is added must not exclude a perfect model.
 
     Args:
-      counts: images of both classes.
-      prevalence: above 0 and below 1; that of the images themselves for their own balance.
-      seed: gives the same interval for the same counts.
+      counts: counts with images of both classes.
+      prevalence: above 0 and below 1; may be the share of positives in the counts.
+      seed: seed of the draws.
     """
     rng = np.random.default_rng(seed)
     recall = rng.beta(counts.tp + _JEFFREYS, counts.fn + _JEFFREYS, _REPLICATES)
@@ -105,26 +104,27 @@ def at_prevalence(counts: Confusion, prevalence: float, *, seed: int) -> dict[st
 def of_areas(
     labels: ArrayLike, probabilities: ArrayLike, *, seed: int, prevalence: float | None = None
 ) -> dict[str, Interval]:
-    """Intervals of `pr_auc` (average precision) and of `auc`, the area under the ROC curve.
+    """Returns intervals of `pr_auc` (average precision) and `auc` (area under the ROC curve).
 
-    The interval of average precision also holds its Jeffreys interval as a share of the positive
-    images, and that of the area under the ROC curve the upper end of its own as a share of the
-    rarer class: of models that order images very badly or very well, the draws alone are too low.
+    The interval of average precision includes its Jeffreys interval as a proportion of the positive
+    images, and that of the area under the ROC curve the upper end of its Jeffreys interval as a
+    proportion of the rarer class: for models that rank images very badly or very well, the draws
+    alone are too low.
 
-    Time grows with the distinct scores of positive images times replicates (2,000 for up to about
-    5,000 of them, then fewer, at least 200); memory stays at some tens of megabytes beside the
-    images' own.
+    Time grows with the number of distinct scores of positive images times replicates (2,000 for up
+    to about 5,000 scores, then fewer, at least 200); memory is a few tens of megabytes in addition
+    to the arguments.
 
     Args:
-      labels: (n,), 1 for the positive class and 0 for every other; both must occur.
+      labels: (n,), 1 for the positive class and 0 for all others; both must occur.
       probabilities: (n,), finite.
-      seed: gives the same interval for the same predictions in any order.
-      prevalence: share of positives to take precision at; the data's own where None.
+      seed: seed of the draws; the order of the predictions does not matter.
+      prevalence: share of positives for the precision; None for the share in the data.
     """
     truth, scores = np.asarray(labels, bool), np.asarray(probabilities)
     positives = int(np.count_nonzero(truth))
     negatives = truth.size - positives
-    # How many negatives of the real world come to a positive.
+    # Negatives per positive in the real world.
     odds = negative_weight(positives, negatives, prevalence) * negatives / positives
     drawn = np.concatenate(
         [_areas(*rates, odds) for rates in _drawn_curves(truth, scores, seed)], axis=1
@@ -139,7 +139,7 @@ def of_areas(
 def _drawn_curves(
     truth: NDArray[np.bool_], scores: NDArray, seed: int
 ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Recall and false positive rate, (draws, thresholds) each, some draws at a time."""
+    """Yields recall and false positive rate, (draws, thresholds) each, in batches of draws."""
     rng = np.random.default_rng(seed)
     sides = _images_by_score(truth, scores)
     thresholds = sides[0].size
@@ -147,7 +147,7 @@ def _drawn_curves(
     at_once = max(1, _DRAWS_AT_ONCE // thresholds)
     for done in range(0, replicates, at_once):
         shape = min(at_once, replicates - done), thresholds
-        # The weight of k images is gamma of k, as the sum of k exponential ones.
+        # The total weight of k images is gamma(k), a sum of k exponential weights.
         totals = [np.cumsum(rng.standard_gamma(images, shape), axis=1) for images in sides]
         yield totals[0] / totals[0][:, -1:], totals[1] / totals[1][:, -1:]
 
@@ -155,9 +155,9 @@ def _drawn_curves(
 def _images_by_score(
     truth: NDArray[np.bool_], scores: NDArray
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Positive and negative images of each score, from the highest, half images at the ends.
+    """Counts positive and negative images by score, from the highest, half images at the ends.
 
-    Negatives between two scores that positives have are one: no threshold between is better.
+    Negatives between two scores of positives are merged, as no threshold between them is better.
     """
     _, place = np.unique(-scores, return_inverse=True)
     positives, negatives = (
@@ -172,7 +172,7 @@ def _images_by_score(
 def _areas(
     recall: NDArray[np.float64], false_positive_rate: NDArray[np.float64], odds: float
 ) -> NDArray[np.float64]:
-    """Average precision and area under the ROC curve of each draw, (2, draws)."""
+    """Returns average precision and area under the ROC curve of each draw, (2, draws)."""
     precision = recall / np.maximum(recall + odds * false_positive_rate, _TINY)
     steps = np.diff(recall, axis=1, prepend=0)
     areas = np.trapezoid(
@@ -182,20 +182,20 @@ def _areas(
 
 
 def _jeffreys(share: float, trials: int) -> tuple[float, float]:
-    """Jeffreys' interval of a share of the trials, which need not be a whole number of them."""
+    """Returns Jeffreys' interval of a proportion; `share * trials` need not be an integer."""
     successes, failures = share * trials, (1 - share) * trials
     low, high = special.betaincinv(successes + _JEFFREYS, failures + _JEFFREYS, _ENDS)
     return float(low), float(high)
 
 
 def _middle(drawn: NDArray[np.float64]) -> tuple[float, float]:
-    """The ends of the middle 95 % of the draws."""
+    """Returns the ends of the central 95 % of the draws."""
     low, high = np.quantile(drawn, _ENDS)
     return float(low), float(high)
 
 
 def _around(found: float, drawn: NDArray[np.float64], *, also: tuple[float, float]) -> Interval:
-    """The middle 95 % of the draws, with what was found and the interval `also` in it."""
+    """Returns the central 95 % of the draws, widened to include `found` and `also`."""
     if math.isnan(found):
         return None
     bounds = [*_middle(drawn), *also, found]

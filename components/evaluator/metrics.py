@@ -1,12 +1,12 @@
 """Metrics of a binary classifier, as plain functions on counts and arrays.
 
-An image is called positive where its probability is at least the threshold. A rate
-whose denominator is zero is undefined, and NaN.
+An image is predicted positive if its probability is at least the threshold. A rate whose
+denominator is zero is undefined: NaN.
 
-`pr_auc` is average precision wherever the name stands (training, gates, reports, intervals):
-exact, from the predictions themselves, without interpolation. Keras and TFMA interpolate between
-fixed thresholds, which is another figure where probabilities crowd at 0 or 1, as those of a good
-model do.
+`pr_auc` always means average precision (in training, gates, reports and intervals): exact, from
+the predictions themselves, without interpolation. Keras and TFMA interpolate between fixed
+thresholds, which gives a different value if many probabilities are close to 0 or 1, as those of a
+good model are.
 """
 
 import math
@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 @dataclass(frozen=True)
 class Confusion:
-    """Counts of images by truth and by what the model called them."""
+    """Counts of images by label and prediction."""
 
     tp: int
     fp: int
@@ -38,20 +38,20 @@ class Confusion:
 
     @property
     def recall(self) -> float:
-        """Share of positives that were found (true positive rate)."""
+        """Share of positives that are predicted positive (true positive rate)."""
         return _ratio(self.tp, self.positives)
 
     @property
     def false_positive_rate(self) -> float:
-        """Share of negatives that were called positive."""
+        """Share of negatives that are predicted positive."""
         return _ratio(self.fp, self.negatives)
 
 
 class Curve(NamedTuple):
-    """Precision against recall at every distinct probability taken as the threshold.
+    """Precision against recall, with every distinct probability as a threshold.
 
     Attributes:
-      recall: float64 (k,), from the highest threshold to the lowest, so rising to 1.
+      recall: float64 (k,), from the highest threshold to the lowest, increasing to 1.
       precision: float64 (k,), at the same thresholds.
     """
 
@@ -60,7 +60,7 @@ class Curve(NamedTuple):
 
 
 def is_positive(probabilities: ArrayLike, threshold: float) -> NDArray[np.bool_]:
-    """Whether each probability reaches the threshold, compared in the model's float32."""
+    """Returns whether each probability reaches the threshold, compared in the model's float32."""
     return np.asarray(probabilities, np.float32) >= np.float32(threshold)
 
 
@@ -68,8 +68,8 @@ def confusion(labels: ArrayLike, called_positive: ArrayLike) -> Confusion:
     """Counts the four outcomes.
 
     Args:
-      labels: (n,), 1 for the positive class and 0 for every other.
-      called_positive: bool (n,), what the model said.
+      labels: (n,), 1 for the positive class and 0 for all others.
+      called_positive: bool (n,), the predictions.
     """
     truth, called = np.asarray(labels, bool), np.asarray(called_positive, bool)
     tp = int(np.count_nonzero(truth & called))
@@ -79,7 +79,7 @@ def confusion(labels: ArrayLike, called_positive: ArrayLike) -> Confusion:
 
 
 def rates(counts: Confusion) -> dict[str, float]:
-    """Recall, precision, F1, accuracy and specificity of the counts; NaN where undefined."""
+    """Returns recall, precision, F1, accuracy and specificity; NaN if undefined."""
     tp, fp, tn, fn = counts.tp, counts.fp, counts.tn, counts.fn
     return {
         "recall": counts.recall,
@@ -93,20 +93,20 @@ def rates(counts: Confusion) -> dict[str, float]:
 def rates_at_prevalence(
     recall: ArrayLike, false_positive_rate: ArrayLike, prevalence: float
 ) -> dict[str, NDArray[np.float64]]:
-    """The rates that a model would have where a share `prevalence` of images is positive.
+    """Returns the rates that a model would have if a share `prevalence` of images were positive.
 
-    Recall and specificity belong to a class each, so they carry over; the others are
-    mixed anew (Bayes). It holds where the images of each class look as they do in the
+    Recall and specificity depend on one class each, so they are unchanged; the others are
+    recomputed by Bayes' rule, assuming that the images of each class are distributed as in the
     test split. Source: J. Brabec, T. Komárek, V. Franc, L. Machlica, On Model Evaluation
     under Non-constant Class Imbalance, ICCS 2020.
 
     Args:
       recall: true positive rate, a number or an array.
-      false_positive_rate: likewise, of the same shape.
+      false_positive_rate: a number or an array of the same shape.
       prevalence: share of positives, above 0 and below 1.
 
     Raises:
-      ValueError: the prevalence is not a share.
+      ValueError: the prevalence is out of range.
     """
     _check_prevalence(prevalence)
     tpr, fpr = np.asarray(recall, np.float64), np.asarray(false_positive_rate, np.float64)
@@ -123,30 +123,30 @@ def rates_at_prevalence(
 
 
 def curve(labels: ArrayLike, probabilities: ArrayLike, prevalence: float | None = None) -> Curve:
-    """The precision-recall curve.
+    """Computes the precision-recall curve.
 
     Args:
-      labels: (n,), 1 for the positive class and 0 for every other; both must occur.
+      labels: (n,), 1 for the positive class and 0 for all others; both must occur.
       probabilities: (n,), finite.
-      prevalence: share of positives to take precision at; the data's own where None.
+      prevalence: share of positives for the precision; None for the share in the data.
 
     Raises:
       ValueError: one of the two classes has no image.
     """
-    # With it comes scipy.stats, which a step that needs no curve should not wait for.
+    # Imported here, since it imports scipy.stats, which steps without a curve don't need.
     from sklearn.metrics import precision_recall_curve
 
     truth = _of_both_classes(labels)
     weights = _image_weights(truth, prevalence)
     precision, recall, _ = precision_recall_curve(truth, probabilities, sample_weight=weights)
-    # scikit-learn's last point, a precision of 1 at a recall of 0, belongs to no threshold.
+    # scikit-learn's last point, a precision of 1 at a recall of 0, has no threshold.
     return Curve(recall=recall[-2::-1], precision=precision[-2::-1])
 
 
 def average_precision(
     labels: ArrayLike, probabilities: ArrayLike, prevalence: float | None = None
 ) -> float:
-    """Area under the precision-recall curve: precision averaged over the steps of recall.
+    """Computes the area under the precision-recall curve: mean precision over steps of recall.
 
     Args: as `curve`.
 
@@ -172,15 +172,15 @@ def roc_auc(labels: ArrayLike, probabilities: ArrayLike) -> float:
 
 
 def negative_weight(positives: int, negatives: int, prevalence: float | None) -> float:
-    """How many negatives each negative stands for where a share `prevalence` is positive.
+    """Returns the weight of each negative such that the share of positives is `prevalence`.
 
     Args:
-      positives: in the data, at least 1; each stands for itself.
-      negatives: in the data, at least 1.
-      prevalence: above 0 and below 1; the data's own share where None.
+      positives: number of positives in the data, at least 1; each has weight 1.
+      negatives: number of negatives in the data, at least 1.
+      prevalence: above 0 and below 1; None for the share in the data.
 
     Raises:
-      ValueError: the prevalence is not a share.
+      ValueError: the prevalence is out of range.
     """
     if prevalence is None:
         return 1.0
@@ -200,13 +200,15 @@ def _image_weights(
 def _of_both_classes(labels: ArrayLike) -> NDArray[np.bool_]:
     truth = np.asarray(labels, bool)
     if truth.all() or not truth.any():
-        raise ValueError("a curve needs images of both classes, found only one")
+        raise ValueError(
+            f"labels must contain both classes. Received: {truth.size} labels of one class"
+        )
     return truth
 
 
 def _check_prevalence(prevalence: float) -> None:
     if not 0 < prevalence < 1:
-        raise ValueError(f"prevalence must lie between 0 and 1. Received: {prevalence}")
+        raise ValueError(f"prevalence must be between 0 and 1, exclusive. Received: {prevalence}")
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -1,4 +1,4 @@
-"""Runs the model over the split: each image goes through it once, shard by shard."""
+"""Runs the model on the split: each image once, shard by shard."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from components.evaluator import eval_config, predictions
 from components.progress import Progress
 
 _BATCH = 64
-# Rows that go to the metrics at once: enough to keep Beam's cost a row small.
-_ROWS_A_RECORD_BATCH = 4096
+# Large enough that Beam's overhead per row is small.
+_ROWS_PER_RECORD_BATCH = 4096
 
 
 @dataclass(frozen=True)
@@ -28,33 +28,33 @@ class Shard:
 
 
 class ServedModel:
-    """A SavedModel's `serving_default`, which gives `probability` and `is_positive`."""
+    """A SavedModel's `serving_default`, which returns `probability` and `is_positive`."""
 
     def __init__(self, folder: str):
         """Loads the model.
 
         Raises:
-          ValueError: it lacks the signature or one of its outputs.
+          ValueError: the signature or one of its outputs is missing.
         """
         # The loaded object owns the variables: it must live as long as the signature.
         self._loaded = tf.saved_model.load(folder)
         signatures = self._loaded.signatures
         if names.SERVING_DEFAULT not in signatures:
             raise ValueError(
-                f"the model in {folder} has no signature {names.SERVING_DEFAULT!r}; "
-                f"it has {sorted(signatures)}"
+                f"the model in {folder} must have a signature {names.SERVING_DEFAULT!r}. "
+                f"Received: {sorted(signatures)}"
             )
         self._signature = signatures[names.SERVING_DEFAULT]
         outputs = set(self._signature.structured_outputs)
         if missing := {names.PROBABILITY, names.IS_POSITIVE} - outputs:
             raise ValueError(
-                f"the model in {folder} gives {sorted(outputs)}, not {sorted(missing)}; "
-                "evaluate the Calibrator's model"
+                f"the model in {folder} must also return {sorted(missing)}; evaluate the "
+                f"Calibrator's model. Received: {sorted(outputs)}"
             )
         (self._input_name,) = self._signature.structured_input_signature[1]
 
     def __call__(self, examples: tf.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities, float32 (n,), and whether each is positive, int64 (n,).
+        """Returns probabilities, float32 (n,), and whether each is positive, int64 (n,).
 
         Args:
           examples: serialized tf.Examples, string (n,).
@@ -66,10 +66,10 @@ class ServedModel:
 
 
 class PredictShard(beam.DoFn):
-    """Writes the predictions of a shard as parquet, and gives them to TFMA as RecordBatches."""
+    """Writes the predictions of a shard as parquet, and yields them to TFMA as RecordBatches."""
 
     def __init__(self, *, model: str, output: str, slice_columns: Sequence[str], total: int):
-        """Names what to run.
+        """Creates the step.
 
         Args:
           model: folder of the SavedModel.
@@ -81,7 +81,7 @@ class PredictShard(beam.DoFn):
         self._output = output
         self._schema = predictions.schema(slice_columns)
         self._progress = Progress("test images", total=total, logger="outnumbered.evaluator")
-        # Threads of a worker hold one model between them.
+        # The threads of a worker share one model.
         self._shared = Shared()
 
     def setup(self) -> None:
@@ -93,7 +93,7 @@ class PredictShard(beam.DoFn):
         parts = list(self._predict(element.path))
         rows = pa.Table.from_batches(parts, schema=self._schema)
         predictions.write(rows, self._output, index=element.index, count=element.count)
-        for batch in rows.combine_chunks().to_batches(max_chunksize=_ROWS_A_RECORD_BATCH):
+        for batch in rows.combine_chunks().to_batches(max_chunksize=_ROWS_PER_RECORD_BATCH):
             yield for_tfma(batch)
 
     def _predict(self, path: str) -> Iterator[pa.RecordBatch]:
@@ -108,14 +108,15 @@ class PredictShard(beam.DoFn):
             self._progress.advance(len(probability))
 
     def _parsing_spec(self, path: str, first: bytes) -> dict[str, tf.io.FixedLenFeature]:
-        """What to read of each example, the image left out."""
+        """Returns the features to read of each example: all but the image."""
         has = set(tf.train.Example.FromString(first).features.feature)
-        wanted = set(self._schema.names) - {names.PROBABILITY, names.IS_POSITIVE}
-        if missing := wanted - has:
+        required = set(self._schema.names) - {names.PROBABILITY, names.IS_POSITIVE}
+        if missing := required - has:
             raise ValueError(
-                f"the examples in {path} have no column {sorted(missing)}; they have {sorted(has)}"
+                f"the examples in {path} must have the columns {sorted(missing)}. "
+                f"Received: {sorted(has)}"
             )
-        kinds = dict.fromkeys(wanted, tf.string) | {names.LABEL: tf.int64}
+        kinds = dict.fromkeys(required, tf.string) | {names.LABEL: tf.int64}
         return {name: tf.io.FixedLenFeature([], kind) for name, kind in kinds.items()}
 
     def _record_batch(self, columns: dict) -> pa.RecordBatch:
@@ -127,7 +128,7 @@ class PredictShard(beam.DoFn):
 def PredictSplit(  # noqa: N802 - Beam names transforms as classes
     pipeline: beam.Pipeline, files: Sequence[str], predict: PredictShard
 ) -> beam.PCollection[pa.RecordBatch]:
-    """Predictions of every file: only file names are shuffled, never images."""
+    """Predicts every file; only file names are shuffled, never images."""
     shards = [Shard(path, index, len(files)) for index, path in enumerate(files)]
     return (
         pipeline
@@ -138,18 +139,18 @@ def PredictSplit(  # noqa: N802 - Beam names transforms as classes
 
 
 def split_files(uri: str, split: str, available: Iterable[str]) -> list[str]:
-    """The shards of `split`.
+    """Returns the shards of `split`.
 
     Raises:
-      ValueError: the examples have no such split.
+      ValueError: the split does not exist.
     """
     if split not in (known := sorted(available)):
-        raise ValueError(f"the examples have no split {split!r} to evaluate on; they have {known}")
+        raise ValueError(f"the split to evaluate on must be one of {known}. Received: {split!r}")
     return example_files.split_files(uri, split)
 
 
 def for_tfma(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The same with every value in a list of one, as TFMA reads features."""
+    """Returns the batch with each value in a list of length 1, as TFMA requires."""
     probability = batch.schema.get_field_index(names.PROBABILITY)
     above_zero = pa.array(eval_config.above_zero(batch.column(probability).to_numpy()))
     batch = batch.set_column(probability, names.PROBABILITY, above_zero)
@@ -160,16 +161,17 @@ def for_tfma(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 def _as_array(values: np.ndarray, kind: pa.DataType) -> pa.Array:
     if pa.types.is_string(kind):
-        # A file name need not be UTF-8, but a parquet string must.
+        # A file name may not be valid UTF-8, but a parquet string must be.
         return pa.array([value.decode("utf-8", "replace") for value in values], kind)
     return pa.array(values, kind)
 
 
 def _check_finite(probability: np.ndarray, image_ids: np.ndarray) -> None:
-    """Refuses what would silently count as negative."""
+    """Refuses NaN, which would silently count as negative, and infinity."""
     bad = ~np.isfinite(probability)
     if bad.any():
         raise ValueError(
-            f"the model gave {probability[bad][0]} as the probability of image "
-            f"{image_ids[bad][0].decode()}; it has diverged: train again at a lower learning rate"
+            "probabilities must be finite: the model has diverged; train again with a lower "
+            f"learning rate. Received: {probability[bad][0]} for image "
+            f"{image_ids[bad][0].decode()}"
         )

@@ -1,4 +1,4 @@
-"""The Predictions artifact: a row an image, in one parquet file a shard of the split."""
+"""The Predictions artifact: one row per image, one parquet file per shard of the split."""
 
 import os
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _PREFIX, _SUFFIX = "predictions-", ".parquet"
 
 
 def schema(slice_columns: Sequence[str]) -> pa.Schema:
-    """The columns of a row; slice columns hold text, empty where an image has none."""
+    """Returns the columns of a row; slice columns are text, empty if an image has no value."""
     texts = [names.IMAGE_ID, names.URI, names.CLASS_NAME]
     return pa.schema(
         [(name, pa.string()) for name in texts]
@@ -29,7 +29,7 @@ def schema(slice_columns: Sequence[str]) -> pa.Schema:
 
 
 def write(rows: pa.Table, uri: str, *, index: int, count: int) -> None:
-    """Writes the rows of shard `index` of `count`; the file is either whole or absent."""
+    """Writes the rows of shard `index` of `count` atomically."""
     path = os.path.join(uri, f"{_PREFIX}{index:05d}-of-{count:05d}{_SUFFIX}")
     buffer = BytesIO()
     pq.write_table(rows, buffer)
@@ -39,21 +39,21 @@ def write(rows: pa.Table, uri: str, *, index: int, count: int) -> None:
 
 
 def read(uri: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """All rows of a Predictions artifact, by rising image_id.
+    """Reads all rows of a Predictions artifact, sorted by image_id.
 
     Args:
-      uri: of the artifact.
-      columns: which to read beside image_id; all where None.
+      uri: URI of the artifact.
+      columns: columns to read besides image_id; None for all.
 
     Raises:
-      FileNotFoundError: the artifact holds no predictions.
+      FileNotFoundError: the artifact has no predictions.
     """
     listed = sorted(str(name) for name in fileio.listdir(uri)) if fileio.isdir(uri) else []
     files = [name for name in listed if name.startswith(_PREFIX) and name.endswith(_SUFFIX)]
     if not files:
-        raise FileNotFoundError(f"no {_PREFIX}*{_SUFFIX} in {uri}; found {listed}")
-    wanted = None if columns is None else [names.IMAGE_ID, *columns]
-    tables = [_read_file(os.path.join(uri, name), wanted) for name in files]
+        raise FileNotFoundError(f"no {_PREFIX}*{_SUFFIX} exists in {uri}. Received: {listed}")
+    selected = None if columns is None else [names.IMAGE_ID, *columns]
+    tables = [_read_file(os.path.join(uri, name), selected) for name in files]
     rows = pa.concat_tables(tables).to_pandas()
     return rows.sort_values(names.IMAGE_ID, kind="stable", ignore_index=True)
 

@@ -1,7 +1,7 @@
-"""The figures of an evaluation, with their intervals, as plain JSON.
+"""The metrics of an evaluation, with their intervals, as plain JSON.
 
-`summary.json` lies beside TFMA's own files in the ModelEvaluation artifact, so that
-whoever reports on the figures needs neither TFMA nor a second definition of them.
+`summary.json` is stored with TFMA's own files in the ModelEvaluation artifact, so that
+reports on the metrics need neither TFMA nor a second definition of them.
 """
 
 import json
@@ -21,7 +21,7 @@ from components.evaluator.metrics import Confusion
 from components.evaluator.sliced_counts import SliceCounts
 
 _FILE = "summary.json"
-# The intervals are part of the figures: the same predictions give the same ones.
+# Fixed, so that the same predictions give the same intervals.
 _SEED = 0
 
 
@@ -33,19 +33,19 @@ def summarize(
     threshold: float,
     prevalence: float,
 ) -> dict[str, Any]:
-    """All figures of the split and of its slices; undefined ones are None.
+    """Computes all metrics of the split and of its slices; undefined ones are None.
 
     Args:
       predictions: rows with label, probability, is_positive and the slice columns.
-      slices: TFMA's counts, the whole split among them.
+      slices: TFMA's counts, including those of the whole split.
       split: name of the split.
       threshold: the operating point.
       prevalence: share of positives in the real world.
 
     Raises:
-      ValueError: the split lacks positives or negatives, or the model's own answer and
-        its threshold disagree.
-      RuntimeError: TFMA counted something other than the predictions hold.
+      ValueError: the split has no positives or no negatives, or the model's decisions
+        disagree with its threshold.
+      RuntimeError: TFMA's counts disagree with the predictions.
     """
     labels = predictions[names.LABEL].to_numpy()
     probabilities = predictions[names.PROBABILITY].to_numpy()
@@ -72,13 +72,13 @@ def summarize(
 
 
 def write(summary: dict[str, Any], uri: str) -> None:
-    """Writes the figures into the ModelEvaluation artifact at `uri`."""
+    """Writes the summary into the ModelEvaluation artifact at `uri`."""
     with fileio.open(os.path.join(uri, _FILE), "w") as file:
         file.write(json.dumps(summary, indent=2, ensure_ascii=False))
 
 
 def read(uri: str) -> dict[str, Any]:
-    """The figures in the ModelEvaluation artifact at `uri`."""
+    """Reads the summary in the ModelEvaluation artifact at `uri`."""
     with fileio.open(os.path.join(uri, _FILE), "r") as file:
         return json.loads(file.read())
 
@@ -89,9 +89,9 @@ def _figures(
     probabilities: np.ndarray,
     prevalence: float | None,
 ) -> dict[str, Any]:
-    """Rates, areas and the `intervals` of both, at `prevalence` or at the split's own balance.
+    """Computes rates, areas and `intervals`, at `prevalence` or at the split's own balance.
 
-    One method finds them at either, so that of one figure there is one interval.
+    The intervals are computed by the same method for both, so that each metric has one interval.
     """
     share = counts.positives / len(labels) if prevalence is None else prevalence
     mixed = metrics.rates_at_prevalence(counts.recall, counts.false_positive_rate, share)
@@ -127,7 +127,7 @@ def _members(found: SliceCounts, predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def _pr_auc(rows: pd.DataFrame) -> float:
-    """Undefined in a slice of one class, such as a breed of the positive class."""
+    """Computes average precision; NaN in a slice of one class, such as a breed of the positives."""
     labels = rows[names.LABEL].to_numpy()
     if labels.all() or not labels.any():
         return math.nan
@@ -138,8 +138,8 @@ def _check_classes(labels: np.ndarray, split: str) -> None:
     for label, side in ((names.POSITIVE_LABEL, "positive"), (names.NEGATIVE_LABEL, "negative")):
         if not (labels == label).any():
             raise ValueError(
-                f"split {split!r} has no {side} image among its {len(labels)}, so a model cannot "
-                f"be judged on it; ask for some in sampler.splits.{split}"
+                f"split {split!r} has no {side} image among its {len(labels)}, so a model can't "
+                f"be evaluated on it; request some in sampler.splits.{split}"
             )
 
 
@@ -148,20 +148,21 @@ def _check_operating_point(predictions: pd.DataFrame, threshold: float) -> None:
     differ = reaches != predictions[names.IS_POSITIVE].to_numpy(bool)
     if differ.any():
         raise ValueError(
-            f"the model calls {int(differ.sum())} of {len(differ)} images otherwise than its "
-            f"recorded threshold {threshold} does; its assets belong to another model"
+            f"the model's decisions must agree with its recorded threshold, {threshold}; its "
+            "assets belong to another model. "
+            f"Received: {int(differ.sum())} different decisions for {len(differ)} images"
         )
 
 
 def _check_tfma(counts: Confusion, slices: Sequence[SliceCounts]) -> None:
-    """The gates rest on these counts, so two ways of counting must agree."""
+    """Checks that TFMA's counts and those of the predictions, used in the gates, agree."""
     counted = [found.counts for found in slices if not found.values]
     if counted != [counts]:
-        raise RuntimeError(f"TFMA counted {counted}, the predictions hold {counts}")
+        raise RuntimeError(f"TFMA counted {counted}, but the predictions give {counts}")
 
 
 def _plain(value: Any) -> Any:
-    """JSON's own types, with None for NaN, which JSON lacks."""
+    """Converts to JSON's types, with None for NaN."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

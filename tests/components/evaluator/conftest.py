@@ -9,7 +9,7 @@ ANOMALY = {"feature": "width", "kind": "out of range", "found": "3 to 9", "expec
 
 @pytest.fixture(scope="session")
 def evaluated(tmp_path_factory) -> Evaluation:
-    """One evaluation, run: 440 images at a threshold that several of them sit on."""
+    """A finished evaluation of 440 images, several of them exactly at the threshold."""
     rows = some_rows()
     threshold = 0.48
     assert any(row.probability == np.float32(threshold) for row in rows)

@@ -19,7 +19,7 @@ PREVALENCE = 0.01
 
 
 class TextModel(tf.Module):
-    """A model whose image is the text of the probability it is to give."""
+    """A model whose input image is the text of the probability that it returns."""
 
     def __init__(self, threshold: float, operating_point: Path):
         super().__init__()
@@ -39,7 +39,7 @@ class TextModel(tf.Module):
 
 
 def save_model(folder: Path, threshold: float, recorded: float | None = None) -> None:
-    """A calibrated model in `folder`; its assets may record another threshold."""
+    """Saves a calibrated model in `folder`; its assets may record another threshold."""
     source = folder.parent / "operating_point.json"
     source.parent.mkdir(parents=True, exist_ok=True)
     point = {"threshold": threshold if recorded is None else recorded, "rule": "best_f1"}
@@ -70,7 +70,7 @@ def example(row: Row, index: int) -> bytes:
         names.LABEL: tf.train.Feature(int64_list=tf.train.Int64List(value=[row.label])),
         names.CLASS_NAME: text("dogs" if row.label else "cats"),
         names.URI: text(f"photos/bild ü {index}.jpg"),
-        # Neither in the order of the file nor of the label.
+        # In neither the order of the files nor of the labels.
         names.IMAGE_ID: text(f"{index * 7919 % 100003:064d}"),
         **{name: text(value) for name, value in row.columns.items()},
     }
@@ -88,7 +88,7 @@ def write_examples(uri: Path, rows: list[Row], shards: int = 3, split: str = nam
 
 
 def some_rows(seed: int = 0, positives: int = 40, negatives: int = 400) -> list[Row]:
-    """Overlapping classes with ties, and two slice columns of which one has gaps."""
+    """Makes overlapping classes with ties, and two slice columns, one with missing values."""
     rng = np.random.default_rng(seed)
     labels = np.repeat([1, 0], [positives, negatives])
     scores = np.round(rng.beta(1 + 3 * labels, 4 - 2 * labels), 2).astype(np.float32)
@@ -137,9 +137,9 @@ class Evaluation:
         if not self.serving_dir.exists():
             save_model(self.serving_dir, self.threshold)
         used = {"all of them": {"asked": 1, "available": 1, "used": len(self.rows)}}
-        account = {"population": {"prevalence": PREVALENCE}, "splits": {names.TEST: used}}
+        report = {"population": {"prevalence": PREVALENCE}, "splits": {names.TEST: used}}
         Path(self.sampling.uri).mkdir()
-        (Path(self.sampling.uri) / "sampling.json").write_text(json.dumps(account))
+        (Path(self.sampling.uri) / "sampling.json").write_text(json.dumps(report))
         if self.data_check is not None:
             findings_file.write(self.data_check, self.anomalies.uri)
         return self

@@ -36,7 +36,7 @@ def counts_of(rows, threshold):
     return {"tp": tp, "fp": fp, "tn": tn, "fn": fn}
 
 
-def test_every_image_has_one_row_with_what_the_model_said(evaluated):
+def test_every_image_has_one_row_with_its_prediction(evaluated):
     table = predictions.read(evaluated.predictions.uri)
     assert list(table.columns) == [
         *("image_id", "uri", "class_name", "label", "probability", "is_positive"),
@@ -51,12 +51,12 @@ def test_every_image_has_one_row_with_what_the_model_said(evaluated):
         assert (found["label"], found["breed"]) == (row.label, row.columns["breed"])
 
 
-def test_columns_can_be_read_alone(evaluated):
+def test_single_columns_can_be_read(evaluated):
     table = predictions.read(evaluated.predictions.uri, ["label"])
     assert list(table.columns) == ["image_id", "label"]
 
 
-def test_the_figures_equal_a_plain_count(evaluated):
+def test_the_metrics_equal_those_of_scikit_learn(evaluated):
     found = summary.read(evaluated.evaluation.uri)
     labels, scores, called = truth(evaluated.rows, evaluated.threshold)
     assert found["split"] == "test"
@@ -78,7 +78,7 @@ def test_the_figures_equal_a_plain_count(evaluated):
         assert low < found["metrics"][name] < high
 
 
-def test_tfmas_own_files_hold_the_same_figures(evaluated):
+def test_tfmas_own_files_have_the_same_metrics(evaluated):
     result = tfma.load_eval_result(evaluated.evaluation.uri)
     (overall,) = [values[""][""] for key, values in result.slicing_metrics if key == ()]
     assert {name: overall[name]["doubleValue"] for name in ("tp", "fp", "tn", "fn")} == counts_of(
@@ -87,11 +87,11 @@ def test_tfmas_own_files_hold_the_same_figures(evaluated):
     found = summary.read(evaluated.evaluation.uri)["metrics"]
     for name in ("recall", "precision", "f1", "accuracy", "specificity"):
         assert overall[name]["doubleValue"] == pytest.approx(found[name])
-    # TFMA's areas are interpolated, so each would be a second figure beside the exact one.
+    # TFMA's areas are interpolated, so they would differ from the exact ones.
     assert not {"auc", "auc_precision_recall"} & overall.keys()
 
 
-def test_every_slice_is_counted_and_crosses_are_too(evaluated):
+def test_every_slice_is_counted_including_crosses(evaluated):
     found = {
         tuple(sorted(slice_["slice"].items())): slice_
         for slice_ in summary.read(evaluated.evaluation.uri)["slices"]
@@ -113,7 +113,7 @@ def test_every_slice_is_counted_and_crosses_are_too(evaluated):
         assert slice_["positives"] == sum(row.label for row in members)
 
 
-def test_what_a_slice_of_one_class_cannot_say_is_left_open(evaluated):
+def test_undefined_metrics_of_a_slice_of_one_class_are_none(evaluated):
     slices = summary.read(evaluated.evaluation.uri)["slices"]
     (cats,) = [found for found in slices if found["slice"] == {"class_name": "cats"}]
     assert cats["recall"] is None
@@ -122,7 +122,7 @@ def test_what_a_slice_of_one_class_cannot_say_is_left_open(evaluated):
     assert cats["specificity"] > 0.5
 
 
-def test_figures_at_the_real_worlds_prevalence_stand_beside(evaluated):
+def test_metrics_are_also_given_at_the_real_worlds_prevalence(evaluated):
     found = summary.read(evaluated.evaluation.uri)
     at_test, in_world = found["metrics"], found["at_prevalence"]
     assert in_world["prevalence"] == PREVALENCE
@@ -134,8 +134,7 @@ def test_figures_at_the_real_worlds_prevalence_stand_beside(evaluated):
     assert low < in_world["precision"] < high < at_test["precision"]
 
 
-def test_of_one_figure_there_is_one_interval(evaluated):
-    """At a prevalence that is the split's own, the figures are the split's own."""
+def test_at_the_splits_own_prevalence_metrics_and_intervals_are_the_splits_own(evaluated):
     table = predictions.read(evaluated.predictions.uri)
     counted = sliced_counts.read(evaluated.evaluation.uri)
     share = float(table["label"].mean())
@@ -159,7 +158,7 @@ def test_the_verdict_is_in_tfxs_format_with_its_reason(evaluated):
     assert verdict["reason"].startswith("precision at prevalence is ")
     assert [gate["passed"] for gate in verdict["gates"]] == [True, False, False]
     assert (
-        "; 2 anomalies in the data, the gate asks for anomalies <= 1: out of range in "
+        "; 2 anomalies in the data, but the gate requires anomalies <= 1: out of range in "
         in (verdict["reason"])
     )
     figures = summary.read(evaluated.evaluation.uri)
@@ -167,7 +166,7 @@ def test_the_verdict_is_in_tfxs_format_with_its_reason(evaluated):
     assert [gate["interval"] for gate in verdict["gates"]] == [*bounds, None]
 
 
-def test_a_blessing_is_one_to_tfxs_own_pusher_too(evaluated, tmp_path):
+def test_a_blessing_is_valid_for_tfxs_own_pusher(evaluated, tmp_path):
     artifact = standard_artifacts.ModelBlessing()
     artifact.uri = str(tmp_path)
     verdict = gates.verdict(gates.parse_all(["recall >= 0.9"]), {"recall": 0.95})
@@ -177,13 +176,13 @@ def test_a_blessing_is_one_to_tfxs_own_pusher_too(evaluated, tmp_path):
     assert blessing.is_blessed(artifact.uri)
 
 
-def test_a_folder_without_a_mark_is_no_blessing(tmp_path):
-    with pytest.raises(ValueError, match="is no blessing"):
+def test_a_blessing_without_a_marker_file_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="must contain one of the files BLESSED and NOT_BLESSED"):
         blessing.is_blessed(str(tmp_path))
 
 
 def predict_only(root, rows, *, pipeline_args, shards=4, **changes):
-    """The predictions of `rows`, without TFMA; the files' bytes by name."""
+    """Predicts `rows` without TFMA; returns the files' bytes by name."""
     write_examples(root / "examples", rows, shards=shards)
     save_model(root / "model", 0.5)
     (root / "out").mkdir()
@@ -202,7 +201,7 @@ def predict_only(root, rows, *, pipeline_args, shards=4, **changes):
     return {path.name: path.read_bytes() for path in (root / "out").iterdir()}
 
 
-def test_predictions_are_the_same_bytes_whatever_the_number_of_workers(tmp_path):
+def test_predictions_are_the_same_bytes_for_any_number_of_workers(tmp_path):
     rows = some_rows(positives=20, negatives=180)
     one = predict_only(tmp_path / "one", rows, pipeline_args=[])
     threads = ["--direct_running_mode=multi_threading", "--direct_num_workers=3"]
@@ -211,38 +210,38 @@ def test_predictions_are_the_same_bytes_whatever_the_number_of_workers(tmp_path)
     assert sorted(one) == [f"predictions-{index:05d}-of-00004.parquet" for index in range(4)]
 
 
-def test_progress_is_told_to_its_end(tmp_path, caplog):
+def test_progress_is_logged_to_the_end(tmp_path, caplog):
     with caplog.at_level(logging.INFO, logger="outnumbered.evaluator"):
         predict_only(tmp_path, some_rows(positives=20, negatives=180), pipeline_args=[])
     assert "200 of 200 test images, done" in caplog.messages
 
 
-def test_no_predictions_are_an_error_and_not_an_empty_table(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no predictions-\*.parquet in .*; found \[\]"):
+def test_missing_predictions_are_an_error_and_not_an_empty_table(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no predictions-\*.parquet exists in .*: \[\]"):
         predictions.read(str(tmp_path))
 
 
-def test_a_slice_column_that_images_lack_is_named(tmp_path):
-    with pytest.raises(Exception, match=r"no column \['fur'\]; they have .*'breed'"):
+def test_a_missing_slice_column_is_named(tmp_path):
+    with pytest.raises(Exception, match=r"must have the columns \['fur'\]. Received: .*'breed'"):
         predict_only(tmp_path, some_rows(), pipeline_args=[], slice_columns=["fur"])
 
 
 def test_a_diverged_model_is_refused(tmp_path):
     rows = [*some_rows(), Row(1, float("nan"), {"breed": "pug", "light": "day"})]
-    with pytest.raises(Exception, match=r"gave nan as the probability of image 0.*diverged"):
+    with pytest.raises(Exception, match=r"diverged.*Received: nan for image 0"):
         predict_only(tmp_path, rows, pipeline_args=[], shards=1)
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_model_without_an_operating_point_is_refused(tmp_path):
     tf.saved_model.save(tf.Module(), str(tmp_path))
-    with pytest.raises(ValueError, match="no signature 'serving_default'"):
+    with pytest.raises(ValueError, match="must have a signature 'serving_default'"):
         predict.ServedModel(str(tmp_path))
 
 
-def test_a_split_that_is_not_there_is_refused_before_work_begins(tmp_path):
+def test_a_split_that_does_not_exist_is_refused_at_the_start(tmp_path):
     evaluation = Evaluation(tmp_path, some_rows(), 0.5, split="exam").prepare()
-    with pytest.raises(ValueError, match=r"no split 'exam' to evaluate on; they have \['test'\]"):
+    with pytest.raises(ValueError, match=r"must be one of \['test'\]. Received: 'exam'"):
         evaluation.run()
 
 
@@ -253,7 +252,7 @@ def test_a_split_of_one_class_is_refused(evaluated, label, side):
         summary.summarize(table, [], split="test", threshold=0.48, prevalence=0.1)
 
 
-def test_a_threshold_that_is_not_the_models_is_refused(evaluated):
+def test_a_threshold_of_another_model_is_refused(evaluated):
     table = predictions.read(evaluated.predictions.uri)
     with pytest.raises(ValueError, match="assets belong to another model"):
         summary.summarize(table, [], split="test", threshold=0.9, prevalence=0.1)
@@ -275,7 +274,7 @@ def evaluator(**changes):
     )
 
 
-def test_the_components_parameters_are_plain_text_for_a_cluster():
+def test_the_components_parameters_are_text():
     assert evaluator().exec_properties == {
         "split": "test",
         "slices": '[["breed"]]',
@@ -283,27 +282,27 @@ def test_the_components_parameters_are_plain_text_for_a_cluster():
     }
 
 
-def test_a_wrong_gate_is_refused_before_the_pipeline_starts():
+def test_an_invalid_gate_is_refused_before_the_pipeline_starts():
     with pytest.raises(gates.GateError, match="did you mean 'recall'"):
         evaluator(gates=["recal >= 0.9"])
 
 
-def test_a_gate_on_anomalies_needs_someone_who_looks_for_them():
-    with pytest.raises(gates.GateError, match="needs ExampleValidator's anomalies"):
+def test_a_gate_on_anomalies_requires_the_example_validator():
+    with pytest.raises(gates.GateError, match="anomalies are required for gate 'anomalies <= 0'"):
         evaluator(gates=["anomalies <= 0"])
     channel = Channel(type=standard_artifacts.ExampleAnomalies)
     assert names.ANOMALIES in evaluator(gates=["anomalies <= 0"], anomalies=channel).inputs
     assert names.ANOMALIES not in evaluator().inputs
 
 
-def test_the_same_columns_are_one_slice_however_they_are_written():
+def test_the_same_columns_in_any_order_are_one_slice():
     config = eval_config.make(0.5, [["light", "breed"], ["breed", "light"], ["class_name"], []])
     found = [list(spec.feature_keys) for spec in config.slicing_specs]
     assert found == [[], ["class_name"], ["breed", "light"]]
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 1.0])
-def test_above_tfmas_bound_is_what_reaches_the_threshold_at_the_ends_too(threshold):
+def test_probabilities_above_tfmas_bound_are_those_that_reach_the_threshold(threshold):
     bound = eval_config.exclusive(threshold)
     scores = np.array([0.0, np.nextafter(np.float32(0.3), 0), 0.3, 1.0], np.float32)
     above = eval_config.above_zero(scores) > bound

@@ -10,13 +10,13 @@ from components.evaluator.metrics import Confusion
 
 
 def scored(seed=0, positives=60, negatives=600):
-    """Labels and probabilities with many ties, in no order."""
+    """Makes labels and probabilities with many ties, in random order."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.repeat([1, 0], [positives, negatives]))
     return labels, np.round(rng.beta(1 + 2 * labels, 3 - labels), 2).astype(np.float32)
 
 
-@pytest.mark.parametrize("threshold", [0.1, 0.7])  # As a double below and above its float32.
+@pytest.mark.parametrize("threshold", [0.1, 0.7])  # In float64 below and above its float32.
 def test_the_threshold_itself_is_positive_in_the_models_own_precision(threshold):
     at, below = np.float32(threshold), np.nextafter(np.float32(threshold), np.float32(0))
     assert metrics.is_positive(np.array([at, below]), threshold).tolist() == [True, False]
@@ -37,22 +37,22 @@ def test_rates_equal_scikit_learns():
     assert found["accuracy"] == pytest.approx(sklearn_metrics.accuracy_score(labels, called))
 
 
-def test_precision_of_a_model_that_never_fires_is_undefined():
+def test_precision_is_undefined_without_positive_predictions():
     found = metrics.rates(Confusion(tp=0, fp=0, tn=9, fn=1))
     assert math.isnan(found["precision"])
     assert found["recall"] == found["f1"] == 0
 
 
-def test_a_curve_has_a_point_at_each_score_ties_together():
+def test_a_curve_has_one_point_for_each_distinct_score():
     points = metrics.curve([1, 0, 1, 0, 0], np.array([0.9, 0.8, 0.8, 0.3, 0.1], np.float32))
     assert points.recall.tolist() == [0.5, 1, 1, 1]
     assert points.precision == pytest.approx([1, 2 / 3, 2 / 4, 2 / 5])
-    # Four negatives of the world to each of the data's three over two positives.
+    # Each of the data's three negatives represents four in the population.
     rarer = metrics.curve([1, 0, 1, 0, 0], [0.9, 0.8, 0.8, 0.3, 0.1], 2 / 14)
     assert rarer.precision == pytest.approx([1, 2 / 6, 2 / 10, 2 / 14])
 
 
-def test_scores_that_differ_in_the_last_bit_of_float32_are_no_tie():
+def test_scores_that_differ_in_the_last_bit_of_float32_are_not_tied():
     low = np.float32(0.9)
     scores = np.array([np.nextafter(low, np.float32(1)), low], np.float32)
     assert metrics.average_precision([1, 0], scores) == 1
@@ -66,7 +66,7 @@ def test_a_curve_of_one_class_is_refused():
             area([1, 1], [0.1, 0.2])
 
 
-def test_at_the_splits_own_balance_nothing_changes():
+def test_at_the_splits_own_prevalence_metrics_are_unchanged():
     labels, scores = scored(positives=60, negatives=600)
     counts = metrics.confusion(labels, scores >= 0.5)
     mixed = metrics.rates_at_prevalence(counts.recall, counts.false_positive_rate, 1 / 11)
@@ -76,7 +76,7 @@ def test_at_the_splits_own_balance_nothing_changes():
     )
 
 
-def test_figures_at_prevalence_are_those_of_a_split_with_more_negatives():
+def test_metrics_at_prevalence_are_those_of_a_split_with_more_negatives():
     labels, scores = scored()
     tenfold = np.concatenate([labels, *[labels[labels == 0]] * 9])
     scores_tenfold = np.concatenate([scores, *[scores[labels == 0]] * 9])
@@ -90,7 +90,7 @@ def test_figures_at_prevalence_are_those_of_a_split_with_more_negatives():
 
 
 @pytest.mark.parametrize("prevalence", [0, 1, -0.1])
-def test_a_prevalence_that_is_no_share_is_refused(prevalence):
+def test_a_prevalence_out_of_range_is_refused(prevalence):
     with pytest.raises(ValueError, match="between 0 and 1"):
         metrics.rates_at_prevalence(0.5, 0.5, prevalence)
 
@@ -105,7 +105,7 @@ def test_wilsons_interval_equals_published_values():
 
 
 @pytest.mark.parametrize("prevalence", [None, 60 / 6060])
-def test_intervals_of_areas_hold_the_estimate_and_narrow_with_more_images(prevalence):
+def test_intervals_of_areas_contain_the_estimate_and_narrow_with_more_images(prevalence):
     widths = []
     for scale in (1, 16):
         labels, scores = scored(positives=60 * scale, negatives=600 * scale)
@@ -130,13 +130,13 @@ def test_drawn_areas_equal_scikit_learns_on_weighted_images():
         sklearn_metrics.average_precision_score(*whole, sample_weight=np.append(*pair))
         for pair in zip(weights, halves, strict=True)
     ]
-    # Shares by class: scikit-learn has the weights themselves, eight to forty in the mean.
+    # The draws are normalized per class; scikit-learn's weights have means of 8 and 40.
     drawn = intervals._areas(recall, alarms, odds=5)[0]
     assert np.mean(drawn) == pytest.approx(np.mean(expected), abs=0.02)
     assert np.std(drawn) == pytest.approx(np.std(expected), abs=0.02)
 
 
-def test_intervals_depend_on_the_seed_and_not_on_the_order_of_rows():
+def test_intervals_depend_on_the_seed_but_not_on_the_order_of_rows():
     labels, scores = scored()
     first = intervals.of_areas(labels, scores, seed=0)
     assert intervals.of_areas(labels[::-1], scores[::-1], seed=0) == first
@@ -144,7 +144,7 @@ def test_intervals_depend_on_the_seed_and_not_on_the_order_of_rows():
 
 
 @pytest.mark.parametrize("positives", [1, 5, 20])
-def test_perfect_counts_promise_no_more_than_recalls_own_interval(positives):
+def test_intervals_of_perfect_counts_are_about_as_wide_as_that_of_recall(positives):
     counts = Confusion(tp=positives, fp=0, tn=10 * positives, fn=0)
     rates = intervals.at_prevalence(counts, 1 / 11, seed=0)
     labels = np.repeat([1, 0], [positives, 10 * positives])
@@ -153,15 +153,15 @@ def test_perfect_counts_promise_no_more_than_recalls_own_interval(positives):
     assert {**rates, **areas}["recall"] == intervals.wilson(positives, positives)
     for bounds in (rates["precision"], rates["f1"], rates["accuracy"], *areas.values()):
         assert bounds[1] == 1
-        # Accuracy has the most: one image in eleven is positive.
+        # Accuracy has the highest bound: one image in eleven is positive.
         assert bounds[0] < 1 - (1 - floor) / 12
-    # F1 at that recall and without a false alarm, and somewhat less for those that may come.
+    # F1 at that recall without a false positive, and slightly lower for possible ones.
     assert 0.7 * floor < rates["f1"][0] < 2 * floor / (1 + floor)
     assert areas["pr_auc"][0] < (1 + floor) / 2
 
 
 @pytest.mark.parametrize("distance", [1.5, 4])
-def test_intervals_hold_the_truth_at_one_to_twenty_positives(distance):
+def test_intervals_have_coverage_at_one_to_twenty_positives(distance):
     model = Model(distance)
     held = [model.held(positives, 10 * positives, trials=60) for positives in (1, 2, 5, 20)]
     for name in METRICS:
@@ -170,22 +170,22 @@ def test_intervals_hold_the_truth_at_one_to_twenty_positives(distance):
         assert np.mean(shares) >= 0.9, name
 
 
-def test_the_f1_interval_holds_f1():
+def test_the_f1_interval_contains_f1():
     counts = Confusion(tp=80, fp=30, tn=970, fn=20)
     low, high = intervals.at_prevalence(counts, 100 / 1100, seed=0)["f1"]
     assert low < metrics.rates(counts)["f1"] < high
     assert high - low < 0.15
 
 
-def test_no_false_alarm_does_not_promise_perfect_precision_at_prevalence():
+def test_without_false_positives_precision_at_prevalence_is_still_uncertain():
     counts = Confusion(tp=90, fp=0, tn=1000, fn=10)
     low, high = intervals.at_prevalence(counts, 0.001, seed=0)["precision"]
     assert low < 0.5
     assert high == 1
 
 
-def test_no_false_alarm_among_few_images_does_not_rule_out_a_nearly_perfect_model():
-    """The truth of most models that get 2 of 3 positives and all of 3 others right."""
+def test_without_false_positives_among_few_images_the_interval_includes_a_perfect_model():
+    """Most models that classify 2 of 3 positives and all 3 negatives correctly are nearly so."""
     counts = Confusion(tp=2, fp=0, tn=3, fn=1)
     found = intervals.at_prevalence(counts, 1 / 11, seed=0)
     assert found["precision"][1] == 1
@@ -193,7 +193,7 @@ def test_no_false_alarm_among_few_images_does_not_rule_out_a_nearly_perfect_mode
     assert found["accuracy"][1] > 0.99
 
 
-def test_an_undefined_figure_has_no_interval():
+def test_an_undefined_metric_has_no_interval():
     counts = Confusion(tp=0, fp=0, tn=50, fn=5)
     assert intervals.at_prevalence(counts, 0.1, seed=0)["precision"] is None
     assert intervals.of_rates(counts)["precision"] is None

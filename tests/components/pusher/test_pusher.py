@@ -80,7 +80,7 @@ def test_a_model_that_is_not_blessed_stays_out_and_the_component_succeeds(tmp_pa
 
 
 def test_without_a_verdict_nothing_is_pushed(tmp_path):
-    with pytest.raises(ValueError, match="is no blessing"):
+    with pytest.raises(ValueError, match="must contain one of the files BLESSED"):
         push(tmp_path, recall=None)
     assert not (tmp_path / "models").exists()
 

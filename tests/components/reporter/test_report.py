@@ -220,7 +220,7 @@ def test_anomalies_of_the_data_are_shown_with_what_to_do(reported):
     text = Page(html).flat_text
     assert "class_name new class 'foxes' (12 images) one of 'cats', 'dogs'" in text
     assert "1 anomaly, checked against the schema of version 6, kept 2026-11-24 03:00 UTC" in text
-    assert "edit /models/schema/schema.pbtxt, or delete /models/schema to start anew" in text
+    assert "edit /models/schema/schema.pbtxt, or delete /models/schema to start over" in text
 
 
 def test_data_without_an_anomaly_is_said_to_be_as_it_was(tmp_path):
@@ -260,7 +260,7 @@ def test_a_run_that_lacks_things_says_what_it_lacks(bare):
     text, metrics = bare
     assert "No history was recorded" in text
     assert "No image was refused" in text
-    assert "Nothing was checked: no schema is kept yet: this run's is kept if its" in text
+    assert "Nothing was checked: no schema has been kept yet; this run's schema is kept" in text
     assert "No model was pushed" in text
     assert "No gate was set" in text
     assert metrics["training"] is None
