@@ -1,1 +1,1 @@
-"""Puts a blessed model into the registry, whole or not at all."""
+"""Copies a blessed model into the registry, atomically."""

@@ -1,4 +1,4 @@
-"""The Pusher: brings a blessed model to where servers find it."""
+"""The Pusher: copies a blessed model to the registry, where servers load it."""
 
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
@@ -10,7 +10,7 @@ from components.pusher import executor
 
 
 class PusherSpec(ComponentSpec):
-    """What goes into the Pusher and what comes out."""
+    """Inputs, outputs and parameters of the Pusher."""
 
     PARAMETERS = {
         executor.REGISTRY: ExecutionParameter(type=str),
@@ -28,13 +28,13 @@ class PusherSpec(ComponentSpec):
 
 
 class Pusher(BaseComponent):
-    """Pushes a blessed model to a versioned folder; a model that is not blessed stays out.
+    """Pushes a blessed model to a versioned folder; other models are not pushed.
 
-    With the first blessed model goes the schema of its data, for later data to be checked
-    against; see `components.schema_gen.baseline`.
+    With the first blessed model the schema of its data is kept, against which later data is
+    checked; see `components.schema_gen.baseline`.
 
     Outputs:
-      pushed_model: where the model lies, or that it was not pushed.
+      pushed_model: the path of the pushed model, or that none was pushed.
     """
 
     SPEC_CLASS = PusherSpec
@@ -50,17 +50,17 @@ class Pusher(BaseComponent):
         registry: str,
         kept_schema: str = "",
     ):
-        """Describes the push.
+        """Creates the component.
 
         Args:
           model: the Calibrator's model.
           blessing: the Evaluator's verdict on it.
-          schema: SchemaGen's.
-          statistics: StatisticsGen's, that a schema which is not kept yet was made from.
-          registry: folder of the versions; it is made where it is missing.
-          kept_schema: a digest of the kept schema; where none is kept, a text that no run had
-            before. The component doesn't read it: it makes a push that is to keep a schema
-            miss TFX's cache.
+          schema: SchemaGen's schema.
+          statistics: StatisticsGen's statistics, from which a new schema is inferred.
+          registry: folder of the versions; it is created if it does not exist.
+          kept_schema: digest of the kept schema; without one, a text that is unique to the
+            run. The component doesn't read it: it makes TFX's cache miss if a schema is to be
+            kept.
         """
         super().__init__(
             spec=PusherSpec(

@@ -19,7 +19,7 @@ _logger = logging.getLogger("outnumbered.pusher")
 
 
 class Executor(BaseExecutor):
-    """Pushes the model where its blessing allows it."""
+    """Pushes the model if it is blessed."""
 
     def Do(
         self,
@@ -27,10 +27,10 @@ class Executor(BaseExecutor):
         output_dict: dict[str, list[Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Pushes a blessed model; records that nothing was pushed for any other.
+        """Pushes a blessed model; for other models records that none was pushed.
 
-        The schema of the run is kept beside the first blessed model; one that is kept already
-        is left as it is.
+        The schema of the run is kept with the first blessed model; an existing one is not
+        changed.
 
         Args:
           input_dict: `model`, `blessing`, `schema` and `statistics`, one artifact each.
@@ -38,8 +38,8 @@ class Executor(BaseExecutor):
           exec_properties: `registry`, a folder.
 
         Raises:
-          PushError: the registry cannot be written.
-          ValueError: the blessing says neither yes nor no.
+          PushError: the registry can't be written.
+          ValueError: the blessing has neither marker file, or both.
         """
         model = artifact_utils.get_single_uri(input_dict[names.MODEL])
         record = artifact_utils.get_single_instance(output_dict[names.PUSHED_MODEL])
@@ -50,13 +50,13 @@ class Executor(BaseExecutor):
         pushed = registry.push(path_utils.serving_model_dir(model), exec_properties[REGISTRY])
         _keep_schema(input_dict, exec_properties[REGISTRY], pushed.version)
         pushed_model.write(record, pushed)
-        state = "pushed as" if pushed.is_new else "already there as"
+        state = "pushed as" if pushed.is_new else "already pushed as"
         _logger.info("%s version %d: %s", state, pushed.version, pushed.path)
 
 
 def _keep_schema(input_dict: dict[str, list[Artifact]], folder: str, version: int) -> None:
     schema = artifact_utils.get_single_uri(input_dict[names.SCHEMA])
     statistics = artifact_utils.get_single_uri(input_dict[names.STATISTICS])
-    # A kept schema that was deleted while the run went on stays deleted.
+    # A kept schema that was deleted during the run is not written again.
     if not baseline.was_kept(schema) and baseline.keep(folder, schema, statistics, version):
         _logger.info("kept the schema of version %d in %s", version, folder)

@@ -1,7 +1,7 @@
-"""The PushedModel artifact: TFX's custom properties, and the same in `pushed.json`.
+"""The PushedModel artifact: TFX's custom properties, and a copy of them in `pushed.json`.
 
-The file is there for steps that see files alone. The model itself lies in the registry
-and is not copied a second time into the artifact.
+The file is for steps that can read files only. The model itself is in the registry and is
+not copied into the artifact.
 """
 
 import json
@@ -16,7 +16,7 @@ _FILE = "pushed.json"
 
 
 def write(artifact: Artifact, pushed: Pushed | None) -> None:
-    """Records where the model lies, or that none was pushed."""
+    """Records where the model was pushed, or that none was."""
     record: dict[str, int | str] = {"pushed": 0}
     artifact.set_int_custom_property("pushed", int(pushed is not None))
     if pushed is not None:
@@ -30,6 +30,6 @@ def write(artifact: Artifact, pushed: Pushed | None) -> None:
 
 
 def read_destination(uri: str) -> str | None:
-    """Where the model of a PushedModel artifact lies; None where none was pushed."""
+    """Returns the path of the pushed model; None if none was pushed."""
     with fileio.open(os.path.join(uri, _FILE), "r") as file:
         return json.loads(file.read()).get("pushed_destination")

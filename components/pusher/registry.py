@@ -1,9 +1,9 @@
-"""A model registry: a folder with a version a model, `1`, `2`, and so on, as TF Serving reads it.
+"""A model registry: a folder with one version per model, `1`, `2`, and so on, as for TF Serving.
 
-A version appears whole or not at all. A model is copied into a hidden folder beside the
-versions, flushed to disk, and renamed into place, which POSIX does in one step. Pushes
-to one registry take turns by a lock on `.lock`; where a file system does not honour the
-lock between machines, the rename still never lands on a version that is there.
+A version appears atomically. A model is copied into a hidden folder next to the versions,
+flushed to disk, and renamed, which POSIX does in one step. Pushes to one registry are
+serialized by a lock on `.lock`; if a file system does not support the lock between machines,
+the rename still never replaces an existing version.
 """
 
 import fcntl
@@ -23,22 +23,22 @@ from components.whole_file import flush
 _LOCK = ".lock"
 _INCOMING = ".incoming-"
 _SAVED_MODEL = "saved_model.pb"
-# A push from another machine that is older than this is dead: copying takes minutes.
+# A push from another machine that is older than this has failed: copying takes minutes.
 _DEAD_AFTER_SECONDS = 24 * 3600
 
 
 class PushError(Exception):
-    """A model that could not be pushed; the registry is as it was."""
+    """A model that could not be pushed; the registry is unchanged."""
 
 
 @dataclass(frozen=True)
 class Pushed:
-    """Where a model lies in the registry.
+    """A model in the registry.
 
     Attributes:
-      version: the integer that names its folder.
+      version: the version number, which is the name of its folder.
       path: its folder.
-      is_new: False where the newest version already was this very model.
+      is_new: False if the newest version was already identical to this model.
     """
 
     version: int
@@ -47,46 +47,45 @@ class Pushed:
 
 
 def push(model: str | os.PathLike, registry: str | os.PathLike) -> Pushed:
-    """Puts the SavedModel in folder `model` into `registry` as its newest version.
+    """Copies the SavedModel in folder `model` into `registry` as its newest version.
 
-    A model that equals the newest version, byte for byte, is not copied again: that
-    version is the answer. So a run that died between the push and its record can be
-    repeated.
+    A model that equals the newest version, byte for byte, is not copied again; that version
+    is returned. So a run that failed between the push and its record can be repeated.
 
     Raises:
-      PushError: there is no model, or the registry cannot be written. Nothing half-made
-        is left.
+      PushError: there is no model, or the registry can't be written. No partial copy is left.
     """
     source, root = Path(model), Path(registry)
     if "://" in str(registry):
         raise PushError(
-            f"registry {registry} is not a folder; mount the bucket and name its folder"
+            "the registry must be a folder; mount the bucket and give the folder it is mounted "
+            f"at. Received: {str(registry)!r}"
         )
     if not (source / _SAVED_MODEL).is_file():
-        raise PushError(f"no SavedModel to push in {source}: it has no {_SAVED_MODEL}")
+        raise PushError(f"no SavedModel to push: {source / _SAVED_MODEL} does not exist")
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _turn(root):
+        with _locked(root):
             return _push(source, root)
     except OSError as error:
         raise PushError(
-            f"cannot push to registry {root}: {error}; nothing was left there. "
+            f"can't push to registry {root}: {error}; no partial copy was left there. "
             "Make it writable, free some space, or set pusher.registry to another folder"
         ) from error
 
 
 def add_folder(source: str | os.PathLike, registry: str | os.PathLike, name: str) -> bool:
-    """Copies a folder into a registry beside the versions, unless there is one of that name.
+    """Copies a folder into a registry, next to the versions, unless the name already exists.
 
     Returns:
       Whether it was copied.
 
     Raises:
-      PushError: the registry cannot be written. Nothing half-made is left.
+      PushError: the registry can't be written. No partial copy is left.
     """
     root = Path(registry)
     try:
-        with _turn(root):
+        with _locked(root):
             _clean(root)
             if (root / name).exists():
                 return False
@@ -94,24 +93,24 @@ def add_folder(source: str | os.PathLike, registry: str | os.PathLike, name: str
                 incoming.rename(root / name)
         flush(root)
     except OSError as error:
-        if (root / name).exists():  # by another machine, where locks are kept apart
+        if (root / name).exists():  # created by another machine without a shared lock
             return False
         raise PushError(
-            f"cannot write {name} to registry {root}: {error}; nothing of it was left there. "
+            f"can't write {name} to registry {root}: {error}; no partial copy was left there. "
             "Make the registry writable or free some space, and run again"
         ) from error
     return True
 
 
 def versions(registry: str | os.PathLike) -> list[int]:
-    """The versions in a registry, oldest first; none where there is no registry."""
+    """Returns the versions in a registry, oldest first; none if the registry does not exist."""
     root = Path(registry)
     found = root.iterdir() if root.is_dir() else []
     return sorted(int(path.name) for path in found if path.name.isdecimal() and path.is_dir())
 
 
 def digest(folder: Path) -> str:
-    """SHA-256, in hex, of the files of a folder: their relative paths and contents."""
+    """Returns the SHA-256, in hex, of the relative paths and contents of a folder's files."""
     whole = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         with path.open("rb") as file:
@@ -133,46 +132,46 @@ def _push(source: Path, root: Path) -> Pushed:
 
 @contextmanager
 def _copied(source: Path, root: Path) -> Iterator[Path]:
-    """A hidden copy of a folder beside the versions, to be renamed; it goes if that fails."""
+    """Makes a hidden copy of a folder, to be renamed in the block; removes it on an error."""
     incoming = root / _incoming_name(socket.gethostname(), os.getpid())
     try:
         _copy(source, incoming)
         _flush(incoming)
         yield incoming
-    except BaseException:  # Ctrl-C as well: nothing half-made may stay.
+    except BaseException:  # Ctrl-C as well: no partial copy may be left.
         shutil.rmtree(incoming, ignore_errors=True)
         raise
 
 
 @contextmanager
-def _turn(root: Path) -> Iterator[None]:
-    """Waits until no other push is under way; the lock ends with its process."""
+def _locked(root: Path) -> Iterator[None]:
+    """Waits until no other push is in progress; the lock is released when its process ends."""
     with (root / _LOCK).open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def _incoming_name(host: str, process: int) -> str:
-    # Hosts have no @ in their names: vm never takes a push of vm-2 for its own.
+    # Host names contain no @, so host vm never mistakes a push of vm-2 for its own.
     return f"{_INCOMING}{host}@{process}-{uuid.uuid4().hex}"
 
 
 def _clean(root: Path) -> None:
-    """Removes what dead pushes left.
+    """Removes the remains of failed pushes.
 
-    The lock is ours, so no push of this machine is under way, unless the file system keeps no
-    locks. One of another machine might be: it is left alone for a day.
+    This process has the lock, so no other push of this machine is in progress, unless the file
+    system has no locks. One of another machine may be: its folder is kept for a day.
     """
     for path in root.glob(f"{_INCOMING}*"):
         try:
             if _has_died(path.name) or time.time() - path.stat().st_mtime > _DEAD_AFTER_SECONDS:
                 shutil.rmtree(path)
-        except FileNotFoundError:  # it was that of a push which has ended just now
+        except FileNotFoundError:  # its push has just ended
             continue
 
 
 def _has_died(name: str) -> bool:
-    """Whether an incoming folder is of a process of this machine that has ended."""
+    """Returns whether an incoming folder belongs to a process of this machine that has ended."""
     host, _, rest = name.removeprefix(_INCOMING).partition("@")
     process = rest.partition("-")[0]
     if host != socket.gethostname() or not process.isdecimal():
@@ -192,9 +191,9 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _rename(incoming: Path, root: Path, version: int) -> int:
-    """Gives `incoming` the first free version from `version` on."""
+    """Renames `incoming` to the first free version from `version` on, and returns it."""
     while True:
-        # Python's rename would replace an empty folder, so what exists is passed by.
+        # Python's rename would replace an empty folder, so existing versions are skipped.
         target = root / str(version)
         try:
             if not target.exists():
@@ -207,6 +206,6 @@ def _rename(incoming: Path, root: Path, version: int) -> int:
 
 
 def _flush(folder: Path) -> None:
-    """Brings every file and folder to the disk: a rename must not outrun its contents."""
+    """Flushes every file and folder to disk, so that no rename precedes its contents."""
     for path in [*folder.rglob("*"), folder]:
         flush(path)

@@ -27,7 +27,7 @@ def artifact(kind, uri: Path):
 
 
 def checked_data(root: Path, images: int) -> dict:
-    """A run's Schema and ExampleStatistics, of some images."""
+    """Writes a run's Schema and ExampleStatistics."""
     found = {
         names.SCHEMA: artifact(standard_artifacts.Schema, root / "schema"),
         names.STATISTICS: artifact(standard_artifacts.ExampleStatistics, root / "statistics"),
@@ -42,14 +42,14 @@ def checked_data(root: Path, images: int) -> dict:
 
 
 def push(root: Path, recall: float | None, images: int = 9):
-    """Pushes a real SavedModel whose recall is asked to be 0.9; None leaves no verdict."""
+    """Pushes a real SavedModel with a gate of recall >= 0.9; None for no verdict."""
     model = artifact(standard_artifacts.Model, root / "model")
     tf.saved_model.save(Doubler(), f"{model.uri}/Format-Serving")
     blessed = artifact(standard_artifacts.ModelBlessing, root / "blessing")
     if recall is not None:
         verdict = gates.verdict(gates.parse_all(["recall >= 0.9"]), {"recall": recall})
         blessing.write(verdict, blessed, model)
-    # As a cluster hands it over: the URI alone.
+    # As on a cluster: only with the URI.
     bare = artifact(standard_artifacts.ModelBlessing, root / "blessing")
     record = artifact(standard_artifacts.PushedModel, root / "pushed")
     data = {key: [made] for key, made in checked_data(root, images).items()}
@@ -61,7 +61,7 @@ def push(root: Path, recall: float | None, images: int = 9):
     return record
 
 
-def test_a_blessed_model_is_pushed_and_answers_from_the_registry(tmp_path):
+def test_a_blessed_model_is_pushed_and_can_be_loaded_from_the_registry(tmp_path):
     record = push(tmp_path, recall=0.95)
     destination = pushed_model.read_destination(record.uri)
     assert destination == str(tmp_path / "models" / "1")
@@ -72,14 +72,14 @@ def test_a_blessed_model_is_pushed_and_answers_from_the_registry(tmp_path):
     assert record.get_string_custom_property("pushed_version") == "1"
 
 
-def test_a_model_that_is_not_blessed_stays_out_and_the_component_succeeds(tmp_path):
+def test_a_model_that_is_not_blessed_is_not_pushed_and_the_component_succeeds(tmp_path):
     record = push(tmp_path, recall=0.85)
     assert not (tmp_path / "models").exists()
     assert pushed_model.read_destination(record.uri) is None
     assert record.get_int_custom_property("pushed") == 0
 
 
-def test_without_a_verdict_nothing_is_pushed(tmp_path):
+def test_without_a_verdict_no_model_is_pushed(tmp_path):
     with pytest.raises(ValueError, match="must contain one of the files BLESSED"):
         push(tmp_path, recall=None)
     assert not (tmp_path / "models").exists()
@@ -114,7 +114,7 @@ def test_a_kept_schema_that_was_deleted_during_the_run_stays_deleted(tmp_path):
     assert baseline.read_kept(str(tmp_path / "models")) is None
 
 
-def test_the_components_parameters_are_the_registry_and_the_schema_s_digest():
+def test_the_components_parameters_are_the_registry_and_the_digest_of_the_schema():
     pusher = Pusher(
         model=Channel(type=standard_artifacts.Model),
         blessing=Channel(type=standard_artifacts.ModelBlessing),

@@ -16,7 +16,7 @@ from components.pusher.registry import PushError
 
 
 def make_model(folder: Path, text: str = "weights", size: int = 0) -> Path:
-    """A folder laid out as a SavedModel; `size` more bytes lie in its variables."""
+    """Writes a folder laid out as a SavedModel, with `size` more bytes in its variables."""
     (folder / "variables").mkdir(parents=True)
     (folder / "assets").mkdir()
     (folder / "saved_model.pb").write_text("graph")
@@ -29,7 +29,7 @@ def entries(root: Path) -> set[str]:
     return {path.name for path in root.iterdir()}
 
 
-def test_versions_start_at_one_and_grow(tmp_path):
+def test_versions_start_at_one_and_increase(tmp_path):
     root = tmp_path / "models" / "here"
     for version in (1, 2, 3):
         model = make_model(tmp_path / f"model{version}", f"weights {version}")
@@ -40,7 +40,7 @@ def test_versions_start_at_one_and_grow(tmp_path):
     assert entries(root) == {"1", "2", "3", ".lock"}
 
 
-def test_a_version_is_above_every_one_there_and_none_is_used_twice(tmp_path):
+def test_a_new_version_is_greater_than_all_existing_ones(tmp_path):
     root = tmp_path / "models"
     for name in ("7", "1700000000", "latest", "3.old"):
         make_model(root / name, name)
@@ -49,7 +49,7 @@ def test_a_version_is_above_every_one_there_and_none_is_used_twice(tmp_path):
     assert pushed.version == 1700000002
 
 
-def test_a_model_that_is_the_newest_already_is_not_copied_again(tmp_path):
+def test_a_model_that_equals_the_newest_version_is_not_copied_again(tmp_path):
     root, model = tmp_path / "models", make_model(tmp_path / "model")
     registry.push(model, root)
     again = registry.push(model, root)
@@ -57,7 +57,7 @@ def test_a_model_that_is_the_newest_already_is_not_copied_again(tmp_path):
     assert registry.versions(root) == [1]
 
 
-def test_an_older_model_becomes_a_new_version_so_that_a_rollback_can_be_pushed(tmp_path):
+def test_an_older_model_becomes_a_new_version_to_allow_a_rollback(tmp_path):
     root = tmp_path / "models"
     old, new = make_model(tmp_path / "old", "old"), make_model(tmp_path / "new", "new")
     assert [registry.push(model, root).version for model in (old, new, old)] == [1, 2, 3]
@@ -71,21 +71,21 @@ def test_an_older_model_becomes_a_new_version_so_that_a_rollback_can_be_pushed(t
         lambda model: (model / "saved_model.pb").rename(model / "saved.pb"),
     ],
 )
-def test_the_digest_sees_contents_and_names(tmp_path, change):
+def test_the_digest_depends_on_contents_and_names(tmp_path, change):
     model = make_model(tmp_path / "model")
     before = registry.digest(model)
     change(model)
     assert registry.digest(model) != before
 
 
-def test_what_is_no_model_is_not_pushed(tmp_path):
+def test_a_folder_without_a_model_is_not_pushed(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(PushError, match=r"no SavedModel to push .*no saved_model.pb"):
+    with pytest.raises(PushError, match=r"no SavedModel to push: .*/saved_model.pb does not exist"):
         registry.push(tmp_path / "empty", tmp_path / "models")
     assert not (tmp_path / "models").exists()
 
 
-def test_a_bucket_is_refused_with_what_to_do(tmp_path):
+def test_a_bucket_is_refused_with_advice(tmp_path):
     with pytest.raises(PushError, match="mount the bucket"):
         registry.push(make_model(tmp_path / "model"), "gs://bucket/models")
 
@@ -110,30 +110,30 @@ def push_in_a_process(model: Path, root: Path, **how) -> subprocess.Popen:
     )
 
 
-def test_a_full_disk_leaves_nothing_and_says_so(tmp_path):
-    # A limit on the size of a file stands for the disk: the write itself fails.
+def test_a_full_disk_gives_an_error_and_leaves_nothing(tmp_path):
+    # A limit on the file size simulates a full disk: the write itself fails.
     root, model = tmp_path / "models", make_model(tmp_path / "model", size=1_000_000)
 
-    def little_room():
+    def limit_file_size():
         resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
 
-    process = push_in_a_process(model, root, preexec_fn=little_room)
-    _, said = process.communicate()
+    process = push_in_a_process(model, root, preexec_fn=limit_file_size)
+    _, message = process.communicate()
     assert process.returncode == 1
-    assert f"cannot push to registry {root}: [Errno 27] File too large" in said
-    assert "nothing was left there. Make it writable, free some space" in said
+    assert f"can't push to registry {root}: [Errno 27] File too large" in message
+    assert "no partial copy was left there. Make it writable, free some space" in message
     assert entries(root) == {".lock"}
 
 
-def test_a_registry_that_cannot_be_made_says_so(tmp_path):
+def test_a_registry_that_cannot_be_created_gives_an_error(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(PushError, match=r"cannot push to registry .*file/models"):
+    with pytest.raises(PushError, match=r"can't push to registry .*file/models"):
         registry.push(make_model(tmp_path / "model"), tmp_path / "file" / "models")
 
 
 @contextmanager
 def without_root():
-    """Root may write anywhere, so it steps down to a user who may not."""
+    """Runs the block as another user if this one is root, who may write anywhere."""
     was_root = os.geteuid() == 0
     if was_root:
         os.seteuid(65534)
@@ -142,23 +142,23 @@ def without_root():
         os.seteuid(0)
 
 
-def test_a_read_only_registry_says_so():
+def test_a_read_only_registry_gives_an_error():
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, "models")
         model = make_model(Path(folder, "model"))
         root.mkdir(mode=0o555)
         os.chmod(folder, 0o755)
-        complaint = r"cannot push to registry .*Permission denied.*Make it writable"
-        with without_root(), pytest.raises(PushError, match=complaint):
+        message = r"can't push to registry .*Permission denied.*Make it writable"
+        with without_root(), pytest.raises(PushError, match=message):
             registry.push(model, root)
         assert entries(root) == set()
 
 
 @contextmanager
 def stuck_push(model: Path, root: Path):
-    """A push in another process that waits in the middle of its copy.
+    """Starts a push in another process that waits in the middle of its copy.
 
-    The last file of its model is a terminal: what is typed there is what it reads.
+    The last file of its model is a terminal, from which it reads what the test types.
     """
     keyboard, screen = os.openpty()
     (model / "variables" / "variables.zzz").symlink_to(os.ttyname(screen))
@@ -172,7 +172,7 @@ def stuck_push(model: Path, root: Path):
     os.close(keyboard)
 
 
-def test_what_a_killed_push_left_is_no_version_and_the_next_push_removes_it(tmp_path):
+def test_the_remains_of_a_killed_push_are_no_version_and_are_removed_by_the_next_push(tmp_path):
     root = tmp_path / "models"
     with stuck_push(make_model(tmp_path / "model"), root) as (process, _):
         process.kill()
@@ -184,7 +184,7 @@ def test_what_a_killed_push_left_is_no_version_and_the_next_push_removes_it(tmp_
     assert not left.exists()
 
 
-def test_another_machines_push_is_left_alone_until_it_is_a_day_old(tmp_path):
+def test_the_folder_of_another_machines_push_is_kept_for_a_day(tmp_path):
     root = tmp_path / "models"
     young, old = root / ".incoming-elsewhere-1", root / ".incoming-elsewhere-2"
     for path in (young, old):
@@ -196,7 +196,7 @@ def test_another_machines_push_is_left_alone_until_it_is_a_day_old(tmp_path):
 
 
 @pytest.mark.parametrize("neighbour", ["vm-2", "vm-", "vm.example.com", "v"])
-def test_a_host_whose_name_begins_like_this_one_s_keeps_its_push(tmp_path, monkeypatch, neighbour):
+def test_the_push_of_a_host_with_a_similar_name_is_kept(tmp_path, monkeypatch, neighbour):
     root = tmp_path / "models"
     gone = subprocess.Popen(["true"])
     gone.wait()
@@ -209,7 +209,7 @@ def test_a_host_whose_name_begins_like_this_one_s_keeps_its_push(tmp_path, monke
     assert not ours.exists()
 
 
-def test_a_push_of_a_process_that_lives_is_left_alone_where_locks_are_not_kept(tmp_path):
+def test_the_push_of_a_running_process_is_kept_without_locks(tmp_path):
     root = tmp_path / "models"
     with subprocess.Popen(["sleep", "60"]) as other:
         theirs = make_model(
@@ -222,14 +222,14 @@ def test_a_push_of_a_process_that_lives_is_left_alone_where_locks_are_not_kept(t
     assert entries(root) == {"1", "2", ".lock"}
 
 
-def test_a_push_waits_for_one_that_is_under_way(tmp_path):
+def test_a_push_waits_for_another_one_in_progress(tmp_path):
     root, quick, done = tmp_path / "models", make_model(tmp_path / "quick", "quick"), []
     with stuck_push(make_model(tmp_path / "slow", "slow"), root) as (first, keyboard):
         second = threading.Thread(target=lambda: done.append(registry.push(quick, root)))
         second.start()
         second.join(timeout=0.5)
         assert second.is_alive()
-        # Ctrl-D ends the file for one read; more than one read asks for its end.
+        # Ctrl-D ends the file for one read, and the end is read more than once.
         os.write(keyboard, b"the rest\n\x04\x04\x04")
         assert first.wait() == 0
         second.join()
@@ -237,7 +237,7 @@ def test_a_push_waits_for_one_that_is_under_way(tmp_path):
     assert (root / "1" / "variables" / "variables.zzz").read_bytes() == b"the rest\n"
 
 
-def test_many_pushes_at_once_give_as_many_whole_versions(tmp_path):
+def test_parallel_pushes_give_one_complete_version_each(tmp_path):
     root = tmp_path / "models"
     models = [make_model(tmp_path / f"model{n}", f"{n}", size=200_000) for n in range(8)]
     threads = [threading.Thread(target=registry.push, args=(model, root)) for model in models]
@@ -250,8 +250,8 @@ def test_many_pushes_at_once_give_as_many_whole_versions(tmp_path):
     assert found == {registry.digest(model) for model in models}
 
 
-def test_a_rename_never_lands_on_a_version_that_appeared_meanwhile(tmp_path):
-    # Where the lock is not honoured, the other push may take the number first.
+def test_a_rename_never_replaces_a_version_that_appeared_in_the_meantime(tmp_path):
+    # Without a lock, another push may take the number first.
     root = tmp_path / "models"
     taken, empty = make_model(root / "1"), root / "2"
     empty.mkdir()
