@@ -1,4 +1,4 @@
-"""What is other in the data than it was when the schema was kept, as rows for a person."""
+"""Finds the differences between the data and the kept schema, as readable rows."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -29,13 +29,13 @@ _RANGE = {Info.INT_TYPE_SMALL_INT, Info.INT_TYPE_BIG_INT}
 
 @dataclass(frozen=True)
 class Anomaly:
-    """One thing that is other than it was.
+    """One difference between the data and the kept schema.
 
     Attributes:
-      feature: where it was found.
+      feature: the feature with the anomaly.
       kind: one of the kinds of this module, or TFDV's own short description.
-      found: in the data.
-      expected: after the kept schema.
+      found: the state in the data.
+      expected: the state by the kept schema.
     """
 
     feature: str
@@ -45,35 +45,35 @@ class Anomaly:
 
 
 def find(statistics: Statistics, kept: Baseline) -> tuple[anomalies_pb2.Anomalies, list[Anomaly]]:
-    """Checks the data by TFDV, and for what TFDV does not know of.
+    """Checks the data by TFDV, and for anomalies that TFDV does not detect.
 
-    TFDV has no word for a class that vanished, and compares shares with one threshold whatever
-    the number of images and the share: see `shares.drifted`, which is used in its place.
+    TFDV does not detect vanished classes, and its threshold for shares depends neither on the
+    number of images nor on the share: `shares.drifted` is used instead.
 
     Args:
-      statistics: of all images.
+      statistics: statistics of all images.
       kept: the schema and the earlier statistics.
 
     Returns:
-      TFDV's anomalies, and all as rows.
+      TFDV's anomalies, and all anomalies as rows.
     """
-    said = tfdv.validate_statistics(statistics, kept.schema, previous_statistics=kept.statistics)
-    # A value of a side that is too small and one that is too large are one row.
-    rows = dict.fromkeys(_of_tfdv(said, statistics, kept.schema))
+    by_tfdv = tfdv.validate_statistics(statistics, kept.schema, previous_statistics=kept.statistics)
+    # Values of a side that are too small and values that are too large give one row.
+    rows = dict.fromkeys(_tfdv_rows(by_tfdv, statistics, kept.schema))
     vanished = _vanished_classes(statistics, kept)
-    return said, [*rows, *vanished, *_drifts(statistics, kept)]
+    return by_tfdv, [*rows, *vanished, *_drifts(statistics, kept)]
 
 
-def _of_tfdv(
-    said: anomalies_pb2.Anomalies, statistics: Statistics, schema: schema_pb2.Schema
+def _tfdv_rows(
+    by_tfdv: anomalies_pb2.Anomalies, statistics: Statistics, schema: schema_pb2.Schema
 ) -> Iterable[Anomaly]:
-    for _, info in sorted(said.anomaly_info.items()):
+    for _, info in sorted(by_tfdv.anomaly_info.items()):
         feature = ".".join(info.path.step)
         for reason in info.reason:
             if reason.type != Info.COMPARATOR_L_INFTY_HIGH:
                 yield _row(feature, reason, statistics, schema)
-    for reason in said.dataset_anomaly_info.reason:
-        yield _as_said("all images", reason)
+    for reason in by_tfdv.dataset_anomaly_info.reason:
+        yield _described_by_tfdv("all images", reason)
 
 
 def _row(
@@ -82,18 +82,18 @@ def _row(
     if reason.type == Info.ENUM_TYPE_UNEXPECTED_STRING_VALUES and counts(statistics, feature):
         return _new_values(feature, statistics, schema)
     if reason.type in _VANISHED:
-        return Anomaly(feature, VANISHED_COLUMN, "no image has it", "a value for every image")
+        return Anomaly(feature, VANISHED_COLUMN, "no image has a value", "a value for every image")
     if reason.type == Info.SCHEMA_NEW_COLUMN:
         known = _listed(found.name for found in schema.feature)
-        return Anomaly(feature, NEW_COLUMN, "a column without a rule", f"one of {known}")
+        return Anomaly(feature, NEW_COLUMN, "a column not in the schema", f"one of {known}")
     if reason.type in _RANGE:
         return _range(feature, statistics, schema)
-    return _as_said(feature, reason)
+    return _described_by_tfdv(feature, reason)
 
 
-def _as_said(feature: str, reason: Info.Reason) -> Anomaly:
+def _described_by_tfdv(feature: str, reason: Info.Reason) -> Anomaly:
     kind = reason.short_description.lower().rstrip(".")
-    return Anomaly(feature, kind, reason.description.strip(), "what the schema says")
+    return Anomaly(feature, kind, reason.description.strip(), "data that matches the schema")
 
 
 def _new_values(feature: str, statistics: Statistics, schema: schema_pb2.Schema) -> Anomaly:
@@ -108,9 +108,12 @@ def _new_values(feature: str, statistics: Statistics, schema: schema_pb2.Schema)
 
 def _range(feature: str, statistics: Statistics, schema: schema_pb2.Schema) -> Anomaly:
     found = features(statistics)[feature].num_stats
-    asked = tfdv.get_feature(schema, feature).int_domain
+    allowed = tfdv.get_feature(schema, feature).int_domain
     return Anomaly(
-        feature, OUT_OF_RANGE, f"{found.min:.0f} to {found.max:.0f}", f"{asked.min} to {asked.max}"
+        feature,
+        OUT_OF_RANGE,
+        f"{found.min:.0f} to {found.max:.0f}",
+        f"{allowed.min} to {allowed.max}",
     )
 
 
@@ -137,7 +140,7 @@ def _drifts(statistics: Statistics, kept: Baseline) -> list[Anomaly]:
     ]
     rows = {row.feature: row for row in found if row is not None}
     if _classes_differ(statistics, kept) or names.CLASS_NAME in rows:
-        # Labels follow from classes: it would be the same anomaly twice.
+        # Labels follow from classes, so it would be the same anomaly twice.
         rows.pop(names.LABEL, None)
     return list(rows.values())
 
@@ -158,14 +161,14 @@ def _drift(feature: schema_pb2.Feature, statistics: Statistics, kept: Baseline) 
         SHARE,
         _listed(f"{_quoted(s.value)} {_share(s.now, s.of_now)}" for s in found),
         _listed(f"{_quoted(s.value)} {_share(s.before, s.of_before)}" for s in found)
-        + f", give or take {threshold:g}",
+        + f", with a tolerance of {threshold:g}",
     )
 
 
 def _compared(
     feature: schema_pb2.Feature, before: Mapping[str, int], now: Mapping[str, int], kept: Baseline
 ) -> dict[str, int]:
-    """The values whose shares are compared: those that no other row is about."""
+    """Returns the values whose shares are compared: those without another anomaly."""
     known = _domain(kept.schema, feature.name) or list(before)
     if feature.name == names.CLASS_NAME:
         known = [value for value in known if value in now]
@@ -173,7 +176,7 @@ def _compared(
 
 
 def _domain(schema: schema_pb2.Schema, feature: str) -> list[str]:
-    """The allowed values; none where the column is open."""
+    """Returns the allowed values; none if the column is open."""
     try:
         domain = tfdv.get_domain(schema, feature)
     except ValueError:  # no such feature, or one without a domain

@@ -1,4 +1,4 @@
-"""ExampleValidator: is the data what it was when the schema was kept?"""
+"""ExampleValidator: checks the data against the kept schema."""
 
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
@@ -10,7 +10,7 @@ from components.example_validator import executor
 
 
 class ExampleValidatorSpec(ComponentSpec):
-    """What goes into ExampleValidator and what comes out."""
+    """Inputs, outputs and parameters of ExampleValidator."""
 
     PARAMETERS = {}
     INPUTS = {
@@ -21,7 +21,7 @@ class ExampleValidatorSpec(ComponentSpec):
 
 
 class ExampleValidator(BaseComponent):
-    """Checks all images against the kept schema; where none is kept, it says so.
+    """Checks all images against the kept schema; without one, it records that nothing was checked.
 
     Outputs:
       anomalies: `findings.json`, see `findings`, and TFDV's `Split-all/SchemaDiff.pb`.
@@ -31,11 +31,11 @@ class ExampleValidator(BaseComponent):
     EXECUTOR_SPEC = ExecutorClassSpec(executor.Executor)
 
     def __init__(self, statistics: BaseChannel, schema: BaseChannel):
-        """Describes the check.
+        """Creates the component.
 
         Args:
-          statistics: StatisticsGen's, of all images.
-          schema: SchemaGen's.
+          statistics: StatisticsGen's statistics of all images.
+          schema: SchemaGen's schema.
         """
         super().__init__(
             spec=ExampleValidatorSpec(

@@ -14,7 +14,7 @@ from components import example_files, names
 from components.example_validator import checks, findings, findings_file
 from components.schema_gen import baseline, value_counts
 
-# As TFX's own component names it, for its tools that show anomalies.
+# The name that TFX's own component uses, for tools that show anomalies.
 _TFDV_FILE = "SchemaDiff.pb"
 
 _logger = logging.getLogger("outnumbered.example_validator")
@@ -29,7 +29,7 @@ class Executor(BaseExecutor):
         output_dict: dict[str, list[Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes `findings.json` and, where there was a schema to check against, TFDV's anomalies.
+        """Writes `findings.json` and, if there is a kept schema, TFDV's anomalies.
 
         Args:
           input_dict: `statistics` and `schema`, one artifact each.
@@ -46,14 +46,14 @@ class Executor(BaseExecutor):
             return
         kept = baseline.load(schema)
         statistics = value_counts.read_statistics(value_counts.statistics_path(source.uri))
-        said, anomalies = checks.find(statistics, kept)
+        by_tfdv, anomalies = checks.find(statistics, kept)
         rows = [dataclasses.asdict(anomaly) for anomaly in anomalies]
         findings_file.write(findings.of_check(kept.origin, rows), target.uri)
-        _write(said, example_files.split_dir(target.uri, names.ALL))
+        _write(by_tfdv, example_files.split_dir(target.uri, names.ALL))
         _logger.info("%s", "; ".join(map(findings.sentence, rows)) or "no anomaly")
 
 
-def _write(said: anomalies_pb2.Anomalies, folder: str) -> None:
+def _write(anomalies: anomalies_pb2.Anomalies, folder: str) -> None:
     fileio.makedirs(folder)
     with fileio.open(os.path.join(folder, _TFDV_FILE), "wb") as file:
-        file.write(said.SerializeToString(deterministic=True))
+        file.write(anomalies.SerializeToString(deterministic=True))

@@ -1,4 +1,4 @@
-"""`findings.json`, which holds the findings in an ExampleAnomalies artifact."""
+"""Reads and writes `findings.json`, the findings in an ExampleAnomalies artifact."""
 
 import json
 import os
@@ -19,6 +19,6 @@ def write(findings: Findings, uri: str) -> None:
 
 
 def read(uri: str) -> dict[str, Any]:
-    """The findings in the ExampleAnomalies artifact at `uri`."""
+    """Reads the findings in the ExampleAnomalies artifact at `uri`."""
     with fileio.open(os.path.join(uri, _FILE), "r") as file:
         return json.loads(file.read())

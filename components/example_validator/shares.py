@@ -1,12 +1,12 @@
-"""Whether the shares of values in one data set are those in another, but for chance."""
+"""Tests whether the shares of values in two data sets differ by more than chance."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
-# The chance of an alarm where nothing has changed, for each column that is compared.
+# Probability of a false alarm per compared column.
 _FALSE_ALARM = 0.001
-# From this share on, the threshold counts in full.
-_FULL = 0.1
+# For smaller shares, the threshold shrinks in proportion.
+_FULL_THRESHOLD_SHARE = 0.1
 
 
 class Share(NamedTuple):
@@ -15,9 +15,9 @@ class Share(NamedTuple):
     Attributes:
       value: the value.
       before: images with the value in the earlier data set.
-      of_before: images in it.
+      of_before: all images in the earlier data set.
       now: images with the value in the later data set.
-      of_now: images in it.
+      of_now: all images in the later data set.
     """
 
     value: str
@@ -28,26 +28,26 @@ class Share(NamedTuple):
 
     @property
     def change(self) -> float:
-        """The later share less the earlier one."""
+        """The later share minus the earlier one."""
         return self.now / self.of_now - self.before / self.of_before
 
 
 def drifted(before: Mapping[str, int], now: Mapping[str, int], threshold: float) -> list[Share]:
-    """The values whose share has changed by more than a threshold, and by more than chance.
+    """Returns the values whose share changed by more than a threshold and by more than chance.
 
-    A change is too large if it is above `threshold * min(1, 10 * larger of both shares)`: below
-    a share of one in ten the threshold shrinks with the share, so that at 0.05 a rare class is
-    seen to double or to halve. It is more than chance if Fisher's exact test gives
-    p < 0.001 / number of values (Bonferroni), as if each image had been drawn by itself.
+    A change is too large if it exceeds `threshold * min(1, 10 * larger of both shares)`: below a
+    share of 0.1 the threshold shrinks with the share, so that with 0.05 the doubling or halving of
+    a rare class is detected. It is more than chance if Fisher's exact test gives
+    p < 0.001 / number of values (Bonferroni), assuming that images are independent.
 
     Args:
-      before: images by value in the earlier data set; values that only the later one has are
-        not compared.
+      before: images by value in the earlier data set; values that only occur in the later one
+        are not compared.
       now: images by value in the later data set.
-      threshold: change in the share that is allowed, in [0, 1].
+      threshold: allowed change in the share, in [0, 1].
 
     Returns:
-      The rarest value first.
+      The shares, the rarest value first.
     """
     of_before, of_now = sum(before.values()), sum(now.get(value, 0) for value in before)
     if not of_before or not of_now:
@@ -65,11 +65,11 @@ def drifted(before: Mapping[str, int], now: Mapping[str, int], threshold: float)
 
 def _is_large(share: Share, threshold: float) -> bool:
     larger = max(share.before / share.of_before, share.now / share.of_now)
-    return abs(share.change) > threshold * min(1, larger / _FULL)
+    return abs(share.change) > threshold * min(1, larger / _FULL_THRESHOLD_SHARE)
 
 
 def _p_value(share: Share) -> float:
-    # A second of a pod's start, which a run without a large change is spared.
+    # Imported here, since the import takes a second that runs without a large change don't need.
     from scipy import stats
 
     others = share.of_before - share.before, share.of_now - share.now

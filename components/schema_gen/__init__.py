@@ -1,1 +1,1 @@
-"""Gives the schema that the data is checked against: the kept one, or one made from this data."""
+"""Outputs the schema for the data check: the kept one, or one inferred from this data."""

@@ -1,8 +1,8 @@
-"""The schema that is kept beside a registry's models, and the statistics it was kept with.
+"""The schema that is kept in a model registry, and the statistics that it was inferred from.
 
-It lies in `schema/` of the registry: `schema.pbtxt`, which a person may edit, `statistics.pb`,
-which later shares are compared with, and `kept.json`, which says when and with which version it
-was kept. Servers look at folders with a number for a name alone.
+The folder `schema/` of the registry contains `schema.pbtxt`, which users may edit,
+`statistics.pb`, with which later shares are compared, and `kept.json`, with the time and the model
+version at which the schema was kept. Servers read only folders whose name is a number.
 """
 
 import json
@@ -29,18 +29,18 @@ ORIGIN_FILE = "kept.json"
 
 
 class SchemaError(ValueError):
-    """A kept schema that can't be used; the message says which file, and what to do."""
+    """A kept schema that can't be used; the message gives the file and what to do."""
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """What data is checked against.
+    """The schema and statistics that data is checked against.
 
     Attributes:
-      schema: as the person left it.
-      statistics: of the data that it was made from.
-      origin: `version` of the model that was pushed with it, `time` in UTC, `images`, and
-        `folder`, where it is kept.
+      schema: the schema, including the user's edits.
+      statistics: statistics of the data that it was inferred from.
+      origin: `version` of the model that was pushed with it, `time` in UTC, number of `images`,
+        and `folder`, in which it is kept.
     """
 
     schema: schema_pb2.Schema
@@ -49,10 +49,10 @@ class Baseline:
 
 
 def read_kept(registry: str) -> Baseline | None:
-    """The schema that is kept in a registry; None where none is.
+    """Reads the schema that is kept in a registry; returns None if there is none.
 
     Raises:
-      SchemaError: a file of it is missing or can't be read.
+      SchemaError: one of its files is missing or can't be read.
     """
     folder = os.path.join(registry, FOLDER)
     if not fileio.exists(folder):
@@ -62,26 +62,26 @@ def read_kept(registry: str) -> Baseline | None:
 
 
 def digest(registry: str) -> str:
-    """A digest of the kept schema, which changes when a person edits it; empty where none is.
+    """Returns a digest of the kept schema, which changes when it is edited; '' without one.
 
     Raises:
-      SchemaError: as `read_kept`.
+      SchemaError: see `read_kept`.
     """
     kept = read_kept(registry)
     return registry_folder.digest(Path(kept.origin["folder"])) if kept else ""
 
 
 def keep(registry: str, schema_uri: str, statistics_uri: str, version: int) -> bool:
-    """Keeps the schema of a run in a registry, whole or not at all, where none is kept.
+    """Keeps the schema of a run in a registry, atomically, unless it already has one.
 
     Args:
-      registry: its folder.
-      schema_uri: of the Schema artifact that the run inferred.
-      statistics_uri: of the ExampleStatistics artifact that it was inferred from.
-      version: of the model that the run pushed.
+      registry: folder of the registry.
+      schema_uri: URI of the Schema artifact that the run inferred.
+      statistics_uri: URI of the ExampleStatistics artifact that it was inferred from.
+      version: version of the model that the run pushed.
 
     Returns:
-      Whether it was kept: False where there is a schema, which is left as it is.
+      Whether it was kept; False if there is a schema already, which is not changed.
 
     Raises:
       PushError: the registry can't be written to.
@@ -98,7 +98,7 @@ def keep(registry: str, schema_uri: str, statistics_uri: str, version: int) -> b
 
 
 def was_kept(schema_uri: str) -> bool:
-    """Whether the schema of a Schema artifact is a kept one, and not made from the run's data."""
+    """Returns whether a Schema artifact is the kept schema, not one of the run's own data."""
     return fileio.exists(os.path.join(schema_uri, ORIGIN_FILE))
 
 
@@ -131,8 +131,8 @@ def load(folder: str) -> Baseline:
     ]
     if missing:
         raise SchemaError(
-            f"the kept schema in {folder} lacks {', '.join(missing)}; put it back, or delete the "
-            "folder to start anew with the next blessed model"
+            f"the kept schema in {folder} is incomplete: {', '.join(missing)} does not exist; "
+            "restore it, or delete the folder to start over with the next blessed model"
         )
     try:
         with fileio.open(os.path.join(folder, ORIGIN_FILE), "r") as file:
@@ -140,17 +140,17 @@ def load(folder: str) -> Baseline:
         statistics = value_counts.read_statistics(os.path.join(folder, STATISTICS_FILE))
     except (DecodeError, json.JSONDecodeError) as error:
         raise SchemaError(
-            f"the kept schema in {folder} can't be read: {error}; put {STATISTICS_FILE} and "
-            f"{ORIGIN_FILE} back, or delete the folder to start anew with the next blessed model"
+            f"the kept schema in {folder} can't be read: {error}; restore {STATISTICS_FILE} and "
+            f"{ORIGIN_FILE}, or delete the folder to start over with the next blessed model"
         ) from error
     return Baseline(read_schema(folder), statistics, origin)
 
 
 def read_schema(folder: str) -> schema_pb2.Schema:
-    """The schema in a folder.
+    """Reads the schema in a folder.
 
     Raises:
-      SchemaError: it is not what TFDV understands.
+      SchemaError: it is not a valid schema.
     """
     path = os.path.join(folder, SCHEMA_FILE)
     with fileio.open(path, "r") as file:
@@ -159,6 +159,6 @@ def read_schema(folder: str) -> schema_pb2.Schema:
         return text_format.Parse(text, schema_pb2.Schema())
     except text_format.ParseError as error:
         raise SchemaError(
-            f"{path} is not a schema, at line:column {error}; correct it there, or delete its "
-            "folder to start anew with the next blessed model"
+            f"{path} is not a valid schema, at line:column {error}; correct it there, or delete "
+            "its folder to start over with the next blessed model"
         ) from error

@@ -1,4 +1,4 @@
-"""SchemaGen: the schema that the data is checked against."""
+"""SchemaGen: outputs the schema that the data is checked against."""
 
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
@@ -10,7 +10,7 @@ from components.schema_gen import executor
 
 
 class SchemaGenSpec(ComponentSpec):
-    """What goes into SchemaGen and what comes out."""
+    """Inputs, outputs and parameters of SchemaGen."""
 
     PARAMETERS = {
         executor.REGISTRY: ExecutionParameter(type=str),
@@ -21,25 +21,25 @@ class SchemaGenSpec(ComponentSpec):
 
 
 class SchemaGen(BaseComponent):
-    """Gives the schema that is kept beside the pushed models; makes one where none is kept.
+    """Outputs the schema that is kept with the pushed models; infers one if none is kept.
 
     Outputs:
-      schema: `schema.pbtxt`; of a kept schema also the statistics that it was kept with, and
-        `kept.json`, which says when it was.
+      schema: `schema.pbtxt`; for a kept schema also the statistics that it was inferred from,
+        and `kept.json`, with the time at which it was kept.
     """
 
     SPEC_CLASS = SchemaGenSpec
     EXECUTOR_SPEC = ExecutorClassSpec(executor.Executor)
 
     def __init__(self, statistics: BaseChannel, *, registry: str, kept_schema: str = ""):
-        """Describes the step.
+        """Creates the component.
 
         Args:
-          statistics: StatisticsGen's, of all images.
+          statistics: StatisticsGen's statistics of all images.
           registry: folder of the pushed models, in which the schema is kept.
           kept_schema: `baseline.digest` of the kept schema. The component doesn't read it: it
-            makes a schema that was kept or edited since miss TFX's cache. Where it is empty
-            because it is unknown, as on a cluster, the step must not be cached.
+            makes TFX's cache miss if the schema was kept or edited in the meantime. If it is
+            empty because it is unknown, as on a cluster, the step must not be cached.
         """
         super().__init__(
             spec=SchemaGenSpec(

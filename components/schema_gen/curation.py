@@ -1,4 +1,4 @@
-"""Makes a schema of the first data that a person can read, correct and check later data with."""
+"""Infers a schema from the first data, which users can read, edit and check later data with."""
 
 from collections.abc import Iterable
 
@@ -11,27 +11,28 @@ from components import names
 from components.schema_gen.value_counts import Statistics, counts, features
 
 SHARE_THRESHOLD = 0.05
-"""Change in a value's share of the images that is too large: five images in a hundred."""
+"""Change in a value's share of the images above which it is an anomaly."""
 
 # A new camera or a new crop changes a side by less than this factor.
-_ROOM = 2
+_SIDE_FACTOR = 2
 _MOST_VALUES = 100
 _SIDES = (names.WIDTH, names.HEIGHT)
 _KNOWN = frozenset({names.LABEL, names.CLASS_NAME, *_SIDES})
 
 
 def curate(statistics: Statistics) -> schema_pb2.Schema:
-    """The schema that TFDV infers, with what it cannot know of images.
+    """Returns the schema that TFDV infers, adapted to images.
 
-    The classes are closed: another one is an anomaly. So are the values of a slice column, where
-    each value is seen more than once: after Good (1953), the chance that the next image brings a
-    new value is about the share of values that were seen once. A column of more than 10,000
-    values is open. A side of an image may be from
-    half the smallest to twice the largest. The shares of classes, labels and slice values may
-    change by `SHARE_THRESHOLD`, see `components.example_validator.shares`.
+    The classes are closed: any other class is an anomaly. So are the values of a slice column if
+    each value occurs more than once: by Good (1953), the probability that the next image has a new
+    value is about the share of values that occur once. A column with more than 10,000 values is
+    open. A side of an image may range from half the smallest to twice the largest. The shares of
+    classes, labels and slice values may change by `SHARE_THRESHOLD`, see
+    `components.example_validator.shares`.
 
     Args:
-      statistics: of all images; features beside class, label, width and height are slice columns.
+      statistics: statistics of all images; features other than class, label, width and height
+        are slice columns.
     """
     schema = tfdv.infer_schema(statistics)
     del schema.string_domain[:]
@@ -45,8 +46,8 @@ def _curate(feature: schema_pb2.Feature, statistics: Statistics) -> None:
     name = feature.name
     if name in _SIDES:
         side = features(statistics)[name].num_stats
-        feature.int_domain.min = max(1, int(side.min) // _ROOM)
-        feature.int_domain.max = int(side.max) * _ROOM
+        feature.int_domain.min = max(1, int(side.min) // _SIDE_FACTOR)
+        feature.int_domain.max = int(side.max) * _SIDE_FACTOR
         return
     if name == names.LABEL:
         feature.int_domain.min = names.NEGATIVE_LABEL
@@ -62,6 +63,6 @@ def _curate(feature: schema_pb2.Feature, statistics: Statistics) -> None:
 
 
 def _is_closed(found: Iterable[int]) -> bool:
-    """Whether the values are so well known that a new one is news."""
+    """Returns whether a new value is so unlikely that it is an anomaly."""
     every = list(found)
     return len(every) <= _MOST_VALUES and min(every) > 1

@@ -16,7 +16,7 @@ _logger = logging.getLogger("outnumbered.schema_gen")
 
 
 class Executor(BaseExecutor):
-    """Gives the kept schema, or one of this data where none is kept."""
+    """Outputs the kept schema, or one of this data if none is kept."""
 
     def Do(
         self,
@@ -24,7 +24,7 @@ class Executor(BaseExecutor):
         output_dict: dict[str, list[Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes `schema.pbtxt`; of a kept schema also its statistics and origin.
+        """Writes `schema.pbtxt`; for a kept schema also its statistics and origin.
 
         Args:
           input_dict: `statistics`, one artifact.
@@ -38,9 +38,9 @@ class Executor(BaseExecutor):
         kept = baseline.read_kept(exec_properties[REGISTRY])
         if kept is not None:
             baseline.write(kept, target)
-            _logger.info("the schema of version %d: %s", kept.origin["version"], kept.origin)
+            _logger.info("kept schema of version %d: %s", kept.origin["version"], kept.origin)
             return
         uri = artifact_utils.get_single_uri(input_dict[names.STATISTICS])
         statistics = value_counts.read_statistics(value_counts.statistics_path(uri))
         baseline.write_schema(curation.curate(statistics), target)
-        _logger.info("no schema is kept yet: this one is, if the model is blessed")
+        _logger.info("no schema has been kept yet; this one is kept if the model is blessed")

@@ -1,4 +1,4 @@
-"""What the statistics of a data set count of each value."""
+"""Reads value counts from the statistics of a data set."""
 
 import os
 from collections.abc import Mapping
@@ -14,41 +14,41 @@ from tfx.dsl.io import fileio
 
 from components import example_files, names
 
-# As TFX's StatisticsGen names it; its constant lies behind an import of TFDV.
+# The name that TFX's StatisticsGen uses; its constant can't be imported without TFDV.
 _FILE = "FeatureStats.pb"
 
 
 def statistics_path(uri: str) -> str:
-    """The file with the statistics of all images in an ExampleStatistics artifact."""
+    """Returns the path of the statistics of all images in an ExampleStatistics artifact."""
     return os.path.join(example_files.split_dir(uri, names.ALL), _FILE)
 
 
 def read_statistics(path: str) -> Statistics:
-    """The statistics in a file."""
+    """Reads the statistics in a file."""
     with fileio.open(path, "rb") as file:
         return Statistics.FromString(file.read())
 
 
 def images(statistics: Statistics) -> int:
-    """How many images the statistics are of."""
+    """Returns the number of images."""
     return statistics.datasets[0].num_examples
 
 
 def features(statistics: Statistics) -> Mapping[str, FeatureNameStatistics]:
-    """The statistics of each feature by its name."""
+    """Returns the statistics of each feature by name."""
     return {".".join(found.path.step): found for found in statistics.datasets[0].features}
 
 
 def counts(statistics: Statistics, feature: str) -> dict[str, int]:
-    """How many images have each value of a column of texts, or each label.
+    """Returns how many images have each value of a text column, or each label.
 
     Args:
-      statistics: of one data set.
+      statistics: statistics of one data set.
       feature: name of the feature.
 
     Returns:
-      The counts by value, the most frequent first; empty where there is no such feature, or
-      where it has more values than TFDV counts (`num_rank_histogram_buckets`).
+      The counts by value, the most frequent first; empty if the feature does not exist, or
+      has more values than TFDV counts (`num_rank_histogram_buckets`).
     """
     found = features(statistics).get(feature)
     if found is None:

@@ -1,4 +1,4 @@
-"""Statistics of images that were never taken, by TFDV, as StatisticsGen leaves them."""
+"""Statistics of invented images, by TFDV, as StatisticsGen writes them."""
 
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,14 @@ from components.schema_gen import value_counts
 
 
 def statistics(classes: dict[str, int], *, drop: str | None = None, **columns: Any):
-    """Statistics of images of some classes, of which `dogs` are the positives.
+    """Makes statistics of images; class `dogs` is positive.
 
-    Sides go from 100 to 400 pixels; half of the images have the lighting `day`, half `dim`.
+    Sides range from 100 to 400 pixels; half of the images have the lighting `day`, half `dim`.
 
     Args:
-      classes: how many images of each class.
-      drop: a column to leave out.
-      **columns: in place of a column, or a further one.
+      classes: number of images by class.
+      drop: a column to omit.
+      **columns: values that replace a column or add one.
     """
     class_names = [name for name, count in classes.items() for _ in range(count)]
     count = len(class_names)
@@ -40,7 +40,7 @@ def statistics(classes: dict[str, int], *, drop: str | None = None, **columns: A
 
 
 def statistics_artifact(found: Any, uri: Path) -> standard_artifacts.ExampleStatistics:
-    """The statistics as StatisticsGen writes them."""
+    """Writes the statistics as StatisticsGen does."""
     artifact = standard_artifacts.ExampleStatistics()
     artifact.uri, artifact.split_names = str(uri), '["all"]'
     path = Path(value_counts.statistics_path(artifact.uri))

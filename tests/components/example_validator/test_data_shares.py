@@ -1,4 +1,4 @@
-"""When a share of the images counts as another one."""
+"""Changes in a share of the images that are detected, and those that are not."""
 
 import numpy as np
 import pytest
@@ -26,13 +26,13 @@ def draw(rng, images, shares):
         {"cats": 0.7, "birds": 0.29, "dogs": 0.01},
     ],
 )
-def test_the_noise_of_sampling_is_no_drift(images, shares):
+def test_sampling_noise_is_no_drift(images, shares):
     rng = np.random.default_rng(7)
     alarms = sum(
         bool(drifted(draw(rng, 1000, shares), draw(rng, images, shares), THRESHOLD))
         for _ in range(300)
     )
-    # At most one in a thousand is expected, so more than two among 300 is one chance in 250.
+    # At most one in a thousand is expected, so more than two in 300 have a probability of 1/250.
     assert alarms <= 2
 
 
@@ -47,7 +47,7 @@ def test_the_noise_of_sampling_is_no_drift(images, shares):
         (0.01, 0.0055, []),
     ],
 )
-def test_a_large_share_may_move_by_the_threshold_and_a_rare_one_less_than_twofold(
+def test_a_large_share_may_change_by_the_threshold_and_a_small_one_less_than_twofold(
     before, now, found
 ):
     def counts(share):
@@ -57,7 +57,7 @@ def test_a_large_share_may_move_by_the_threshold_and_a_rare_one_less_than_twofol
     assert set(drifted_values(counts(before), counts(now))) == set(found)
 
 
-def test_few_images_say_nothing_and_many_do():
+def test_a_change_is_detected_with_many_images_but_not_with_few():
     before = {"dogs": 165, "cats": 1650}
     assert drifted_values(before, {"dogs": 5, "cats": 20}) == []
     assert drifted_values(before, {"dogs": 50, "cats": 200}) == ["dogs", "cats"]
@@ -69,13 +69,13 @@ def test_a_greater_threshold_accepts_the_change():
     assert drifted_values(before, now, threshold=0.15) == []
 
 
-def test_values_that_only_the_later_data_has_do_not_change_the_shares_of_the_others():
+def test_values_only_in_the_later_data_do_not_change_the_shares_of_the_others():
     before, now = {"dogs": 165, "cats": 1650}, {"dogs": 165, "cats": 1650, "foxes": 1000}
     assert drifted_values(before, now) == []
     assert drifted_values({"foxes": 3}, {"cats": 3}) == []
 
 
-def test_a_share_says_what_it_was_and_is():
+def test_a_share_has_its_counts_before_and_now():
     (dogs, _) = drifted({"dogs": 165, "cats": 1650}, {"dogs": 400, "cats": 1600}, THRESHOLD)
     assert (dogs.before, dogs.of_before, dogs.now, dogs.of_now) == (165, 1815, 400, 2000)
     assert dogs.change == pytest.approx(0.2 - 165 / 1815)

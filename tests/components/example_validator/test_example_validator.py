@@ -1,4 +1,4 @@
-"""SchemaGen, the keeping of its schema, and ExampleValidator, run after run."""
+"""SchemaGen, its kept schema, and ExampleValidator over several runs."""
 
 import shutil
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ WITH_FOXES = {"cats": 1650, "dogs": 165, "foxes": 12}
 
 @dataclass
 class Runs:
-    """Runs of one pipeline, each with data of its own."""
+    """Runs of one pipeline, each with its own data."""
 
     root: Path
     count: int = 0
@@ -33,7 +33,7 @@ class Runs:
         return self.root / "registry" / "schema"
 
     def run(self, data, *, blessed: bool) -> dict:
-        """Checks the data, and keeps its schema as the Pusher does; gives the findings."""
+        """Checks the data, and keeps its schema as the Pusher does; returns the findings."""
         self.count += 1
         folder = self.root / str(self.count)
         source = statistics_artifact(data, folder / "statistics")
@@ -60,7 +60,7 @@ def runs(tmp_path):
     return Runs(tmp_path)
 
 
-def test_until_a_model_is_blessed_nothing_is_checked_and_nothing_said_to_be(runs, first_data):
+def test_until_a_model_is_blessed_nothing_is_checked_or_reported_as_checked(runs, first_data):
     for data in (first_data, statistics(WITH_FOXES)):
         found = runs.run(data, blessed=False)
         assert found == {"checked": False, "schema": None, "anomalies": []}
@@ -86,12 +86,12 @@ def test_the_next_run_is_checked_against_the_first_blessed_one(runs, first_data)
     assert list(anomalies_pb2.Anomalies.FromString(file.read_bytes()).anomaly_info) == [
         "class_name"
     ]
-    # The run was blessed, and the schema of the first stays.
+    # The run was blessed, but the schema of the first run is still kept.
     assert found["schema"]["version"] == 1
     assert runs.run(statistics(WITH_FOXES), blessed=True)["anomalies"] == [row]
 
 
-def test_a_person_accepts_new_data_by_editing_the_schema(runs, first_data):
+def test_new_data_is_accepted_by_editing_the_schema(runs, first_data):
     runs.run(first_data, blessed=True)
     file = runs.kept / "schema.pbtxt"
     assert str(file) in findings.advice(runs.run(statistics(WITH_FOXES), blessed=False))
@@ -102,7 +102,7 @@ def test_a_person_accepts_new_data_by_editing_the_schema(runs, first_data):
     assert file.read_text() == edited
 
 
-def test_a_person_starts_anew_by_deleting_the_folder(runs, first_data):
+def test_deleting_the_folder_starts_over(runs, first_data):
     runs.run(first_data, blessed=True)
     shutil.rmtree(runs.kept)
     assert not runs.run(statistics(WITH_FOXES), blessed=True)["checked"]

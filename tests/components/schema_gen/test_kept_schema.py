@@ -1,4 +1,4 @@
-"""The schema beside the versions of a registry."""
+"""The schema that is kept in a registry."""
 
 from pathlib import Path
 
@@ -22,13 +22,13 @@ def folder(tmp_path):
 
 @pytest.fixture
 def keep(folder, tmp_path, first_data):
-    """Keeps the first data's schema in the registry; says whether it was kept."""
+    """Keeps the first data's schema in the registry; returns whether it was kept."""
     source = statistics_artifact(first_data, tmp_path / "statistics")
     baseline.write_schema(curation.curate(first_data), str(tmp_path / "schema"))
     return lambda: baseline.keep(str(folder), str(tmp_path / "schema"), source.uri, version=1)
 
 
-def test_what_is_kept_is_read_again(folder, keep, first_data):
+def test_a_kept_schema_is_read_as_written(folder, keep, first_data):
     assert baseline.read_kept(str(folder)) is None
     assert keep()
     kept = baseline.read_kept(str(folder))
@@ -38,13 +38,13 @@ def test_what_is_kept_is_read_again(folder, keep, first_data):
     assert kept.origin["folder"] == str(folder / "schema")
 
 
-def test_it_is_no_version_and_nothing_half_made_is_left(folder, keep):
+def test_a_kept_schema_is_no_version_and_leaves_no_partial_copy(folder, keep):
     keep()
     assert registry.versions(folder) == [1]
     assert {path.name for path in folder.iterdir()} == {"1", "schema", ".lock"}
 
 
-def test_a_schema_that_is_kept_is_never_written_over(folder, keep):
+def test_a_kept_schema_is_never_overwritten(folder, keep):
     keep()
     file = folder / "schema" / "schema.pbtxt"
     file.write_text("# mine\n" + file.read_text())
@@ -53,28 +53,28 @@ def test_a_schema_that_is_kept_is_never_written_over(folder, keep):
     assert registry.digest(folder / "schema") == before
 
 
-def test_of_two_machines_that_keep_one_at_once_the_first_is_left_alone(folder, keep, monkeypatch):
+def test_of_two_machines_that_keep_a_schema_at_once_the_first_one_wins(folder, keep, monkeypatch):
     rename = Path.rename
 
-    def late(path, target):
+    def rename_late(path, target):
         (folder / "schema").mkdir()
         (folder / "schema" / "schema.pbtxt").write_text("the other machine's")
         return rename(path, target)
 
-    monkeypatch.setattr(Path, "rename", late)
+    monkeypatch.setattr(Path, "rename", rename_late)
     assert not keep()
     assert (folder / "schema" / "schema.pbtxt").read_text() == "the other machine's"
     assert {path.name for path in folder.iterdir()} == {"1", "schema", ".lock"}
 
 
-def test_a_registry_that_cannot_be_written_to_is_named(tmp_path, keep, folder):
+def test_a_registry_that_cannot_be_written_is_named(tmp_path, keep, folder):
     (folder / ".lock").mkdir()
-    with pytest.raises(PushError, match=r"cannot write schema to registry .*registry"):
+    with pytest.raises(PushError, match=r"can't write schema to registry .*registry"):
         keep()
     assert not (folder / "schema").exists()
 
 
-def test_the_digest_changes_with_an_edit_and_is_empty_where_nothing_is_kept(folder, keep):
+def test_the_digest_changes_with_an_edit_and_is_empty_without_a_kept_schema(folder, keep):
     assert baseline.digest(str(folder)) == baseline.digest(str(folder / "nowhere")) == ""
     keep()
     first = baseline.digest(str(folder))
@@ -85,31 +85,31 @@ def test_the_digest_changes_with_an_edit_and_is_empty_where_nothing_is_kept(fold
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "complaint"),
+    ("name", "content", "message"),
     [
         (
             "schema.pbtxt",
             "feature { nam: 3 }",
-            r"schema.pbtxt is not a schema, at line:column 1:11",
+            r"schema.pbtxt is not a valid schema, at line:column 1:11",
         ),
-        ("schema.pbtxt", None, r"lacks schema.pbtxt; put it back, or delete the folder"),
-        ("statistics.pb", None, r"lacks statistics.pb; put it back"),
-        ("kept.json", "{", r"can't be read: .*or delete the folder to start anew"),
-        ("statistics.pb", "no proto", r"can't be read: .*or delete the folder to start anew"),
+        ("schema.pbtxt", None, r"schema.pbtxt does not exist; restore it, or delete the folder"),
+        ("statistics.pb", None, r"incomplete: statistics.pb does not exist; restore it"),
+        ("kept.json", "{", r"can't be read: .*or delete the folder to start over"),
+        ("statistics.pb", "no proto", r"can't be read: .*or delete the folder to start over"),
     ],
 )
-def test_a_kept_schema_that_cannot_be_read_is_named_with_what_to_do(
-    folder, keep, name, content, complaint
+def test_a_kept_schema_that_cannot_be_read_is_named_with_advice(
+    folder, keep, name, content, message
 ):
     keep()
     (folder / "schema" / name).unlink()
     if content is not None:
         (folder / "schema" / name).write_text(content)
-    with pytest.raises(SchemaError, match=complaint):
+    with pytest.raises(SchemaError, match=message):
         baseline.digest(str(folder))
 
 
-def test_the_components_parameters_are_plain_text_for_a_cluster():
+def test_the_components_parameters_are_text():
     channel = Channel(type=standard_artifacts.ExampleStatistics)
     found = SchemaGen(channel, registry="models", kept_schema="abc").exec_properties
     assert found == {"registry": "models", "kept_schema": "abc"}

@@ -1,4 +1,4 @@
-"""What the schema of the first data asks of later data."""
+"""The rules that the schema of the first data has for later data."""
 
 import numpy as np
 import pytest
@@ -16,17 +16,17 @@ def curated(first_data):
     return features(curate(first_data))
 
 
-def test_classes_and_slice_values_are_those_that_were_seen(curated):
+def test_classes_and_slice_values_are_those_in_the_data(curated):
     assert list(curated["class_name"].string_domain.value) == ["cats", "dogs"]
     assert list(curated["lighting"].string_domain.value) == ["day", "dim"]
 
 
-def test_a_label_is_0_or_1_also_where_all_are_of_one_side(curated):
+def test_a_label_is_0_or_1_even_if_all_images_are_of_one_side(curated):
     for label in (curated["label"], features(curate(statistics({"cats": 9})))["label"]):
         assert (label.int_domain.min, label.int_domain.max) == (0, 1)
 
 
-def test_sides_have_room_from_half_the_smallest_to_twice_the_largest(curated):
+def test_sides_may_range_from_half_the_smallest_to_twice_the_largest(curated):
     for side in ("width", "height"):
         assert (curated[side].int_domain.min, curated[side].int_domain.max) == (50, 800)
     tiny = features(curate(statistics({"cats": 2}, width=[1, 1])))["width"].int_domain
@@ -51,24 +51,24 @@ def test_shares_of_classes_labels_and_slices_have_a_threshold(curated):
     [
         (np.resize([f"camera {n}" for n in range(40)], 600), True, True),
         ([f"patient {n}" for n in range(600)], False, False),
-        # One value was seen once, so the next image may well bring another one.
+        # One value occurs once, so the next image may well have a new one.
         (["a"] * 599 + ["b"], False, True),
         (np.resize([f"site {n}" for n in range(150)], 600), False, False),
     ],
 )
-def test_a_column_is_closed_where_no_new_value_is_likely(values, is_closed, has_threshold):
+def test_a_column_is_closed_if_no_new_value_is_likely(values, is_closed, has_threshold):
     column = features(curate(statistics({"cats": 600}, column=values)))["column"]
     assert column.HasField("string_domain") == is_closed
     assert column.HasField("drift_comparator") == has_threshold
 
 
-def test_a_class_of_one_image_is_a_class_and_so_is_the_150th():
+def test_all_of_150_classes_with_one_image_each_are_in_the_schema():
     classes = {f"class {number}": 1 for number in range(150)}
     found = features(curate(statistics(classes)))["class_name"]
     assert list(found.string_domain.value) == sorted(classes)
 
 
-def test_a_column_of_more_values_than_tfdv_counts_is_open():
+def test_a_column_with_more_values_than_tfdv_counts_is_open():
     classes = {f"class {number}": 1 for number in range(1100)}
     found = features(curate(statistics(classes)))["class_name"]
     assert not found.HasField("string_domain")
