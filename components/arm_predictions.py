@@ -46,7 +46,7 @@ def write(rows: list[pd.DataFrame], folder: str) -> None:
 
 
 def read(folder: str) -> pd.DataFrame:
-    """The rows that `write` wrote to a folder; none where there is no file."""
+    """Reads the rows that `write` wrote to a folder; returns none if the file does not exist."""
     path = os.path.join(folder, FILE)
     if not fileio.exists(path):
         return SCHEMA.empty_table().to_pandas()

@@ -1,6 +1,6 @@
-"""The artifact types that TFX does not have, and the files that lie in each.
+"""The project's own artifact types, and the files in each.
 
-A type's name has a point in it: TFX compiles no other for Kubeflow Pipelines.
+The type names contain a dot, which TFX requires to compile them for Kubeflow Pipelines.
 """
 
 from tfx.types.artifact import Artifact
@@ -13,7 +13,7 @@ class Quarantine(Artifact):
 
 
 class Sampling(Artifact):
-    """ImbalanceSampler's account of asked, available and used: `sampling.json`."""
+    """ImbalanceSampler's report on images requested, available and used: `sampling.json`."""
 
     TYPE_NAME = "outnumbered.Sampling"
 
@@ -25,12 +25,12 @@ class Predictions(Artifact):
 
 
 class Report(Artifact):
-    """What a run came to: `report.html` for a person, `metrics.json` for a program."""
+    """The results of a run: `report.html` for people, `metrics.json` for programs."""
 
     TYPE_NAME = "outnumbered.Report"
 
 
 class StudyReport(Artifact):
-    """What a study came to: `study.html`, `study.json`, `runs.csv` and `predictions.parquet`."""
+    """The results of a study: `study.html`, `study.json`, `runs.csv` and `predictions.parquet`."""
 
     TYPE_NAME = "outnumbered.StudyReport"

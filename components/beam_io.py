@@ -13,43 +13,43 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-# What Beam reads as a pattern; it has no way to quote these.
+# Beam reads these characters as a pattern, and they can't be escaped.
 _BEFORE_PATTERN = re.compile(r"[^\[*?]*")
 
 CONTACT_SECONDS = 20.0
-"""How long a store may take for its first answer."""
+"""Time-out for the first answer of a store, in seconds."""
 
 _STORE = re.compile(r"(?P<scheme>[^:]+)://[^/]*")
-# What Beam imports when it is first asked, for seconds that are not the store's.
+# Beam imports these at its first call, which takes seconds that don't count for the time-out.
 _CLIENTS = {"gs": "apache_beam.io.gcp.gcsio", "s3": "apache_beam.io.aws.s3io"}
-# Logs a traceback with each try, which would stand before the one line that says what is wrong.
+# Logs a traceback with each attempt, which would hide the error message.
 _RETRIES = "apache_beam.utils.retry"
 _answered: set[str] = set()
 
 
 def beam_io() -> ModuleType:
-    """`apache_beam.io`, whose `filesystems` can be used without a pipeline.
+    """Returns `apache_beam.io`, whose `filesystems` can be used without a pipeline.
 
-    A store's address and credentials come from the environment, such as `AWS_ENDPOINT_URL`,
-    unless the options of a pipeline set them.
+    A store's address and credentials are read from the environment, such as
+    `AWS_ENDPOINT_URL`, unless the options of a pipeline set them.
     """
     import apache_beam.io.filesystem
     import apache_beam.io.filesystems
     from apache_beam.options.pipeline_options import PipelineOptions
 
     systems = apache_beam.io.filesystems.FileSystems
-    # Beam's S3 requires options, which are otherwise set by the first pipeline.
+    # Beam's S3 client requires options, which are otherwise set by the first pipeline.
     if not systems._pipeline_options:
         systems.set_options(PipelineOptions([]))
     return apache_beam.io
 
 
 def files_below(prefix: str) -> list[Any]:
-    """Beam's metadata of all files whose path begins with a text, taken literally.
+    """Returns Beam's metadata of all files whose path starts with a literal prefix.
 
     Args:
-      prefix: with its scheme, such as `s3://bucket/photos/`; `[`, `*` and `?` in it are
-        signs like any other.
+      prefix: with its scheme, such as `s3://bucket/photos/`; `[`, `*` and `?` have no special
+        meaning.
 
     Raises:
       BeamIOError: the store can't be listed.
@@ -68,10 +68,10 @@ def _pattern_below(prefix: str) -> str:
 
 
 def file_at(path: str) -> Any | None:
-    """Beam's metadata of one file, its path taken literally; None where there is no such file.
+    """Returns Beam's metadata of the file at a literal path; None if it does not exist.
 
     Raises:
-      BeamIOError: the store can't be asked.
+      BeamIOError: the store can't be read.
       ValueError: Beam has no file system for the scheme.
     """
     first_answer(path)
@@ -80,16 +80,15 @@ def file_at(path: str) -> Any | None:
 
 
 def checksums(scheme: str) -> Callable[[str], str]:
-    """What gives the checksum that a store keeps of a file, by one connection for all of them.
+    """Returns a function that gets a file's checksum from a store, with one client for all files.
 
-    Beam's own `FileSystems.checksum` makes a client for each file, which costs a tenth of a
-    second.
+    Beam's own `FileSystems.checksum` creates a client for each file, which takes 0.1 seconds.
 
     Args:
       scheme: `gs` or `s3`.
 
     Returns:
-      A function of a path, for use by many threads. It raises what the store's client raises.
+      A function of a path, safe for use by many threads. It raises the store client's errors.
     """
     from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -104,14 +103,13 @@ def checksums(scheme: str) -> Callable[[str], str]:
 
 
 def first_answer(path: str) -> Exception | None:
-    """Waits for the first answer of a store, which its client would try to get for minutes.
+    """Waits for the first answer of a store, for which its client would retry for minutes.
 
     Args:
       path: in the store, such as `gs://bucket/photos`.
 
     Returns:
-      The error that the store's client answered with, if any; None where the store has
-      answered before.
+      The error of the store's client, if any; None if the store has answered before.
 
     Raises:
       TimeoutError: there was no answer within `CONTACT_SECONDS`.
@@ -126,8 +124,8 @@ def first_answer(path: str) -> Exception | None:
     retries = logging.getLogger(_RETRIES)
     level = retries.level
     retries.setLevel(logging.ERROR)
-    # A daemon: the client tries on, and nothing stops it but the end of the process.
-    threading.Thread(target=_ask, args=(beam, path, answer), daemon=True).start()
+    # A daemon, since the client keeps retrying until the process ends.
+    threading.Thread(target=_query, args=(beam, path, answer), daemon=True).start()
     try:
         error = answer.get(timeout=CONTACT_SECONDS)
     except queue.Empty:
@@ -141,19 +139,19 @@ def first_answer(path: str) -> Exception | None:
     return error
 
 
-def _ask(beam: ModuleType, path: str, answer: "queue.SimpleQueue[Exception | None]") -> None:
+def _query(beam: ModuleType, path: str, answer: "queue.SimpleQueue[Exception | None]") -> None:
     try:
         if path.startswith("gs://"):
-            _seek_credentials_once()
+            _look_up_credentials_once()
         beam.filesystems.FileSystems.match([_pattern_below(path)], limits=[1])
-    except Exception as error:  # whatever a store's client raises belongs to whoever waits
+    except Exception as error:  # any error of a store's client is passed to the waiting thread
         answer.put(error)
     else:
         answer.put(None)
 
 
-def _seek_credentials_once() -> None:
-    """Keeps Beam from seeking Google's credentials five times, for up to a minute, in vain."""
+def _look_up_credentials_once() -> None:
+    """Prevents Beam from looking up missing Google credentials five times, for up to a minute."""
     import google.auth
     from apache_beam.internal.gcp import auth
 

@@ -1,4 +1,4 @@
-"""Which code makes what a run keeps: other code may make other artifacts.
+"""Versions of the code that makes a run's artifacts, as other code may make other artifacts.
 
 Imports neither TensorFlow nor TFX.
 """
@@ -12,13 +12,13 @@ from pathlib import Path
 _ROOT = Path(__file__).parents[1]
 _FOLDERS = ("components", "pipeline")
 _SUFFIXES = frozenset({".py", ".jinja", ".css", ".js"})
-# Of these, another version may read, train or export otherwise.
+# Other versions of these may read, train or export differently.
 _LIBRARIES = ("apache-beam", "keras", "numpy", "pillow", "scikit-learn", "tensorflow", "tfx")
 
 
 @functools.cache
 def project_version() -> str:
-    """A digest of the project's own code and of the versions of the libraries it works with.
+    """Returns a digest of the project's own code and of the versions of its main libraries.
 
     Returns:
       64 hex digits.
@@ -28,7 +28,7 @@ def project_version() -> str:
 
 
 def modules_version(*modules: str, libraries: tuple[str, ...]) -> str:
-    """A digest of some modules' code and of some libraries' versions.
+    """Returns a digest of some modules' code and of some libraries' versions.
 
     Args:
       modules: full names of modules of this project; none is imported.
@@ -38,7 +38,7 @@ def modules_version(*modules: str, libraries: tuple[str, ...]) -> str:
       64 hex digits.
 
     Raises:
-      FileNotFoundError: there is no such module.
+      FileNotFoundError: a module does not exist.
     """
     found = [_ROOT / f"{name.replace('.', '/')}.py" for name in modules]
     return _digest(found, libraries)

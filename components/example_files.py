@@ -1,7 +1,7 @@
 """The files of an Examples artifact: uncompressed TFRecord shards, one folder per split.
 
 Shards are not compressed: they consist mostly of JPEG, for which gzip takes as much time as
-decoding and saves nothing.
+decoding and saves no space.
 """
 
 import fnmatch
@@ -14,23 +14,23 @@ _SHARD = re.compile(r"^data_tfrecord-\d{5}-of-\d{5}$")
 
 
 def split_dir(uri: str, split: str) -> str:
-    """The folder of one split of an Examples artifact."""
+    """Returns the folder of one split of an Examples artifact."""
     return os.path.join(uri, f"Split-{split}")
 
 
 def shard_name(index: int, count: int) -> str:
-    """The file name of shard `index` of `count`."""
+    """Returns the file name of shard `index` of `count`."""
     return f"data_tfrecord-{index:05d}-of-{count:05d}"
 
 
 def matching_files(pattern: str) -> list[str]:
-    """The files that a pattern of TFX, such as `FOLDER/*`, stands for, in order.
+    """Returns the files that match a pattern of TFX, such as `FOLDER/*`, sorted.
 
-    Only the part after the last `/` is a pattern; the folder is taken literally, so that
-    `exp[1]` is never read as `exp1`. Hidden files don't match.
+    Only the part after the last `/` is a pattern; the folder is literal, so that `exp[1]` is
+    never read as `exp1`. Hidden files don't match.
 
     Args:
-      pattern: a folder, local or remote, and a file name with `*`, `?` or `[...]` in it.
+      pattern: a folder, local or remote, and a file name that may contain `*`, `?` or `[...]`.
     """
     folder, name = os.path.split(pattern)
     found = [str(entry) for entry in fileio.listdir(folder)] if fileio.isdir(folder) else []
@@ -39,7 +39,7 @@ def matching_files(pattern: str) -> list[str]:
 
 
 def split_files(uri: str, split: str) -> list[str]:
-    """The shards of one split, in order.
+    """Returns the shards of one split, in order.
 
     Raises:
       FileNotFoundError: the artifact has no shard of the split.
@@ -48,5 +48,7 @@ def split_files(uri: str, split: str) -> list[str]:
     names = [str(name) for name in fileio.listdir(folder)] if fileio.isdir(folder) else []
     shards = sorted(name for name in names if _SHARD.match(name))
     if not shards:
-        raise FileNotFoundError(f"no shard of split {split!r} in {uri}; found {sorted(names)}")
+        raise FileNotFoundError(
+            f"no shard of split {split!r} exists in {uri}. Received: {sorted(names)}"
+        )
     return [os.path.join(folder, name) for name in shards]

@@ -1,30 +1,30 @@
-"""The one home of feature names, split names, artifact keys and model outputs."""
+"""Names of features, splits, artifact keys and model outputs."""
 
-# Features of an image's tf.Example. Slice columns of a manifest stand beside them under their
+# Features of an image's tf.Example. Slice columns of a manifest are further features under their
 # own names, see RESERVED_FEATURES.
 IMAGE = "image"
-"""bytes: the encoded image, upright RGB JPEG or PNG; a JPEG that is so keeps its bytes."""
+"""bytes: the encoded image, upright RGB JPEG or PNG; an upright RGB JPEG keeps its bytes."""
 LABEL = "label"
-"""int64: 1 for the positive class, 0 for every other."""
+"""int64: 1 for the positive class, 0 for all others."""
 CLASS_NAME = "class_name"
-"""bytes: the class as the user named it."""
+"""bytes: the name of the class, as given by the user."""
 URI = "uri"
 """bytes: the image's path relative to the data source."""
 IMAGE_ID = "image_id"
 """bytes: SHA-256, in hex, of the source file's bytes: the identity of an image."""
 PERCEPTUAL_HASH = "perceptual_hash"
-"""bytes: 16 hex digits, of which near-duplicate images share all but a few bits."""
+"""bytes: 16 hex digits; those of near-duplicate images differ in a few bits."""
 WIDTH = "width"
 """int64: width in pixels of the stored image."""
 HEIGHT = "height"
 """int64: height in pixels of the stored image."""
 FEATURES = "features"
-"""bytes: what a frozen backbone makes of the image, float16 in C order; it replaces the image."""
+"""bytes: a frozen backbone's output for the image, float16 in C order; replaces the image."""
 FEATURES_SHAPE = "features_shape"
 """int64: shape of the features, such as (4, 4, 2048) or (2048,)."""
 
 TEXT_FEATURES = (CLASS_NAME, URI, IMAGE_ID, PERCEPTUAL_HASH)
-"""Features that every image has as text, beside its slice columns."""
+"""Text features of every image, besides its slice columns."""
 
 POSITIVE_LABEL = 1
 NEGATIVE_LABEL = 0
@@ -63,7 +63,7 @@ PREDICT_IMAGES = "predict_images"
 PROBABILITY = "probability"
 """Output, float32 (n, 1): probability that the image is of the positive class."""
 IS_POSITIVE = "is_positive"
-"""Output, int64 (n, 1): 1 where the probability reaches the operating point."""
+"""Output, int64 (n, 1): 1 if the probability reaches the operating point."""
 
 RESERVED_FEATURES = frozenset(
     {
@@ -81,4 +81,4 @@ RESERVED_FEATURES = frozenset(
         IS_POSITIVE,
     }
 )
-"""Names that no slice column may have: it stands beside them in examples or predictions."""
+"""Names that no slice column may have, as examples or predictions contain them already."""

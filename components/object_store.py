@@ -28,19 +28,19 @@ def register() -> None:
 
 
 class BeamFilesystem(filesystem.Filesystem):
-    """An object store; its folders exist if and only if they contain a file."""
+    """An object store, whose folders exist if and only if they contain a file."""
 
-    SUPPORTED_SCHEMES = ["s3://", "minio://", "gs://"]  # noqa: RUF012 - as TFX reads it
+    SUPPORTED_SCHEMES = ["s3://", "minio://", "gs://"]  # noqa: RUF012 - required by TFX
 
     @staticmethod
     def open(name: PathType, mode: str = "r") -> Any:
-        """A file object; a written file appears atomically when it is closed."""
+        """Returns a file object; a written file appears atomically when it is closed."""
         systems, path = beam_io().filesystems.FileSystems, _path(name)
         # Beam would otherwise decompress files whose name ends in .gz.
         kind = beam_io().filesystem.CompressionTypes.UNCOMPRESSED
         with _as_not_found():
-            begin = systems.create if "w" in mode else systems.open
-            file = begin(path, compression_type=kind)
+            open_file = systems.create if "w" in mode else systems.open
+            file = open_file(path, compression_type=kind)
         return file if "b" in mode else _as_text(file)
 
     @staticmethod
@@ -52,23 +52,23 @@ class BeamFilesystem(filesystem.Filesystem):
 
     @staticmethod
     def exists(path: PathType) -> bool:
-        """Whether the path is a file, or a folder with a file."""
+        """Returns whether the path is a file, or a folder with a file."""
         return bool(beam_io().filesystems.FileSystems.exists(_path(path))) or bool(_below(path))
 
     @staticmethod
     def glob(pattern: PathType) -> list[PathType]:
-        """The files that match."""
+        """Returns the files that match."""
         (found,) = beam_io().filesystems.FileSystems.match([_path(pattern)])
-        return [_named_as(_text(pattern), file.path) for file in found.metadata_list]
+        return [_with_scheme_of(_text(pattern), file.path) for file in found.metadata_list]
 
     @staticmethod
     def isdir(path: PathType) -> bool:
-        """Whether the path is a folder with a file."""
+        """Returns whether the path is a folder with a file."""
         return bool(_below(path))
 
     @staticmethod
     def listdir(path: PathType) -> list[PathType]:
-        """The names of the direct children of a folder."""
+        """Returns the names of the direct children of a folder."""
         root = _folder(path)
         names = {found.removeprefix(root).partition("/")[0] for found in _below(path)}
         if not names:
@@ -106,7 +106,7 @@ class BeamFilesystem(filesystem.Filesystem):
 
     @staticmethod
     def stat(path: PathType) -> Any:
-        """Beam's metadata of a file, which has `size_in_bytes`."""
+        """Returns Beam's metadata of a file, which has `size_in_bytes`."""
         if (found := file_at(_path(path))) is None:
             raise filesystem.NotFoundError(path)
         return found
@@ -115,7 +115,7 @@ class BeamFilesystem(filesystem.Filesystem):
     def walk(
         top: PathType, topdown: bool = True, onerror: Callable[..., None] | None = None
     ) -> Iterable[tuple[PathType, list[PathType], list[PathType]]]:
-        """Folders, their folders and their files, as `os.walk` gives them."""
+        """Yields folders, their subfolders and their files, like `os.walk`."""
         root = _text(top)
         paths = {name: posixpath.join(root, _text(name)) for name in BeamFilesystem.listdir(root)}
         folders = [name for name, path in paths.items() if BeamFilesystem.isdir(path)]
@@ -130,7 +130,7 @@ class BeamFilesystem(filesystem.Filesystem):
 
 def _below(path: PathType) -> list[str]:
     root = _folder(path)
-    return [_named_as(root, metadata.path) for metadata in files_below(_path(root))]
+    return [_with_scheme_of(root, metadata.path) for metadata in files_below(_path(root))]
 
 
 def _text(path: PathType) -> str:
@@ -146,8 +146,8 @@ def _path(path: PathType) -> str:
     return _S3 + text.removeprefix(_MINIO) if text.startswith(_MINIO) else text
 
 
-def _named_as(asked: str, found: str) -> str:
-    return _MINIO + found.removeprefix(_S3) if asked.startswith(_MINIO) else found
+def _with_scheme_of(requested: str, found: str) -> str:
+    return _MINIO + found.removeprefix(_S3) if requested.startswith(_MINIO) else found
 
 
 def _refuse_overwriting(path: PathType, overwrite: bool) -> None:

@@ -1,8 +1,8 @@
-"""Paths as users write them: `~` is expanded, and a scheme is understood or refused by name.
+"""Paths given by users: `~` is expanded, and unsupported schemes are refused.
 
-Where a path is used, it is used literally. TFX can't do that: it adds `/*` to the folder of a
-split and reads the whole as a pattern, so folders in which it works are refused here when their
-names hold signs of a pattern.
+Paths are used literally. TFX can't do that: it appends `/*` to the folder of a split and reads
+the result as a pattern, so folders in which TFX works are refused here if their names contain
+pattern characters.
 """
 
 import os
@@ -14,21 +14,21 @@ from urllib.parse import unquote
 from pydantic import AfterValidator
 
 BUCKET_SCHEMES = ("gs", "s3")
-"""What images and manifests may be read from, besides this machine's folders."""
+"""Schemes from which images and manifests may be read, besides local folders."""
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
-_PATTERN_SIGNS = re.compile(r"[\[\]*?]")
+_PATTERN_CHARACTERS = re.compile(r"[\[\]*?]")
 
 
 class PathError(ValueError):
-    """A path that can't be used; the message names the option, the value and what to do."""
+    """A path that can't be used; the message gives the option, the value and what to do."""
 
 
 def local(path: str) -> str:
-    """A path on this machine.
+    """Returns a path on this machine, expanded.
 
     Args:
-      path: may begin with `~`, `~user` or `file://`.
+      path: may start with `~`, `~user` or `file://`.
 
     Raises:
       ValueError: it is empty, of a user who does not exist, or has another scheme.
@@ -37,15 +37,15 @@ def local(path: str) -> str:
 
 
 def weights(path: str) -> str:
-    """A file of weights on this machine, or a name such as `imagenet`; raises as `local`."""
+    """Returns a file of weights on this machine, or a name such as `imagenet`; see `local`."""
     return _without_scheme(path, "copy the file to this machine and give its path")
 
 
 def source(path: str) -> str:
-    """A path on this machine or in a bucket.
+    """Returns a path on this machine, expanded, or in a bucket.
 
     Args:
-      path: may begin with `~`, `~user`, `file://`, `gs://` or `s3://`.
+      path: may start with `~`, `~user`, `file://`, `gs://` or `s3://`.
 
     Raises:
       ValueError: it is empty, of a user who does not exist, or has another scheme.
@@ -59,24 +59,24 @@ def source(path: str) -> str:
         hint = "; use s3:// and set AWS_ENDPOINT_URL" if scheme == "minio" else ""
         known = " or ".join(f"{name}://" for name in BUCKET_SCHEMES)
         raise ValueError(
-            f"must be a path on this machine or begin with {known}: {scheme}:// is not "
+            f"must be a path on this machine or start with {known}: {scheme}:// is not "
             f"supported here{hint}"
         )
     if not rest.strip("/"):
-        raise ValueError(f"must name a bucket, such as {scheme}://bucket/photos")
+        raise ValueError(f"must contain the name of a bucket, such as {scheme}://bucket/photos")
     return f"{scheme}://{rest}"
 
 
 def literal(path: str) -> str:
-    """A path in which TFX can work.
+    """Returns the path unchanged if TFX reads it literally.
 
     Raises:
-      ValueError: it would be read as a pattern, which may match other folders.
+      ValueError: TFX would read it as a pattern, which may match other folders.
     """
-    if signs := sorted(set(_PATTERN_SIGNS.findall(path))):
+    if characters := sorted(set(_PATTERN_CHARACTERS.findall(path))):
         raise ValueError(
-            f"must not contain {' or '.join(signs)}: TFX reads such a path as a pattern, which "
-            "may match other folders; give a folder of another name"
+            f"must not contain {' or '.join(characters)}: TFX reads such a path as a pattern, "
+            "which may match other folders; use a folder with another name"
         )
     return path
 
@@ -87,14 +87,14 @@ WeightsPath = Annotated[str, AfterValidator(weights)]
 
 
 def given(option: str, path: str | os.PathLike[str]) -> Path:
-    """The path on this machine that an option or argument gives.
+    """Returns the local path given by an option or argument.
 
     Args:
-      option: what the message calls it, such as `--model`.
-      path: as the user wrote it.
+      option: name of the option for the message, such as `--model`.
+      path: the user's value.
 
     Raises:
-      PathError: it can't be used.
+      PathError: the path can't be used.
     """
     try:
         return Path(local(str(path)))
@@ -103,10 +103,10 @@ def given(option: str, path: str | os.PathLike[str]) -> Path:
 
 
 def output_folder(path: str | os.PathLike[str]) -> Path:
-    """The folder that `--output` gives, absolute.
+    """Returns the folder given by `--output` as an absolute path.
 
     Raises:
-      PathError: it can't be used, or TFX would read it as a pattern.
+      PathError: the path can't be used, or TFX would read it as a pattern.
     """
     folder = given("--output", path).absolute()
     try:
@@ -117,10 +117,10 @@ def output_folder(path: str | os.PathLike[str]) -> Path:
 
 
 def check_can_be_folder(key: str, path: str) -> None:
-    """Checks that a folder is there, or can be made, and can be written to.
+    """Checks that a folder exists or can be created, and can be written to.
 
     Raises:
-      PathError: something else is there, or its place can't be written to.
+      PathError: the path or one of its parents is not a folder, or can't be written to.
     """
     folder = Path(path).absolute()
     while not os.path.lexists(folder):
@@ -129,8 +129,8 @@ def check_can_be_folder(key: str, path: str) -> None:
         raise PathError(f"{key} must be a folder: {folder} is not one. Received: {path!r}")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PathError(
-            f"{key} must be a folder that can be written to: {folder} can't. Make it writable or "
-            f"give another. Received: {path!r}"
+            f"{key} must be a writable folder: {folder} is not writable. Make it writable or use "
+            f"another. Received: {path!r}"
         )
 
 
@@ -158,11 +158,11 @@ def _expanded(path: str) -> str:
 
 
 def _of_file_uri(uri: str) -> str:
-    # Not by urlsplit: `#` and `?` may be signs of a name.
+    # Not parsed by urlsplit, since `#` and `?` may be part of a name.
     host, slash, rest = uri[len("file://") :].partition("/")
     if host.lower() not in ("", "localhost") or not slash:
         raise ValueError(
-            "must name a file on this machine: file:// is followed by a path from the root, "
-            "such as file:///photos"
+            "must be a path on this machine: file:// must be followed by an absolute path, such as "
+            "file:///photos"
         )
     return unquote(f"/{rest}")

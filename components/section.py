@@ -1,4 +1,4 @@
-"""What all sections of the settings have in common."""
+"""Base class and field types of all sections of the settings."""
 
 import re
 from collections.abc import Mapping
@@ -10,17 +10,22 @@ from components.spelling import composed
 
 
 class Section(BaseModel):
-    """A part of the settings: typed, frozen, and closed to unknown keys."""
+    """A part of the settings: typed and frozen; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
-def matching(pattern: str, wanted: str) -> AfterValidator:
-    """Lets text pass that matches a pattern as a whole; else says in words what it must be."""
+def matching(pattern: str, expected: str) -> AfterValidator:
+    """Returns a validator that requires text to match a pattern fully.
+
+    Args:
+      pattern: a regular expression.
+      expected: description of valid text, for the message.
+    """
 
     def check(text: str) -> str:
         if not re.fullmatch(pattern, text):
-            raise ValueError(f"must be {wanted}")
+            raise ValueError(f"must be {expected}")
         return text
 
     return AfterValidator(check)
@@ -42,9 +47,9 @@ def _composed_keys(value: Any) -> Any:
 
 
 DataName = Annotated[str, AfterValidator(composed)]
-"""A name that is compared with one in the data, such as of a class or a column."""
+"""A name that is compared with names in the data, such as that of a class or a column."""
 ComposedKeys = BeforeValidator(_composed_keys)
-"""For a mapping whose keys, at any depth, are such names."""
+"""Annotation for mappings whose keys, at any depth, are such names."""
 
 WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
 Count = Annotated[WholeNumber, Field(ge=0)]

@@ -1,4 +1,4 @@
-"""Names that people write in more than one way, and when two spellings are taken for one name.
+"""Normalizes names and finds different spellings of the same name.
 
 Imports the standard library only.
 """
@@ -11,27 +11,27 @@ _FORMAT_CHARACTERS = "Cf"
 
 
 def composed(name: str) -> str:
-    """A name in Unicode's composed form (NFC): macOS writes names of folders decomposed."""
+    """Returns a name in Unicode's composed form (NFC); macOS decomposes names of folders."""
     return unicodedata.normalize("NFC", name)
 
 
 def folded(name: str) -> str:
-    """What two spellings of a name have in common.
+    """Returns a form of a name that is equal for all its spellings.
 
-    Case, the width and form of characters, the kind and number of spaces, spaces at the ends,
-    and characters that can't be seen are left out, as in Unicode's compatibility caseless
-    match (The Unicode Standard, D146).
+    Case, the width and form of characters, the kind and number of spaces, leading and trailing
+    spaces, and invisible characters are ignored, as in Unicode's compatibility caseless match
+    (The Unicode Standard, D146).
     """
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKD", name).casefold())
-    seen = (c for c in text if unicodedata.category(c) != _FORMAT_CHARACTERS)
-    return " ".join("".join(seen).split())
+    visible = (c for c in text if unicodedata.category(c) != _FORMAT_CHARACTERS)
+    return " ".join("".join(visible).split())
 
 
 def spelled_differently(names: Iterable[str]) -> tuple[str, str] | None:
-    """The first two names, sorted, that are the same but for their spelling; None: there are none.
+    """Returns the first two names, sorted, that differ only in their spelling; None if none do.
 
     Args:
-      names: such as of all classes; the same name twice is no second spelling.
+      names: names, such as those of all classes; repeated names are ignored.
     """
     spellings = collections.defaultdict(list)
     for name in sorted(set(names)):

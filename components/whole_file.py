@@ -1,4 +1,4 @@
-"""A file that appears under its name whole, or not at all, for readers on other machines too."""
+"""Writes files atomically, also for readers on other machines."""
 
 import os
 import uuid
@@ -9,16 +9,16 @@ from pathlib import Path
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Gives a hidden file to write; it takes its name when the block ends without an error.
+    """Yields a hidden file to write, which is renamed when the block ends without an error.
 
-    Until then readers find what was there before, and after a crash too. Writers of the same
-    file do not disturb each other: the last one to end stands.
+    Until then, and after a crash, readers see the previous content. Writers of the same file do
+    not interfere with each other: the last one to end wins.
 
     Args:
-      path: local or mounted; its folder is made.
+      path: local or mounted; its folder is created if it does not exist.
 
     Yields:
-      A path in the same folder, with the same ending, that no other writer uses.
+      A path in the same folder, with the same suffix, that no other writer uses.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     hidden = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
@@ -32,13 +32,13 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file in UTF-8, whole or not at all."""
+    """Writes a text file in UTF-8, atomically."""
     with whole_file(path) as hidden:
         hidden.write_text(text, encoding="utf-8")
 
 
 def flush(path: Path) -> None:
-    """Brings a file, or the names in a folder, to the disk: a rename must not outrun contents."""
+    """Flushes a file, or a folder's entries, to disk, so that no rename precedes its contents."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

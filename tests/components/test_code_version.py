@@ -5,7 +5,7 @@ from components import code_version
 
 @pytest.fixture
 def copied(tmp_path, monkeypatch):
-    """The project's folder is another, with a file in it."""
+    """A temporary project folder with one file."""
     monkeypatch.setattr(code_version, "_ROOT", tmp_path)
     (tmp_path / "components").mkdir()
     (tmp_path / "components" / "a.py").write_text("one")
@@ -16,7 +16,7 @@ def project_version() -> str:
     return code_version.project_version.__wrapped__()
 
 
-def test_the_version_changes_with_code_pages_and_names(copied):
+def test_the_version_depends_on_code_templates_and_file_names(copied):
     versions = {project_version()}
     (copied / "a.py").write_text("two")
     versions.add(project_version())
@@ -29,13 +29,13 @@ def test_the_version_changes_with_code_pages_and_names(copied):
     assert project_version() in versions
 
 
-def test_the_version_changes_with_the_libraries(copied, monkeypatch):
+def test_the_version_depends_on_the_libraries(copied, monkeypatch):
     before = project_version()
     monkeypatch.setattr(code_version.metadata, "version", lambda name: "0")
     assert project_version() != before
 
 
-def test_the_version_of_modules_is_that_of_their_code():
+def test_the_version_of_modules_depends_on_their_code():
     def version(*modules: str) -> str:
         names = [f"components.trainer.{module}" for module in modules]
         return code_version.modules_version(*names, libraries=("keras",))

@@ -15,7 +15,7 @@ from components.trainer.checkpoint import Checkpoint, TrainingState
 
 @pytest.fixture(scope="module", params=["s3", "minio"])
 def root(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A bucket's URI, with the environment by which Beam finds it."""
+    """A bucket's URI; sets the environment variables that Beam needs to find it."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     variables = {
@@ -60,7 +60,7 @@ def test_files_are_written_read_listed_walked_and_removed(root: str):
     assert not fileio.exists(folder)
 
 
-def test_a_file_is_replaced_by_renaming_only_when_that_is_asked(root: str):
+def test_a_rename_replaces_a_file_only_if_overwrite_is_set(root: str):
     write(f"{root}/names/new", "new")
     write(f"{root}/names/old", "old")
     with pytest.raises(OSError, match="already exists"):
@@ -71,7 +71,7 @@ def test_a_file_is_replaced_by_renaming_only_when_that_is_asked(root: str):
         assert file.read() == "new"
 
 
-def test_what_is_not_there_is_said_not_to_be(root: str):
+def test_a_missing_path_raises_not_found(root: str):
     for act in (fileio.listdir, fileio.rmtree, fileio.stat):
         with pytest.raises(fileio.NotFoundError):
             act(f"{root}/nothing")
@@ -79,7 +79,7 @@ def test_what_is_not_there_is_said_not_to_be(root: str):
         fileio.open(f"{root}/nothing", "rb")
 
 
-def test_an_interrupted_training_is_found_again(root: str):
+def test_an_interrupted_training_is_restored(root: str):
     folder = f"{root}/checkpoints/1"
     assert Checkpoint(folder).load() == TrainingState()
     weights = [np.arange(6.0).reshape(2, 3)]

@@ -17,11 +17,11 @@ from components.progress import Progress, time_left, watched
         (10, 100, "done"),
     ],
 )
-def test_the_rest_takes_as_long_as_its_share_of_what_was_done(elapsed, done, expected):
+def test_the_time_left_is_estimated_from_the_speed_so_far(elapsed, done, expected):
     assert time_left(elapsed, done, 100) == expected
 
 
-def test_lines_come_no_oftener_than_the_interval_and_at_the_end(caplog):
+def test_lines_are_logged_at_most_once_per_interval_and_at_the_end(caplog):
     with caplog.at_level(logging.INFO, logger="outnumbered.trainer"):
         progress = Progress("images", total=3000, interval=60)
         for _ in range(3):
@@ -29,7 +29,7 @@ def test_lines_come_no_oftener_than_the_interval_and_at_the_end(caplog):
     assert caplog.messages == ["3,000 of 3,000 images, done"]
 
 
-def test_each_step_is_told_when_the_interval_is_over(caplog):
+def test_a_step_is_logged_when_the_interval_has_passed(caplog):
     with caplog.at_level(logging.INFO, logger="outnumbered.trainer"):
         progress = Progress("images", total=10, interval=0)
         progress.advance(5)
@@ -38,7 +38,7 @@ def test_each_step_is_told_when_the_interval_is_over(caplog):
     assert caplog.messages[1] == "10 of 10 images, done"
 
 
-def test_without_a_closing_line_a_fast_loop_is_silent(caplog):
+def test_without_a_closing_line_a_fast_loop_logs_nothing(caplog):
     with caplog.at_level(logging.INFO, logger="outnumbered.trainer"):
         Progress("images", total=10, interval=60, closing=False).advance(10)
     assert not caplog.messages

@@ -3,7 +3,7 @@ import pytest
 from components.whole_file import whole_file, write_text
 
 
-def test_a_file_appears_when_it_is_whole(tmp_path):
+def test_a_file_appears_when_it_is_complete(tmp_path):
     path = tmp_path / "below" / "a.weights.h5"
     with whole_file(path) as hidden:
         hidden.write_text("new")
@@ -19,7 +19,7 @@ def interrupted_write(path):
         raise KeyboardInterrupt
 
 
-def test_what_was_there_stays_after_an_error(tmp_path):
+def test_the_previous_content_is_kept_after_an_error(tmp_path):
     path = tmp_path / "a"
     write_text(path, "old")
     with pytest.raises(KeyboardInterrupt):
@@ -28,7 +28,7 @@ def test_what_was_there_stays_after_an_error(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path):
+def test_two_writers_of_one_file_do_not_interfere(tmp_path):
     path = tmp_path / "a"
     with whole_file(path) as one:
         one.write_text("one")
