@@ -160,7 +160,7 @@ def average_precision(
 
 
 def roc_auc(labels: ArrayLike, probabilities: ArrayLike) -> float:
-    """Area under the ROC curve: the chance that a positive scores above a negative.
+    """Computes the area under the ROC curve: the probability that a positive outscores a negative.
 
     Args: as `curve`.
 

@@ -121,8 +121,8 @@ def prevalence(weights: Mapping[str, float] | None, census: Census) -> float:
     for key in parts:
         if key not in {POSITIVE, NEGATIVE, *census.classes}:
             raise SamplingError(
-                f"prevalence: class {key!r} does not exist{did_you_mean(key, census.classes)}; "
-                f"the classes are {quoted(census.classes)}"
+                f"prevalence: a class must be one of {quoted(census.classes)}. "
+                f"Received: {key!r}{did_you_mean(key, census.classes)}"
             )
     _check_each_weighted_once(list(parts), census)
     positive = sum(part for key, part in parts.items() if key in {POSITIVE, *positive_classes})

@@ -109,8 +109,8 @@ class ImbalanceSampler(base_beam_component.BaseBeamComponent):
         parse_request(splits, assignment=assignment)
         if assignment == STABLE and not ledger:
             raise SamplingError(
-                "assignment 'stable' requires a ledger, the file that records earlier draws; set "
-                "its path"
+                "with assignment 'stable', a ledger is required, the file that records earlier "
+                f"draws; set its path. Received: {ledger!r}"
             )
         super().__init__(
             spec=ImbalanceSamplerSpec(

@@ -178,8 +178,8 @@ def check_class_names(request: SamplingRequest, classes: Collection[str]) -> Non
         for size in split.sizes:
             if size.key not in {POSITIVE, NEGATIVE, *classes}:
                 raise SamplingError(
-                    f"split {split.name!r}: class {size.key!r} does not exist"
-                    f"{did_you_mean(size.key, classes)}; the classes are {quoted(sorted(classes))}"
+                    f"split {split.name!r}: a class must be one of {quoted(sorted(classes))}. "
+                    f"Received: {size.key!r}{did_you_mean(size.key, classes)}"
                 )
 
 

@@ -149,7 +149,7 @@ def test_the_floor_is_reached_if_any_threshold_reaches_it(images, floor):
         if labels[called].mean() >= floor:
             reached.append(labels[called].sum() / labels.sum())
     if not reached:
-        with pytest.raises(ValueError, match="no threshold reaches calibrator.precision_floor"):
+        with pytest.raises(ValueError, match=r"no threshold reaches calibrator\.precision_floor"):
             choose(scores, labels, rule="recall_at_precision", precision_floor=floor)
         return
     point = choose(scores, labels, rule="recall_at_precision", precision_floor=floor)

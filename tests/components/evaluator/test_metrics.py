@@ -185,7 +185,7 @@ def test_without_false_positives_precision_at_prevalence_is_still_uncertain():
 
 
 def test_without_false_positives_among_few_images_the_interval_includes_a_perfect_model():
-    """Most models that classify 2 of 3 positives and all 3 negatives correctly are nearly so."""
+    """Of models with 2 of 3 positives and all 3 negatives correct, most are nearly perfect."""
     counts = Confusion(tp=2, fp=0, tn=3, fn=1)
     found = intervals.at_prevalence(counts, 1 / 11, seed=0)
     assert found["precision"][1] == 1

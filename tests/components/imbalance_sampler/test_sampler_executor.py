@@ -178,7 +178,11 @@ def test_groups_and_near_duplicates_are_read_from_the_examples(tmp_path):
             {},
             "split 'train' asks for 17 of class 'dogs', 16 are left after 'test' and 'val'",
         ),
-        ({"test": {"cats": 1, "dgos": 1}}, {}, "class 'dgos' does not exist (did you mean"),
+        (
+            {"test": {"cats": 1, "dgos": 1}},
+            {},
+            "a class must be one of 'cats' and 'dogs'. Received: 'dgos' (did",
+        ),
         (SPLITS, {"group_by": "ownr"}, "Received: 'ownr' (did you mean 'owner'?)"),
         (SPLITS, {"group_by": "label"}, "group_by must be a text column of the examples: "),
         (SPLITS, {"prevalence": '{"cats": 1}'}, "prevalence must have weights for 'dogs'"),
