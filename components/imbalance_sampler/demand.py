@@ -77,7 +77,7 @@ def shortage(demand: Demand, left: int, before: Iterable[str], blocked: int = 0)
       demand: the request.
       left: images that could be drawn for it.
       before: the splits drawn before it from the same classes.
-      blocked: further images that can't be drawn because their group can't.
+      blocked: further images that can't be drawn because of their groups or near-duplicates.
     """
     noun = "class" if len(demand.ranks) == 1 else "side"
     splits = list(dict.fromkeys(before))
@@ -87,10 +87,7 @@ def shortage(demand: Demand, left: int, before: Iterable[str], blocked: int = 0)
         f"{left} are left{after}"
     )
     if blocked:
-        message += (
-            f" ({blocked} more can't be taken: they are in a group with, or near-duplicates of, "
-            "images of other splits)"
-        )
+        message += f" ({blocked} more can't be taken because of their groups or near-duplicates)"
     return ShortageError(f"{message}; request fewer, or use {{total, ratio}}", blocked)
 
 

@@ -43,8 +43,8 @@ class ShortageError(SamplingError):
     """A split asks for more images than are available to it.
 
     Attributes:
-      blocked: further images of the class that can't be taken because the images that they must
-        stay together with are in other splits.
+      blocked: further images of the class that can't be taken because of their groups or
+        near-duplicates.
     """
 
     def __init__(self, message: str, blocked: int = 0):
@@ -159,7 +159,7 @@ def check_sides(request: SamplingRequest, positive_classes: Collection[str]) -> 
     """Checks that each split has both sides, and no class twice.
 
     Raises:
-      SamplingError: a split lacks a side, or requests a side and a class of it.
+      SamplingError: a side is missing, or a side is requested as well as one of its classes.
     """
     for split in request.splits:
         positive = [size for size in split.sizes if size.key in {POSITIVE, *positive_classes}]

@@ -131,8 +131,8 @@ def load(folder: str) -> Baseline:
     ]
     if missing:
         raise SchemaError(
-            f"the kept schema in {folder} is incomplete: {', '.join(missing)} does not exist; "
-            "restore it, or delete the folder to start over with the next blessed model"
+            f"the kept schema in {folder} is incomplete; restore {', '.join(missing)}, or delete "
+            "the folder to start over with the next blessed model"
         )
     try:
         with fileio.open(os.path.join(folder, ORIGIN_FILE), "r") as file:

@@ -58,6 +58,6 @@ def test_a_kept_schema_that_cannot_be_read_stops_a_run_before_its_first_step(tmp
     folder = tmp_path / "registry" / "schema"
     folder.mkdir(parents=True)
     (folder / "schema.pbtxt").write_text("feature {")
-    with pytest.raises(local.RunError, match=r"lacks statistics.pb, kept.json; put it back"):
+    with pytest.raises(local.RunError, match=r"incomplete; restore statistics.pb, kept.json, or"):
         local.run(load(preset_path("notebook_cnn")), tmp_path, data_version="")
     assert not (tmp_path / "tfx" / "artifacts").exists()

@@ -88,7 +88,7 @@ def test_json_holds_both_too():
 def test_anomalies_of_the_data_are_named_with_what_to_do():
     assert (
         "1 anomaly in the data: new class in class_name: 'dog [final]' (12 images), expected one "
-        "of 'cats', 'dogs'; correct the data; or accept it: edit /models/schema/schema.pbtxt"
+        "of 'cats', 'dogs'; correct the data, or, to accept it, edit /models/schema/schema.pbtxt"
     ) in in_one_line(data_check=findings.of_check(ORIGIN, [NEW_CLASS]))
 
 

@@ -181,7 +181,7 @@ def test_the_error_of_a_shortage_caused_by_groups_gives_the_blocked_images():
     splits = {"test": {"cats": 10, "dogs": 1}, "train": {"cats": 20, "dogs": 1}}
     with refused(
         "split 'train' asks for 20 of class 'cats', 0 are left after 'test' (40 more can't be "
-        "taken: they are in a group with, or near-duplicates of, images of other splits)"
+        "taken because of their groups or near-duplicates)"
     ):
         place_in_memory(images, splits)
 
