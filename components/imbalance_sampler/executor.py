@@ -188,7 +188,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             RANDOM_STATE: properties.random_state,
             ASSIGNMENT: properties.request.assignment,
             GROUP_BY: properties.group_by,
-            **sampling_report.sampling_report(
+            **sampling_report.summarize(
                 census=census,
                 drawn=plan.drawn,
                 splits=plan.splits,

@@ -17,7 +17,7 @@ Outcomes = Mapping[tuple[int, int], int]
 """Images by (outcome, class rank); see `plan.Plan.outcomes`."""
 
 
-def sampling_report(
+def summarize(
     *,
     census: Census,
     drawn: Sequence[Drawn],

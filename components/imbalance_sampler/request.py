@@ -213,8 +213,8 @@ def _parse_split(name: str, sizes: Any) -> SplitRequest:
         )
     if _TOTAL in sizes or _RATIO in sizes:
         sizes = _sizes_by_ratio(name, sizes)
-    parsed = {str(key): _parse_size(name, key, size) for key, size in sizes.items()}
-    return SplitRequest(name, tuple(ClassSize(key, amount) for key, amount in parsed.items()))
+    parsed = (ClassSize(str(key), _parse_size(name, key, size)) for key, size in sizes.items())
+    return SplitRequest(name, tuple(parsed))
 
 
 def _parse_size(split: str, key: Any, size: Any) -> int | Fraction:
