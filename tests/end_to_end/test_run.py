@@ -129,7 +129,7 @@ def test_a_full_disk_is_reported(small_settings: Path, tmp_path: Path):
         [*OWN_MOUNTS, run], capture_output=True, text=True, check=False, env=command_environment()
     )
     assert done.returncode == 1
-    assert f"no space is left for {tmp_path}/runs; free some" in json.loads(done.stdout)["error"]
+    assert f"no space left for {tmp_path}/runs; free some" in json.loads(done.stdout)["error"]
     assert "Traceback" not in done.stderr
 
 
@@ -152,7 +152,7 @@ def test_an_interrupted_run_resumes(small_settings: Path, tmp_path: Path):
             break
     rest = process.stderr.read()
     assert process.wait() == 130
-    assert "interrupted; the same command goes on where it stopped" in rest
+    assert "interrupted; run the same command again to resume" in rest
     assert not (tmp_path / "runs" / "latest").exists()
     assert not (tmp_path / "runs" / "registry").exists()
 

@@ -1,4 +1,4 @@
-"""Text of users, data and servers on the terminal: shown as it is, neither markup nor commands."""
+"""Text from users, data and servers is printed literally, not as markup or escape sequences."""
 
 import datetime
 import io
@@ -42,7 +42,7 @@ def text(request) -> str:
 
 
 class Terminal(io.StringIO):
-    """A screen of 200 columns, whose escape sequences are left out of what it holds."""
+    """A stream that says it is a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -55,11 +55,11 @@ def drawn(*shown: object) -> str:
     return console.file.getvalue()
 
 
-def test_what_can_t_be_seen_is_written_out(text):
+def test_unprintable_characters_are_escaped(text):
     assert visible(text) == TEXTS[text]
 
 
-def test_a_line_s_end_is_kept_where_lines_are_meant():
+def test_newlines_and_tabs_can_be_kept():
     assert visible("a\nb\t\x00", keep="\n\t") == "a\nb\t\\x00"
 
 

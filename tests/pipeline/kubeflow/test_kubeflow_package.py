@@ -81,7 +81,7 @@ def test_an_argument_may_hold_an_equals_sign_or_be_empty(compiled):
         ("epochs=true", "type NUMBER_INTEGER. Received: True"),
         ("learning_rate=high", "type NUMBER_DOUBLE. Received: 'high'"),
         ("augment=1", "type BOOLEAN. Received: 1"),
-        ("slices=[a", "not YAML"),
+        ("slices=[a", "not valid YAML"),
     ],
 )
 def test_an_invalid_argument_is_rejected_by_name(compiled, text, message):
