@@ -222,7 +222,7 @@ def test_no_runs_yet(settings):
 
 
 def test_a_run_that_does_not_exist(server, settings):
-    refused(run(settings, "runs", "wait", "42"), 1, f"{server.url} was asked for run '42'", "404")
+    refused(run(settings, "runs", "wait", "42"), 1, "get run '42'", "404")
 
 
 def test_a_failure_is_one_json_object_too(server, settings):
