@@ -437,13 +437,20 @@ def parse_as(kind: type[Kind], tree: Mapping[str, Any], *, origin: str) -> Kind:
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        errors = "\n".join(f"  {_message(kind, details, advice)}" for details in error.errors())
+        errors = "\n".join(f"  {error_message(kind, each, advice)}" for each in error.errors())
         raise SettingsError(f"{origin}: the settings are invalid\n{errors}") from error
 
 
-def _message(
+def error_message(
     kind: type[BaseModel], details: ErrorDetails, advice: Mapping[yaml_text.Path, str]
 ) -> str:
+    """The message for one of the errors that pydantic reports.
+
+    Args:
+      kind: the class that was validated.
+      details: the error.
+      advice: see `Tree`.
+    """
     path = [str(part) for part in details["loc"] if not _UNION_MEMBER.fullmatch(str(part))]
     key = ".".join(path)
     if details["type"] == "extra_forbidden":

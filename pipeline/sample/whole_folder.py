@@ -56,7 +56,7 @@ def _rename(hidden: Path, folder: Path) -> None:
 
 
 def _remove_abandoned(parent: Path, prefix: str) -> None:
-    # Not by glob: the folder's own name may hold signs of a pattern.
+    # Not with glob, since the folder's name may contain pattern characters.
     for path in [path for path in parent.iterdir() if path.name.startswith(prefix)]:
         lock = _lock(path)
         if lock is not None:

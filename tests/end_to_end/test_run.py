@@ -84,7 +84,7 @@ def data_check(output: Path) -> dict[str, Any]:
     return json.loads((output / "latest" / "metrics.json").read_text())["data_check"]
 
 
-def test_a_second_run_checks_its_data_against_the_first_and_reuses_the_rest(
+def test_a_second_run_checks_the_data_against_the_kept_schema_and_reuses_the_rest(
     finished: FinishedRun, small_settings: Path
 ):
     assert not data_check(finished.output)["checked"]
@@ -102,7 +102,7 @@ def test_a_second_run_checks_its_data_against_the_first_and_reuses_the_rest(
     assert found["schema"]["version"] == 1
 
 
-def test_a_model_below_its_bounds_is_not_pushed_and_has_its_own_exit_code(
+def test_a_model_that_fails_a_gate_is_not_pushed_and_the_exit_code_is_3(
     finished: FinishedRun, small_settings: Path
 ):
     before = sorted((finished.output / "registry").iterdir())
