@@ -81,7 +81,7 @@ class RunParameters:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingParameters(RunParameters):
-    """Runtime parameters of the main pipeline, which include those of the training.
+    """Runtime parameters of the main pipeline, including those of the training.
 
     Attributes:
       epochs: replaces `trainer.epochs`.

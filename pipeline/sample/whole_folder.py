@@ -23,7 +23,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         folder: An absolute path that does not exist, or is an empty folder.
 
     Yields:
-        The hidden folder, empty, beside `folder`.
+        The hidden folder, empty, next to `folder`.
 
     Raises:
         FileExistsError: If `folder` was created by another process in the meantime.
