@@ -1,1 +1,1 @@
-"""How a run is put together and started: settings, the DAG, the runner, the command line."""
+"""The settings, the DAG, the local runner and the command line."""

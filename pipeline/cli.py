@@ -1,4 +1,4 @@
-"""The command line: `outnumbered run`, `predict`, `settings`, `data make-sample`, `kubeflow`."""
+"""The command line: `outnumbered run`, `predict`, `settings`, `study`, `data`, `kubeflow`."""
 
 import json
 from collections import Counter
@@ -30,17 +30,16 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help=(
-        "From photographs in which the class you look for is rare to a model that is trained, "
-        "judged and released at the balance of the real world.\n\n"
-        "Begin with `outnumbered data make-sample sample` and "
-        "`outnumbered run --preset demo`."
+        "Train an image classifier for a rare class, evaluate it at the class proportions of the "
+        "real world, and release it if it passes its gates.\n\n"
+        "To start: `outnumbered data make-sample sample`, then `outnumbered run --preset demo`."
     ),
     epilog=(
-        "Exit codes: 0 done, 1 failed, 2 wrong use, 3 done but the model was NOT blessed, "
+        "Exit codes: 0 done, 1 failed, 2 usage error, 3 done but the model was NOT blessed, "
         "130 interrupted."
     ),
 )
-data_app = typer.Typer(no_args_is_help=True, help="Make and look at data sets.")
+data_app = typer.Typer(no_args_is_help=True, help="Make data sets.")
 app.add_typer(data_app, name="data")
 app.add_typer(kubeflow_app, name="kubeflow")
 app.command()(study)
@@ -53,21 +52,21 @@ def run(
     overrides: SetOption = None,
     output: Annotated[
         str,
-        typer.Option("--output", metavar="PATH", help="Folder for everything that the run makes."),
+        typer.Option("--output", metavar="PATH", help="Output folder of the run."),
     ] = "runs",
     as_json: JsonOption = False,
     cache: Annotated[
-        bool, typer.Option("--cache/--no-cache", help="Reuse what has not changed since a run.")
+        bool, typer.Option("--cache/--no-cache", help="Reuse cached outputs of earlier runs.")
     ] = True,
 ) -> None:
-    """Takes photographs to a judged and pushed model and a report.
+    """Trains and evaluates a model, pushes it if it passes its gates, and writes a report.
 
     Reads the images, samples the splits, trains, chooses the operating point, evaluates, and
-    pushes the model if it passes the gates. A second run with the same `--output` redoes only
-    what has changed; an interrupted one goes on where it stopped. The results lie in
-    `OUTPUT/latest/report.html` and `OUTPUT/latest/metrics.json`.
+    pushes the model. A second run with the same `--output` repeats only what has changed, and an
+    interrupted run resumes. The results are in `OUTPUT/latest/report.html` and
+    `OUTPUT/latest/metrics.json`.
 
-    Your own images, a folder a class:
+    For your own images, in one folder per class:
 
         outnumbered run --preset cats_vs_dogs --set data.source=photos
     """
@@ -88,7 +87,7 @@ def run(
     except local.RunError as error:
         _fail(str(error), Exit.FAILED, as_json=as_json)
     except KeyboardInterrupt:
-        again = "interrupted; the same command goes on where it stopped"
+        again = "interrupted; run the same command again to resume"
         _fail(again, Exit.INTERRUPTED, as_json=as_json)
     if as_json:
         print(json.dumps(summary.as_json(result)))
@@ -101,21 +100,23 @@ def run(
 def predict(
     images: Annotated[
         list[str],
-        typer.Argument(metavar="PATH...", help="Images, or folders that are searched for images."),
+        typer.Argument(metavar="PATH...", help="Images, or folders to search for images."),
     ],
     model: Annotated[
         str,
         typer.Option(
             "--model",
             metavar="PATH",
-            help="A pushed model, or the registry, whose newest version is taken.",
+            help="A pushed model, or a registry, of which the newest version is used.",
         ),
     ] = "runs/registry",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines, not a table.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON lines instead of a table.")
+    ] = False,
 ) -> None:
-    """Says of each image whether it is of the positive class, and how probable that is.
+    """Predicts for each image whether it is of the positive class, and with what probability.
 
-    An image that can't be read is named with its reason, and the exit code is then 1.
+    An image that can't be read is reported with the reason, and the exit code is then 1.
 
         outnumbered predict photos/ --model runs/registry
     """
@@ -142,9 +143,9 @@ def show_settings(
     settings: SettingsOption = None,
     overrides: SetOption = None,
 ) -> None:
-    """Prints the settings a run would use, every default filled in.
+    """Prints the complete settings of a run, including defaults.
 
-    A settings file of your own begins well as one of these:
+    To start a settings file of your own:
 
         outnumbered settings --preset cats_vs_dogs > mine.yaml
     """
@@ -154,17 +155,17 @@ def show_settings(
 
 @data_app.command("make-sample")
 def make_sample(
-    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder to make.")] = "sample",
-    images: Annotated[int, typer.Option("--images", help="How many images.")] = 3300,
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Output folder.")] = "sample",
+    images: Annotated[int, typer.Option("--images", help="Number of images.")] = 3300,
     side: Annotated[int, typer.Option("--side", help="Side of an image in pixels.")] = 128,
-    random_state: Annotated[int, typer.Option("--random-state", help="The seed.")] = 0,
+    random_state: Annotated[int, typer.Option("--random-state", help="Seed.")] = 0,
     workers: Annotated[
-        int | None, typer.Option("--workers", help="Processes; default: one a core.")
+        int | None, typer.Option("--workers", help="Number of processes; default: one per core.")
     ] = None,
 ) -> None:
-    """Draws little scenes with a cat or a dog, ten cats to each dog, and their manifest.
+    """Draws pictures of cats and dogs, ten cats per dog, and writes their manifest.
 
-    The same seed gives the same images. A folder that already holds this very sample is kept.
+    The same seed gives the same images. A folder that already contains this sample is kept.
     """
     from pipeline.sample.dataset import make_sample
 

@@ -1,4 +1,4 @@
-"""What a person sees while a run works: a line a component, the libraries' noise in a log file."""
+"""Terminal output of a run: one line per component; the libraries' output goes to a log file."""
 
 import contextlib
 import logging
@@ -29,13 +29,13 @@ _MARKS = {
 
 @contextlib.contextmanager
 def captured_output(log: Path) -> Iterator[TextIO]:
-    """Sends standard output and error, those of C++ code too, to a log file.
+    """Redirects standard output and error, including those of C++ code, to a log file.
 
     Args:
       log: the file to append to; its folder exists.
 
     Yields:
-      A text stream on the standard error as it was before, for the user to read.
+      A text stream to the original standard error, for messages to the user.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -55,13 +55,13 @@ def captured_output(log: Path) -> Iterator[TextIO]:
 
 
 class RunView:
-    """The state of each component of a run, drawn live on a terminal, as plain lines elsewhere."""
+    """Shows the state of each component of a run: live on a terminal, otherwise line by line."""
 
     def __init__(self, screen: TextIO, components: list[str]):
-        """Prepares the view.
+        """Creates the view.
 
         Args:
-          screen: where to draw.
+          screen: the stream to write to.
           components: the names of the components, in the order in which they run.
         """
         self._console = Console(file=screen)
@@ -87,7 +87,7 @@ class RunView:
             self._live.stop()
 
     def started(self, component: str) -> None:
-        """A component begins."""
+        """Shows that a component has started."""
         self._current = component
         self._started[component] = time.monotonic()
         self._states[component] = _RUNNING
@@ -95,17 +95,17 @@ class RunView:
             write(self._console, f"{component}: running")
 
     def cached(self) -> None:
-        """The current component's outputs are taken from an earlier run."""
+        """Shows that the current component's outputs came from the cache."""
         if self._current:
             self._states[self._current] = _CACHED
 
     def finished(self) -> None:
-        """The current component ended well."""
+        """Shows that the current component has succeeded."""
         was_cached = self._current is not None and self._states[self._current] == _CACHED
         self._finish(_CACHED if was_cached else _DONE)
 
     def message(self, text: str) -> None:
-        """The current component says how far it is."""
+        """Shows a progress message of the current component."""
         if self._current:
             self._messages[self._current] = text
             if not self._live:
@@ -116,29 +116,29 @@ class RunView:
         if name is None:
             return
         seconds = time.monotonic() - self._started[name]
-        took = "unchanged, taken from an earlier run" if state == _CACHED else f"{seconds:.1f} s"
-        self._states[name], self._messages[name] = state, took
+        detail = "unchanged since an earlier run" if state == _CACHED else f"{seconds:.1f} s"
+        self._states[name], self._messages[name] = state, detail
         if not self._live:
-            write(self._console, f"{name}: {state}, {took}")
+            write(self._console, f"{name}: {state}, {detail}")
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))
         for name, state in self._states.items():
             mark, style = _MARKS.get(state, ("·", "dim"))
-            told = lines(self._messages[name])
-            table.add_row(Text(mark, style=style), Text(name, style=style), told)
+            message = lines(self._messages[name])
+            table.add_row(Text(mark, style=style), Text(name, style=style), message)
         return table
 
 
 class RunLogHandler(logging.Handler):
-    """Turns TFX's and the components' log records into what `RunView` shows."""
+    """Updates a `RunView` from the log records of TFX and of the components."""
 
     def __init__(self, view: RunView):
         super().__init__(logging.INFO)
         self._view = view
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Shows a component's own progress, and the launcher's start and end of a component."""
+        """Handles progress messages of components, and the launcher's records of their states."""
         if record.name.startswith(COMPONENT_LOGGER):
             self._view.message(record.getMessage())
         elif record.msg == "Component %s is running.":
@@ -152,7 +152,7 @@ class RunLogHandler(logging.Handler):
 
 @contextlib.contextmanager
 def followed(view: RunView) -> Iterator[None]:
-    """Shows on `view` what TFX and the components log while the block runs."""
+    """Updates `view` from the logs of TFX and of the components inside the context."""
     handler = RunLogHandler(view)
     loggers = [logging.getLogger("absl"), logging.getLogger(COMPONENT_LOGGER)]
     before = [logger.level for logger in loggers]

@@ -1,4 +1,4 @@
-"""The pipeline as a TFX DAG: which component reads what from which, and with what settings."""
+"""The pipeline as a TFX DAG: its components, their inputs and their settings."""
 
 import uuid
 from collections.abc import Sequence
@@ -31,26 +31,26 @@ from pipeline.features import feature_extractor, frozen_backbone
 from pipeline.settings import IN_PROCESS_RUNNER, Beam, ImageSettings, Settings
 from pipeline.study.settings import AnySettings
 
-# A column of more values is not compared with the kept schema's.
-_MOST_VALUES = 10_000
+# A column with more distinct values is not compared with the kept schema's.
+_MAX_VALUES = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Where a run keeps what it makes.
+    """Where a run stores its outputs, and the versions that decide what is reused.
 
     Attributes:
       pipeline_root: folder of all artifacts.
       registry: folder of the pushed model's numbered versions.
-      checkpoints: folder in which an interrupted training finds its last epoch.
-      data_version: a digest of the data, so that changed data is read again.
-      features: folder in which features are kept for later runs; empty: nowhere.
-      kept_schema: digest of the schema that is kept in the registry, empty where none is; None
-        where that can't be known before the run, whose SchemaGen must not be cached then.
-      code_version: a digest of the project's code, so that nothing made by other code is reused;
-        empty where the image of the steps tells that.
-      ledger: file that carries a stable draw on to the next.
-      ledger_version: names the state of that file, so that a changed one is drawn with anew.
+      checkpoints: folder of the checkpoints of interrupted trainings.
+      data_version: a digest of the data; changed data is read again.
+      features: folder in which features are kept for later runs; empty: they are not kept.
+      kept_schema: digest of the schema in the registry; empty if there is none; None if it is
+        unknown before the run, and then SchemaGen must not be cached.
+      code_version: a digest of the project's code; outputs of other code are not reused. Empty
+        if the image of the steps identifies the code.
+      ledger: file that records a stable draw for later runs.
+      ledger_version: identifies the content of that file; after a change the draw is repeated.
     """
 
     pipeline_root: str
@@ -66,12 +66,12 @@ class Places:
 
 @dataclass(frozen=True, kw_only=True)
 class RunParameters:
-    """What is given anew with each run, where the orchestrator has parameters for it.
+    """Runtime parameters of a run, for orchestrators that have them.
 
     Attributes:
-      source: in place of `data.source`.
-      span: what stands in for `{SPAN}` in the source and the manifest.
-      pipeline_root: below which interrupted trainings and ledgers are kept.
+      source: replaces `data.source`.
+      span: replaces `{SPAN}` in the source and the manifest.
+      pipeline_root: folder that contains the checkpoints and ledgers.
     """
 
     source: RuntimeParameter
@@ -81,11 +81,11 @@ class RunParameters:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingParameters(RunParameters):
-    """What a run of the main job may be given beside: how it trains.
+    """Runtime parameters of the main pipeline, including those of the training.
 
     Attributes:
-      epochs: in place of `trainer.epochs`.
-      model: in place of `trainer.model`.
+      epochs: replaces `trainer.epochs`.
+      model: replaces `trainer.model`.
     """
 
     epochs: RuntimeParameter
@@ -100,14 +100,14 @@ def build(
     enable_cache: bool = True,
     parameters: TrainingParameters | None = None,
 ) -> Pipeline:
-    """The main job: photographs in, a judged and pushed model and its report out.
+    """The main pipeline: from images to an evaluated and pushed model and its report.
 
     Args:
       settings: the pipeline's settings.
-      places: where the run keeps what it makes.
-      connection: ConnectionConfig of the MLMD store; None where the orchestrator has none to give.
-      enable_cache: reuse the outputs of earlier runs whose inputs and settings are the same.
-      parameters: what may be given with each run; None: all is as the settings say.
+      places: where the run stores its outputs.
+      connection: ConnectionConfig of the MLMD store; None if the orchestrator provides it.
+      enable_cache: reuse the outputs of earlier runs with the same inputs and settings.
+      parameters: runtime parameters; None takes all values from the settings.
 
     Returns:
       A pipeline for any TFX runner.
@@ -124,7 +124,7 @@ def assemble(
     connection: Any,
     enable_cache: bool,
 ) -> Pipeline:
-    """A pipeline of the components; the other arguments are as of `build`."""
+    """A pipeline of the given components; the other arguments are those of `build`."""
     return Pipeline(
         pipeline_name=settings.name,
         pipeline_root=places.pipeline_root,
@@ -139,8 +139,8 @@ def _beam_args(beam: Beam) -> list[str | Placeholder]:
     """The options of every Beam component."""
     args: list[str | Placeholder] = [f"--runner={beam.runner}"]
     if beam.runner == IN_PROCESS_RUNNER:
-        # Unless an image is named TFX packs itself up for each component, for two seconds,
-        # so that workers elsewhere have it. This runner has none, and ignores the image.
+        # Without an image, TFX spends two seconds per component on building a package of itself
+        # for remote workers. This runner has none, and ignores the image.
         args.append("--sdk_container_image=none")
     return [*args, *beam.options]
 
@@ -155,7 +155,7 @@ def _nodes(
     drawn = sampler(settings, images, places, parameters)
     examples = drawn.outputs[names.DRAWN_EXAMPLES]
     sampling = drawn.outputs[names.SAMPLING]
-    # A run with parameters may be given another model, so nothing is computed for this one.
+    # With runtime parameters the model may be another one, which can't use this one's features.
     backbone = None if parameters else frozen_backbone(settings.trainer)
     extractor = backbone and feature_extractor(
         backbone, examples, store=places.features, splits=[names.TRAIN, names.VAL]
@@ -183,7 +183,7 @@ def _nodes(
         sampling=sampling,
         slices=_slices(settings),
         gates=settings.evaluator.gates,
-        anomalies=anomalies if _asks_for_anomalies(settings) else None,
+        anomalies=anomalies if _has_anomaly_gate(settings) else None,
     )
     blessing = evaluator.outputs[names.BLESSING]
     pusher = Pusher(
@@ -192,7 +192,7 @@ def _nodes(
         schema=schema_gen.outputs[names.SCHEMA],
         statistics=statistics_gen.outputs[names.STATISTICS],
         registry=places.registry,
-        kept_schema=_push_key(places),
+        kept_schema=_pusher_schema_version(places),
     )
     reporter = Reporter(
         evaluation=evaluator.outputs[names.EVALUATION],
@@ -245,12 +245,12 @@ def example_gen(
 def _validation(
     settings: Settings, places: Places, images: BaseChannel
 ) -> tuple[StatisticsGen, SchemaGen, ExampleValidator]:
-    # Image bytes and identities say nothing in a histogram, and cost the most to count.
+    # Histograms of image bytes and ids would be useless, and the most expensive to compute.
     columns = [names.LABEL, names.CLASS_NAME, names.WIDTH, names.HEIGHT, *settings.data.slices]
     statistics_gen = StatisticsGen(
         examples=images,
         stats_options=tfdv.StatsOptions(
-            feature_allowlist=columns, num_rank_histogram_buckets=_MOST_VALUES
+            feature_allowlist=columns, num_rank_histogram_buckets=_MAX_VALUES
         ),
     )
     statistics = statistics_gen.outputs[names.STATISTICS]
@@ -261,13 +261,16 @@ def _validation(
     return statistics_gen, schema_gen, validator
 
 
-def _asks_for_anomalies(settings: Settings) -> bool:
-    asked = gates.parse_all(settings.evaluator.gates)
-    return any(gate.metric == gates.ANOMALIES for gate in asked)
+def _has_anomaly_gate(settings: Settings) -> bool:
+    parsed = gates.parse_all(settings.evaluator.gates)
+    return any(gate.metric == gates.ANOMALIES for gate in parsed)
 
 
-def _push_key(places: Places) -> str:
-    """What no run before had where no schema is kept: a cached push would not keep one."""
+def _pusher_schema_version(places: Places) -> str:
+    """The digest of the kept schema; a unique value if there is none.
+
+    A unique value prevents a cached push, which would not save the first schema.
+    """
     return uuid.uuid4().hex if places.kept_schema == "" else places.kept_schema or ""
 
 
@@ -278,17 +281,17 @@ def sampler(
     parameters: RunParameters | None,
 ) -> ImbalanceSampler:
     """The component that draws the splits."""
-    asked = settings.sampler
-    stable = asked.assignment == STABLE
-    below_root = stable and parameters is not None and asked.ledger is None
+    section = settings.sampler
+    stable = section.assignment == STABLE
+    below_root = stable and parameters is not None and section.ledger is None
     return ImbalanceSampler(
         examples=images,
-        splits=asked.splits,
-        random_state=asked.random_state,
-        assignment=asked.assignment,
-        group_by=asked.group_by,
-        max_distance=asked.near_duplicates.max_distance,
-        keep_rest=asked.keep_rest,
+        splits=section.splits,
+        random_state=section.random_state,
+        assignment=section.assignment,
+        group_by=section.group_by,
+        max_distance=section.near_duplicates.max_distance,
+        keep_rest=section.keep_rest,
         prevalence=settings.population.prevalence,
         ledger=places.ledger if stable else "",
         ledger_version=places.ledger_version if stable else "",

@@ -1,4 +1,4 @@
-"""Which features a training can share, and the component that computes them."""
+"""Features that trainings can share, and the component that computes them."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,10 @@ from components.trainer.settings import TrainerSettings
 
 
 def frozen_backbone(settings: TrainerSettings) -> Backbone | None:
-    """The backbone that a training never changes; None where there is no such part.
+    """The frozen backbone of a training; None if it has none.
 
-    It is one where no image is ever seen in two forms, and no weight of it is trained.
+    A backbone is frozen if none of its weights is trained and no image is augmented, so that
+    its features can be computed once per image.
     """
     if settings.model != "xception" or settings.fine_tune or settings.augmentation:
         return None
@@ -29,13 +30,13 @@ def frozen_backbone(settings: TrainerSettings) -> Backbone | None:
 def feature_extractor(
     backbone: Backbone, examples: BaseChannel, *, store: str, splits: Sequence[str] = ()
 ) -> FeatureExtractor:
-    """The component that computes the features of one backbone.
+    """The component that computes the features of a backbone.
 
     Args:
-      backbone: which.
+      backbone: the backbone.
       examples: the images.
-      store: folder in which they are kept for later runs; empty: nowhere.
-      splits: which to compute them of; none: all.
+      store: folder in which features are kept for later runs; empty: they are not kept.
+      splits: splits to compute features for; empty: all.
     """
     return FeatureExtractor(
         examples,

@@ -1,8 +1,8 @@
-"""Whether the outputs of earlier runs are still as they were left.
+"""Detects outputs of earlier runs that have been changed or deleted.
 
-TFX answers from its cache as long as an output's folder exists. Here each output's files are
-recorded when a run ends, and compared before the next: what has lost files, or was pushed to a
-registry that no longer holds it, is withdrawn from the cache, and so made again.
+TFX's cache only checks that an output's folder exists. This module records the files of each
+output when a run ends, and compares them before the next run. An output that has changed, or
+whose pushed model is no longer in the registry, is removed from the cache, and so made again.
 """
 
 import hashlib
@@ -21,49 +21,49 @@ _RECORD = "outputs.json"
 _DESTINATION = "pushed_destination"
 
 Artifact = Any
-"""Of ml_metadata, whose module of messages has no types."""
+"""An ml_metadata message; that module has no type annotations."""
 
 Entry = list[str | int]
-"""Relative path, size in bytes, and time of change in nanoseconds or 0."""
+"""A file: relative path, size in bytes, and modification time in nanoseconds or 0."""
 
 
 class State(TypedDict):
-    """What the files of an output are like: a digest, and the entries of the model it pushed."""
+    """The state of an output: a digest of its files, and the files of the model it pushed."""
 
     files: str
     pushed: list[Entry]
 
 
 class KeptOutputs:
-    """The outputs that the metadata of an output folder know of."""
+    """The outputs in the metadata store of an output folder."""
 
     def __init__(self, folder: Path, connection: Any):
-        """Opens them.
+        """Prepares access to the outputs.
 
         Args:
-          folder: where the record is kept.
-          connection: ConnectionConfig of the metadata.
+          folder: folder of the record.
+          connection: ConnectionConfig of the metadata store.
         """
         self._path = folder / _RECORD
         self._connection = connection
 
     def withdraw_damaged(self) -> list[str]:
-        """Takes from the cache what is no longer as it was left.
+        """Removes outputs from the cache that were changed or deleted.
 
         Returns:
-          What was withdrawn: the path of each.
+          The path of each removed output.
         """
         store, known = self._store(), self._read()
         outputs = _live(store)
-        damaged = [output for output in outputs if not _is_whole(output, known.get(_name(output)))]
+        damaged = [output for output in outputs if not _is_intact(output, known.get(_name(output)))]
         for artifact in damaged:
             artifact.state = artifact.DELETED
         if damaged:
             store.put_artifacts(damaged)
-        return [_place(artifact) for artifact in damaged]
+        return [_damaged_path(artifact) for artifact in damaged]
 
     def record(self) -> None:
-        """Keeps what the files of all outputs are like now."""
+        """Saves the current state of all outputs that are not recorded yet."""
         known = self._read()
         found = {
             _name(artifact): known.get(_name(artifact)) or _state(artifact)
@@ -88,16 +88,16 @@ def _live(store: "MetadataStore") -> list[Artifact]:
 
 
 def _name(artifact: Artifact) -> str:
-    # Its time too: identities and places begin anew where the metadata were deleted.
+    # With its time, since ids and paths start over if the metadata store is deleted.
     return f"{artifact.uri} {artifact.create_time_since_epoch}"
 
 
-def _is_whole(artifact: Artifact, recorded: State | None) -> bool:
+def _is_intact(artifact: Artifact, recorded: State | None) -> bool:
     state = _state(artifact)
-    if recorded is None:  # by an older version, or the run was killed
+    if recorded is None:  # made by an older version of the project, or the run was killed
         pushed = state["pushed"] or not _destination(artifact)
         return bool(pushed) and any(_entries(artifact.uri))
-    # Others may add to a version in the registry, such as what servers warm up with.
+    # Files may be added to a version in the registry, such as a server's warm-up requests.
     lost = [entry for entry in recorded["pushed"] if entry not in state["pushed"]]
     return state["files"] == recorded["files"] and not lost
 
@@ -112,12 +112,12 @@ def _state(artifact: Artifact) -> State:
 
 
 def _destination(artifact: Artifact) -> str:
-    # Not by its key alone: that would add it to the message.
+    # Not by indexing, which would add the key to the message.
     found = artifact.custom_properties.get(_DESTINATION)
     return found.string_value if found else ""
 
 
-def _place(artifact: Artifact) -> str:
+def _damaged_path(artifact: Artifact) -> str:
     destination = _destination(artifact)
     return destination if destination and any(_entries(artifact.uri)) else artifact.uri
 

@@ -1,4 +1,4 @@
-"""Where a stable draw is carried on to the next, and which earlier draws may be reused with it."""
+"""The ledger of a stable draw: its path, and the version that decides which draws are reused."""
 
 import uuid
 from collections.abc import Mapping
@@ -10,19 +10,18 @@ from pipeline.settings import ImageSettings
 
 
 def ledger_places(settings: ImageSettings, output: Path, connection: Any) -> Mapping[str, str]:
-    """`ledger` and `ledger_version` of `pipeline.dag.Places`; nothing where no draw needs them.
+    """`ledger` and `ledger_version` of `pipeline.dag.Places`; empty if the draw is not stable.
 
-    The version is the newest draw's, as long as the ledger is as that draw has left it. Where it
-    was removed or changed since, no earlier draw may be answered from TFX's cache, and the
-    version is a new one.
+    The version is that of the newest draw if the ledger has not changed since. If it was changed
+    or removed, the version is new, so that no earlier draw is reused from TFX's cache.
 
     Args:
       settings: the pipeline's settings.
-      output: folder of the run.
-      connection: ConnectionConfig of the metadata in which draws are recorded.
+      output: output folder of the run.
+      connection: ConnectionConfig of the metadata store with the recorded draws.
 
     Raises:
-      LedgerError: the ledger can't be used.
+      LedgerError: the ledger is invalid or can't be read.
     """
     if settings.sampler.assignment != STABLE:
         return {}
@@ -39,7 +38,7 @@ def ledger_places(settings: ImageSettings, output: Path, connection: Any) -> Map
 
 
 def ledger_name(settings: ImageSettings) -> str:
-    """Path of a pipeline's ledger below the folder of its output, or its pipeline root."""
+    """Path of a pipeline's ledger, relative to its output folder or its pipeline root."""
     from components.imbalance_sampler import ledger
 
     return f"{ledger.FOLDER}/{settings.name}{ledger.SUFFIX}"
@@ -53,7 +52,7 @@ def _path(settings: ImageSettings, output: Path) -> str:
 
 
 def _draws(connection: Any) -> list[dict[str, str]]:
-    """The custom properties of every draw that was recorded, the newest last."""
+    """The custom properties of every recorded draw, newest last."""
     from ml_metadata.metadata_store import MetadataStore
 
     from components.artifacts import Sampling

@@ -28,24 +28,23 @@ if TYPE_CHECKING:
 METRICS_FILE = "metrics.json"
 REPORT_FILE = "report.html"
 LOG_FILE = "run.log"
-# As the operating system and as SQLite put it.
+# The messages of the operating system and of SQLite.
 _FULL_DISK = ("no space left on device", "database or disk is full")
-
 
 _ERROR_LINE = re.compile(r"^(?:[A-Za-z_][\w.]*(?:Error|Exception|Interrupt)): ", re.MULTILINE)
 _WHERE = re.compile(r"\s*\[while running '[^']*'\]")
 
 
 class RunError(RuntimeError):
-    """A run that could not go on; the message says what was found and where the log lies."""
+    """A run failed; the message has the cause and the path of the log."""
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a finished run left.
+    """The result of a finished run.
 
     Attributes:
-      folder: the run's own folder, with its report, figures, settings and log.
+      folder: contains the report, figures, settings and log.
       metrics: the content of `metrics.json`.
     """
 
@@ -54,7 +53,7 @@ class RunResult:
 
     @property
     def blessed(self) -> bool:
-        """Whether every gate was passed."""
+        """Whether the model passed every gate."""
         return bool(self.metrics["blessed"])
 
     @property
@@ -70,19 +69,19 @@ def run(
     data_version: str,
     use_cache: bool = True,
 ) -> RunResult:
-    """Runs the whole pipeline and puts all it makes under one folder.
+    """Runs the whole pipeline.
 
     Args:
       settings: the pipeline's settings.
-      output: the folder; a second run in it reuses what has not changed.
-      data_version: a digest of the data, so that changed data is read again.
+      output: output folder; a second run in it reuses everything unchanged.
+      data_version: a digest of the data; changed data is read again.
       use_cache: reuse the outputs of earlier runs.
 
     Returns:
-      The run's folder and figures; `output/latest` points at the folder.
+      The run's folder and figures; `output/latest` is a link to the folder.
 
     Raises:
-      RunError: the folder can't be written to or is in use, or a component failed.
+      RunError: the folder is not writable or in use, or a component failed.
     """
 
     def make_dag(output: Path, *, enable_cache: bool) -> "Pipeline":
@@ -108,30 +107,30 @@ def run(
 
 
 class MakeDag(Protocol):
-    """Makes the pipeline that works under an output folder."""
+    """Makes the pipeline for an output folder."""
 
     def __call__(self, output: Path, *, enable_cache: bool) -> "Pipeline":
-        """The pipeline, with its metadata where `metadata_connection` says."""
+        """Returns the pipeline, with the metadata store of `metadata_connection`."""
 
 
 def execute(
     settings: BaseModel, output: Path, make_dag: MakeDag, *, result: str, use_cache: bool
 ) -> Path:
-    """Runs a pipeline and puts all it makes under one folder.
+    """Runs any pipeline of the project.
 
     Args:
-      settings: kept beside the result.
-      output: the folder; a second run in it reuses what has not changed.
-      make_dag: makes the pipeline, once TensorFlow may be loaded.
-      result: the kind of `components.artifacts` whose files are what the run came to.
+      settings: saved with the result.
+      output: output folder; a second run in it reuses everything unchanged.
+      make_dag: makes the pipeline; called once TensorFlow may be imported.
+      result: name of the class in `components.artifacts` whose files are the run's result.
       use_cache: reuse the outputs of earlier runs.
 
     Returns:
-      The run's own folder, with the result's files, settings and log; `output/latest` points
-      at it.
+      The run's folder, with the result's files, settings and log; `output/latest` is a link to
+      it.
 
     Raises:
-      RunError: the folder can't be written to or is in use, or a component failed.
+      RunError: the folder is not writable or in use, or a component failed.
     """
     output = output.absolute()
     folder = _new_run_folder(output, settings)
@@ -139,18 +138,19 @@ def execute(
     with _locked(output), captured_output(log) as screen:
         try:
             print("Loading TensorFlow and TFX", file=screen)
-            # Before TensorFlow is: the first component to touch a GPU would take all its memory.
+            # Set before TensorFlow is imported, or the first component that uses a GPU would
+            # allocate all its memory.
             os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
             _launch(make_dag(output, enable_cache=use_cache), output, screen)
             _collect(output, folder, result)
-        except Exception as error:  # whatever a component, Beam or MLMD ends with
-            raise RunError(_complaint(error, output, log)) from error
+        except Exception as error:  # any error of a component, Beam or MLMD
+            raise RunError(_error_message(error, output, log)) from error
     _point_latest(output, folder)
     return folder
 
 
 def metadata_connection(output: Path) -> Any:
-    """ConnectionConfig of the metadata that lie under an output folder."""
+    """ConnectionConfig of the metadata store in an output folder."""
     from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
     return sqlite_metadata_connection_config(str(_metadata_path(output)))
@@ -158,12 +158,12 @@ def metadata_connection(output: Path) -> Any:
 
 def _launch(dag: "Pipeline", output: Path, screen: TextIO) -> None:
     kept = KeptOutputs(_metadata_path(output).parent, metadata_connection(output))
-    for place in kept.withdraw_damaged():
-        print(f"No longer as a run left it, so not reused: {place}", file=screen)
+    for path in kept.withdraw_damaged():
+        print(f"Changed or deleted since it was made, so made again: {path}", file=screen)
     try:
         _run_locally(dag, screen)
-    except BaseException:  # Ctrl-C too: what was finished is reused by the next run
-        with contextlib.suppress(Exception):  # the first error is the one to tell
+    except BaseException:  # also Ctrl-C: the next run reuses the finished outputs
+        with contextlib.suppress(Exception):  # the first error is the one to report
             kept.record()
         raise
     kept.record()
@@ -189,7 +189,7 @@ def _new_run_folder(output: Path, settings: BaseModel) -> Path:
     except OSError as error:
         raise RunError(
             f"the output folder {output} can't be written to ({error.strerror}); "
-            "give a writable one with --output"
+            "set --output to a writable folder"
         ) from error
     return folder
 
@@ -200,13 +200,13 @@ def _metadata_path(output: Path) -> Path:
 
 @contextlib.contextmanager
 def _locked(output: Path) -> Iterator[None]:
-    # SQLite would let two runs in, to fail later on each other's locks.
+    # SQLite would let two runs start, and they would fail later on each other's locks.
     with (output / "tfx" / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise RunError(
-                f"another run is working in {output}; wait for it or give another --output"
+                f"another run is using {output}; wait for it, or set another --output"
             ) from error
         yield
 
@@ -237,20 +237,20 @@ def _newest_artifact(metadata_path: Path, kind_name: str) -> str:
 
 def _point_latest(output: Path, folder: Path) -> None:
     link = output / "latest"
-    fresh = output / f".latest-{os.getpid()}"
-    fresh.symlink_to(folder.relative_to(output), target_is_directory=True)
-    fresh.replace(link)
+    new = output / f".latest-{os.getpid()}"
+    new.symlink_to(folder.relative_to(output), target_is_directory=True)
+    new.replace(link)
 
 
-def _complaint(error: Exception, output: Path, log: Path) -> str:
+def _error_message(error: Exception, output: Path, log: Path) -> str:
     message = root_message(error)
-    if any(sign in message.lower() for sign in _FULL_DISK):
-        message = f"no space is left for {output}; free some or give another --output\n{message}"
-    return f"{message}\nThe whole log: {log}"
+    if any(text in message.lower() for text in _FULL_DISK):
+        message = f"no space left for {output}; free some, or set another --output\n{message}"
+    return f"{message}\nFull log: {log}"
 
 
 def root_message(error: BaseException) -> str:
-    """The message of the exception that began it all, out of Beam's and TFX's wrappings."""
+    """The message of the original exception, without the wrappers of Beam and TFX."""
     while error.__cause__ is not None:
         error = error.__cause__
     text = _WHERE.sub("", str(error)).strip()

@@ -1,4 +1,4 @@
-"""What the commands have in common: options, exit codes, and how a failure is told."""
+"""Shared parts of the commands: options, exit codes, and error output."""
 
 import json
 from enum import IntEnum
@@ -24,33 +24,34 @@ class Exit(IntEnum):
 
 _PRESETS = ", ".join(settings_module.preset_names())
 PresetOption = Annotated[
-    str | None, typer.Option("--preset", help=f"Settings that come with the project: {_PRESETS}.")
+    str | None, typer.Option("--preset", help=f"Built-in settings: {_PRESETS}.")
 ]
 SettingsOption = Annotated[
     str | None,
-    typer.Option("--settings", metavar="PATH", help="A settings file of your own (YAML)."),
+    typer.Option("--settings", metavar="PATH", help="Your own settings file (YAML)."),
 ]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Override one value, such as `--set trainer.epochs=5`. May be given many times.",
+        help="Override one value, such as `--set trainer.epochs=5`. May be repeated.",
     ),
 ]
 JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print JSON on standard output, all else on standard error.")
+    bool,
+    typer.Option("--json", help="Print JSON on standard output, and the rest on standard error."),
 ]
 
 
 def fail(message: str, code: Exit, *, as_json: bool, **facts: Any) -> NoReturn:
-    """Tells what went wrong on standard error and ends the command.
+    """Prints an error on standard error and ends the command.
 
     Args:
-      message: what was asked, what was found and what to do.
+      message: what is wrong, and what to do.
       code: the exit code.
-      as_json: print a JSON object on standard output too.
-      facts: more of that object's members.
+      as_json: also print a JSON object on standard output.
+      facts: additional members of that object.
     """
     console = Console(stderr=True)
     console.print(Text("error: ", style="bold red"), end="")

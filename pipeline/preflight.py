@@ -1,4 +1,4 @@
-"""What is wrong with a run can mostly be told in a second, before TensorFlow is even loaded."""
+"""Checks that run before TensorFlow is imported."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -17,14 +17,14 @@ from pipeline.settings import ImageSettings
 
 
 def check_data(settings: ImageSettings) -> str:
-    """Lists the images, and checks that the splits could be filled if all were accepted.
+    """Lists the images, and checks that the splits can be filled if all images are accepted.
 
     Returns:
-      A digest of the listing, by which a run knows that the data has changed.
+      A digest of the listing, which changes with the data.
 
     Raises:
-      SourceError: the source or its manifest can't be used.
-      SamplingError: a split asks for more than there is, or for a class that is not there.
+      SourceError: the source or its manifest is invalid.
+      SamplingError: a split requests more images than exist, or a class that does not exist.
     """
     data = settings.data
     records = sources.list_images(
@@ -46,10 +46,10 @@ def _data_version(records: Sequence[sources.ImageRecord], verify: Verify) -> str
 
 
 def check_trainers(trainers: Iterable[TrainerSettings]) -> None:
-    """Checks that what trainings on this machine begin with is there.
+    """Checks that the weights files of the trainings exist on this machine.
 
     Raises:
-      FileNotFoundError: the file of weights is not.
+      FileNotFoundError: a file does not exist.
     """
     for trainer in trainers:
         if trainer.model == "xception":

@@ -1,4 +1,4 @@
-"""The settings of a pipeline: one typed YAML file; a wrong key or value is named by its path."""
+"""Settings of a pipeline: a typed YAML file, whose errors name the key by its path."""
 
 import difflib
 import re
@@ -47,28 +47,28 @@ from pipeline.kubeflow.settings import Kubeflow
 
 IN_PROCESS_RUNNER = "FnApiRunner"
 PRESETS_DIR = Path(__file__).parent / "presets"
-# A union reports a fault for each member, whose name then stands in the fault's path.
+# A union reports an error per member, with the member's name in the error's path.
 _UNION_MEMBER = re.compile(r"literal\[.*\]|ClassWeight|Mixture")
 
 Name = Annotated[
     str,
     matching(
         r"[a-z][a-z0-9-]{0,61}[a-z0-9]",
-        "2 to 63 lower case letters, digits and -, the first a letter and the last no -",
+        "2 to 63 lower-case letters, digits and -, starting with a letter and not ending in -",
     ),
 ]
 
 
 class SettingsError(ValueError):
-    """Settings that can't be used; the message names the key, the value and what is allowed."""
+    """Invalid settings; the message names the key, the value and what is allowed."""
 
 
 class Tree(dict[str, Any]):
-    """Settings as YAML, not yet checked.
+    """Settings parsed from YAML, not yet validated.
 
     Attributes:
-      advice: for each value that YAML doesn't read as text, by its path, what to do if text
-        was meant.
+      advice: what to do if text was meant, by the path of each value that YAML doesn't read as
+        text.
     """
 
     def __init__(self, values: Mapping[str, Any], advice: Mapping[yaml_text.Path, str]):
@@ -76,22 +76,22 @@ class Tree(dict[str, Any]):
         self.advice = dict(advice)
 
     def advise(self, path: yaml_text.Path, document: yaml_text.Document) -> None:
-        """Takes on the advice of a document that has been put at `path`."""
+        """Replaces the advice at `path` with that of the document that was set there."""
         kept = {key: hint for key, hint in self.advice.items() if key[: len(path)] != path}
-        given = {(*path, *below): hint for below, hint in document.advice.items()}
-        self.advice = kept | given
+        added = {(*path, *below): hint for below, hint in document.advice.items()}
+        self.advice = kept | added
 
 
 class Data(Section):
-    """Where the photographs are and what is refused on the way in."""
+    """Where the images are, and which of them are refused."""
 
     source: SourcePath = Field(
-        description="Folder with a folder a class, or the root of a manifest's paths."
+        description="Folder with one folder per class, or the root of the manifest's paths."
     )
     manifest: SourcePath | None = Field(
         default=None, description="CSV or JSON lines with uri, label and any slice columns."
     )
-    positive_class: DataName = Field(description="The class that is looked for.")
+    positive_class: DataName = Field(description="The rare class to find.")
     slices: list[DataName] = Field(default=[], description="Manifest columns to slice metrics by.")
     max_side: Count = Field(
         default=0, description="Longest side in pixels of a stored image; 0 keeps the size."
@@ -100,47 +100,48 @@ class Data(Section):
         default=0.01, description="Share of refused images above which the run stops."
     )
     max_pixels: PositiveCount = Field(
-        default=50_000_000, description="Pixels above which an image is refused undecoded."
+        default=50_000_000,
+        description="Number of pixels above which an image is refused without decoding it.",
     )
     verify: Verify = Field(
         default="heads",
         description=(
-            "What a changed image is known by, beside its size and time: heads: the first 64 KiB "
-            "of a local file; content: all of it, and in buckets the store's checksum."
+            "How changed images are detected, in addition to size and time: heads: the first "
+            "64 KiB of a local file; content: the whole file, and in buckets the store's checksum."
         ),
     )
 
 
 class Population(Section):
-    """The balance of the real world, at which the model will work."""
+    """The class proportions of the real world, in which the model will be used."""
 
     prevalence: Annotated[dict[str, Annotated[float, Field(gt=0)]] | None, ComposedKeys] = Field(
         default=None,
-        description="Parts, such as {cats: 10, dogs: 1}; null: as in the data.",
+        description="Class proportions, such as {cats: 10, dogs: 1}; null: as in the data.",
     )
 
 
 class NearDuplicates(Section):
-    """Which images resemble one another so much that they stay in one split."""
+    """Which images are so similar that they must stay in one split."""
 
     max_distance: WholeNumber = Field(
         default=DEFAULT_DISTANCE,
         description=(
-            "Bits in which perceptual hashes differ at most, up to 8; 0, as for a fixed camera: "
-            "only images of the same bytes are duplicates."
+            "Maximum number of differing bits of the perceptual hashes, up to 8; 0, for example "
+            "for a fixed camera: only images with the same bytes are duplicates."
         ),
     )
 
     @field_validator("max_distance")
     @classmethod
-    def _is_told_by_hashes(cls, max_distance: int) -> int:
+    def _max_distance_is_supported(cls, max_distance: int) -> int:
         return check_max_distance(max_distance)
 
 
 class Sampler(Section):
     """Which images go to which split, and how many."""
 
-    random_state: int = Field(default=42, description="The seed of the assignment.")
+    random_state: int = Field(default=42, description="Seed of the assignment.")
     assignment: Literal["exact", "stable"] = Field(
         default="exact",
         description="stable: an image once in train is never in test, however the data grows.",
@@ -150,34 +151,34 @@ class Sampler(Section):
     )
     near_duplicates: NearDuplicates = NearDuplicates()
     keep_rest: bool = Field(
-        default=False, description="Write the images left over as split 'rest'."
+        default=False, description="Write the remaining images as split 'rest'."
     )
     ledger: SourcePath | None = Field(
         default=None,
         description=(
-            "For stable: the file that carries a draw on to the next; null: "
+            "For stable: the file that records the splits for later runs; null: "
             "OUTPUT/ledgers/NAME.ledger, on a cluster below the pipeline root."
         ),
     )
     splits: Annotated[dict[str, dict[str, Any]], ComposedKeys] = Field(
-        description="Counts or fractions a class for each split, or {total, ratio}."
+        description="Counts or fractions per class, for each split; or {total, ratio}."
     )
 
 
 class Calibrator(Section):
-    """How the operating point is chosen on val, which is weighed to the population's balance."""
+    """How the operating point is chosen on val, weighted to the population's prevalence."""
 
     rule: Literal["best_f1", "recall_at_precision", "fixed"] = Field(
-        default="best_f1", description="What the threshold is chosen for."
+        default="best_f1", description="Rule by which the threshold is chosen."
     )
     precision_floor: Fraction = Field(
-        default=0.9, description="Least precision on val so weighed, for recall_at_precision."
+        default=0.9, description="Minimum precision on the weighted val, for recall_at_precision."
     )
-    threshold: Fraction = Field(default=0.5, description="The threshold, for fixed.")
+    threshold: Fraction = Field(default=0.5, description="Threshold, for fixed.")
 
 
 class Evaluator(Section):
-    """What is measured on test, and the bounds that bless a model."""
+    """What is measured on test, and the gates that a model must pass to be blessed."""
 
     slices: list[list[DataName]] = Field(default=[], description="Crosses of slice columns.")
     gates: list[str] = Field(
@@ -192,7 +193,7 @@ class Evaluator(Section):
 
 
 class Pusher(Section):
-    """Where a blessed model goes."""
+    """Where a blessed model is pushed."""
 
     registry: LocalPath | None = Field(
         default=None, description="Folder of numbered versions; null: OUTPUT/registry."
@@ -204,29 +205,31 @@ class Beam(Section):
 
     runner: str = Field(
         default=IN_PROCESS_RUNNER,
-        description="In process; or any of Beam's, such as FlinkRunner.",
+        description="Beam runner: in this process, or any other, such as FlinkRunner.",
     )
-    options: list[str] = Field(default=[], description='Such as ["--direct_num_workers=2"].')
+    options: list[str] = Field(
+        default=[], description='Beam options, such as ["--direct_num_workers=2"].'
+    )
 
     @field_validator("options")
     @classmethod
-    def _runner_is_not_among_them(cls, options: list[str]) -> list[str]:
+    def _runner_is_not_an_option(cls, options: list[str]) -> list[str]:
         if any(option.partition("=")[0] == "--runner" for option in options):
-            raise ValueError("--runner would take the place of beam.runner; set that")
+            raise ValueError("must not contain --runner; set beam.runner instead")
         return options
 
 
 class ImageSettings(Section):
-    """What a pipeline and a study have in common: images, splits of them, and a trainer."""
+    """Settings that a pipeline and a study share: images, splits and a trainer."""
 
-    name: Name = Field(description="Lower case letters, digits and -, as Kubernetes wants it.")
+    name: Name = Field(description="Lower-case letters, digits and -, as Kubernetes requires.")
     data: Data
     population: Population = Population()
     sampler: Sampler
     trainer: TrainerSettings = TrainerSettings()
 
     @model_validator(mode="after")
-    def _prevalence_weighs_both_sides(self) -> Self:
+    def _prevalence_covers_both_sides(self) -> Self:
         positive_class = self.data.positive_class
         if (known := self.class_names()) is not None:
             check_class(positive_class, known, asked="data.positive_class")
@@ -235,7 +238,7 @@ class ImageSettings(Section):
         return self
 
     @model_validator(mode="after")
-    def _splits_are_sound(self) -> Self:
+    def _splits_are_valid(self) -> Self:
         splits = self.sampler.splits
         request = parse_request(splits, assignment=self.sampler.assignment)
         requested = {size.key for split in request.splits for size in split.sizes}
@@ -251,22 +254,22 @@ class ImageSettings(Section):
 
     @model_validator(mode="after")
     def _group_is_a_column(self) -> Self:
-        column = self.sampler.group_by
-        if column is not None and column not in (*self.data.slices, *TEXT_FEATURES):
+        column, known = self.sampler.group_by, [*self.data.slices, *TEXT_FEATURES]
+        if column is not None and column not in known:
             raise ValueError(
-                f"sampler.group_by names {column!r}, which data.slices does not: "
-                f"{self.data.slices}; add it there"
+                f"sampler.group_by must be one of {known}; add any other column to data.slices. "
+                f"Received: {column!r}"
             )
         return self
 
     def class_names(self) -> frozenset[str] | None:
-        """Every class there may be; None where the settings name no more than the two sides."""
-        weighed = frozenset(self.population.prevalence or {POSITIVE})
-        return None if weighed & {POSITIVE, NEGATIVE} else weighed
+        """All classes allowed in the data; None if the settings name only the two sides."""
+        named = frozenset(self.population.prevalence or {POSITIVE})
+        return None if named & {POSITIVE, NEGATIVE} else named
 
 
 class Settings(ImageSettings):
-    """One pipeline, from the photographs to the pushed model."""
+    """One pipeline, from the images to the pushed model."""
 
     calibrator: Calibrator = Calibrator()
     evaluator: Evaluator = Evaluator()
@@ -279,7 +282,10 @@ class Settings(ImageSettings):
         splits = self.sampler.splits
         missing = [name for name in (TRAIN, VAL, TEST) if name not in splits]
         if missing:
-            raise ValueError(f"sampler.splits lacks {', '.join(missing)}; found {sorted(splits)}")
+            raise ValueError(
+                f"sampler.splits must have {TRAIN}, {VAL} and {TEST}; missing: "
+                f"{', '.join(missing)}. Received: {sorted(splits)}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -287,14 +293,14 @@ class Settings(ImageSettings):
         for column in (column for cross in self.evaluator.slices for column in cross):
             if column not in self.data.slices:
                 raise ValueError(
-                    f"evaluator.slices names {column!r}, which data.slices does not: "
-                    f"{self.data.slices}; add it there"
+                    f"evaluator.slices must contain only columns of data.slices, "
+                    f"{self.data.slices}; add the column there. Received: {column!r}"
                 )
         return self
 
 
 def preset_names(folder: Path = PRESETS_DIR) -> list[str]:
-    """The presets that come with the project, sorted."""
+    """The names of the built-in presets, sorted."""
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
@@ -306,10 +312,10 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
 
     Args:
       path: a YAML file.
-      overrides: such as `trainer.model=xception`; the value is read as YAML.
+      overrides: such as `trainer.model=xception`; the value is parsed as YAML.
 
     Raises:
-      SettingsError: the file can't be read or a value is not allowed.
+      SettingsError: the file can't be read or a value is invalid.
     """
     return parse(read(path, overrides), origin=str(path))
 
@@ -317,29 +323,29 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Settings:
 def load_settings(
     preset: str | None, path: str | Path | None, overrides: Sequence[str] | None
 ) -> Settings:
-    """The settings that the options ask for.
+    """Loads a pipeline's settings from a preset or a file.
 
     Raises:
-      SettingsError: not exactly one of preset and path is given, or a value is not allowed.
+      SettingsError: not exactly one of preset and path is given, or a value is invalid.
     """
     return load(settings_file(preset, path), overrides or ())
 
 
 def settings_file(preset: str | None, path: str | Path | None, presets: Path = PRESETS_DIR) -> Path:
-    """The settings file that the options `--preset` and `--settings` ask for.
+    """The settings file that `--preset` or `--settings` names.
 
     Args:
-      preset: name of one that comes with the project.
-      path: of a YAML file of the user's own.
+      preset: name of a built-in preset.
+      path: of the user's own YAML file.
       presets: the folder of the presets.
 
     Raises:
-      SettingsError: not exactly one of preset and path is given, or it can't be used.
+      SettingsError: not exactly one of preset and path is given, or it is invalid.
     """
     if preset is not None and path is None:
         return preset_path(preset, presets)
     if path is None or preset is not None:
-        raise SettingsError("give one of --preset and --settings")
+        raise SettingsError("exactly one of --preset and --settings is required")
     try:
         return paths.given("--settings", path)
     except paths.PathError as error:
@@ -347,10 +353,10 @@ def settings_file(preset: str | None, path: str | Path | None, presets: Path = P
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> Tree:
-    """The tree of a settings file with its overrides, not yet checked.
+    """Reads a settings file and applies overrides, without validating the values.
 
     Raises:
-      SettingsError: the file can't be read, or an override has no place in it.
+      SettingsError: the file can't be read, or an override is invalid.
     """
     return apply_overrides(_read_yaml(path), overrides)
 
@@ -359,33 +365,33 @@ def preset_path(name: str, folder: Path = PRESETS_DIR) -> Path:
     """The settings file of a preset.
 
     Raises:
-      SettingsError: there is no such preset; the nearest name is suggested.
+      SettingsError: the preset does not exist; the nearest name is suggested.
     """
     known = preset_names(folder)
     if name not in known:
         raise SettingsError(
-            f"no preset {name!r}{_nearest(name, known)}; there are: {', '.join(known)}"
+            f"--preset must be one of {', '.join(known)}. Received: {name!r}{_nearest(name, known)}"
         )
     return folder / f"{name}.yaml"
 
 
 def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> Tree:
-    """A copy of `tree` in which each `a.b=value` is set.
+    """Returns a copy of `tree` in which each `a.b=value` is set.
 
     Raises:
-      SettingsError: an override is not of that form, its path runs through a plain value, or
-        a later one discards it.
+      SettingsError: an override is not of that form, its path leads through a value without
+        keys, or a later override discards it.
     """
     result = Tree(tree, getattr(tree, "advice", {}))
-    given: dict[yaml_text.Path, str] = {}
+    earlier: dict[yaml_text.Path, str] = {}
     for override in overrides:
         path, text = _split_override(override)
-        _check_not_discarded(given, path, text)
-        given[path] = text
+        _check_not_discarded(earlier, path, text)
+        earlier[path] = text
         document = _parse_yaml(text, origin=f"--set {override}")
         _set(result, path, document.value)
         result.advise(path, document)
-        if () in document.advice:  # the shell would take away a pair of quotes
+        if () in document.advice:  # the shell would remove one pair of quotes
             result.advice[path] += f": --set '{'.'.join(path)}=\"{text.strip()}\"'"
     return result
 
@@ -401,46 +407,55 @@ def _split_override(override: str) -> tuple[yaml_text.Path, str]:
 
 
 def _check_not_discarded(
-    given: Mapping[yaml_text.Path, str], path: yaml_text.Path, text: str
+    earlier: Mapping[yaml_text.Path, str], path: yaml_text.Path, text: str
 ) -> None:
-    for earlier, value in given.items():
-        if earlier[: len(path)] == path and (earlier, value) != (path, text):
+    for key, value in earlier.items():
+        if key[: len(path)] == path and (key, value) != (path, text):
             raise SettingsError(
-                f"--set {'.'.join(path)}={text} would discard --set {'.'.join(earlier)}={value}, "
-                "which is given before it; leave one of them out"
+                f"--set {'.'.join(path)}={text} would discard the earlier --set "
+                f"{'.'.join(key)}={value}; remove one of them"
             )
 
 
 def parse(tree: Mapping[str, Any], *, origin: str) -> Settings:
-    """A pipeline's settings from a parsed YAML tree.
-
-    Raises: as `parse_as`.
-    """
+    """Validates a pipeline's settings; raises as `parse_as`."""
     return parse_as(Settings, tree, origin=origin)
 
 
 def parse_as(kind: type[Kind], tree: Mapping[str, Any], *, origin: str) -> Kind:
-    """Settings of any kind from a parsed YAML tree.
+    """Validates settings of any kind.
+
+    Args:
+      kind: the class of the settings.
+      tree: parsed from YAML.
+      origin: the file or preset that error messages name.
 
     Raises:
-      SettingsError: a key or value is not allowed; every fault is named, a line each.
+      SettingsError: a key or value is invalid; the message has one line per error.
     """
     advice = getattr(tree, "advice", {})
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        faults = "\n".join(f"  {_fault(kind, details, advice)}" for details in error.errors())
-        raise SettingsError(f"{origin}: settings that can't be used\n{faults}") from error
+        errors = "\n".join(f"  {error_message(kind, each, advice)}" for each in error.errors())
+        raise SettingsError(f"{origin}: the settings are invalid\n{errors}") from error
 
 
-def _fault(
+def error_message(
     kind: type[BaseModel], details: ErrorDetails, advice: Mapping[yaml_text.Path, str]
 ) -> str:
+    """The message for one of the errors that pydantic reports.
+
+    Args:
+      kind: the class that was validated.
+      details: the error.
+      advice: see `Tree`.
+    """
     path = [str(part) for part in details["loc"] if not _UNION_MEMBER.fullmatch(str(part))]
     key = ".".join(path)
     if details["type"] == "extra_forbidden":
         known = _known_keys(kind, path[:-1])
-        return f"{key}: no such setting{_nearest(path[-1], known)}; there are: {', '.join(known)}"
+        return f"{key}: no such setting{_nearest(path[-1], known)}; known: {', '.join(known)}"
     if details["type"] == "missing":
         return f"{key}: is required"
     if details["type"] == "string_type" and (hint := advice.get(tuple(path))):
@@ -448,12 +463,17 @@ def _fault(
     message = details["msg"].removeprefix("Value error, ")
     if not key:
         return message
-    return f"{key}: {message}; found {details['input']!r}"
+    return f"{key}: {message}{_received(message, details['input'])}"
+
+
+def _received(message: str, value: object) -> str:
+    """The end of an error message that names the value, unless the message already does."""
+    return "" if "Received: " in message else f". Received: {value!r}"
 
 
 def _known_keys(kind: type[BaseModel], path: Sequence[str]) -> list[str]:
     for part in path:
-        if part.isdigit():  # a place in a list, of whose kind the field told already
+        if part.isdigit():  # an index: `section_of` has returned the section of the list's items
             continue
         field = kind.model_fields.get(part)
         inner = section_of(field.annotation) if field else None
@@ -464,7 +484,7 @@ def _known_keys(kind: type[BaseModel], path: Sequence[str]) -> list[str]:
 
 
 def section_of(annotation: Any) -> type[BaseModel] | None:
-    """The section that a field holds, be it optional or in a list; None for a plain value."""
+    """The section that a field holds, also if optional or in a list; None for a plain value."""
     for part in (annotation, *get_args(annotation)):
         if isinstance(part, type) and issubclass(part, BaseModel):
             return part
@@ -479,11 +499,11 @@ def _nearest(name: str, known: Sequence[str]) -> str:
 def _read_yaml(path: Path) -> Tree:
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:  # a name with a null character; not UTF-8
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name; not UTF-8
         raise SettingsError(f"the settings file {path} can't be read: {error}") from error
     document = _parse_yaml(text, origin=str(path))
     if not isinstance(document.value, dict):
-        raise SettingsError(f"{path} must hold a mapping of settings. Received: {text!r:.60}")
+        raise SettingsError(f"{path} must contain a mapping of settings. Received: {text!r:.60}")
     return Tree(document.value, document.advice)
 
 
@@ -499,7 +519,7 @@ def _set(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
         child = tree.setdefault(part, {})
         if not isinstance(child, dict):
             raise SettingsError(
-                f"--set {'.'.join(path)}: {part} holds {child!r}, which has no keys"
+                f"--set {'.'.join(path)}: {part} must be a section with keys. Received: {child!r}"
             )
         tree = child
     tree[path[-1]] = value

@@ -1,4 +1,4 @@
-"""Writes docs/settings.md from the settings' types: `python -m pipeline.settings_reference`."""
+"""Generates docs/settings.md from the settings' types: `python -m pipeline.settings_reference`."""
 
 import builtins
 import types

@@ -1,4 +1,4 @@
-"""A finished run in a screenful: figures, slices, the verdict, and where things lie."""
+"""The summary of a finished run: figures, slices, the verdict, and the output paths."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ JSON_AT_PREVALENCE = ("prevalence", "precision", "recall", "f1", "pr_auc")
 
 
 def as_json(result: RunResult) -> dict[str, Any]:
-    """What `outnumbered run --json` prints of a finished run."""
+    """The output of `outnumbered run --json`."""
     metrics = result.metrics["metrics"]
     return {
         "status": "done" if result.blessed else "not_blessed",
@@ -61,10 +61,10 @@ def _confusion(metrics: Mapping[str, Any]) -> RenderableType:
 
 
 def figures(metrics: Mapping[str, Any]) -> Table:
-    """Rates of the test split and, where its balance is another, those at the real world's.
+    """The rates on the test split and, if its prevalence differs, those at the real world's.
 
     Args:
-      metrics: content of `metrics.json`.
+      metrics: the content of `metrics.json`.
     """
     own, world = metrics["metrics"], metrics["at_prevalence"]
     columns = [(f"test, {_balance(metrics)}", own, metrics["intervals"])]
@@ -93,7 +93,7 @@ def _slices(slices: list[dict[str, Any]]) -> RenderableType:
         table.add_column(header, justify="right")
     for row in slices:
         name = ", ".join(f"{column} = {value}" for column, value in row["slice"].items())
-        # Without positives there is nothing to find, and every alarm is a false one.
+        # Without positives every predicted positive is false: precision says nothing.
         precision = row["precision"] if row["positives"] else None
         table.add_row(
             plain(name),
@@ -134,7 +134,7 @@ def new_table(title: str) -> Table:
 
 
 def figure(value: float | None) -> str:
-    """A figure as tables show it."""
+    """A figure as shown in tables; a dash for None."""
     return "–" if value is None else f"{value:.3f}"
 
 

@@ -1,24 +1,24 @@
-"""Text of users, data and servers on the terminal, shown as it is and never taken for markup."""
+"""Prints text from users, data and servers literally, never as markup."""
 
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-# What joins letters of Persian or of the Indian scripts, or the parts of one emoji.
+# Zero-width characters that join letters of Persian or Indic scripts, or parts of an emoji.
 _JOINERS = "\u200c\u200d"
 _TAB = "\t"
 
 
 def visible(text: str, keep: str = "") -> str:
-    r"""The text with whatever can't be seen, or moves the cursor, written as Python writes it.
+    r"""Returns the text with unprintable characters escaped as in Python.
 
-    Such as escape sequences of a terminal, which a file name may hold, as `\x1b[2J`; half a
-    surrogate pair, by which Python keeps a name that is not UTF-8, as `\udce9`.
+    For example, a terminal's escape sequence in a file name becomes `\x1b[2J`, and a lone
+    surrogate, by which Python represents a byte that is not UTF-8, becomes `\udce9`.
 
     Args:
-      text: any.
-      keep: characters to leave as they are, such as a newline.
+      text: any text.
+      keep: characters that are not escaped, such as a newline.
     """
     if text.isprintable():
         return text
@@ -30,25 +30,25 @@ def _escaped(character: str) -> str:
 
 
 def plain(value: object, style: str = "") -> Text:
-    """Any value as rich shows it in a table or a line: not parsed, on one line."""
+    """A value as rich Text, not parsed as markup, on one line."""
     return Text(visible(str(value)), style=style)
 
 
 def lines(value: object, style: str = "") -> Text:
-    """As `plain`, of a text that may have several lines."""
+    """Like `plain`, but newlines and tabs are kept."""
     return Text(visible(str(value), keep="\n" + _TAB), style=style)
 
 
 def write(console: Console, text: str, **options: Any) -> None:
-    """A text of one or more lines on a console, as it is: not parsed, not wrapped."""
+    """Prints text of one or more lines on a console, not parsed as markup and not wrapped."""
     console.print(lines(text), highlight=False, soft_wrap=True, **options)
 
 
 def print_line(text: str) -> None:
-    """A line on standard output."""
+    """Prints a line on standard output."""
     write(Console(), text)
 
 
 def print_note(text: str) -> None:
-    """A line on standard error."""
+    """Prints a line on standard error."""
     write(Console(stderr=True), text)

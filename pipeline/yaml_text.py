@@ -1,4 +1,4 @@
-"""YAML as people write it: a key given twice, or one that is not read as text, is refused."""
+"""A YAML parser that refuses duplicate keys and keys that YAML does not read as text."""
 
 import datetime
 from collections.abc import Iterator, Mapping
@@ -15,16 +15,16 @@ Path = tuple[str, ...]
 
 
 class YamlError(ValueError):
-    """Text that is not YAML, or of which YAML would silently drop or change a part."""
+    """The text is not YAML, or YAML would silently drop or change a part of it."""
 
 
 class Document(NamedTuple):
     """A YAML document.
 
     Attributes:
-      value: what it holds.
-      advice: what to do about each value that is not read as text, such as `no`, where text
-        was meant; by its path.
+      value: the parsed value.
+      advice: what to do if text was meant, by the path of each value that is not read as text,
+        such as `no`.
     """
 
     value: Any
@@ -32,46 +32,44 @@ class Document(NamedTuple):
 
 
 def load(text: str) -> Document:
-    """Reads one document.
+    """Parses a single document.
 
     Raises:
-      YamlError: it is not YAML, has a key twice, or a key that is not text.
+      YamlError: the text is not YAML, or has a duplicate key or a key that is not text.
     """
     documents = load_all(text)
     if len(documents) > 1:
-        raise YamlError(f"one document is expected. Received: {len(documents)}, set apart by ---")
+        raise YamlError(
+            f"must be a single document. Received: {len(documents)} documents, separated by ---"
+        )
     return documents[0] if documents else Document(None, {})
 
 
 def load_all(text: str) -> list[Document]:
-    """Reads all documents, in order.
-
-    Raises:
-      YamlError: as `load`.
-    """
+    """Parses all documents, in order; raises as `load`."""
     try:
         return list(_documents(text))
     except yaml.YAMLError as error:
-        raise YamlError(f"not YAML: {error}") from error
+        raise YamlError(f"not valid YAML: {error}") from error
     except RecursionError as error:
-        raise YamlError("not YAML that can be read: it is nested too deeply") from error
+        raise YamlError("not valid YAML: it is nested too deeply") from error
 
 
-def quote_it(text: str, value: object) -> str:
-    """What to do about a name that YAML doesn't read as text."""
+def _quoting_advice(text: str, value: object) -> str:
+    """What to do about a value that YAML doesn't read as text."""
     if not text:
         return "it is empty; write a value"
-    return f'YAML reads {text} as {_said(value)}; quote it: "{text}"'
+    return f'YAML reads {text} as {_described(value)}; quote it: "{text}"'
 
 
-def _said(value: object) -> str:
+def _described(value: object) -> str:
     if isinstance(value, bool):
         return f"the boolean {str(value).lower()}"
     if value is None:
         return "null"
     if isinstance(value, int | float):
         return f"the number {value}"
-    # A time is a date too.
+    # In Python a datetime is a date.
     return f"the date {value}" if isinstance(value, datetime.date) else f"{value!r}"
 
 
@@ -87,7 +85,7 @@ def _documents(text: str) -> Iterator[Document]:
 
 
 class _Checker:
-    """Goes through a document before it is turned into values, while its lines are known."""
+    """Checks a document before it is converted to values, while line numbers are known."""
 
     def __init__(self, loader: yaml.SafeLoader):
         self.advice: dict[Path, str] = {}
@@ -96,10 +94,12 @@ class _Checker:
 
     def check(self, node: yaml.Node, path: Path, above: frozenset[int]) -> None:
         if id(node) in above:
-            raise YamlError(f"{_where(node)}{_named(path)} contains itself; write it out")
+            raise YamlError(
+                f"{_where(node)}{_named(path)} contains itself; write its content instead"
+            )
         if isinstance(node, yaml.ScalarNode):
             self._check_scalar(node, path)
-        elif id(node) not in self._seen:  # by an alias it may be reached in many ways
+        elif id(node) not in self._seen:  # aliases can lead to the same node many times
             self._seen.add(id(node))
             for part, child in self._children(node, path):
                 self.check(child, (*path, part), above | {id(node)})
@@ -107,7 +107,7 @@ class _Checker:
     def _check_scalar(self, node: yaml.ScalarNode, path: Path) -> None:
         value = self._value(node, path)
         if not isinstance(value, str):
-            self.advice[path] = quote_it(node.value, value)
+            self.advice[path] = _quoting_advice(node.value, value)
 
     def _children(self, node: yaml.Node, path: Path) -> Iterator[tuple[str, yaml.Node]]:
         if isinstance(node, yaml.SequenceNode):
@@ -119,7 +119,7 @@ class _Checker:
             if composed(name) in lines:
                 raise YamlError(
                     f"{_where(key)}the key {_dotted((*path, key.value))} is given twice, first in "
-                    f"line {lines[composed(name)]}; remove one of them"
+                    f"line {lines[composed(name)]}; remove one"
                 )
             lines[composed(name)] = key.start_mark.line + 1
             if key.tag != _MERGE:
@@ -127,10 +127,12 @@ class _Checker:
 
     def _key(self, key: yaml.Node, path: Path) -> str:
         if not isinstance(key, yaml.ScalarNode):
-            raise YamlError(f"{_where(key)}a key{_named(path, ' of ')} is not text; write a name")
+            raise YamlError(
+                f"{_where(key)}a key{_named(path, ' of ')} must be text, not a list or mapping"
+            )
         value = self._value(key, path)
         if not isinstance(value, str):
-            advice = quote_it(key.value, value)
+            advice = _quoting_advice(key.value, value)
             raise YamlError(f"{_where(key)}a key{_named(path, ' of ')}: {advice}")
         return value
 
@@ -139,11 +141,11 @@ class _Checker:
             return node.value
         try:
             return self._loader.construct_object(node)
-        # Such as of the date 2026-02-30; the others come of a wrong tag, such as !!bool maybe.
+        # For example the date 2026-02-30; the last two: a wrong tag, such as !!bool maybe.
         except (ValueError, LookupError, AttributeError) as error:
             raise YamlError(
-                f"{_where(node)}{_named(path)} {node.value!r:.60} can't be read ({error}); "
-                "quote it if it is text"
+                f"{_where(node)}{_named(path) or 'the value'} can't be parsed ({error}); quote it "
+                f"if it is text. Received: {node.value!r:.60}"
             ) from error
 
 

@@ -1,1 +1,1 @@
-"""Kubeflow Pipelines: compile, submit, schedule, and what the pod of a step runs."""
+"""Kubeflow Pipelines: compiling, submitting, scheduling, and the entrypoint of a step's pod."""

@@ -1,4 +1,4 @@
-"""A TFX pipeline as the documents that Kubeflow Pipelines and Vertex AI read.
+"""Converts a TFX pipeline to the documents that Kubeflow Pipelines and Vertex AI read.
 
 TFX's own compiler makes the pipeline's spec. This module adds what it leaves out: defaults of
 parameters, artifact types for the entrypoint, resources, images, retries, and names that are
@@ -140,23 +140,23 @@ def _complete(spec: dict[str, Any], node: BaseNode, kubeflow: Kubeflow) -> None:
 def _may_be_cached(node: BaseNode) -> bool:
     """Whether a node's cache key covers all its inputs, and its artifacts are all that it writes.
 
-    The key holds the paths of images, of weights and of a stable draw's ledger, which may have
-    changed under it, and knows nothing of the registry, which may have lost the model.
+    The key has only the paths of images, of weights and of a stable draw's ledger, whose content
+    may change, and nothing of the registry, from which the model may have been deleted.
     """
     if isinstance(node, Pusher) or node.exec_properties.get(_LEDGER):
         return False
     if _weights(node) not in NAMED:
         return False
-    stated = [
+    versions = [
         value.default if isinstance(value, RuntimeParameter) else value
         for name in _VERSIONS
         if (value := node.exec_properties.get(name)) is not None
     ]
-    return all(stated) if stated else bool(node.inputs)
+    return all(versions) if versions else bool(node.inputs)
 
 
 def _weights(node: BaseNode) -> str:
-    """The weights that a node begins with, as the settings name them."""
+    """The weights that a node loads, as named in the settings."""
     config = json.loads(node.exec_properties.get(CUSTOM_CONFIG_KEY) or "{}")
     named = {**config.get(trainer_executor.SETTINGS, {}), **node.exec_properties}
     return named.get(feature_executor.WEIGHTS, NAMED[0])

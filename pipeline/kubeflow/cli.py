@@ -46,9 +46,9 @@ app = typer.Typer(
     no_args_is_help=True,
     help=(
         "Run the pipeline on Kubeflow Pipelines: compile, submit, schedule, watch.\n\n"
-        "The section `kubeflow` of the settings says where and how: `kubeflow.host`, "
-        "`kubeflow.pipeline_root`, `kubeflow.image` and more, all in docs/settings.md. "
-        "docs/operations.md leads from an empty cluster to a scheduled run."
+        "It is configured in the section `kubeflow` of the settings: `kubeflow.host`, "
+        "`kubeflow.pipeline_root`, `kubeflow.image` and more, see docs/settings.md. "
+        "docs/operations.md has all steps from an empty cluster to a scheduled run."
     ),
     epilog=_EXITS,
 )

@@ -84,8 +84,8 @@ def section_of(settings: AnySettings) -> Kubeflow:
     """
     if settings.kubeflow is None:
         raise UsageError(
-            "the settings have no section kubeflow, which says where the pipeline runs: set at "
-            "least kubeflow.host, kubeflow.image and kubeflow.pipeline_root (docs/settings.md)"
+            "the section kubeflow of the settings is required; set at least kubeflow.host, "
+            "kubeflow.image and kubeflow.pipeline_root (docs/settings.md)"
         )
     return settings.kubeflow
 
@@ -135,7 +135,7 @@ def compile_settings(settings: AnySettings, output: Path, data_version: str = ""
 
 
 def wait_for(api: "Api", run_id: str, timeout: float | None, poll: float) -> "Run":
-    """Waits for a run to finish, at most `timeout` seconds; asks every `poll` seconds."""
+    """Waits for a run to finish, at most `timeout` seconds; checks every `poll` seconds."""
     from pipeline.kubeflow import runs, show
 
     progress = show.run_progress(Console(stderr=True))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
 _SUFFIXES = {"kubeflow": (".yaml", ".yml"), "vertex": (".json",)}
 _CHECKPOINTS = "checkpoints"
-# Where Vertex AI mounts every bucket.
+# Vertex AI mounts every bucket below this folder.
 _VERTEX_BUCKETS = "/gcs/"
 
 
@@ -111,7 +111,7 @@ def compile_study(study: StudySettings, output: Path, *, data_version: str = "")
 def _section(kubeflow: Kubeflow | None) -> Kubeflow:
     if kubeflow is None:
         raise CompileError(
-            "kubeflow: this section of the settings is required; set kubeflow.image and "
+            "the section kubeflow of the settings is required; set kubeflow.image and "
             "kubeflow.pipeline_root"
         )
     return kubeflow
@@ -244,4 +244,4 @@ def _write(path: Path, text: str) -> None:
         fresh.replace(path)
     except OSError as error:
         fresh.unlink(missing_ok=True)
-        raise CompileError(f"{path} can't be written ({error.strerror})") from error
+        raise CompileError(f"{path} can't be written to ({error.strerror})") from error

@@ -1,4 +1,4 @@
-"""What a step's pod runs: a TFX executor under the launcher of Kubeflow Pipelines.
+"""The entrypoint of a step's pod: runs a TFX executor under the launcher of Kubeflow Pipelines.
 
     python -m pipeline.kubeflow.entrypoint --executor_class_path … \\
         --json_serialized_invocation_args '{{$}}' …

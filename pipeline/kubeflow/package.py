@@ -64,8 +64,7 @@ class Package:
             name, value = self._argument(text)
             if given.setdefault(name, value) != value:
                 raise UsageError(
-                    f"--param {name} is given twice, as {given[name]!r} and {value!r}; leave one "
-                    "of them out"
+                    f"--param {name} must be given once. Received: {given[name]!r} and {value!r}"
                 )
         return given
 

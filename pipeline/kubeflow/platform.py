@@ -41,11 +41,11 @@ def on_gpu(node_id: str, gpu: Gpu) -> bool:
 def resources(node_id: str, kubeflow: Kubeflow) -> dict[str, Any]:
     """The `resources` of a step's container, in the pipeline's JSON format."""
     gpu = kubeflow.gpu if on_gpu(node_id, kubeflow.gpu) else None
-    asked = gpu.resources if gpu else kubeflow.resources
-    spec = _ResourceSpec(cpu_limit=_number(asked.cpu), memory_limit=_number(asked.memory) / _GIGA)
+    limits = gpu.resources if gpu else kubeflow.resources
+    spec = _ResourceSpec(cpu_limit=_number(limits.cpu), memory_limit=_number(limits.memory) / _GIGA)
     if kubeflow.target == "kubeflow":
         # Newer backends read the text, older ones and Vertex AI the number.
-        spec.resource_cpu_limit, spec.resource_memory_limit = asked.cpu, asked.memory
+        spec.resource_cpu_limit, spec.resource_memory_limit = limits.cpu, limits.memory
     if gpu:
         spec.accelerator.type, spec.accelerator.count = gpu.accelerator, gpu.count
         if kubeflow.target == "kubeflow":
@@ -79,7 +79,7 @@ def executor_config(node_id: str, kubeflow: Kubeflow) -> dict[str, Any]:
     config = kubernetes.KubernetesExecutorConfig(
         pvc_mount=[_mount(volume) for volume in kubeflow.volumes],
         secret_as_env=[_secret(secret) for secret in kubeflow.secrets],
-        empty_dir_mounts=_folders(gpu.resources if gpu else kubeflow.resources),
+        empty_dir_mounts=_empty_dirs(gpu.resources if gpu else kubeflow.resources),
     )
     if gpu:
         config.node_selector.labels.update(gpu.node_selector)
@@ -88,26 +88,26 @@ def executor_config(node_id: str, kubeflow: Kubeflow) -> dict[str, Any]:
     return json_format.MessageToDict(config)
 
 
-def _folders(asked: Resources) -> list[kubernetes.EmptyDirMount]:
-    folders = []
-    if asked.shared_memory:
-        folders.append(
+def _empty_dirs(resources: Resources) -> list[kubernetes.EmptyDirMount]:
+    mounts = []
+    if resources.shared_memory:
+        mounts.append(
             kubernetes.EmptyDirMount(
                 volume_name="shared-memory",
                 mount_path=_SHARED_MEMORY_PATH,
                 medium="Memory",
-                size_limit=asked.shared_memory,
+                size_limit=resources.shared_memory,
             )
         )
-    if asked.ephemeral_storage:
-        folders.append(
+    if resources.ephemeral_storage:
+        mounts.append(
             kubernetes.EmptyDirMount(
                 volume_name="scratch",
                 mount_path=_SCRATCH_PATH,
-                size_limit=asked.ephemeral_storage,
+                size_limit=resources.ephemeral_storage,
             )
         )
-    return folders
+    return mounts
 
 
 def _mount(volume: Volume) -> kubernetes.PvcMount:

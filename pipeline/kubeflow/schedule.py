@@ -190,18 +190,18 @@ def _cron(found: Any) -> str | None:
 
 def _differences(api: "Api", found: Any, desired: Desired) -> list[str]:
     """What differs, except being enabled, which doesn't require a new schedule."""
-    is_now, asked = as_json(found), desired.schedule
+    current, planned = as_json(found), desired.schedule
     pairs = {
-        "cron": (is_now["cron"], asked.cron),
-        "catchup": (is_now["catchup"], asked.catchup),
-        "max_concurrency": (is_now["max_concurrency"], asked.max_concurrency),
-        "pipeline version": (is_now["pipeline_version_id"], desired.version.version_id),
-        "parameters": (is_now["parameters"], dict(desired.arguments)),
-        "pipeline root": (is_now["pipeline_root"], api.pipeline_root(desired.arguments)),
+        "cron": (current["cron"], planned.cron),
+        "catchup": (current["catchup"], planned.catchup),
+        "max_concurrency": (current["max_concurrency"], planned.max_concurrency),
+        "pipeline version": (current["pipeline_version_id"], desired.version.version_id),
+        "parameters": (current["parameters"], dict(desired.arguments)),
+        "pipeline root": (current["pipeline_root"], api.pipeline_root(desired.arguments)),
     }
     if api.section.service_account is not None:
         # If the settings name none, the server fills in its default.
-        pairs["service account"] = (is_now["service_account"], api.section.service_account)
+        pairs["service account"] = (current["service_account"], api.section.service_account)
     return [f"{key}: {old!r}, now {new!r}" for key, (old, new) in pairs.items() if old != new]
 
 

@@ -52,8 +52,8 @@ def schedule_apply(
     """Creates the schedule from the settings; does nothing if it is up to date.
 
     A schedule that differs is replaced: the old one is paused, its active runs are waited for
-    (or terminated, with `--force`), the new one is created, the old one deleted. If anything
-    fails on the way, the old one stays enabled. A paused schedule is enabled again, unless
+    (or terminated, with `--force`), the new one is created, and the old one is deleted. If a
+    step fails, the old one stays enabled. A paused schedule is enabled again, unless
     `kubeflow.schedule.enabled` is false.
 
         outnumbered kubeflow schedule apply --settings mine.yaml \\
@@ -162,7 +162,7 @@ def _planned(settings: AnySettings) -> Schedule:
     planned = section_of(settings).schedule
     if planned is None:
         raise UsageError(
-            "kubeflow.schedule is not set: set when the pipeline runs, for example with --set "
+            "kubeflow.schedule is required; set it, for example, with --set "
             "kubeflow.schedule.cron='0 0 3 * * *'; `kubeflow schedule delete` deletes a schedule"
         )
     try:

@@ -22,7 +22,8 @@ DnsLabel = Annotated[
     str,
     matching(
         r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
-        "a Kubernetes name: up to 63 lower-case letters, digits and -, no - at either end",
+        "a Kubernetes name: up to 63 lower-case letters, digits and -, starting and ending with a "
+        "letter or a digit",
     ),
 ]
 DnsSubdomain = Annotated[
@@ -164,15 +165,15 @@ class Schedule(Section):
 
 
 def checked_root(root: str) -> str:
-    """A pipeline root without a slash at its end.
+    """Returns the pipeline root without a trailing slash.
 
     Raises:
-      ValueError: the launcher has no folder for it, or TFX would read it as a pattern.
+      ValueError: the launcher can't map it to a local folder, or TFX would read it as a pattern.
     """
     scheme, separator, rest = root.partition("://")
     if not separator or scheme not in LAUNCHER_SCHEMES or not rest.strip("/"):
         allowed = ", ".join(f"{known}://bucket/path" for known in LAUNCHER_SCHEMES)
-        raise ValueError(f"the cluster's launcher can't map it to a local folder; give {allowed}")
+        raise ValueError(f"must be one of {allowed}, which the launcher maps to local folders")
     return literal(root.rstrip("/"))
 
 
@@ -202,7 +203,7 @@ class Kubeflow(Section):
     )
     verify_tls: bool = Field(default=True, description="Verify the server's certificate.")
     ca_file: LocalPath | None = Field(
-        default=None, description="Certificates to trust beside the usual."
+        default=None, description="File of additional CA certificates to trust."
     )
     auth: Auth = Field(default=Auth(), description="Authentication with Kubeflow Pipelines.")
     resources: Resources = Field(default=Resources(), description="Resource requests of CPU steps.")
@@ -221,11 +222,11 @@ class Kubeflow(Section):
     def _nothing_is_set_twice(self) -> "Kubeflow":
         variables = [*self.env, *(name for secret in self.secrets for name in secret.env)]
         paths = [volume.path.rstrip("/") for volume in self.volumes]
-        for what, given in (("the environment variable", variables), ("a volume at", paths)):
-            twice = sorted(name for name, count in Counter(given).items() if count > 1)
+        for what, names in (("the environment variable", variables), ("a volume at", paths)):
+            twice = sorted(name for name, count in Counter(names).items() if count > 1)
             if twice:
                 raise ValueError(
-                    f"{what} {twice[0]} is given twice, in env, secrets or volumes; leave one out"
+                    f"{what} {twice[0]} is given twice, in env, secrets or volumes; remove one"
                 )
         return self
 

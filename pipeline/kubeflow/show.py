@@ -63,8 +63,8 @@ def schedules_table(found: Sequence[Any]) -> Table:
     for one in map(schedule.as_json, found):
         soonest = one["next"][0] if one["next"] else "-"
         state = Text("on", "green") if one["enabled"] else Text("paused", "yellow")
-        told = (plain(one[key] or "-") for key in ("cron", "words"))
-        table.add_row(plain(one["name"]), state, *told, soonest, plain(one["schedule_id"]))
+        texts = (plain(one[key] or "-") for key in ("cron", "words"))
+        table.add_row(plain(one["name"]), state, *texts, soonest, plain(one["schedule_id"]))
     return table
 
 

@@ -1,4 +1,4 @@
-"""HTTP to Kubeflow Pipelines: bounded in time, tried again, and its failures put into words."""
+"""HTTP requests to Kubeflow Pipelines: time limits, retries, proxies and error messages."""
 
 import contextlib
 import io
@@ -50,24 +50,23 @@ _ERRORS: dict[int, type[KubeflowError]] = {
 
 _ADVICE = {
     404: "; check the name or id, and that kubeflow.host is the API of Kubeflow Pipelines",
-    407: "; give the proxy's user and password in its URL: http://user:password@proxy:3128",
-    409: "; there is one of that name already: delete it, or give another name",
+    407: "; add the proxy's user and password to its URL: http://user:password@proxy:3128",
+    409: "; an object of that name already exists: delete it, or use another name",
 }
 
 
 class RestClient(RESTClientObject):
-    """The transport of kfp_server_api with time limits, retries, proxies and other authorities.
+    """The transport of kfp_server_api with time limits, retries, proxies and own CA certificates.
 
-    A request that could not be sent is sent again. One whose answer is lost or transient (429,
-    5xx) is asked again only where it changes nothing by being asked twice, which creating a run
-    does.
+    A request that could not be sent is repeated. If the answer is lost or a transient error (429,
+    5xx), only idempotent requests are repeated; creating a run is not one.
     """
 
     def __init__(self, section: Kubeflow) -> None:
-        """Makes the pool of connections, through the environment's proxy where it names one.
+        """Creates the connection pool, with the proxy set in the environment, if any.
 
         Raises:
-          UsageError: the file of certificates or the proxy can't be used.
+          UsageError: the certificate file or the proxy is invalid.
         """
         self._host = section.host
         self.pool_manager = _pool_manager(
@@ -77,7 +76,7 @@ class RestClient(RESTClientObject):
                 backoff_factor=_BACKOFF_SECONDS,
                 status_forcelist=_TRANSIENT,
                 raise_on_status=False,
-                # A server may ask for an hour, silently.
+                # A server could request an hour, and nothing would be printed meanwhile.
                 respect_retry_after_header=False,
             ),
         )
@@ -88,15 +87,14 @@ class RestClient(RESTClientObject):
         Raises:
           ApiException: the answer is not 2xx.
           KubeflowError: the answer is a web page.
-          urllib3.exceptions.HTTPError: there is no answer.
+          urllib3.exceptions.HTTPError: no answer was received.
         """
         options["_request_timeout"] = (_CONNECT_SECONDS, _READ_SECONDS)
         answer = super().request(method, url, **options)
         if "html" in (answer.getheader("Content-Type") or ""):
             raise RefusedError(
-                f"{self._host} answers with a web page where the API of Kubeflow Pipelines would "
-                "answer with JSON: a log-in page, or kubeflow.host is another server's; set "
-                "kubeflow.auth, and check kubeflow.host"
+                f"{self._host} returned a web page instead of JSON, for example a login page, or "
+                "kubeflow.host is another server; set kubeflow.auth, and check kubeflow.host"
             )
         return answer
 
@@ -119,13 +117,13 @@ def _pool_manager(section: Kubeflow, retries: urllib3.Retry) -> urllib3.PoolMana
 
 
 def _proxy(section: Kubeflow) -> urllib3.util.Url | None:
-    """The proxy that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY name for the host.
+    """The host's proxy according to HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY.
 
-    The variables may be in lower case too, which then come first. This machine itself, which
-    `kubectl port-forward` listens on, is never asked through a proxy.
+    Lower-case variables are read too and take precedence. No proxy is used for this machine
+    itself, on which `kubectl port-forward` listens.
 
     Raises:
-      UsageError: it is no HTTP proxy.
+      UsageError: the proxy is not an HTTP proxy.
     """
     host = section.host or ""
     if _is_this_machine(urllib.parse.urlsplit(host).hostname or ""):
@@ -136,17 +134,17 @@ def _proxy(section: Kubeflow) -> urllib3.util.Url | None:
     try:
         proxy = urllib3.util.parse_url(given if "://" in given else f"http://{given}")
     except LocationParseError:
-        # Without a cause: the URL may hold a password.
-        raise UsageError(_no_proxy("what the environment names is no URL")) from None
+        # Without its cause and the value: the URL may contain a password.
+        raise UsageError(_invalid_proxy("a value that is not a URL")) from None
     if proxy.scheme not in ("http", "https") or not proxy.host:
-        raise UsageError(_no_proxy(f"{_without_credentials(proxy)} is none"))
+        raise UsageError(_invalid_proxy(_without_credentials(proxy)))
     return proxy
 
 
-def _no_proxy(found: str) -> str:
+def _invalid_proxy(received: str) -> str:
     return (
-        f"the proxy for kubeflow.host must be one of HTTP, such as http://proxy:3128: {found}; set "
-        "HTTP_PROXY and HTTPS_PROXY, or name the host in NO_PROXY"
+        "the proxy for kubeflow.host must be an HTTP proxy, such as http://proxy:3128; set "
+        f"HTTP_PROXY and HTTPS_PROXY, or add the host to NO_PROXY. Received: {received}"
     )
 
 
@@ -169,8 +167,8 @@ def _ssl_context(section: Kubeflow) -> ssl.SSLContext:
             context.load_verify_locations(section.ca_file)
         except (OSError, ssl.SSLError) as error:
             raise UsageError(
-                f"kubeflow.ca_file {section.ca_file} can't be used ({error}); give a file of "
-                "certificates in PEM form"
+                f"kubeflow.ca_file must be a file of certificates in PEM format ({error}). "
+                f"Received: {section.ca_file!r}"
             ) from error
     if not section.verify_tls:
         context.check_hostname = False
@@ -179,44 +177,48 @@ def _ssl_context(section: Kubeflow) -> ssl.SSLContext:
 
 
 @contextlib.contextmanager
-def asked(section: Kubeflow, what: str) -> Iterator[None]:
-    """Turns what goes wrong inside into a KubeflowError, and keeps kfp's prints off the screen.
+def request_errors(section: Kubeflow, action: str) -> Iterator[None]:
+    """Converts errors raised inside to a KubeflowError, and suppresses the output of kfp.
 
     Args:
-      section: whose host is asked.
-      what: what it is asked for, such as "the runs of experiment 'cats'".
+      section: the settings with the server's host.
+      action: the purpose of the request, such as "list runs".
 
     Raises:
-      KubeflowError: or one of its subclasses, by the kind of failure.
+      KubeflowError: or one of its subclasses, depending on the error.
     """
     try:
-        # kfp prints links on standard output, which may be promised to a program.
+        # kfp prints links on standard output, which `--json` reserves for the JSON object.
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     except ApiException as error:
-        raise _answered(section, what, error) from error
+        raise _error_answer(section, action, error) from error
     except HTTPError as error:
-        raise _unreachable(section, what, error) from error
+        raise _no_answer(section, action, error) from error
     except OSError as error:
         raise KubeflowError(
-            f"{section.host} could not be asked for {what}: {error}; is the token's file "
-            "readable (kubeflow.auth.token_path)?"
+            f"{_failed(section, action)}: {error}; check that the token file is readable "
+            "(kubeflow.auth.token_path)"
         ) from error
 
 
-def _answered(section: Kubeflow, what: str, error: ApiException) -> KubeflowError:
+def _failed(section: Kubeflow, action: str) -> str:
+    return f"the request to {section.host} failed ({action})"
+
+
+def _error_answer(section: Kubeflow, action: str, error: ApiException) -> KubeflowError:
     status = int(error.status or 0)
     unavailable = status in _TRANSIENT or status >= 500
     kind = UnavailableError if unavailable else _ERRORS.get(status, KubeflowError)
-    said = _said(error.body)
+    message = _server_message(error.body)
     return kind(
-        f"{section.host} was asked for {what} and answered {status} {error.reason or ''}".rstrip()
-        + (f": {said}" if said else "")
+        f"{_failed(section, action)}: {status} {error.reason or ''}".rstrip()
+        + (f": {message}" if message else "")
         + _advice(section, status, unavailable=unavailable)
     )
 
 
-def _said(body: str | None) -> str:
+def _server_message(body: str | None) -> str:
     try:
         answer = json.loads(body or "")
     except ValueError:
@@ -231,50 +233,50 @@ def _said(body: str | None) -> str:
 
 def _advice(section: Kubeflow, status: int, *, unavailable: bool) -> str:
     if unavailable:
-        return "; try again later, or look at the log of its deployment ml-pipeline"
+        return "; try again later, or check the log of its deployment ml-pipeline"
     if status == 401:
-        return f"; {_who(section)}"
+        return f"; {_authentication_advice(section)}"
     if status == 403:
         return (
-            f"; whoever asks has no right to it in namespace {section.namespace!r}: ask who runs "
-            "the cluster for it, or set kubeflow.namespace to one of yours"
+            f"; the account has no permission in namespace {section.namespace!r}: ask the "
+            "cluster's administrator for it, or set kubeflow.namespace to one of yours"
         )
     return _ADVICE.get(status, "")
 
 
-def _who(section: Kubeflow) -> str:
+def _authentication_advice(section: Kubeflow) -> str:
     auth = section.auth
     if auth.kind == "token":
-        return f"the token in ${auth.token_env} is not accepted: it may have run out"
+        return f"the token in ${auth.token_env} was not accepted: it may have expired"
     if auth.kind == "service_account":
-        return f"the token in {auth.token_path} is not accepted: is its audience the right one?"
+        return f"the token in {auth.token_path} was not accepted: check its audience"
     return "kubeflow.auth.kind is none: set it to token or service_account"
 
 
-def _unreachable(section: Kubeflow, what: str, error: HTTPError) -> KubeflowError:
+def _no_answer(section: Kubeflow, action: str, error: HTTPError) -> KubeflowError:
     reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
-    asking = f"{section.host} could not be asked for {what}"
+    failed = _failed(section, action)
     if isinstance(reason, ProxyError) and (proxy := _proxy(section)):
         return UnavailableError(
-            f"{asking}: its proxy {_without_credentials(proxy)} does not let it through "
-            f"({_cause(reason.original_error)}); check HTTP_PROXY and HTTPS_PROXY, or name the "
-            "host in NO_PROXY if it is reached without"
+            f"{failed}: it can't be reached through the proxy {_without_credentials(proxy)} "
+            f"({_cause(reason.original_error)}); check HTTP_PROXY and HTTPS_PROXY, or add the "
+            "host to NO_PROXY if it requires no proxy"
         )
     if isinstance(reason, SSLError):
         return UnavailableError(
-            f"{asking}: TLS failed ({reason}); give its authority's certificate in "
-            "kubeflow.ca_file, or https:// and a name that the certificate holds in kubeflow.host"
+            f"{failed}: TLS failed ({reason}); set kubeflow.ca_file to the CA certificate, or "
+            "kubeflow.host to https:// and a name in the server's certificate"
         )
     if isinstance(reason, TimeoutError) and not isinstance(
         reason, urllib3.exceptions.NewConnectionError
     ):
         return UnavailableError(
-            f"{asking}: no answer in time (to connect {_CONNECT_SECONDS} s, to answer "
-            f"{_READ_SECONDS} s); is the host right, and not behind a firewall?"
+            f"{failed}: timed out (limits: {_CONNECT_SECONDS} s to connect, {_READ_SECONDS} s to "
+            "answer); check kubeflow.host, and whether a firewall blocks it"
         )
     return UnavailableError(
-        f"{asking}: it can't be reached ({_cause(reason)}); check kubeflow.host, and that "
-        "`kubectl port-forward` still runs if that is the way to it"
+        f"{failed}: it can't be reached ({_cause(reason)}); check kubeflow.host, and, if you use "
+        "`kubectl port-forward`, that it is still running"
     )
 
 

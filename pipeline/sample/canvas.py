@@ -26,7 +26,7 @@ def shaded(colour: Colour, factor: float) -> Colour:
 
 
 def mixed(first: Colour, second: Colour, share: float) -> Colour:
-    """Returns the colour that lies `share` (0..1) of the way from `first` to `second`."""
+    """Returns the colour that is `share` (0..1) of the way from `first` to `second`."""
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
     return red, green, blue
 

@@ -23,7 +23,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         folder: An absolute path that does not exist, or is an empty folder.
 
     Yields:
-        The hidden folder, empty, beside `folder`.
+        The hidden folder, empty, next to `folder`.
 
     Raises:
         FileExistsError: If `folder` was created by another process in the meantime.
@@ -56,7 +56,7 @@ def _rename(hidden: Path, folder: Path) -> None:
 
 
 def _remove_abandoned(parent: Path, prefix: str) -> None:
-    # Not by glob: the folder's own name may hold signs of a pattern.
+    # Not with glob, since the folder's name may contain pattern characters.
     for path in [path for path in parent.iterdir() if path.name.startswith(prefix)]:
         lock = _lock(path)
         if lock is not None:

@@ -18,6 +18,7 @@ from pipeline.settings import (
     ImageSettings,
     Settings,
     SettingsError,
+    error_message,
     load_settings,
     parse_as,
     preset_names,
@@ -70,11 +71,11 @@ class StudySettings(ImageSettings):
     kubeflow: Kubeflow | None = None
 
     @model_validator(mode="after")
-    def _arms_are_sound(self) -> Self:
+    def _arms_are_valid(self) -> Self:
         names = Counter(arm.name for arm in self.arms)
         twice = sorted(name for name, count in names.items() if count > 1)
         if twice:
-            raise ValueError(f"names of arms must be unique; {twice[0]!r} occurs more than once")
+            raise ValueError(f"names of arms must be unique. Received: {twice[0]!r} repeatedly")
         if self.baseline is not None and self.baseline not in names:
             raise ValueError(
                 f"baseline must be one of the arms: {sorted(names)}. Received: {self.baseline!r}"
@@ -95,12 +96,13 @@ class StudySettings(ImageSettings):
                 )
         if arm.train in (arm.val, *arm.test):
             raise ValueError(
-                f"arm {arm.name!r}: val and test must not contain {arm.train!r}, its training split"
+                f"arm {arm.name!r}: val and test must not contain {arm.train!r}, its training "
+                f"split. Received: val {arm.val!r}, test {arm.test}"
             )
         if arm.val in arm.test:
             raise ValueError(
                 f"arm {arm.name!r}: test must not contain {arm.val!r}, the split for choosing its "
-                "threshold"
+                f"threshold. Received: {arm.test}"
             )
 
     def trainer_of(self, arm: Arm) -> TrainerSettings:
@@ -113,11 +115,9 @@ class StudySettings(ImageSettings):
             return TrainerSettings.model_validate({**self.trainer.model_dump(), **arm.trainer})
         except ValidationError as error:
             first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            raise ValueError(
-                f"arm {arm.name!r}: trainer.{key}: {first['msg']}; settings: "
-                f"{', '.join(sorted(TrainerSettings.model_fields))}. Received: {first['input']!r}"
-            ) from error
+            section = "trainer." if first["loc"] else ""
+            message = error_message(TrainerSettings, first, {})
+            raise ValueError(f"arm {arm.name!r}: {section}{message}") from error
 
     @property
     def baseline_name(self) -> str:

@@ -50,8 +50,8 @@ class FinishedRun:
     result: dict[str, Any]
 
 
-def run_to_its_end(*options: object, output: Path, cwd: Path | None = None) -> FinishedRun:
-    """Runs `outnumbered run` with `--json`; whether the model is blessed is left open."""
+def run_pipeline(*options: object, output: Path, cwd: Path | None = None) -> FinishedRun:
+    """Runs `outnumbered run` with `--json`; the model may or may not be blessed."""
     outcome = outnumbered("run", *options, "--output", output, "--json", cwd=cwd)
     assert outcome.code in {0, 3}, outcome.err
     return FinishedRun(output, outcome, outcome.json)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 from bad_images import add_bad_images
-from command_line import FinishedRun, run_to_its_end
+from command_line import FinishedRun, run_pipeline
 
 from pipeline.sample.dataset import make_sample
 
@@ -53,4 +53,4 @@ def small_settings(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def finished(small_settings: Path, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     """The first run of the small pipeline, with `--json`."""
     output = tmp_path_factory.mktemp("first") / "runs"
-    return run_to_its_end("--settings", small_settings, output=output)
+    return run_pipeline("--settings", small_settings, output=output)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import FinishedRun, outnumbered, run_to_its_end
+from command_line import FinishedRun, outnumbered, run_pipeline
 
 from components.evaluator import predictions
 from pipeline.sample.dataset import make_sample
@@ -18,7 +18,7 @@ SHORTER = [
     *("--set", "trainer.epochs=2"),
     *("--set", "evaluator.gates=['recall >= 0.01']"),
 ]
-"""The demo with less to train on; its test split is whole."""
+"""Options for a smaller training split; the test split is complete."""
 
 
 @pytest.fixture(scope="module")
@@ -31,24 +31,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=[0, 100])
 def demo(request: pytest.FixtureRequest, folder: Path) -> FinishedRun:
-    """A run of the demo, with images as they are and scaled down by ingestion."""
+    """A run of the demo, with images of the original size and scaled down by ingestion."""
     options = [*SHORTER, "--set", f"data.max_side={request.param}"]
     output = folder / f"runs of {request.param}"
-    return run_to_its_end("--preset", "demo", *options, output=output, cwd=folder)
+    return run_pipeline("--preset", "demo", *options, output=output, cwd=folder)
 
 
 @pytest.fixture(scope="module")
 def recorded(demo: FinishedRun) -> dict[str, float]:
-    """What the run itself found for each image of its test split, by the image's path."""
+    """The run's probability of each image in its test split, by the image's path."""
     (folder,) = (demo.output / "tfx" / "artifacts" / "Evaluator" / "predictions").iterdir()
     columns = predictions.read(str(folder))
     found = dict(zip(columns["uri"], columns["probability"], strict=True))
     assert len(found) == TEST_IMAGES
-    assert np.ptp(list(found.values())) > 0.1, "a model that does not react would prove nothing"
+    assert np.ptp(list(found.values())) > 0.1, "a constant model would pass any comparison"
     return found
 
 
-def test_predictions_for_the_files_of_the_split_are_those_of_the_run(demo, recorded, folder):
+def test_predict_gives_the_probabilities_of_the_run(demo, recorded, folder):
     files = [Path("sample") / uri for uri in recorded]
     predicted = outnumbered(
         *("predict", *files, "--model", demo.output / "registry", "--json"), cwd=folder
@@ -60,7 +60,7 @@ def test_predictions_for_the_files_of_the_split_are_those_of_the_run(demo, recor
     np.testing.assert_allclose(found, list(recorded.values()), rtol=0, atol=1e-6)
 
 
-def test_the_pushed_model_says_the_same_of_the_raw_files(demo, recorded, folder):
+def test_the_served_model_gives_the_same_probabilities_for_raw_files(demo, recorded, folder):
     import tensorflow as tf
 
     served = tf.saved_model.load(demo.result["pushed_model"]).signatures["predict_images"]

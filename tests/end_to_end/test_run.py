@@ -84,7 +84,7 @@ def data_check(output: Path) -> dict[str, Any]:
     return json.loads((output / "latest" / "metrics.json").read_text())["data_check"]
 
 
-def test_a_second_run_checks_its_data_against_the_first_and_reuses_the_rest(
+def test_a_second_run_checks_the_data_against_the_kept_schema_and_reuses_the_rest(
     finished: FinishedRun, small_settings: Path
 ):
     assert not data_check(finished.output)["checked"]
@@ -102,7 +102,7 @@ def test_a_second_run_checks_its_data_against_the_first_and_reuses_the_rest(
     assert found["schema"]["version"] == 1
 
 
-def test_a_model_below_its_bounds_is_not_pushed_and_has_its_own_exit_code(
+def test_a_model_that_fails_a_gate_is_not_pushed_and_the_exit_code_is_3(
     finished: FinishedRun, small_settings: Path
 ):
     before = sorted((finished.output / "registry").iterdir())
@@ -129,7 +129,7 @@ def test_a_full_disk_is_reported(small_settings: Path, tmp_path: Path):
         [*OWN_MOUNTS, run], capture_output=True, text=True, check=False, env=command_environment()
     )
     assert done.returncode == 1
-    assert f"no space is left for {tmp_path}/runs; free some" in json.loads(done.stdout)["error"]
+    assert f"no space left for {tmp_path}/runs; free some" in json.loads(done.stdout)["error"]
     assert "Traceback" not in done.stderr
 
 
@@ -152,7 +152,7 @@ def test_an_interrupted_run_resumes(small_settings: Path, tmp_path: Path):
             break
     rest = process.stderr.read()
     assert process.wait() == 130
-    assert "interrupted; the same command goes on where it stopped" in rest
+    assert "interrupted; run the same command again to resume" in rest
     assert not (tmp_path / "runs" / "latest").exists()
     assert not (tmp_path / "runs" / "registry").exists()
 

@@ -1,4 +1,4 @@
-"""A cluster's object store on localhost, and a small pipeline to run on it."""
+"""Fixtures: a cluster with an object store on localhost, and settings of a small pipeline."""
 
 import logging
 import os
@@ -37,14 +37,14 @@ def object_store() -> Iterator[ObjectStore]:
 
 @pytest.fixture(scope="session")
 def bytecode(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment in which modules are compiled once, as they are in an image."""
+    """Environment variables with which modules are compiled only once, as in an image."""
     folder = os.environ.get("PYTHONPYCACHEPREFIX") or str(tmp_path_factory.mktemp("bytecode"))
     return {"PYTHONPYCACHEPREFIX": folder, "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """400 cats and 40 dogs, 48 pixels wide."""
+    """A sample data set of 400 cats and 40 dogs, 48 pixels wide."""
     folder = tmp_path_factory.mktemp("data") / "sample"
     make_sample(folder, images=440, side=48, random_state=1, workers=2)
     return folder

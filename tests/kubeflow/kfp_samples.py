@@ -27,7 +27,7 @@ def section(host: str | None, **more: object) -> Kubeflow:
 
 
 def write_settings(folder: Path, **kubeflow: object) -> Path:
-    """A settings file, without a section `kubeflow` if no value of it is given."""
+    """Writes a settings file, without a section `kubeflow` if no value of it is given."""
     text = SETTINGS.format(source=folder / "photos")
     if kubeflow:
         given = {"image": IMAGE, "pipeline_root": ROOT, **kubeflow}
@@ -38,7 +38,7 @@ def write_settings(folder: Path, **kubeflow: object) -> Path:
 
 
 def write_package(path: Path, *, message: str = "hello") -> Path:
-    """A pipeline of one step, compiled by kfp, with a second document for Kubernetes."""
+    """Writes a pipeline of one step, compiled by kfp, with a second document for Kubernetes."""
 
     @dsl.container_component
     def trainer(epochs: int):

@@ -1,10 +1,10 @@
-"""A server on localhost that behaves as the API of Kubeflow Pipelines (v2beta1) does.
+"""A server on localhost that behaves like the API of Kubeflow Pipelines (v2beta1).
 
 It serves the calls that this project makes, in single-user mode: pipelines and their versions,
 experiments, runs, recurring runs. Requests and answers are validated against kfp-server-api's
 models: an unknown field, an invalid value of an enumeration or a value of the wrong type gives a
-400 in a request, and fails the test in an answer. Nothing runs here: a run goes through the states
-that a test gives it, one per request.
+400 in a request, and fails the test in an answer. No run is executed: its state advances through
+those that a test sets, one per request.
 """
 
 import dataclasses
@@ -49,7 +49,7 @@ _FILTERS = {
 
 
 class RefusedError(Exception):
-    """An answer that is an error."""
+    """The server answers with an error."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -85,7 +85,7 @@ class Request:
             given = json.loads(self.body or b"{}")
             check(given, model)
         except ValueError as error:
-            raise RefusedError(400, f"the body can't be read: {error}") from error
+            raise RefusedError(400, f"the body is invalid: {error}") from error
         return given
 
 
@@ -99,7 +99,7 @@ class KfpServer:
         self.broken: list[str] = []
         self._faults: list[Fault] = []
         self._stored: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in _FILTERS}
-        self._to_come: dict[str, list[str]] = {}
+        self._next_states: dict[str, list[str]] = {}
         self._lock = threading.RLock()
         self._clock = itertools.count()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -126,14 +126,14 @@ class KfpServer:
         body: bytes | None = None,
         content_type: str = "application/json",
     ) -> None:
-        """Answers the next `times` requests that fit with an error, or with `body`."""
+        """Answers the next `times` matching requests with an error, or with `body`."""
         self._faults.append(Fault(method, path, status, times, body, content_type))
 
     def all(self, kind: str) -> list[dict[str, Any]]:
-        """All runs, recurringruns, pipelines, versions or experiments, the oldest first."""
+        """All runs, recurringruns, pipelines, versions or experiments, oldest first."""
         return list(self._stored[kind].values())
 
-    def asked(self, method: str, path: str) -> int:
+    def count(self, method: str, path: str) -> int:
         """The number of requests with a method for a path (a pattern)."""
         return sum(
             request.method == method and bool(re.fullmatch(API + path, request.path))
@@ -177,10 +177,10 @@ class KfpServer:
 
     def _fault(self, request: Request) -> Fault | None:
         for fault in self._faults:
-            fits = re.fullmatch(fault.method, request.method) and re.fullmatch(
+            matches = re.fullmatch(fault.method, request.method) and re.fullmatch(
                 API + fault.path, request.path
             )
-            if fits and fault.times > 0:
+            if matches and fault.times > 0:
                 fault.times -= 1
                 if fault.body is None:
                     raise RefusedError(fault.status, f"asked to fail with {fault.status}")
@@ -220,9 +220,9 @@ class KfpServer:
 
     def _create_experiment(self, request: Request) -> Any:
         given = request.json("V2beta1Experiment")
-        self._only_one("experiments", display_name=given.get("display_name"))
+        self._check_unique("experiments", display_name=given.get("display_name"))
         made = {**given, "storage_state": "AVAILABLE", "namespace": ""}
-        return checked(self._keep("experiments", "experiment_id", made), "V2beta1Experiment")
+        return checked(self._store("experiments", "experiment_id", made), "V2beta1Experiment")
 
     def _list_pipelines(self, request: Request) -> Any:
         found = self._page(request, "pipelines", self.all("pipelines"))
@@ -230,8 +230,8 @@ class KfpServer:
 
     def _create_pipeline(self, request: Request) -> Any:
         given = request.json("V2beta1Pipeline")
-        self._only_one("pipelines", name=given.get("name"))
-        made = self._keep("pipelines", "pipeline_id", {**given, "namespace": ""})
+        self._check_unique("pipelines", name=given.get("name"))
+        made = self._store("pipelines", "pipeline_id", {**given, "namespace": ""})
         return checked(made, "V2beta1Pipeline")
 
     def _upload_version(self, request: Request) -> Any:
@@ -240,14 +240,14 @@ class KfpServer:
         (part,) = email.message_from_bytes(head + request.body).get_payload()
         spec = _pipeline_spec(part.get_payload(decode=True))
         name, pipeline_id = request.query["name"], pipeline["pipeline_id"]
-        self._only_one("versions", name=name, pipeline_id=pipeline_id)
+        self._check_unique("versions", name=name, pipeline_id=pipeline_id)
         made = {
             "pipeline_id": pipeline_id,
             "name": name,
             "display_name": request.query.get("display_name", name),
             "pipeline_spec": spec,
         }
-        made = self._keep("versions", "pipeline_version_id", made)
+        made = self._store("versions", "pipeline_version_id", made)
         return checked(made, "V2beta1PipelineVersion")
 
     def _list_versions(self, request: Request, pipeline_id: str) -> Any:
@@ -269,13 +269,13 @@ class KfpServer:
             "service_account": given.get("service_account") or DEFAULT_SERVICE_ACCOUNT,
             "finished_at": "1970-01-01T00:00:00Z",
         }
-        made = self._keep("runs", "run_id", made)
-        self._to_come[made["run_id"]] = list(self.states)
+        made = self._store("runs", "run_id", made)
+        self._next_states[made["run_id"]] = list(self.states)
         return checked(made, "V2beta1Run")
 
     def _get_run(self, request: Request, run_id: str) -> Any:
         run = self._get("runs", run_id)
-        self._look(run)
+        self._advance(run)
         return checked(run, "V2beta1Run")
 
     def _list_runs(self, request: Request) -> Any:
@@ -283,16 +283,16 @@ class KfpServer:
         answer = checked(self._page(request, "runs", found), "V2beta1ListRunsResponse")
         sent = json.loads(json.dumps(answer))
         for run in answer.get("runs", ()):
-            self._look(self._stored["runs"][run["run_id"]])
+            self._advance(self._stored["runs"][run["run_id"]])
         return sent
 
-    def _look(self, run: dict[str, Any]) -> None:
-        to_come = self._to_come[run["run_id"]]
-        if to_come:
-            self.set_state(run["run_id"], to_come.pop(0))
+    def _advance(self, run: dict[str, Any]) -> None:
+        upcoming = self._next_states[run["run_id"]]
+        if upcoming:
+            self.set_state(run["run_id"], upcoming.pop(0))
 
     def set_state(self, run_id: str, state: str) -> None:
-        """Puts a run into a state."""
+        """Sets the state of a run."""
         run = self._stored["runs"][run_id]
         run["state"] = state
         task = {"display_name": "Trainer", "task_id": "1", "run_id": run_id, "state": state}
@@ -327,7 +327,9 @@ class KfpServer:
         # Empty fields of a message are left out of its JSON.
         made["runtime_config"] = {k: v for k, v in given["runtime_config"].items() if v}
         made = {key: value for key, value in made.items() if value not in (False, None)}
-        return checked(self._keep("recurringruns", "recurring_run_id", made), "V2beta1RecurringRun")
+        return checked(
+            self._store("recurringruns", "recurring_run_id", made), "V2beta1RecurringRun"
+        )
 
     def _get_schedule(self, request: Request, schedule_id: str) -> Any:
         return checked(self._get("recurringruns", schedule_id), "V2beta1RecurringRun")
@@ -345,7 +347,7 @@ class KfpServer:
         del self._stored["recurringruns"][schedule_id]
         for run in self.all("runs"):
             if run.get("recurring_run_id") == schedule_id and run["state"] not in FINISHED:
-                self._to_come[run["run_id"]] = []
+                self._next_states[run["run_id"]] = []
                 self.set_state(run["run_id"], "CANCELED")
         return {}
 
@@ -365,7 +367,7 @@ class KfpServer:
             if name not in declared:
                 raise RefusedError(400, f"Unknown input parameter: {name}")
 
-    def _keep(self, kind: str, key: str, made: dict[str, Any]) -> dict[str, Any]:
+    def _store(self, kind: str, key: str, made: dict[str, Any]) -> dict[str, Any]:
         made[key] = str(uuid.uuid4())
         made["created_at"] = self._now()
         self._stored[kind][made[key]] = made
@@ -376,7 +378,7 @@ class KfpServer:
             raise RefusedError(404, f"{kind} {key!r} not found")
         return self._stored[kind][key]
 
-    def _only_one(self, kind: str, **unique: Any) -> None:
+    def _check_unique(self, kind: str, **unique: Any) -> None:
         for found in self.all(kind):
             if all(found.get(key) == value for key, value in unique.items()):
                 raise RefusedError(409, f"Already exist error: {kind} {unique}")
@@ -504,14 +506,14 @@ def _error(status: int, message: str) -> bytes:
 def _handler(server: KfpServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        # Sent together, since the body would wait for the acknowledgement of the head.
+        # Buffered: sent separately, the body would wait for the acknowledgement of the headers.
         wbufsize = -1
 
         def _serve(self) -> None:
             path, _, query = self.path.partition("?")
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            asked = dict(urllib.parse.parse_qsl(query))
-            request = Request(self.command, path, asked, self.headers, body)
+            parameters = dict(urllib.parse.parse_qsl(query))
+            request = Request(self.command, path, parameters, self.headers, body)
             status, answer, content_type = server.answer(request)
             self.send_response(status)
             self.send_header("Content-Type", content_type)

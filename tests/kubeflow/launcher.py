@@ -1,8 +1,8 @@
 """Simulates the backend and launcher of Kubeflow Pipelines on this machine.
 
 It reads only the compiled YAML. The command line of each step runs in a separate process, with
-its own environment and file system: it sees of other steps only what is in the object store and
-what the backend passes on. Not simulated: limits of CPU and memory, the network, and images.
+its own environment and file system: of other steps it can access only what is in the object store
+and what the backend passes on. Not simulated: limits of CPU and memory, the network, and images.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ class StepFailedError(RuntimeError):
 
 
 class UnschedulableError(RuntimeError):
-    """A pod that no node can run."""
+    """No node can run a pod."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class Cluster:
         return run.finish()
 
     def new_id(self) -> str:
-        """An id that no artifact has yet."""
+        """A new artifact id."""
         return str(next(self._ids))
 
 
@@ -393,11 +393,11 @@ class Work:
         """Uploads the outputs, and stores the metadata that the backend stores."""
         cluster = self.run.cluster
         file = self._output_file(pod.folder)
-        said = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        json_format.ParseDict(said, pipeline_spec_pb2.ExecutorOutput())
+        written = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        json_format.ParseDict(written, pipeline_spec_pb2.ExecutorOutput())
         published = {}
         for key, planned in self._output_uris().items():
-            first = said.get("artifacts", {}).get(key, {}).get("artifacts", [{}])[0]
+            first = written.get("artifacts", {}).get(key, {}).get("artifacts", [{}])[0]
             uri = first.get("uri", planned)
             _upload(cluster.store, _mirror(pod.folder, uri), uri)
             kept = {"display_name": key, "store_session_info": "{}"}

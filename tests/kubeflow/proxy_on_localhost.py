@@ -1,4 +1,4 @@
-"""An HTTP proxy on localhost, which sends whatever it is asked for to one server."""
+"""An HTTP proxy on localhost that forwards every request to one server."""
 
 import base64
 import contextlib
@@ -12,21 +12,21 @@ from typing import Any
 
 
 class Proxy:
-    """The proxy, in threads of its own; a context manager.
+    """The proxy, in background threads; a context manager.
 
     Attributes:
-      url: where it listens.
-      asked: the hosts that it was asked for.
+      url: its own URL.
+      hosts: the hosts of the requests that it received.
     """
 
     def __init__(self, server: str, *, user: str | None = None) -> None:
         """Makes a proxy.
 
         Args:
-          server: URL of the server that gets all requests.
-          user: `user:password` that it asks for; None lets everyone in.
+          server: URL of the server that receives all requests.
+          user: `user:password` that the proxy requires; None for no authentication.
         """
-        self.asked: list[str] = []
+        self.hosts: list[str] = []
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, server, user))
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
 
@@ -41,15 +41,15 @@ class Proxy:
 
 def _handler(proxy: Proxy, server: str, user: str | None) -> type[BaseHTTPRequestHandler]:
     address = urllib.parse.urlsplit(server)
-    wanted = user and f"Basic {base64.b64encode(user.encode()).decode()}"
+    required = user and f"Basic {base64.b64encode(user.encode()).decode()}"
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         wbufsize = -1
 
         def do_CONNECT(self) -> None:
-            proxy.asked.append(self.path.partition(":")[0])
-            if not self._lets_in():
+            proxy.hosts.append(self.path.partition(":")[0])
+            if not self._is_authorized():
                 return
             with socket.create_connection((address.hostname, address.port)) as upstream:
                 self.send_response(200)
@@ -62,12 +62,12 @@ def _handler(proxy: Proxy, server: str, user: str | None) -> type[BaseHTTPReques
             self.close_connection = True
 
         def _forward(self) -> None:
-            asked = urllib.parse.urlsplit(self.path)
-            proxy.asked.append(asked.hostname or "")
+            requested = urllib.parse.urlsplit(self.path)
+            proxy.hosts.append(requested.hostname or "")
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if not self._lets_in():
+            if not self._is_authorized():
                 return
-            target = urllib.parse.urlunsplit(("", "", asked.path, asked.query, ""))
+            target = urllib.parse.urlunsplit(("", "", requested.path, requested.query, ""))
             assert address.hostname
             upstream = http.client.HTTPConnection(address.hostname, address.port)
             upstream.request(self.command, target, body, dict(self.headers))
@@ -83,8 +83,8 @@ def _handler(proxy: Proxy, server: str, user: str | None) -> type[BaseHTTPReques
             self.end_headers()
             self.wfile.write(content)
 
-        def _lets_in(self) -> bool:
-            if wanted in (None, self.headers.get("Proxy-Authorization")):
+        def _is_authorized(self) -> bool:
+            if required in (None, self.headers.get("Proxy-Authorization")):
                 return True
             self.send_response(407)
             self.send_header("Content-Length", "0")
@@ -92,7 +92,7 @@ def _handler(proxy: Proxy, server: str, user: str | None) -> type[BaseHTTPReques
             return False
 
         def log_message(self, *_: Any) -> None:
-            """Says nothing: a test's output is its own."""
+            """Logs nothing, to keep the output of tests clean."""
 
     return Handler
 
@@ -105,8 +105,8 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def nobody_there() -> Iterator[str]:
-    """The URL of a port of this machine on which nothing listens."""
+def unused_port() -> Iterator[str]:
+    """The URL of a port on this machine on which nothing listens."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{free.getsockname()[1]}"

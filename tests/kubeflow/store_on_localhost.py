@@ -1,4 +1,4 @@
-"""An S3 API on localhost with the buckets of a cluster."""
+"""An object store on localhost with the buckets of a cluster."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ class ObjectStore:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment of a process that uses it."""
+        """Environment variables for a process that uses the store."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_DEFAULT_REGION": "us-east-1",
@@ -27,17 +27,17 @@ class ObjectStore:
         }
 
     def names(self, bucket: str, prefix: str = "") -> list[str]:
-        """The objects of a bucket."""
+        """The keys of the objects in a bucket."""
         listed = self.client.list_objects_v2(Bucket=bucket, Prefix=prefix)
         return [entry["Key"] for entry in listed.get("Contents", [])]
 
     def read(self, uri: str) -> bytes:
-        """The content of one object."""
+        """The content of an object."""
         bucket, _, key = uri.partition("://")[2].partition("/")
         return self.client.get_object(Bucket=bucket, Key=key)["Body"].read()
 
     def upload(self, folder: Path, bucket: str, prefix: str) -> None:
-        """Puts a folder's files below a prefix."""
+        """Uploads the files of a folder below a prefix."""
         for path in folder.rglob("*"):
             if path.is_file():
                 self.client.upload_file(str(path), bucket, f"{prefix}/{path.relative_to(folder)}")

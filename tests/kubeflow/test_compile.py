@@ -95,12 +95,12 @@ def test_kfp_loads_both_documents_and_their_parameters(package: Path):
     assert "kubernetes" in loaded.platform_spec.platforms
 
 
-def test_no_parameter_needs_to_be_given(documents: list[Any]):
+def test_all_parameters_are_optional(documents: list[Any]):
     declared = documents[0]["root"]["inputDefinitions"]["parameters"]
     assert all(parameter["isOptional"] for parameter in declared.values())
 
 
-def test_the_spec_is_2_1_and_carries_its_pipeline_root(documents: list[Any]):
+def test_the_spec_has_version_2_1_and_its_pipeline_root(documents: list[Any]):
     assert documents[0]["schemaVersion"] == "2.1.0"
     assert documents[0]["defaultPipelineRoot"] == "s3://artifacts/root"
 
@@ -187,7 +187,7 @@ def test_images_are_read_again_in_each_run_unless_their_version_is_given(
     documents: list[Any], tmp_path: Path
 ):
     uncached = {name for name, task in tasks(documents).items() if "cachingOptions" not in task}
-    # The registry may have lost the model or its schema, and the images may have changed.
+    # The images may have changed, and the model or its schema may be gone from the registry.
     assert uncached == {"ImageExampleGen", "SchemaGen", "Pusher"}
     package = compile_pipeline(settings(), tmp_path / "small.yaml", data_version="2026-11-24")
     versioned = list(yaml.safe_load_all(package.read_text()))
@@ -199,7 +199,7 @@ def test_images_are_read_again_in_each_run_unless_their_version_is_given(
     ] == ("2026-11-24")
 
 
-def test_a_step_that_begins_with_a_file_of_weights_is_never_taken_from_the_cache(tmp_path: Path):
+def test_a_step_that_loads_a_weights_file_is_never_cached(tmp_path: Path):
     own = settings("trainer.model=xception", "trainer.weights=/registry/xception.weights.h5")
     package = compile_pipeline(own, tmp_path / "small.yaml", data_version="1")
     found = tasks(list(yaml.safe_load_all(package.read_text())))
@@ -223,7 +223,7 @@ def test_a_stable_draw_keeps_its_ledger_below_the_pipeline_root_and_is_never_cac
     assert exact["cachingOptions"] == {"enableCache": True}
 
 
-def test_a_ledger_of_the_settings_must_outlive_the_pod(tmp_path: Path):
+def test_a_ledger_path_in_the_settings_must_outlive_the_pod(tmp_path: Path):
     for path in ("/registry/a.ledger", "s3://ledgers/a.ledger"):
         given = settings("sampler.assignment=stable", f"sampler.ledger={path}")
         package = compile_pipeline(given, tmp_path / "stable.yaml")
@@ -244,7 +244,7 @@ def test_the_types_of_all_artifacts_are_written_for_the_entrypoint(documents: li
     }
 
 
-def test_vertex_gets_one_json_object_with_its_own_accelerator_names(tmp_path: Path):
+def test_a_vertex_job_is_one_json_object_with_its_own_accelerator_names(tmp_path: Path):
     own = settings(
         "kubeflow.target=vertex",
         "kubeflow.pipeline_root=gs://bucket/root",
@@ -336,7 +336,7 @@ def test_a_registry_that_would_not_outlive_its_pod_is_rejected(tmp_path: Path):
 
 
 def test_settings_without_the_section_are_rejected(tmp_path: Path):
-    with pytest.raises(CompileError, match="kubeflow: this section of the settings is required"):
+    with pytest.raises(CompileError, match="the section kubeflow of the settings is required"):
         compile_pipeline(settings("kubeflow=null"), tmp_path / "refused.yaml")
 
 

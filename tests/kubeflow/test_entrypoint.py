@@ -127,9 +127,9 @@ def test_an_executor_sees_tfx_artifacts_at_the_launchers_paths(done: Any, folder
 
 
 def test_the_output_file_has_the_properties_and_uris(done: Any, folder: Path):
-    said = json.loads((folder / "s3/bucket/root/step/1/output_metadata.json").read_text())
-    (model,) = said["artifacts"].pop("model")["artifacts"]
-    assert said == {"artifacts": {}}
+    written = json.loads((folder / "s3/bucket/root/step/1/output_metadata.json").read_text())
+    (model,) = written["artifacts"].pop("model")["artifacts"]
+    assert written == {"artifacts": {}}
     assert model["uri"] == "s3://bucket/root/step/1/model"
     assert model["metadata"]["layers"] == 3
     assert model["metadata"]["base"] == "s3://bucket/root/gen/0/examples"

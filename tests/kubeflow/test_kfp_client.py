@@ -1,4 +1,4 @@
-"""Kubeflow Pipelines over HTTP: what is sent, what is tried again, and how a failure is told."""
+"""Requests to Kubeflow Pipelines over HTTP: their content, retries and error messages."""
 
 import datetime
 import ipaddress
@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from kfp_samples import section, write_package
 from kfp_server import KfpServer
-from proxy_on_localhost import Proxy, nobody_there
+from proxy_on_localhost import Proxy, unused_port
 
 from pipeline.kubeflow import package, runs, transport
 from pipeline.kubeflow.client import connect, run_name
@@ -80,16 +80,16 @@ def test_another_package_is_another_version_of_the_same_pipeline(api, server, co
     assert len(server.all("versions")) == 2
 
 
-def test_a_version_that_someone_else_uploads_meanwhile_is_taken(api, server, compiled):
+def test_a_version_uploaded_by_another_client_in_the_meantime_is_used(api, server, compiled):
     api.ensure_version(compiled)
-    # The first look does not find it yet.
+    # The first request does not find it yet.
     server.fail(200, method="GET", path="/pipelines/.+/versions", body=b"{}")
     version, uploaded = api.ensure_version(compiled)
     assert not uploaded
     assert version.version_id == server.all("versions")[0]["pipeline_version_id"]
 
 
-def test_a_run_carries_its_version_parameters_root_and_account(server, compiled):
+def test_a_run_has_its_version_parameters_root_and_account(server, compiled):
     api = connect(section(server.url, service_account="trainer"))
     started(api, compiled, epochs=3)
     (run,) = server.all("runs")
@@ -108,7 +108,7 @@ def test_a_run_of_a_package_has_no_caching(api, server, compiled):
     assert [t["cachingOptions"] for t in spec["root"]["dag"]["tasks"].values()] == [{}]
 
 
-def test_every_page_of_a_list_is_read_the_newest_first(api, server, compiled):
+def test_all_pages_of_a_list_are_read_newest_first(api, server, compiled):
     version, _ = api.ensure_version(compiled)
     experiment_id = api.experiment_id()
     for _ in range(101):
@@ -123,18 +123,18 @@ def test_kfp_prints_nothing(api, compiled, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_name_of_a_run_is_a_time_in_utc():
+def test_the_name_of_a_run_has_the_time_in_utc():
     now = datetime.datetime.fromisoformat("2026-01-01T01:00:00+05:00")
     assert run_name("cats", now) == "cats-20251231T200000Z"
 
 
-def test_a_token_of_the_environment_is_sent(monkeypatch):
+def test_a_token_from_the_environment_is_sent(monkeypatch):
     monkeypatch.setenv("KUBEFLOW_TOKEN", "secret\n")
     with KfpServer(token="secret") as server:
         connect(section(server.url, auth={"kind": "token"})).experiment_id()
 
 
-def test_a_token_that_is_not_accepted_is_named_and_not_shown(monkeypatch):
+def test_the_error_for_a_rejected_token_names_its_variable_but_not_its_value(monkeypatch):
     monkeypatch.setenv("MY_TOKEN", "old-secret")
     with KfpServer(token="secret") as server:
         api = connect(section(server.url, auth={"kind": "token", "token_env": "MY_TOKEN"}))
@@ -143,20 +143,20 @@ def test_a_token_that_is_not_accepted_is_named_and_not_shown(monkeypatch):
     assert "old-secret" not in str(raised.value)
 
 
-def test_no_authentication_where_one_is_wanted_says_which_setting(server):
+def test_the_error_for_missing_authentication_names_the_setting(server):
     server.token = "secret"
     with pytest.raises(RefusedError, match=r"kubeflow\.auth\.kind is none"):
         connect(section(server.url)).experiment_id()
 
 
-def test_a_token_that_is_not_set_is_refused_before_anything_is_sent(server, monkeypatch):
+def test_a_missing_token_is_reported_before_any_request(server, monkeypatch):
     monkeypatch.delenv("KUBEFLOW_TOKEN", raising=False)
     with pytest.raises(UsageError, match="KUBEFLOW_TOKEN is not set"):
         connect(section(server.url, auth={"kind": "token"}))
     assert server.requests == []
 
 
-def test_a_service_account_token_is_read_anew_when_it_is_renewed(tmp_path):
+def test_a_renewed_service_account_token_is_read(tmp_path):
     path = tmp_path / "token"
     path.write_text("first")
     auth = {"kind": "service_account", "token_path": str(path)}
@@ -171,14 +171,14 @@ def test_a_service_account_token_is_read_anew_when_it_is_renewed(tmp_path):
             api.experiment_id()
 
 
-def test_a_service_account_without_a_token_is_refused(tmp_path):
+def test_a_missing_service_account_token_is_reported(tmp_path):
     auth = {"kind": "service_account", "token_path": str(tmp_path / "token")}
     with pytest.raises(UsageError, match="projected service account token"):
         connect(section("http://localhost", auth=auth))
 
 
-def test_no_host_is_refused():
-    with pytest.raises(UsageError, match=r"kubeflow\.host is not set.*port-forward"):
+def test_a_host_is_required():
+    with pytest.raises(UsageError, match=r"kubeflow\.host is required.*port-forward"):
         connect(section(None))
 
 
@@ -186,44 +186,44 @@ def test_no_host_is_refused():
     ("status", "kind", "advice"),
     [
         (400, KubeflowError, "asked to fail with 400"),
-        (403, RefusedError, "no right to it in namespace 'kubeflow'"),
+        (403, RefusedError, "no permission in namespace 'kubeflow'"),
         (404, NotFoundError, "check the name or id"),
-        (409, ConflictError, "of that name already"),
+        (409, ConflictError, "of that name already exists"),
         (500, UnavailableError, "deployment ml-pipeline"),
         (503, UnavailableError, "deployment ml-pipeline"),
     ],
 )
-def test_an_error_says_who_was_asked_for_what_and_what_to_do(server, api, status, kind, advice):
+def test_an_error_names_the_host_the_action_and_what_to_do(server, api, status, kind, advice):
     server.fail(status, times=9)
     with pytest.raises(kind) as raised:
         api.run("42")
     assert type(raised.value) is kind
     message = str(raised.value)
-    assert message.startswith(f"{server.url} was asked for run '42' and answered {status}")
+    assert message.startswith(f"the request to {server.url} failed (get run '42'): {status}")
     assert advice in message
 
 
-def test_a_transient_failure_is_tried_again(server, api):
+def test_a_request_is_retried_after_a_transient_error(server, api):
     experiment_id = api.experiment_id()
     server.fail(503, method="GET", times=3)
     assert api.find_experiment_id() == experiment_id
 
 
-def test_tries_are_bounded(server, api):
+def test_the_number_of_retries_is_limited(server, api):
     server.fail(503, times=99)
     with pytest.raises(UnavailableError):
         api.run("42")
-    assert server.asked("GET", "/runs/42") == 4
+    assert server.count("GET", "/runs/42") == 4
 
 
-def test_a_run_is_never_asked_for_twice(server, api, compiled):
+def test_starting_a_run_is_never_retried(server, api, compiled):
     server.fail(504, method="POST", path="/runs")
     with pytest.raises(UnavailableError):
         started(api, compiled)
-    assert server.asked("POST", "/runs") == 1
+    assert server.count("POST", "/runs") == 1
 
 
-def test_a_server_that_is_not_there(monkeypatch):
+def test_a_server_that_can_t_be_reached(monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         host = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -231,21 +231,21 @@ def test_a_server_that_is_not_there(monkeypatch):
         connect(section(host)).experiment_id()
 
 
-def test_a_server_that_never_answers_is_given_up(monkeypatch):
+def test_a_server_that_never_answers_times_out(monkeypatch):
     monkeypatch.setattr(transport, "_READ_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(UnavailableError, match="no answer in time"):
+        with pytest.raises(UnavailableError, match="timed out"):
             connect(section(host)).run("42")
 
 
-def test_a_log_in_page_is_no_answer(server, api):
+def test_a_login_page_is_an_error(server, api):
     server.fail(200, body=b"<html>Log in</html>", content_type="text/html; charset=utf-8")
-    with pytest.raises(RefusedError, match=r"a web page.*log-in page"):
+    with pytest.raises(RefusedError, match=r"a web page.*login page"):
         api.experiment_id()
 
 
-def test_a_proxy_s_page_is_told_without_its_tags(server, api):
+def test_the_error_page_of_a_proxy_is_shown_without_html_tags(server, api):
     page = b"<html><h1>Bad   Gateway</h1></html>"
     server.fail(502, times=9, body=page, content_type="text/html")
     with pytest.raises(UnavailableError, match=": Bad Gateway;"):
@@ -254,7 +254,7 @@ def test_a_proxy_s_page_is_told_without_its_tags(server, api):
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for localhost that no authority signed, and its key, in one file."""
+    """A self-signed certificate for localhost and its key, in one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.UTC)
@@ -291,22 +291,22 @@ def tls_server(certificate):
         yield running
 
 
-def test_a_certificate_that_no_one_vouches_for_is_refused(tls_server):
+def test_an_untrusted_certificate_is_refused(tls_server):
     with pytest.raises(UnavailableError, match=r"TLS failed.*kubeflow\.ca_file"):
         connect(section(tls_server.url)).experiment_id()
     assert tls_server.requests == []
 
 
-def test_a_certificate_of_an_authority_of_ones_own_is_trusted(tls_server, certificate):
+def test_a_certificate_in_ca_file_is_trusted(tls_server, certificate):
     connect(section(tls_server.url, ca_file=str(certificate))).experiment_id()
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-def test_the_check_of_certificates_can_be_switched_off(tls_server):
+def test_the_verification_of_certificates_can_be_disabled(tls_server):
     connect(section(tls_server.url, verify_tls=False)).experiment_id()
 
 
-def test_a_file_that_holds_no_certificates_is_refused(tmp_path):
+def test_a_ca_file_without_certificates_is_refused(tmp_path):
     for name in ("nowhere.pem", "empty.pem"):
         (tmp_path / "empty.pem").write_text("")
         with pytest.raises(UsageError, match=r"ca_file.*PEM"):
@@ -316,7 +316,7 @@ def test_a_file_that_holds_no_certificates_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("state", "succeeded"), [("SUCCEEDED", True), ("FAILED", False), ("CANCELED", False)]
 )
-def test_waiting_ends_with_the_run(server, api, compiled, state, succeeded):
+def test_waiting_ends_when_the_run_finishes(server, api, compiled, state, succeeded):
     server.states = ["RUNNING", "RUNNING", state]
     run_id = started(api, compiled).run_id
     seen: list[str] = []
@@ -327,31 +327,32 @@ def test_waiting_ends_with_the_run(server, api, compiled, state, succeeded):
     assert seen == ["RUNNING", "RUNNING", state]
 
 
-def test_waiting_outlasts_a_server_that_restarts(server, api, compiled):
+def test_waiting_continues_while_the_server_restarts(server, api, compiled):
     server.states = ["RUNNING", "SUCCEEDED"]
     run_id = started(api, compiled).run_id
 
-    def away(run: runs.Run) -> None:
+    def fail_while_running(run: runs.Run) -> None:
         if run.state == "RUNNING":
             server.fail(503, times=6)
 
-    assert runs.wait(api, run_id, timeout=None, poll=0.01, progress=away).succeeded
+    ended = runs.wait(api, run_id, timeout=None, poll=0.01, progress=fail_while_running)
+    assert ended.succeeded
 
 
-def test_waiting_for_a_server_that_never_answered_ends_at_once(server, api):
+def test_waiting_fails_at_once_if_the_server_has_never_answered(server, api):
     server.fail(503, times=99)
     with pytest.raises(UnavailableError):
         runs.wait(api, "42", timeout=None, poll=0.01)
 
 
-def test_waiting_has_an_end(server, api, compiled):
+def test_waiting_is_limited_by_the_timeout(server, api, compiled):
     server.states = ["RUNNING"]
     run_id = started(api, compiled).run_id
     with pytest.raises(WaitTimeoutError, match=f"runs wait {run_id}"):
         runs.wait(api, run_id, timeout=0, poll=0.01)
 
 
-def test_a_run_tells_which_step_failed_and_why(server, api, compiled):
+def test_a_run_names_the_failed_step_and_its_error(server, api, compiled):
     server.states = ["FAILED"]
     run_id = started(api, compiled, epochs=3).run_id
     run = runs.wait(api, run_id, timeout=None, poll=0.01)
@@ -360,7 +361,7 @@ def test_a_run_tells_which_step_failed_and_why(server, api, compiled):
     assert run.url == f"{server.url}/#/runs/details/{run_id}"
 
 
-def test_a_run_that_goes_on_has_no_end(server, api, compiled):
+def test_an_active_run_has_no_finish_time(server, api, compiled):
     run = runs.describe(started(api, compiled), server.url)
     assert (run.state, run.finished_at) == ("PENDING", None)
 
@@ -375,30 +376,30 @@ def proxy(server):
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
-def test_the_proxy_of_the_environment_is_asked(server, proxy, monkeypatch, name):
+def test_the_proxy_of_the_environment_is_used(server, proxy, monkeypatch, name):
     monkeypatch.setenv(name, proxy.url)
     connect(section(KFP)).experiment_id()
-    assert set(proxy.asked) == {"kfp.cluster.example"}
+    assert set(proxy.hosts) == {"kfp.cluster.example"}
     assert server.all("experiments")
 
 
 def test_a_proxy_may_be_given_without_a_scheme(proxy, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", proxy.url.removeprefix("http://"))
     connect(section(KFP)).experiment_id()
-    assert proxy.asked
+    assert proxy.hosts
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-def test_https_goes_through_a_tunnel(tls_server, monkeypatch):
+def test_https_requests_are_tunnelled(tls_server, monkeypatch):
     with Proxy(tls_server.url) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         monkeypatch.setenv("HTTP_PROXY", "http://not.this.one.example")
         connect(section("https://kfp.cluster.example", verify_tls=False)).experiment_id()
-    assert set(proxy.asked) == {"kfp.cluster.example"}
+    assert set(proxy.hosts) == {"kfp.cluster.example"}
     assert tls_server.all("experiments")
 
 
-NOT_THROUGH = {
+WITHOUT_PROXY = {
     "http://kfp.cluster.example": ".cluster.example",
     "http://10.1.2.3": "10.0.0.0/8",
     "http://kfp.example:8080": "kfp.example:8080",
@@ -409,44 +410,44 @@ NOT_THROUGH = {
 }
 
 
-@pytest.mark.parametrize("host", NOT_THROUGH)
+@pytest.mark.parametrize("host", WITHOUT_PROXY)
 @pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])
-def test_hosts_of_no_proxy_and_this_machine_are_asked_themselves(monkeypatch, host, name):
+def test_no_proxy_is_used_for_hosts_in_no_proxy_and_for_this_machine(monkeypatch, host, name):
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.example:3128")
-    assert transport.RestClient(section(host)).pool_manager.proxy is None or NOT_THROUGH[host]
-    monkeypatch.setenv(name, NOT_THROUGH[host])
+    assert transport.RestClient(section(host)).pool_manager.proxy is None or WITHOUT_PROXY[host]
+    monkeypatch.setenv(name, WITHOUT_PROXY[host])
     assert transport.RestClient(section(host)).pool_manager.proxy is None
 
 
-def test_a_proxy_s_user_and_password_are_sent_to_it_and_shown_nowhere(server, monkeypatch, caplog):
+def test_the_credentials_of_a_proxy_are_sent_to_it_and_never_shown(server, monkeypatch, caplog):
     caplog.set_level("DEBUG")
     with Proxy(server.url, user="me:p@ss") as proxy:
         address = proxy.url.removeprefix("http://")
         monkeypatch.setenv("HTTP_PROXY", f"http://me:p%40ss@{address}")
         connect(section(KFP)).experiment_id()
         monkeypatch.setenv("HTTP_PROXY", f"http://me:wrong@{address}")
-        with pytest.raises(KubeflowError, match=r"answered 407 .*http://user:password@") as refused:
+        with pytest.raises(KubeflowError, match=r": 407 .*http://user:password@") as refused:
             connect(section(KFP)).experiment_id()
         monkeypatch.setenv("HTTPS_PROXY", f"http://me:wrong@{address}")
-        with pytest.raises(UnavailableError, match=r"does not let it through .*407") as tunnel:
+        with pytest.raises(UnavailableError, match=r"through the proxy .*407") as tunnel:
             connect(section(KFP.replace("http", "https"))).experiment_id()
     shown = f"{refused.value} {tunnel.value} {caplog.text}"
     assert not any(secret in shown for secret in ("p@ss", "p%40ss", "wrong"))
 
 
-def test_a_proxy_that_is_not_there_is_named(monkeypatch):
-    with nobody_there() as url:
+def test_a_proxy_that_can_t_be_reached_is_named(monkeypatch):
+    with unused_port() as url:
         monkeypatch.setenv("HTTP_PROXY", url.replace("http://", "http://me:secret@"))
         with pytest.raises(
-            UnavailableError, match=f"its proxy {url} .*refused.*NO_PROXY"
+            UnavailableError, match=f"through the proxy {url} .*refused.*NO_PROXY"
         ) as raised:
             connect(section(KFP)).experiment_id()
     assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize("url", ["socks5://me:secret@proxy:1080", "http://me:secret@proxy:port"])
-def test_what_is_no_http_proxy_is_refused(monkeypatch, url):
+def test_a_proxy_that_is_not_an_http_proxy_is_rejected(monkeypatch, url):
     monkeypatch.setenv("HTTP_PROXY", url)
-    with pytest.raises(UsageError, match="must be one of HTTP") as raised:
+    with pytest.raises(UsageError, match=r"must be an HTTP proxy.*Received: ") as raised:
         connect(section(KFP))
     assert "secret" not in str(raised.value)

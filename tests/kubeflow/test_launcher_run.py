@@ -20,8 +20,8 @@ from pipeline.settings import parse
 EPOCHS = 12
 
 
-def take_away_the_first_trainer(pod: Pod, store: ObjectStore) -> None:
-    """Kills the step once it has saved an epoch, as when a spot node is taken away."""
+def preempt_the_first_trainer(pod: Pod, store: ObjectStore) -> None:
+    """Kills the Trainer's first pod after it has saved an epoch, like a preempted spot node."""
     if pod.task == "Trainer" and pod.attempt == 1:
         threading.Thread(target=kill_after_an_epoch, args=(pod, store)).start()
 
@@ -46,7 +46,7 @@ def kept_schema(registry: Path) -> str:
     return (registry / "schema" / "schema.pbtxt").read_text()
 
 
-def run_here(tree: dict[str, Any], sample: Path, folder: Path, bytecode: dict[str, str]) -> Path:
+def run_locally(tree: dict[str, Any], sample: Path, folder: Path, bytecode: dict[str, str]) -> Path:
     """The output folder of a local run of the same settings on the same images."""
     tree = {key: value for key, value in tree.items() if key not in {"kubeflow", "pusher"}}
     data = {"source": str(sample), "manifest": str(sample / "manifest.csv")}
@@ -75,7 +75,7 @@ def test_the_compiled_pipeline_pushes_the_model_that_a_local_run_does(
     tmp_path: Path,
 ):
     object_store.upload(sample, PHOTOS, SPAN)
-    # A draw that is carried on to the next, which a cluster keeps in its object store.
+    # A stable draw, whose ledger is kept in the cluster's object store.
     shares = {"train": 0.5, "val": 0.25, "test": 0.25}
     tree["sampler"] = {
         "assignment": "stable",
@@ -86,12 +86,12 @@ def test_the_compiled_pipeline_pushes_the_model_that_a_local_run_does(
 
     def on_pod(pod: Pod) -> None:
         pods.append(pod)
-        take_away_the_first_trainer(pod, object_store)
+        preempt_the_first_trainer(pod, object_store)
 
     cluster.on_pod = on_pod
     steps = cluster.run(package, {"span": SPAN, "epochs": EPOCHS})
 
-    # The Trainer's first node was taken away; the second resumed from the object store.
+    # The Trainer's first pod was killed; the second resumed from the object store.
     first, second = (pod for pod in pods if pod.task == "Trainer")
     assert first.process.returncode == -signal.SIGKILL
     assert steps["Trainer"].waits == [60.0]
@@ -107,7 +107,7 @@ def test_the_compiled_pipeline_pushes_the_model_that_a_local_run_does(
     blessing = steps["Evaluator"].outputs["blessing"]["metadata"]
     assert blessing["current_model"] == steps["Calibrator"].outputs["calibrated_model"]["uri"]
 
-    here = run_here(tree, sample, tmp_path, bytecode)
+    here = run_locally(tree, sample, tmp_path, bytecode)
     (pushed,) = (cluster.claims["registry"] / "dogs").glob("[0-9]*")
     (local,) = (here / "registry").glob("[0-9]*")
     assert pushed.name == local.name

@@ -37,7 +37,7 @@ def study(tree: dict[str, Any]) -> StudySettings:
     return parse_as(StudySettings, tree, origin="test")
 
 
-def run_here(tree: dict[str, Any], sample: Path, folder: Path) -> dict[str, Any]:
+def run_locally(tree: dict[str, Any], sample: Path, folder: Path) -> dict[str, Any]:
     """The result of the study in a local run on the same images."""
     data = {"source": str(sample), "manifest": str(sample / "manifest.csv")}
     local = {key: value for key, value in tree.items() if key != "kubeflow"}
@@ -84,7 +84,7 @@ def test_a_compiled_study_gives_the_same_figures_as_a_local_run(
     package = compile_study(study(study_tree), tmp_path / "study.yaml")
     steps = cluster.run(package, {"span": SPAN, "pipeline_root": f"s3://{ARTIFACTS}/{ROOT}"})
 
-    # The arm's first node was taken away; the second resumed from the run's pipeline root.
+    # The arm's first pod was killed; the second resumed from the run's pipeline root.
     first, second = (pod for pod in pods if pod.task == "Trainer-cnn")
     assert first.process.returncode == -signal.SIGKILL
     assert "arm cnn goes on after" in (second.folder / "log").read_text()
@@ -94,7 +94,7 @@ def test_a_compiled_study_gives_the_same_figures_as_a_local_run(
     assert arms == {"Trainer-cnn", "Trainer-frozen"}
     report = steps["StudyReporter"].outputs["study_report"]["uri"]
     there = json.loads(object_store.read(f"{report}/study.json"))
-    here = run_here(study_tree, sample, tmp_path)
+    here = run_locally(study_tree, sample, tmp_path)
     assert [comparable(arm) for arm in there["arms"]] == [comparable(arm) for arm in here["arms"]]
     assert there["answer"] == here["answer"]
 

@@ -1,4 +1,4 @@
-"""Bad input at the command line: exit code 2 and a message that says what to do, at once."""
+"""Invalid input on the command line: exit code 2, and a message that says what to do."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ sampler:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Eight cats and four dogs, a folder a class."""
+    """Eight cats and four dogs, in one folder per class."""
     folder = tmp_path / "photos"
     for class_name, count in (("cats", 8), ("dogs", 4)):
         (folder / class_name).mkdir(parents=True)
@@ -47,7 +47,7 @@ def refused(result, *parts: str) -> None:
         assert part in message
 
 
-def test_no_such_folder(photos):
+def test_a_folder_that_does_not_exist(photos):
     refused(run(photos, "--set", "data.source=nowhere"), "no such folder", "nowhere")
 
 
@@ -67,14 +67,14 @@ def test_a_positive_class_that_does_not_exist_gets_the_nearest_name(photos):
     refused(run(photos, "--set", "data.positive_class=dosg"), "'dosg'", "did you mean 'dogs'")
 
 
-def test_a_split_that_asks_for_more_than_there_is(photos):
+def test_a_split_that_requests_more_images_than_exist(photos):
     refused(
         run(photos, "--set", "sampler.splits.train.dogs=30"),
         "split 'train' asks for 30 of class 'dogs', 2 are left after 'test' and 'val'",
     )
 
 
-def test_a_split_with_no_positive_in_it(photos):
+def test_a_split_without_positives(photos):
     refused(run(photos, "--set", "sampler.splits.val={cats: 2}"), "'val'", "dogs")
 
 
@@ -86,7 +86,7 @@ def test_a_split_with_no_positive_in_it(photos):
         ("sampler.splits.train.cats=-5", "-5"),
     ],
 )
-def test_settings_with_a_wrong_key_type_or_size(photos, override, part):
+def test_settings_with_an_invalid_key_type_or_size(photos, override, part):
     refused(run(photos, "--set", override), part)
 
 
@@ -96,7 +96,7 @@ def manifest(photos: Path, text: str) -> tuple[str, str]:
     return "--set", f"data.manifest={path}"
 
 
-def test_a_weights_file_that_is_not_there(photos):
+def test_a_weights_file_that_does_not_exist(photos):
     xception = ("--set", "trainer.model=xception", "--set", "trainer.weights=nowhere.weights.h5")
     refused(run(photos, *xception), "trainer.weights", "'nowhere.weights.h5'", "save_weights")
 
@@ -120,23 +120,23 @@ def test_neither_preset_nor_settings():
     refused(CliRunner().invoke(app, ["run"]), "--preset", "--settings")
 
 
-def test_json_says_why_on_standard_output(photos):
+def test_json_has_the_error_on_standard_output(photos):
     result = run(photos, "--set", "data.source=nowhere", "--json")
     assert json.loads(result.stdout)["status"] == "failed"
     assert "nowhere" in json.loads(result.stdout)["error"]
 
 
-def test_json_says_what_is_wrong_with_settings_too(photos):
+def test_json_has_the_errors_of_settings(photos):
     result = run(photos, "--set", "trainer.epochs=soon", "--json")
     assert "trainer.epochs" in json.loads(result.stdout)["error"]
 
 
-def test_nothing_is_made_by_a_refused_run(photos):
+def test_a_refused_run_creates_nothing(photos):
     run(photos, "--set", "data.positive_class=dosg")
     assert not (photos.parent / "runs").exists()
 
 
-def test_an_output_folder_that_cannot_be_made(photos):
+def test_an_output_folder_that_cannot_be_created(photos):
     result = run(photos, "--output", "/proc/outnumbered")
     assert result.exit_code == 1
     assert "the output folder /proc/outnumbered can't be written to" in result.stderr
@@ -156,5 +156,5 @@ def test_prediction_without_a_model_says_what_to_give(photos, tmp_path):
     refused(result, "no model at", "--model")
 
 
-def test_prediction_of_images_that_are_not_there(tmp_path):
+def test_prediction_of_images_that_do_not_exist(tmp_path):
     refused(CliRunner().invoke(app, ["predict", str(tmp_path / "no.jpg")]), "does not exist")

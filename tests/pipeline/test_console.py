@@ -1,4 +1,4 @@
-"""The run's view: what the user sees, and what goes to the log file."""
+"""The terminal output of a run, and its log file."""
 
 import io
 import logging
@@ -22,7 +22,7 @@ except KeyError:
 """
 
 
-def test_output_of_every_kind_goes_to_the_log_and_comes_back_after_an_error(tmp_path):
+def test_all_output_is_redirected_to_the_log_and_restored_after_an_error(tmp_path):
     log = tmp_path / "run.log"
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, log], capture_output=True, text=True, check=True
@@ -42,14 +42,14 @@ def launch(component, *, cached=False, message=None):
     absl.info("Component %s is finished.", component)
 
 
-def test_each_component_gets_its_lines():
+def test_each_component_is_shown_with_its_state_and_messages():
     screen = io.StringIO()
     with RunView(screen, ["Sampler", "Trainer"]) as view, followed(view):
         launch("Sampler", cached=True)
         launch("Trainer", message="epoch 1/3")
     lines = screen.getvalue().splitlines()
     assert lines[0] == "Sampler: running"
-    assert lines[1] == "Sampler: cached, unchanged, taken from an earlier run"
+    assert lines[1] == "Sampler: cached, unchanged since an earlier run"
     assert lines[2:4] == ["Trainer: running", "Trainer: epoch 1/3"]
     assert lines[4].startswith("Trainer: done, ")
 
@@ -65,7 +65,7 @@ def test_a_component_that_fails_is_shown_as_failed():
     assert "Trainer: failed" in screen.getvalue()
 
 
-def test_log_levels_are_as_before_afterwards():
+def test_log_levels_are_restored():
     before = logging.getLogger("absl").level
     with RunView(io.StringIO(), []) as view, followed(view):
         pass

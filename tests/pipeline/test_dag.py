@@ -1,4 +1,4 @@
-"""How the components hang together, and what makes each miss TFX's cache."""
+"""The connections of the components, and what is reused from TFX's cache."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from pipeline.settings import load, preset_path
 
 
 def nodes(*overrides: str, kept_schema: str | None = None) -> dict[str, Any]:
-    """The components of a pipeline by their ids."""
+    """The components of a pipeline, by id."""
     places = Places(
         pipeline_root="root",
         registry="models",
@@ -23,7 +23,7 @@ def nodes(*overrides: str, kept_schema: str | None = None) -> dict[str, Any]:
     return {node.id: node for node in dag.components}
 
 
-def test_an_edited_schema_misses_the_cache_and_an_unchanged_one_does_not():
+def test_only_an_edited_schema_changes_the_cache_key():
     for component in ("SchemaGen", "Pusher"):
         first, again, edited = (
             nodes(kept_schema=digest)[component].exec_properties["kept_schema"]
@@ -33,7 +33,7 @@ def test_an_edited_schema_misses_the_cache_and_an_unchanged_one_does_not():
         assert edited == "abd"
 
 
-def test_while_no_schema_is_kept_every_push_is_made_and_no_schema_is_inferred_twice():
+def test_without_a_kept_schema_the_pusher_always_runs_and_schema_gen_is_cached():
     first, again = nodes(kept_schema=""), nodes(kept_schema="")
     key = "kept_schema"
     assert first["SchemaGen"].exec_properties[key] == again["SchemaGen"].exec_properties[key] == ""
@@ -41,18 +41,18 @@ def test_while_no_schema_is_kept_every_push_is_made_and_no_schema_is_inferred_tw
 
 
 @pytest.mark.parametrize("gate", ["f1 >= 0.5", "anomalies <= 0"])
-def test_the_evaluator_waits_for_the_data_s_check_where_a_gate_is_on_it(gate: str):
+def test_the_evaluator_reads_anomalies_only_if_a_gate_requires_them(gate: str):
     found = nodes(f"evaluator.gates=['{gate}']")
     assert (names.ANOMALIES in found["Evaluator"].inputs) == gate.startswith("anomalies")
 
 
-def test_a_compiled_pipeline_s_schema_gen_reads_the_registry_that_models_are_pushed_to():
+def test_schema_gen_and_pusher_use_the_same_registry():
     found = nodes()
     registries = {found[name].exec_properties["registry"] for name in ("SchemaGen", "Pusher")}
     assert registries == {"models"}
 
 
-def test_a_kept_schema_that_cannot_be_read_stops_a_run_before_its_first_step(tmp_path: Path):
+def test_an_incomplete_kept_schema_stops_a_run_before_its_first_step(tmp_path: Path):
     from pipeline import local
 
     folder = tmp_path / "registry" / "schema"

@@ -1,4 +1,4 @@
-"""Which trainings share the features of a frozen backbone."""
+"""Trainings that share the features of a frozen backbone."""
 
 import pytest
 
@@ -10,7 +10,7 @@ def trainer(**changes) -> TrainerSettings:
     return TrainerSettings(**({"model": "xception", "image_size": 96} | changes))
 
 
-def test_trainings_that_differ_in_their_head_alone_share_a_backbone():
+def test_trainings_that_differ_only_in_the_head_share_a_backbone():
     one, other = trainer(learning_rate=0.1, epochs=3), trainer(class_weight="balanced")
     assert frozen_backbone(one) == frozen_backbone(other)
 
@@ -19,7 +19,7 @@ def test_trainings_that_differ_in_their_head_alone_share_a_backbone():
     "change",
     [{"head": "flatten"}, {"image_size": 128}, {"input_scale": "0..1"}, {"weights": "none"}],
 )
-def test_what_the_features_depend_on_tells_backbones_apart(change):
+def test_settings_that_change_the_features_give_another_backbone(change):
     one, other = frozen_backbone(trainer()), frozen_backbone(trainer(**change))
     assert one is not None
     assert other is not None
@@ -27,16 +27,16 @@ def test_what_the_features_depend_on_tells_backbones_apart(change):
     assert one.node_id != other.node_id
 
 
-def test_the_backbone_s_own_range_is_the_one_that_is_named():
+def test_auto_is_the_same_backbone_as_its_own_pixel_range():
     assert frozen_backbone(trainer()) == frozen_backbone(trainer(input_scale="-1..1"))
 
 
 @pytest.mark.parametrize("change", [{"model": "cnn"}, {"fine_tune": True}, {"augmentation": True}])
-def test_where_images_or_weights_change_there_is_none(change):
+def test_there_is_no_frozen_backbone_if_images_or_weights_change(change):
     assert frozen_backbone(trainer(**change)) is None
 
 
-def test_a_changed_file_of_weights_is_another_version(tmp_path):
+def test_a_changed_weights_file_has_another_version(tmp_path):
     from tfx.types import Channel, standard_artifacts
 
     path = tmp_path / "xception.weights.h5"

@@ -1,4 +1,4 @@
-"""What the cache answers from is still there: files, registry, images, code and weights."""
+"""Outputs are reused only if files, registry, images, code and weights are unchanged."""
 
 import io
 import json
@@ -49,7 +49,7 @@ def checker(
 ):
     for artifact in (schema, statistics):
         Path(artifact.uri).mkdir(parents=True, exist_ok=True)
-        # The schema is a kept one, so that the Pusher leaves it.
+        # Marks the schema as a kept one, so that the Pusher does not save it.
         Path(artifact.uri, ORIGIN_FILE).touch()
 
 
@@ -59,7 +59,7 @@ def failing(model: InputArtifact[standard_artifacts.Model]):
 
 
 def launch(output: Path, nodes: list[BaseNode]) -> list[str]:
-    """Runs components in an output folder; returns those that weren't taken from the cache."""
+    """Runs components in an output folder and returns those that were not cached."""
     (output / "tfx").mkdir(parents=True, exist_ok=True)
     screen = io.StringIO()
     dag = Pipeline(
@@ -76,7 +76,7 @@ def launch(output: Path, nodes: list[BaseNode]) -> list[str]:
 
 @pytest.fixture
 def push(tmp_path: Path) -> Callable[[], list[str]]:
-    """Makes a model, judges and pushes it, with cache; returns what was done anew."""
+    """Makes, evaluates and pushes a model, with cache; returns the components that ran."""
 
     def run() -> list[str]:
         maker = model_maker()
@@ -103,29 +103,29 @@ def pushed_version(output: Path) -> str:
     return json.loads(newest.read_text())["pushed_version"]
 
 
-def test_a_registry_that_was_deleted_is_pushed_to_again(push, tmp_path):
+def test_the_model_is_pushed_again_after_the_registry_was_deleted(push, tmp_path):
     shutil.rmtree(tmp_path / "registry")
     assert push() == ["Pusher"]
     assert (tmp_path / "registry" / "1" / "saved_model.pb").is_file()
     assert push() == []
 
 
-def test_a_version_that_was_replaced_is_pushed_again_as_the_next(push, tmp_path):
+def test_a_replaced_version_is_pushed_again_as_a_new_version(push, tmp_path):
     (tmp_path / "registry" / "1" / "saved_model.pb").write_text("other")
     assert push() == ["Pusher"]
     assert pushed_version(tmp_path / "runs") == "2"
     assert (tmp_path / "registry" / "2" / "saved_model.pb").read_text() == "graph"
 
 
-def test_what_others_add_to_a_version_is_left_to_them(push, tmp_path):
-    # Such as the requests with which TensorFlow Serving warms up.
+def test_files_added_to_a_version_are_ignored(push, tmp_path):
+    # Such as warm-up requests for TensorFlow Serving.
     (tmp_path / "registry" / "1" / "assets.extra").mkdir()
     (tmp_path / "registry" / "1" / "assets.extra" / "warmup").touch()
     assert push() == []
 
 
-def test_the_record_of_outputs_whose_metadata_were_deleted_counts_no_more(push, tmp_path):
-    # The identities begin anew, and with them the places.
+def test_the_record_is_ignored_after_the_metadata_store_was_deleted(push, tmp_path):
+    # Ids start over, and with them the paths of outputs.
     shutil.rmtree(tmp_path / "runs" / "tfx" / "artifacts")
     (tmp_path / "runs" / "tfx" / "metadata.sqlite").unlink()
     assert push() == ["model_maker", "judge", "checker", "Pusher"]
@@ -140,14 +140,14 @@ def test_the_record_of_outputs_whose_metadata_were_deleted_counts_no_more(push, 
         lambda folder: (folder / "Format-Serving" / "saved_model.pb").write_text("gra"),
     ],
 )
-def test_an_output_that_lost_files_is_made_again_and_what_follows_too(push, tmp_path, damage):
+def test_a_damaged_output_and_those_that_depend_on_it_are_made_again(push, tmp_path, damage):
     (model,) = (tmp_path / "runs" / "tfx" / "artifacts" / "model_maker" / "model").iterdir()
     damage(model)
     assert push() == ["model_maker", "judge", "Pusher"]
     assert push() == []
 
 
-def test_without_a_record_an_empty_output_is_made_again_and_others_are_kept(push, tmp_path):
+def test_without_a_record_only_empty_outputs_are_made_again(push, tmp_path):
     # As after a run that was killed.
     (tmp_path / "runs" / "tfx" / "outputs.json").unlink()
     (blessing,) = (tmp_path / "runs" / "tfx" / "artifacts" / "judge" / "blessing").iterdir()
@@ -156,7 +156,7 @@ def test_without_a_record_an_empty_output_is_made_again_and_others_are_kept(push
     assert push() == []
 
 
-def test_outputs_of_a_run_that_failed_are_known_to_the_next(tmp_path):
+def test_outputs_of_a_failed_run_are_recorded(tmp_path):
     def run() -> None:
         maker = model_maker()
         launch(tmp_path, [maker, failing(model=maker.outputs["model"])])
@@ -195,8 +195,7 @@ def places(root: Path, code_version: str = CODE) -> Places:
     )
 
 
-def test_other_code_reuses_nothing_and_the_first_code_its_own(tmp_path):
-    # However far the first run came: no record of its own tells what made an output.
+def test_only_outputs_of_the_same_code_are_reused(tmp_path):
     for class_name in ("cats", "dogs"):
         (tmp_path / "photos" / class_name).mkdir(parents=True)
         shade = (len(class_name) * 20, ord(class_name[0]), 0)
@@ -222,13 +221,13 @@ def study_dag(root: Path) -> Pipeline:
 
 
 @pytest.mark.parametrize("dag", [main_dag, study_dag])
-def test_what_reads_no_other_component_is_known_by_the_code(dag, tmp_path):
+def test_components_without_inputs_have_the_code_version_in_their_cache_key(dag, tmp_path):
     for node in dag(tmp_path).components:
         assert node.inputs or node.exec_properties["code_version"] == CODE, node.id
 
 
 def weights_versions(pipeline: Pipeline) -> dict[str, str]:
-    """The digest of the weights in each component's cache key that begins with weights."""
+    """The digest of the weights in the cache key of each component that loads weights."""
     found = {}
     for node in pipeline.components:
         config = json.loads(node.exec_properties.get("custom_config") or "{}")
@@ -238,7 +237,7 @@ def weights_versions(pipeline: Pipeline) -> dict[str, str]:
     return found
 
 
-def test_weights_changed_under_the_same_path_are_others_to_every_training(tmp_path):
+def test_changed_weights_under_the_same_path_change_every_cache_key(tmp_path):
     path = tmp_path / "xception.weights.h5"
 
     def versions(content: bytes) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A stable draw over runs on TFX's own runner: what comes from its cache, and what must not."""
+"""Stable draws in consecutive runs of TFX's local runner: which of them may be cached."""
 
 import re
 from pathlib import Path
@@ -33,11 +33,11 @@ def places(output: Path, **sampler):
     return ledger_places(settings(**sampler), output, metadata_connection(output))
 
 
-def test_the_ledger_lies_below_the_output_under_the_pipelines_name(output):
+def test_the_ledger_is_in_the_output_folder_and_has_the_pipelines_name(output):
     assert places(output)["ledger"] == str(output / "ledgers" / "cats-vs-dogs.ledger")
 
 
-def test_a_path_of_the_settings_takes_its_place(output, monkeypatch):
+def test_the_path_of_the_ledger_can_be_set(output, monkeypatch):
     monkeypatch.chdir(output)
     assert places(output, ledger="here/a.ledger")["ledger"] == str(output / "here/a.ledger")
     assert places(output, ledger="~/a.ledger")["ledger"] == str(Path.home() / "a.ledger")
@@ -57,7 +57,7 @@ def test_a_damaged_ledger_is_refused_before_an_image_is_read(output):
 
 @pytest.fixture
 def run_draw(output):
-    """Runs the sampler alone; gives its new draws, none where it was answered from the cache."""
+    """Returns a function that runs only the sampler and returns new draws; none if cached."""
 
     def run(source: Path, **sampler) -> list[Path]:
         from tfx.dsl.components.common.importer import Importer
@@ -71,19 +71,19 @@ def run_draw(output):
         images = Importer(str(source), standard_artifacts.Examples).with_id("Images")
         made = output / "root" / "ImbalanceSampler" / "sampling"
         before = set(made.glob("*"))
-        asked = settings(**sampler)
+        loaded = settings(**sampler)
         connection = metadata_connection(output)
         where = Places(
             pipeline_root=str(output / "root"),
             registry="",
             checkpoints="",
             data_version="",
-            **ledger_places(asked, output, connection),
+            **ledger_places(loaded, output, connection),
         )
         pipeline = Pipeline(
-            pipeline_name=asked.name,
+            pipeline_name=loaded.name,
             pipeline_root=where.pipeline_root,
-            components=[images, component(asked, images.outputs["result"], where, None)],
+            components=[images, component(loaded, images.outputs["result"], where, None)],
             enable_cache=True,
             metadata_connection_config=connection,
             beam_pipeline_args=["--runner=FnApiRunner", "--sdk_container_image=none"],
@@ -94,7 +94,7 @@ def run_draw(output):
     return run
 
 
-def test_a_draw_is_reused_only_with_the_ledger_that_it_left(output, run_draw):
+def test_a_draw_is_reused_only_if_its_ledger_is_unchanged(output, run_draw):
     one, two = output / "one", output / "two"
     write_images(one, 60)
     write_images(two, 80)
@@ -105,11 +105,11 @@ def test_a_draw_is_reused_only_with_the_ledger_that_it_left(output, run_draw):
     assert not run_draw(one), "nothing has changed"
     assert run_draw(two)
     second = path.read_bytes()
-    assert not run_draw(one), "the ledger has grown by other images alone"
+    assert not run_draw(one), "only other images were added to the ledger"
     assert not run_draw(two)
 
     path.write_bytes(first)
-    assert run_draw(two), "the ledger lacks the images that this draw has placed"
+    assert run_draw(two), "images of this draw are missing in the ledger"
     assert path.read_bytes() == second
     path.unlink()
     assert run_draw(two), "the ledger was removed"

@@ -1,4 +1,4 @@
-"""What surrounds a run: its folder, its lock, its newest result, and the error it ends with."""
+"""The output folder of a run, its lock, the link to the latest run, and error messages."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from pipeline.settings import load, preset_path
 SETTINGS = load(preset_path("notebook_cnn"))
 
 
-def test_the_first_error_is_found_in_beams_traceback():
+def test_the_original_error_is_extracted_from_beams_traceback():
     text = (
         "Traceback (most recent call last):\n"
         '  File "worker.py", line 1, in process\n'
@@ -21,27 +21,27 @@ def test_the_first_error_is_found_in_beams_traceback():
     assert root_message(RuntimeError(text)) == "split 'train' asks for 30\nlower it"
 
 
-def test_the_cause_at_the_end_of_the_chain_is_told():
+def test_the_last_cause_of_a_chain_is_reported():
     error = RuntimeError("Trainer failed")
     error.__cause__ = FileNotFoundError("no weights at x")
     assert root_message(error) == "no weights at x"
 
 
-def test_an_error_without_a_message_is_told_by_its_name():
+def test_an_error_without_a_message_is_reported_by_its_type():
     assert root_message(MemoryError()) == "MemoryError"
 
 
-def test_two_runs_cannot_work_in_one_folder(tmp_path: Path):
+def test_two_runs_cannot_use_the_same_folder(tmp_path: Path):
     local._new_run_folder(tmp_path, SETTINGS)
     with (
         local._locked(tmp_path),
-        pytest.raises(RunError, match="another run is working in"),
+        pytest.raises(RunError, match="another run is using"),
         local._locked(tmp_path),
     ):
         pass
 
 
-def test_a_folder_is_free_again_after_a_run_that_failed(tmp_path: Path):
+def test_a_failed_run_releases_its_lock(tmp_path: Path):
     local._new_run_folder(tmp_path, SETTINGS)
     with pytest.raises(ValueError, match="boom"), local._locked(tmp_path):
         raise ValueError("boom")
@@ -49,7 +49,7 @@ def test_a_folder_is_free_again_after_a_run_that_failed(tmp_path: Path):
         pass
 
 
-def test_latest_moves_to_the_newer_run(tmp_path: Path):
+def test_latest_points_to_the_newest_run(tmp_path: Path):
     for _ in range(2):
         folder = local._new_run_folder(tmp_path, SETTINGS)
         local._point_latest(tmp_path, folder)

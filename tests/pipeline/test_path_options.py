@@ -1,4 +1,4 @@
-"""Paths in settings and on the command line: expanded, or refused before an image is read."""
+"""Paths in settings and options are expanded, or refused before an image is read."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     "key", ["data.source", "data.manifest", "trainer.weights", "pusher.registry"]
 )
-def test_each_path_of_the_settings_is_expanded_and_checked(key, home):
+def test_each_path_in_the_settings_is_expanded_and_checked(key, home):
     preset = preset_path("cats_vs_dogs")
     section, name = key.split(".")
     expanded = getattr(getattr(load(preset, [f"{key}=~/it"]), section), name)
@@ -39,7 +39,7 @@ def test_the_paths_of_a_study_are_expanded_and_checked(home):
         load_study("training", None, ["feature_store=gs://bucket/features"])
 
 
-def test_the_paths_of_the_cluster_s_client_are_expanded(home):
+def test_the_paths_of_the_kubeflow_client_are_expanded(home):
     section = Kubeflow(
         image="i:1", pipeline_root="s3://b/r", ca_file="~/ca", auth={"token_path": "~/token"}
     )
@@ -47,12 +47,12 @@ def test_the_paths_of_the_cluster_s_client_are_expanded(home):
 
 
 @pytest.mark.parametrize("root", ["s3://bucket/exp[1]", "gs://bucket/run?", "minio://bucket/*"])
-def test_a_pipeline_root_that_reads_as_a_pattern_is_refused(root):
+def test_a_pipeline_root_with_pattern_characters_is_refused(root):
     with pytest.raises(ValueError, match=r"must not contain .*pattern"):
         Kubeflow(image="i:1", pipeline_root=root)
 
 
-def test_the_parameters_of_a_run_that_are_paths_are_checked_too():
+def test_runtime_parameters_that_are_paths_are_checked():
     package = Package(Path("p.yaml"), "p", {"source": "STRING", "pipeline_root": "STRING"}, "0")
     assert package.arguments(["source=gs://b/photos"]) == {"source": "gs://b/photos"}
     with pytest.raises(UsageError, match=r"--param source: .*https:// .*Received: 'https:"):
@@ -74,7 +74,7 @@ STUDY = ("study", "--preset", "training", *PHOTOS)
 
 @pytest.mark.parametrize("command", [RUN, STUDY])
 @pytest.mark.parametrize("name", ["exp[1]", "exp*", "exp?"])
-def test_an_output_that_reads_as_a_pattern_is_refused_before_images_are_listed(
+def test_an_output_with_pattern_characters_is_refused_before_images_are_listed(
     command, name, tmp_path
 ):
     message = refused(*command, "--output", tmp_path / name / "below")
@@ -83,7 +83,7 @@ def test_an_output_that_reads_as_a_pattern_is_refused_before_images_are_listed(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_above_the_output_counts_too(tmp_path, monkeypatch):
+def test_pattern_characters_in_a_parent_folder_are_refused(tmp_path, monkeypatch):
     (tmp_path / "exp[1]").mkdir()
     monkeypatch.chdir(tmp_path / "exp[1]")
     assert "--output must not contain [ or ]" in refused(*RUN, "--output", "runs")
@@ -103,7 +103,7 @@ def test_a_folder_above_the_output_counts_too(tmp_path, monkeypatch):
         (("kubeflow", "compile", "--settings", "gs://bucket/mine.yaml"), "--settings"),
     ],
 )
-def test_an_option_that_is_a_path_refuses_a_scheme_by_name(arguments, option):
+def test_an_unsupported_scheme_in_a_path_option_is_refused(arguments, option):
     message = refused(*arguments)
     assert f"{option} must be a path on this machine" in message
     assert ":// is not supported here; mount the bucket" in message
@@ -127,7 +127,7 @@ def test_a_feature_store_that_is_a_file_is_refused_before_images_are_listed(tmp_
     assert "feature_store must be a folder" in message
 
 
-def test_the_tilde_of_an_option_is_expanded(home):
+def test_a_tilde_in_an_option_is_expanded(home):
     (home / "photo.jpg").touch()
     message = refused("predict", "~/photo.jpg", "--model", "~/models")
     assert f"no model at {home}/models" in message

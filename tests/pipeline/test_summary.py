@@ -1,4 +1,4 @@
-"""What a finished run prints on the terminal."""
+"""The summary of a finished run on the terminal."""
 
 import io
 from pathlib import Path
@@ -21,7 +21,7 @@ NEW_CLASS = {
 
 
 def result(*, prevalence: float = 0.5, **changes: Any) -> RunResult:
-    """A run that was judged on 100 positives and 100 others."""
+    """The result of a run with 100 positives and 100 negatives in test."""
     rates = {"recall": 0.9, "accuracy": 0.93, "pr_auc": 0.95}
     bounds = {name: [0.8, 0.95] for name in (*rates, "precision", "f1")}
     own = {"precision": 0.957, "f1": 0.928, "threshold": 0.5}
@@ -45,7 +45,7 @@ def result(*, prevalence: float = 0.5, **changes: Any) -> RunResult:
 
 
 def shown(**changes: Any) -> str:
-    """What the terminal shows of the run."""
+    """The terminal output for the run."""
     screen = io.StringIO()
     summary.show(result(**changes), Console(file=screen, width=200))
     return screen.getvalue()
@@ -55,7 +55,7 @@ def in_one_line(**changes: Any) -> str:
     return " ".join(shown(**changes).split())
 
 
-def test_the_figures_of_the_headline_stand_beside_those_of_test():
+def test_figures_at_prevalence_are_shown_next_to_those_on_test():
     lines = shown(prevalence=1 / 11).splitlines()
     (header,) = [line for line in lines if line.lstrip().startswith("metric")]
     assert "test, 1 other to each" in header
@@ -67,13 +67,13 @@ def test_the_figures_of_the_headline_stand_beside_those_of_test():
     ]
 
 
-def test_a_test_split_as_the_world_is_shown_once():
+def test_figures_are_shown_once_if_test_has_the_prevalence_of_the_world():
     text = shown(prevalence=0.5)
     assert "real world" not in text
     assert "0.692" not in text
 
 
-def test_json_holds_both_too():
+def test_json_contains_figures_on_test_and_at_prevalence():
     found = summary.as_json(result(prevalence=1 / 11))
     assert found["metrics"]["precision"] == 0.957
     assert found["at_prevalence"] == {
@@ -85,25 +85,25 @@ def test_json_holds_both_too():
     }
 
 
-def test_anomalies_of_the_data_are_named_with_what_to_do():
+def test_anomalies_are_shown_with_advice():
     assert (
         "1 anomaly in the data: new class in class_name: 'dog [final]' (12 images), expected one "
         "of 'cats', 'dogs'; correct the data, or, to accept it, edit /models/schema/schema.pbtxt"
     ) in in_one_line(data_check=findings.of_check(ORIGIN, [NEW_CLASS]))
 
 
-def test_anomalies_that_a_gate_was_not_passed_for_are_named_once():
+def test_anomalies_in_the_reason_of_a_gate_are_shown_once():
     found = findings.of_check(ORIGIN, [NEW_CLASS])
     reason = f"1 anomaly in the data: {findings.summary(found)}"
     assert in_one_line(data_check=found, reason=reason).count("'dog [") == 1
 
 
 @pytest.mark.parametrize("found", [findings.not_checked(), findings.of_check(ORIGIN, [])])
-def test_data_without_anomalies_takes_no_line(found: findings.Findings):
+def test_data_without_anomalies_is_not_mentioned(found: findings.Findings):
     assert "in the data" not in shown(data_check=found)
 
 
-def test_a_large_cluster_of_near_duplicates_is_warned_of():
+def test_the_warning_about_a_large_cluster_of_near_duplicates_is_shown():
     warning = "one cluster [of near-duplicates] holds 12 of 100 images"
     assert f"Warning: {warning}" in shown(sampling={"near_duplicates": {"warning": warning}})
     assert "Warning" not in shown()

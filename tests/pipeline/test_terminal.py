@@ -1,4 +1,4 @@
-"""Text of users, data and servers on the terminal: shown as it is, neither markup nor commands."""
+"""Text from users, data and servers is printed literally, not as markup or escape sequences."""
 
 import datetime
 import io
@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from pipeline import summary
 from pipeline.cli import app
-from pipeline.console import RunView, followed
+from pipeline.console import COMPONENT_LOGGER, RunView, followed
 from pipeline.kubeflow import show
 from pipeline.kubeflow.runs import Run, Task
 from pipeline.local import RunResult
@@ -42,7 +42,7 @@ def text(request) -> str:
 
 
 class Terminal(io.StringIO):
-    """A screen of 200 columns, whose escape sequences are left out of what it holds."""
+    """A stream that says it is a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -55,11 +55,11 @@ def drawn(*shown: object) -> str:
     return console.file.getvalue()
 
 
-def test_what_can_t_be_seen_is_written_out(text):
+def test_unprintable_characters_are_escaped(text):
     assert visible(text) == TEXTS[text]
 
 
-def test_a_line_s_end_is_kept_where_lines_are_meant():
+def test_newlines_and_tabs_can_be_kept():
     assert visible("a\nb\t\x00", keep="\n\t") == "a\nb\t\\x00"
 
 
@@ -67,6 +67,8 @@ def test_a_line_s_end_is_kept_where_lines_are_meant():
 def test_messages_of_components_and_of_tfx(text, screen, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("TERM", "dumb")
+    # pytest would capture the text, and its workers can't send text that is not Unicode.
+    monkeypatch.setattr(logging.getLogger(COMPONENT_LOGGER), "propagate", False)
     shown = screen()
     with RunView(shown, ["Trainer"]) as view, followed(view):
         logging.getLogger("absl").info("Component %s is running.", "Trainer")

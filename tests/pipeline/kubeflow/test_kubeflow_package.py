@@ -66,7 +66,7 @@ def test_arguments_have_the_declared_types(compiled):
     }
 
 
-def test_an_argument_may_hold_an_equals_sign_or_be_empty(compiled):
+def test_an_argument_may_contain_an_equals_sign_or_be_empty(compiled):
     assert compiled.arguments(["model=a=b"]) == {"model": "a=b"}
     assert compiled.arguments(["model="]) == {"model": ""}
 
@@ -81,7 +81,7 @@ def test_an_argument_may_hold_an_equals_sign_or_be_empty(compiled):
         ("epochs=true", "type NUMBER_INTEGER. Received: True"),
         ("learning_rate=high", "type NUMBER_DOUBLE. Received: 'high'"),
         ("augment=1", "type BOOLEAN. Received: 1"),
-        ("slices=[a", "not YAML"),
+        ("slices=[a", "not valid YAML"),
     ],
 )
 def test_an_invalid_argument_is_rejected_by_name(compiled, text, message):
@@ -90,7 +90,7 @@ def test_an_invalid_argument_is_rejected_by_name(compiled, text, message):
 
 
 @pytest.mark.parametrize("content", ["", "[1, 2]", "name: x", "a: [", "kind: Workflow\nspec: {}"])
-def test_what_is_no_compiled_pipeline_is_rejected(content, tmp_path):
+def test_a_file_that_is_not_a_compiled_pipeline_is_rejected(content, tmp_path):
     path = tmp_path / "pipeline.yaml"
     path.write_text(content)
     with pytest.raises(UsageError, match=r"pipeline\.yaml"):
@@ -104,14 +104,14 @@ def test_a_file_that_does_not_exist_or_is_not_yaml_is_rejected(tmp_path):
         package.read(tmp_path / "pipeline.json")
 
 
-def test_an_argument_given_twice_is_refused_unless_it_is_the_same(compiled):
+def test_an_argument_with_two_values_is_rejected(compiled):
     assert compiled.arguments(["epochs=5", "epochs=5"]) == {"epochs": 5}
-    with pytest.raises(UsageError, match="epochs is given twice, as 5 and 6"):
+    with pytest.raises(UsageError, match=r"epochs must be given once\. Received: 5 and 6"):
         compiled.arguments(["epochs=5", "epochs=6"])
 
 
 @pytest.mark.parametrize("text", ["pipelineInfo: a\nroot: b", "root: {}\nroot: {}", "- a"])
-def test_other_yaml_is_no_compiled_pipeline(tmp_path, text):
+def test_yaml_with_other_content_is_rejected(tmp_path, text):
     (tmp_path / "pipeline.yaml").write_text(text)
     with pytest.raises(UsageError, match=r"pipeline\.yaml"):
         package.read(tmp_path / "pipeline.yaml")

@@ -171,20 +171,20 @@ def test_empty_folder_is_filled(tmp_path: Path) -> None:
     "change", [{"images": 33}, {"side": 48}, {"random_state": 1}, {"prevalence": (5, 1)}]
 )
 def test_sample_with_other_parameters_is_not_overwritten(tmp_path: Path, change: dict) -> None:
-    asked = {"images": 22, "side": SIDE, "workers": 1}
-    make_sample(tmp_path / "s", **asked)
+    parameters = {"images": 22, "side": SIDE, "workers": 1}
+    make_sample(tmp_path / "s", **parameters)
     before = files_of(tmp_path)
     with pytest.raises(FileExistsError, match=f"another sample.*{next(iter(change))}="):
-        make_sample(tmp_path / "s", **{**asked, **change})
+        make_sample(tmp_path / "s", **{**parameters, **change})
     assert files_of(tmp_path) == before
 
 
 def test_sample_of_another_format_is_rejected(tmp_path: Path) -> None:
-    asked = {"images": 22, "side": SIDE, "workers": 1}
-    record = make_sample(tmp_path / "s", **asked).parent / "sample.json"
+    parameters = {"images": 22, "side": SIDE, "workers": 1}
+    record = make_sample(tmp_path / "s", **parameters).parent / "sample.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "format": 0}))
     with pytest.raises(FileExistsError, match="format=0"):
-        make_sample(tmp_path / "s", **asked)
+        make_sample(tmp_path / "s", **parameters)
 
 
 def test_folder_with_other_files_is_not_touched(tmp_path: Path) -> None:

@@ -25,10 +25,10 @@ if __name__ == "__main__":
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Waits for at most two minutes, so that a condition never met fails the test."""
-    given_up = time.monotonic() + 120
+    """Waits for at most two minutes, so that a condition that is never met fails the test."""
+    deadline = time.monotonic() + 120
     while not condition():
-        if time.monotonic() > given_up:
+        if time.monotonic() > deadline:
             raise TimeoutError
         time.sleep(0.05)
 
@@ -46,7 +46,7 @@ def children(pid: int) -> list[int]:
 
 @contextmanager
 def drawing(folder: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """Yields a process that has begun to draw into `folder`, and the file of its error output.
+    """Yields a process that has started to draw into `folder`, and the file of its error output.
 
     The process leads its own group, so that a signal can reach its workers too.
     """

@@ -36,12 +36,12 @@ def test_same_state_draws_the_same_picture() -> None:
     assert not np.array_equal(drawn(breed, 3), drawn(breed, 4))
 
 
-def test_same_chance_draws_another_breed_otherwise() -> None:
+def test_breeds_differ_for_the_same_random_state() -> None:
     retriever, beagle, *_ = BREEDS["dogs"]
     assert not np.array_equal(drawn(retriever, 3), drawn(beagle, 3))
 
 
-def test_drawing_needs_neither_tensorflow_nor_beam() -> None:
+def test_drawing_imports_neither_tensorflow_nor_beam() -> None:
     code = (
         "import sys; import pipeline.sample.dataset; "
         "print([m for m in ('tensorflow', 'tfx', 'apache_beam') if m in sys.modules])"
