@@ -208,7 +208,7 @@ def _value_text(mark: Mark) -> str:
 
 
 def _shortened(name: str) -> str:
-    """Each line of a label, truncated to fit beside the axes."""
+    """Each line of a label, truncated to fit next to the axes."""
     lines = name.split("\n")
     fit = [line if len(line) <= _NAME_FITS else f"{line[: _NAME_FITS - 1]}…" for line in lines]
     return "\n".join(fit)

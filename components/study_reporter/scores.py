@@ -36,7 +36,7 @@ def own_thresholds(arm: Arm, prevalence: float | None) -> NDArray[np.float64]:
 
     Args:
       arm: with at least one trained replicate.
-      prevalence: share of positives that val is weighed to, as the Calibrator weighs it; val's
+      prevalence: share of positives to which val is weighted, as in the Calibrator; val's
         own where None.
 
     Raises:

@@ -106,7 +106,7 @@ def real_prevalence(arms: Sequence[Arm], asked: float | Mapping[str, float] | No
     """The real world's share of positives; None where the study gives none.
 
     Args:
-      arms: whose classes are weighed.
+      arms: whose classes have weights.
       asked: the share itself, or the weight of each class or side.
 
     Raises:
@@ -118,7 +118,7 @@ def real_prevalence(arms: Sequence[Arm], asked: float | Mapping[str, float] | No
     if isinstance(asked, Mapping):
         return census.prevalence(asked, census.Census.of(counts))
     if not 0 < asked < 1:
-        raise ValueError(f"the study's prevalence must lie between 0 and 1. Received: {asked}")
+        raise ValueError(f"the study's prevalence must be between 0 and 1. Received: {asked}")
     return float(asked)
 
 

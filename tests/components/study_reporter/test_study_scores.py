@@ -106,13 +106,13 @@ def test_own_thresholds_are_those_of_the_population_whatever_vals_balance(tmp_pa
     splits = {"train": (9, 9), "val": (200, 2000), "balanced": (200, 200), "test": (100, 1000)}
     arms = [ArmOnDisk("a", skill=4), ArmOnDisk("b", skill=4, val_split="balanced")]
     study = StudyOnDisk(tmp_path, arms, splits=splits, replicates=4).write()
-    own, weighed = (
+    own, weighted = (
         [np.mean(scores.own_thresholds(arm, prevalence)) for arm in study.read()]
         for prevalence in (None, 1 / 11)
     )
     assert own[0] - own[1] > 0.2
-    assert weighed[0] == pytest.approx(own[0])
-    assert weighed[1] == pytest.approx(own[0], abs=0.07)
+    assert weighted[0] == pytest.approx(own[0])
+    assert weighted[1] == pytest.approx(own[0], abs=0.07)
 
 
 def test_at_prevalence_precision_falls_with_the_share_of_positives(found):
