@@ -13,9 +13,9 @@ from rich.table import Column, Table
 
 from components import names
 from components.image_example_gen import files
-from components.image_example_gen.signature import HEAD_BYTES, begins_like_an_image
 from components.images import reader
 from components.images.rules import ReadingRules, read_rules
+from components.images.signature import HEAD_BYTES, begins_like_an_image
 from pipeline.terminal import plain
 
 BATCH_SIZE = 32

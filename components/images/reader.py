@@ -13,6 +13,7 @@ from components.images import jpeg, png
 from components.images.perceptual_hash import perceptual_hash
 from components.images.pixels import UnknownRangeError, to_rgb
 from components.images.rules import DEFAULT_MAX_PIXELS, shrunk_size
+from components.images.signature import HEAD_BYTES, begins_like_an_image, unsupported_format
 
 # Reasons for a refusal.
 EMPTY = "empty"
@@ -141,18 +142,18 @@ def _open(data: bytes) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise RefusedImageError(TOO_LARGE, str(error)) from error
     except UnidentifiedImageError as error:
-        start = data[:16]
-        reason = UNDECODABLE if _has_signature(start) else NOT_AN_IMAGE
-        detail = f"begins {start!r}; read are {', '.join(_FORMATS)}"
-        raise RefusedImageError(reason, detail) from error
+        raise _unidentified(data[:HEAD_BYTES]) from error
     except Exception as error:  # see read_image
         raise RefusedImageError(UNDECODABLE, str(error)) from error
 
 
-def _has_signature(start: bytes) -> bool:
-    """Whether bytes begin as an image does, though no image follows."""
-    accepts = [Image.OPEN[name][1] for name in _FORMATS if name in Image.OPEN]
-    return any(accept and accept(start) for accept in accepts)
+def _unidentified(head: bytes) -> RefusedImageError:
+    formats = f"supported formats are {', '.join(_FORMATS)}. Received: {head!r}"
+    if not begins_like_an_image(head):
+        return RefusedImageError(NOT_AN_IMAGE, formats)
+    name = unsupported_format(head)
+    problem = f"{name} is not supported" if name else "its header is damaged or not supported"
+    return RefusedImageError(UNDECODABLE, f"{problem}; convert it to JPEG or PNG; {formats}")
 
 
 def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:

@@ -174,6 +174,35 @@ def test_what_is_no_image_is_refused(data):
     assert refusal(data).reason == "not_an_image"
 
 
+UNSUPPORTED = {
+    "HEIC": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100),
+    "HEIF": b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(100),
+    "JPEG XL": b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(100),
+    "ICO": encoded(PICTURE, "ICO"),
+    "PSD": b"8BPS\0\x01" + bytes(100),
+    "camera raw": b"FUJIFILMCCD-RAW " + bytes(100),
+    "DDS": encoded(PICTURE, "DDS"),
+    "QOI": b"qoif" + bytes(100),
+}
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_an_image_of_an_unsupported_format_is_undecodable_and_to_be_converted(name):
+    error = refusal(UNSUPPORTED[name])
+    assert error.reason == "undecodable"
+    assert error.detail.startswith(
+        f"{name} is not supported; convert it to JPEG or PNG; supported formats are JPEG, PNG, "
+    )
+    assert error.detail.endswith(f"Received: {UNSUPPORTED[name][:16]!r}")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "WEBP", "TIFF"])
+def test_a_damaged_header_of_a_supported_format_is_undecodable(kind):
+    error = refusal(encoded(PICTURE, kind)[:16])
+    assert error.reason == "undecodable"
+    assert "is not supported" not in error.detail
+
+
 def test_no_bytes_at_all_are_refused():
     assert refusal(b"").reason == "empty"
 
