@@ -8,6 +8,7 @@ from components.images.rules import BACKGROUND
 _UNSIGNED = 1
 _MIN_IS_WHITE = 0
 _SEPARATE_PLANES = 2
+_NEW_SUBFILE_TYPE, _IS_REDUCED = 254, 1
 
 # What 12-bit sensors reach at most: 16 bits that stay below it were probably never scaled.
 _TWELVE_BITS = 2**12
@@ -45,6 +46,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _check_range(image: Image.Image) -> None:
+    if int(np.max(_tiff_tag(image, _NEW_SUBFILE_TYPE, 0))) & _IS_REDUCED:
+        raise ValueError("its first image is a preview, as in a camera's raw file; save it as JPEG")
     if image.mode == "LAB":
         raise ValueError("colours are CIELAB; save it as RGB")
     if image.mode == "F":

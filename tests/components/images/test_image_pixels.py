@@ -160,6 +160,7 @@ def test_a_cmyk_jpeg_is_read_as_adobe_inverts_it_and_without_its_marker_refused(
 
 
 UNREAD = {
+    "preview of a camera's raw file": tiff(LEVELS.tobytes(), t254=1, t258=8),
     "CIELAB TIFF": tiff(bytes(24), t258=(8, 8, 8), t262=8, t277=3),
     "16-bit channels apart": tiff(
         np.moveaxis(RGB16, -1, 0).tobytes(), t258=(16, 16, 16), t262=2, t277=3, t284=2
