@@ -81,7 +81,7 @@ def _images_at(path: Path, passed_over: Counter[str]) -> list[Path]:
     if len(images) < len(found):
         passed_over[NO_IMAGES] += len(found) - len(images)
     if not images:
-        without = f" ({files.account(passed_over)})" if passed_over else ""
+        without = f" ({files.passed_over_text(passed_over)})" if passed_over else ""
         raise PredictError(f"no image in {path}{without}; give a folder of images, or an image")
     return images
 

@@ -48,7 +48,7 @@ def refused(result, *parts: str) -> None:
 
 
 def test_a_folder_that_does_not_exist(photos):
-    refused(run(photos, "--set", "data.source=nowhere"), "no such folder", "nowhere")
+    refused(run(photos, "--set", "data.source=nowhere"), "does not exist", "nowhere")
 
 
 def test_an_empty_folder(photos, tmp_path):
