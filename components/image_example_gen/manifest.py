@@ -15,6 +15,7 @@ LABEL_COLUMN = "label"
 
 _CSV = (".csv",)
 _JSON_LINES = (".jsonl", ".ndjson", ".json")
+_VALUE_SHOWN = 80
 
 
 class SourceError(ValueError):
@@ -93,8 +94,8 @@ def _csv_lines(path: str, text: str) -> Iterator[tuple[int, dict[str, str]]]:
         for fields in reader:
             if len(fields) > len(header):
                 raise SourceError(
-                    f"manifest {path}, line {reader.line_num}: {len(fields)} fields, but the "
-                    f"header has {len(header)}; quote fields that contain a comma"
+                    f"manifest {path}, line {reader.line_num} must have {len(header)} fields, as "
+                    f"the header; quote fields that contain a comma. Received: {len(fields)} fields"
                 )
             if fields:
                 yield reader.line_num, dict(zip(header, fields, strict=False))
@@ -140,12 +141,13 @@ def _json_object(path: str, number: int, line: str) -> dict[str, str]:
     try:
         value = json.loads(line, object_pairs_hook=_object)
     except _DuplicateKeyError as error:
-        raise SourceError(f"{where} has the key {error} twice; remove one of them") from error
+        raise SourceError(f"{where} has a repeated key; remove one. Received: {error}") from error
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{where} is not JSON: {error}; write one object per line") from error
     if not isinstance(value, dict):
         raise SourceError(
-            f'{where} is not a JSON object; write {{"uri": ..., "label": ...}} on each line'
+            f'{where} must be a JSON object, such as {{"uri": ..., "label": ...}}. '
+            f"Received: {line[:_VALUE_SHOWN]}"
         )
     return {name: _as_text(path, number, name, found) for name, found in value.items()}
 
@@ -170,7 +172,7 @@ def _as_text(path: str, number: int, name: str, value: Any) -> str:
         return json.dumps(value)
     raise SourceError(
         f"manifest {path}, line {number}: {name!r} must be Unicode text, a number, true, false or "
-        f"null. Received: {json.dumps(value)[:80]}"
+        f"null. Received: {json.dumps(value)[:_VALUE_SHOWN]}"
     )
 
 

@@ -257,13 +257,14 @@ def _from_folders(
     if not found:
         note = f" ({files.passed_over_text(passed_over)})" if passed_over else ""
         raise SourceError(
-            f"no images in {source}: it is empty{note}; put one folder per class there"
+            f"no images found: the source is empty{note}; put one folder per class there. "
+            f"Received: {source}"
         )
     if not in_folders:
         raise SourceError(
-            f"{source} has {len(found)} files directly in it, such as "
-            f"{min(file.relative for file in found)!r}, and no class folders; "
-            "put the images of each class in a folder named after it, or give a manifest"
+            f"{source} has no class folders; put the images of each class in a folder named after "
+            f"it, or give a manifest. Received: {len(found)} files directly in it, such as "
+            f"{min(file.relative for file in found)!r}"
         )
     if outside := len(found) - len(in_folders):
         passed_over["files beside the class folders"] += outside

@@ -153,12 +153,12 @@ def many(tmp_path):
 
 def test_every_image_has_its_own_hash_even_if_another_resembles_it(many, ingest):
     pair = ("cats/0001.jpg", "dogs/near.jpg")
-    own = {uri: read_image((many / uri).read_bytes()).perceptual_hash for uri in pair}
-    assert len(set(own.values())) == 2
+    expected = {uri: read_image((many / uri).read_bytes()).perceptual_hash for uri in pair}
+    assert len(set(expected.values())) == 2
     run = ingest(many)
     hashes = {uri: example["perceptual_hash"].decode() for uri, example in by_uri(run).items()}
     assert len(run.shards) == 3
-    assert {uri: hashes[uri] for uri in pair} == {uri: as_hex(own[uri]) for uri in pair}
+    assert {uri: hashes[uri] for uri in pair} == {uri: as_hex(expected[uri]) for uri in pair}
 
 
 def test_the_output_does_not_depend_on_the_workers_and_the_order_of_the_manifest(many, ingest):

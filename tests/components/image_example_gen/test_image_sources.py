@@ -108,7 +108,7 @@ def test_an_error_about_missing_images_lists_what_was_passed_over(tmp_path):
     source = make(tmp_path / "s", "cats/1.jpg", ".dogs/1.jpg")
     listing_fails(source, r"two classes.*passed over: \.dogs/ \(1\)\. Received: 'cats' only")
     source = make(tmp_path / "t", "@eaDir/1.jpg", ".dogs/1.jpg")
-    listing_fails(source, r"it is empty \(passed over: \.dogs/ \(1\), @eaDir/ \(1\)\)")
+    listing_fails(source, r"is empty \(passed over: \.dogs/ \(1\), @eaDir/ \(1\)\)")
 
 
 def test_a_text_about_many_kinds_is_shortened():
@@ -384,14 +384,14 @@ def test_a_source_that_is_not_a_folder_is_refused(tmp_path):
 
 
 def test_a_folder_without_images_is_refused(tmp_path):
-    listing_fails(make(tmp_path / "empty"), "no images .*it is empty")
+    listing_fails(make(tmp_path / "empty"), "no images .* is empty")
     (tmp_path / "empty" / "cats").mkdir()
-    listing_fails(tmp_path / "empty", "no images .*it is empty")
+    listing_fails(tmp_path / "empty", "no images .* is empty")
 
 
 def test_images_without_class_folders_are_refused(tmp_path):
     source = make(tmp_path / "s", "b.jpg", "a.jpg")
-    listing_fails(source, r"2 files directly in it, such as 'a\.jpg', and no class folders")
+    listing_fails(source, r"no class folders; .* 2 files directly in it, such as 'a\.jpg'")
 
 
 def test_a_single_class_is_refused(tmp_path):
@@ -440,7 +440,10 @@ BAD_MANIFESTS = {
     "empty label": ("uri,label\ncats/1.jpg,cats\ndogs/1.jpg, \n", "line 3: 'label' is empty"),
     "short row": ("uri,label\ncats/1.jpg\n", "line 2: 'label' is empty"),
     "empty uri": ("uri,label\n,cats\n", "line 2: 'uri' is empty"),
-    "long row": ("uri,label\ncats/1.jpg,cats,x\n", "line 2: 3 fields, but the header has 2"),
+    "long row": (
+        "uri,label\ncats/1.jpg,cats,x\n",
+        "line 2 must have 2 fields, .*: 3 fields",
+    ),
     "twice": ("uri,label,uri\na,b,c\n", r"repeated columns; .*Received: \['uri'\]"),
     "no rows": ("uri,label\n", "has no rows"),
     "empty": ("", "no column 'uri'"),
@@ -467,15 +470,15 @@ def test_an_invalid_csv_manifest_is_refused_with_the_line(source, case):
 
 BAD_JSON_LINES = {
     "broken": ('{"uri": "cats/1.jpg", "label": "cats"}\n{"uri": "dogs', "line 2 is not JSON"),
-    "array": ('[{"uri": "cats/1.jpg"}]', "line 1 is not a JSON object"),
+    "array": ('[{"uri": "cats/1.jpg"}]', "line 1 must be a JSON object"),
     "no label": ('{"uri": "cats/1.jpg"}', "line 1, has no column 'label'"),
     "null label": ('{"uri": "cats/1.jpg", "label": null}', "line 1: 'label' is empty"),
     "nested": (
         '{"uri": "cats/1.jpg", "label": {"a": 1}}',
         "line 1: 'label' must .*: {\"a\": 1}",
     ),
-    "key twice": ('{"uri": "cats/1.jpg", "label": "a", "label": "b"}', "the key 'label' twice"),
-    "key twice, spaces": ('{"uri": "a", "label": "a", "label ": "b"}', "the key 'label' twice"),
+    "key twice": ('{"uri": "cats/1.jpg", "label": "a", "label": "b"}', "repeated key.*: 'label'"),
+    "key twice, spaces": ('{"uri": "a", "label": "a", "label ": "b"}', "repeated key.*: 'label'"),
     "long number": ('{"uri": ' + "9" * 5000 + "}", "line 1 is not JSON"),
     "deep": ("[" * 100_000, "line 1 is not JSON"),
     "surrogate": ('{"uri": "cats/1.jpg", "label": "\\ud800"}', "line 1: 'label' must be Unicode"),
