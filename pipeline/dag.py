@@ -233,6 +233,7 @@ def example_gen(
         manifest=data.manifest,
         positive_class=data.positive_class,
         slices=data.slices,
+        roots=data.roots,
         max_side=data.max_side,
         max_bad_fraction=data.max_bad_fraction,
         max_pixels=data.max_pixels,

@@ -31,6 +31,7 @@ def check_data(settings: ImageSettings) -> str:
         data.source,
         manifest=data.manifest,
         slices=data.slices,
+        roots=data.roots,
         positive_class=data.positive_class,
         known_classes=settings.class_names(),
     )

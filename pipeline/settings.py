@@ -93,6 +93,13 @@ class Data(Section):
     )
     positive_class: DataName = Field(description="The rare class to find.")
     slices: list[DataName] = Field(default=[], description="Manifest columns to slice metrics by.")
+    roots: list[SourcePath] = Field(
+        default=[],
+        description=(
+            "More folders and buckets that the manifest and symbolic links may lead to; all others "
+            "outside of the source are refused."
+        ),
+    )
     max_side: Count = Field(
         default=0, description="Longest side in pixels of a stored image; 0 keeps the size."
     )

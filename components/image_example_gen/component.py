@@ -22,6 +22,7 @@ class ImageExampleGenSpec(component_spec.ComponentSpec):
         executor.MANIFEST: component_spec.ExecutionParameter(type=str),
         executor.POSITIVE_CLASS: component_spec.ExecutionParameter(type=str),
         executor.SLICES: component_spec.ExecutionParameter(type=str),
+        executor.ROOTS: component_spec.ExecutionParameter(type=str),
         executor.MAX_SIDE: component_spec.ExecutionParameter(type=int),
         executor.MAX_BAD_FRACTION: component_spec.ExecutionParameter(type=float),
         executor.MAX_PIXELS: component_spec.ExecutionParameter(type=int),
@@ -61,6 +62,7 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
         positive_class: Text,
         manifest: Text | None = None,
         slices: Sequence[str] = (),
+        roots: Sequence[str] = (),
         max_side: int = 0,
         max_bad_fraction: float = 0.01,
         max_pixels: int = DEFAULT_MAX_PIXELS,
@@ -77,6 +79,8 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
           manifest: CSV or JSON lines file with `uri`, `label` and any slice columns; None:
             the source has one folder per class.
           slices: columns of the manifest that become features of the examples.
+          roots: folders and URLs besides the source that the manifest and symbolic links may lead
+            to.
           max_side: longest side in pixels of a stored image; 0 keeps the size.
           max_bad_fraction: share in [0, 1] of refused images above which the run stops.
             Duplicates don't count.
@@ -86,7 +90,7 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
             it invalidates TFX's cache when the input changes.
           code_version: a digest of the project's code. The component doesn't read it: it
             invalidates TFX's cache of all components, whose inputs come from this one.
-          span: replaces `{SPAN}` in source and manifest, such as `7` or
+          span: replaces `{SPAN}` in source, manifest and roots, such as `7` or
             `2026-11-24`; a number becomes the span of the examples.
         """
         super().__init__(
@@ -95,6 +99,7 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
                 manifest=manifest or "",
                 positive_class=positive_class,
                 slices=json.dumps(list(slices)),
+                roots=json.dumps(list(roots)),
                 max_side=max_side,
                 max_bad_fraction=max_bad_fraction,
                 max_pixels=max_pixels,

@@ -30,6 +30,7 @@ from tfx.types import Artifact, artifact_utils
 
 from components import example_files, names
 from components.image_example_gen import files, verdict
+from components.image_example_gen.abandoned import remove_abandoned, staging_folder
 from components.image_example_gen.shards import (
     Outcome,
     Rules,
@@ -51,6 +52,7 @@ SOURCE = "source"
 MANIFEST = "manifest"
 POSITIVE_CLASS = "positive_class"
 SLICES = "slices"
+ROOTS = "roots"
 MAX_SIDE = "max_side"
 MAX_BAD_FRACTION = "max_bad_fraction"
 MAX_PIXELS = "max_pixels"
@@ -93,21 +95,21 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         self._log_startup(input_dict, output_dict, exec_properties)
         examples = artifact_utils.get_single_instance(output_dict[names.EXAMPLES])
         quarantine = artifact_utils.get_single_instance(output_dict[names.QUARANTINE])
+        remove_abandoned(os.path.dirname(examples.uri.rstrip("/")))
         passed_over: Counter[str] = Counter()
         records = _listing(exec_properties, passed_over)
-        staging = Staging(os.path.join(examples.uri, ".staging"))
         # TensorFlow and TFX keep a million objects alive. Garbage collection would scan them
         # repeatedly for the few objects per image, which takes a fifth of the total time.
         gc.freeze()
         try:
-            outcomes = self._ingest(records, staging, _rules(exec_properties))
-            judged = verdict.judge(records, _decoded(outcomes), _refusals(outcomes))
-            _write_quarantine(quarantine.uri, records, judged, exec_properties, passed_over)
-            self._finalize(_shard_plans(examples.uri, outcomes, judged), staging, examples.uri)
+            with staging_folder(examples.uri) as folder:
+                staging = Staging(folder)
+                outcomes = self._ingest(records, staging, _rules(exec_properties))
+                judged = verdict.judge(records, _decoded(outcomes), _refusals(outcomes))
+                _write_quarantine(quarantine.uri, records, judged, exec_properties, passed_over)
+                self._finalize(_shard_plans(examples.uri, outcomes, judged), staging, examples.uri)
         finally:
             gc.unfreeze()
-            if fileio.isdir(staging.folder):
-                fileio.rmtree(staging.folder)
         examples.split_names = artifact_utils.encode_split_names([names.ALL])
         if (span := exec_properties.get(SPAN) or "").isdecimal():
             examples.span = int(span)
@@ -116,7 +118,6 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     def _ingest(
         self, records: Sequence[ImageRecord], staging: Staging, rules: Rules
     ) -> list[Outcome]:
-        fileio.makedirs(staging.folder)
         size = max(_SHARD_IMAGES, math.ceil(len(records) / _MAX_SHARDS))
         firsts = range(0, len(records), size)
         for shard, first in enumerate(firsts):
@@ -148,6 +149,7 @@ def _listing(exec_properties: Mapping[str, Any], passed_over: Counter[str]) -> l
         _with_span(exec_properties[SOURCE], span),
         manifest=_with_span(exec_properties[MANIFEST], span),
         slices=json.loads(exec_properties[SLICES]),
+        roots=[_with_span(root, span) for root in json.loads(exec_properties[ROOTS])],
         positive_class=exec_properties[POSITIVE_CLASS],
         passed_over=passed_over,
     )

@@ -9,7 +9,7 @@ import os
 import re
 import urllib.parse
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from components.beam_io import beam_io, file_at, files_below, first_answer
@@ -113,7 +113,11 @@ def passed_over_text(passed_over: Mapping[str, int]) -> str:
     return f"passed over: {shown}{more}"
 
 
-def walk(source: str, passed_over: Counter[str] | None = None) -> Iterator[FoundFile]:
+def walk(
+    source: str,
+    passed_over: Counter[str] | None = None,
+    check_link: Callable[[str], None] = lambda path: None,
+) -> Iterator[FoundFile]:
     """Yields all files below a folder, at any depth, in no particular order.
 
     Follows links to folders, but not loops. Everything that isn't a folder counts as a file,
@@ -123,6 +127,8 @@ def walk(source: str, passed_over: Counter[str] | None = None) -> Iterator[Found
       source: the folder; its own name is not checked by `leftover`.
       passed_over: filled with the number of files and folders left out, by kind (`leftover`);
         a folder counts once, regardless of its content.
+      check_link: called with the path of each symbolic link before it is followed; it may raise
+        an error.
 
     Raises:
       OSError: a folder can't be listed.
@@ -131,11 +137,15 @@ def walk(source: str, passed_over: Counter[str] | None = None) -> Iterator[Found
     if is_remote(source):
         yield from _walk_remote(source, counted)
     else:
-        yield from _walk_local(source, "", frozenset(), counted)
+        yield from _walk_local(source, "", frozenset(), counted, check_link)
 
 
 def _walk_local(
-    folder: str, below: str, above: frozenset[tuple[int, int]], passed_over: Counter[str]
+    folder: str,
+    below: str,
+    above: frozenset[tuple[int, int]],
+    passed_over: Counter[str],
+    check_link: Callable[[str], None],
 ) -> Iterator[FoundFile]:
     status = os.stat(folder)
     identity = (status.st_dev, status.st_ino)
@@ -146,9 +156,12 @@ def _walk_local(
             relative, is_folder = f"{below}{entry.name}", _is_folder(entry)
             if left := leftover(entry.name, is_folder=is_folder):
                 passed_over[left] += 1
-            elif is_folder:
+                continue
+            if entry.is_symlink():
+                check_link(entry.path)
+            if is_folder:
                 inside = above | {identity}
-                yield from _walk_local(entry.path, f"{relative}/", inside, passed_over)
+                yield from _walk_local(entry.path, f"{relative}/", inside, passed_over, check_link)
             elif _is_special(entry):
                 passed_over["pipes and devices"] += 1
             else:

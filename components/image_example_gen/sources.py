@@ -24,6 +24,7 @@ from components.image_example_gen.manifest import (
     columns_of,
     read_rows,
 )
+from components.image_example_gen.roots import Roots, outside_text
 from components.spelling import composed, folded, spelled_differently
 
 __all__ = [
@@ -71,6 +72,7 @@ def list_images(
     *,
     manifest: str | None = None,
     slices: Sequence[str] = (),
+    roots: Sequence[str] = (),
     positive_class: str | None = None,
     known_classes: Collection[str] | None = None,
     passed_over: Counter[str] | None = None,
@@ -90,6 +92,7 @@ def list_images(
       manifest: CSV or JSON lines file; searched for as given, then in the source. None or '':
         the source has one folder per class.
       slices: manifest columns that become features of the images.
+      roots: folders and URLs besides the source that the manifest and symbolic links may lead to.
       positive_class: a class that must exist.
       known_classes: the only classes that are allowed; None allows any.
       passed_over: filled with the number of files and folders left out, by kind.
@@ -97,17 +100,18 @@ def list_images(
     Raises:
       UnreachableError: the source, the manifest or a file that it names can't be found or read.
       SourceError: the source or the manifest has no images or one class only, lacks the
-        positive class, has a class, column or file that is not allowed, has a class in two
-        spellings, or contradicts itself.
+        positive class, leads out of the roots, has a class, column or file that is not allowed,
+        has a class in two spellings, or contradicts itself.
     """
     source = _absolute_folder(source)
     slices = [composed(column) for column in slices]
     _check_slices(slices)
     counted = Counter() if passed_over is None else passed_over
     if manifest:
-        records = _from_manifest(source, _absolute_manifest(source, manifest), slices)
+        path = _absolute_manifest(source, manifest)
+        records = _from_manifest(source, path, slices, Roots(source, roots))
     else:
-        records = _from_folders(source, slices, counted)
+        records = _from_folders(source, slices, Roots(source, roots), counted)
     # Without size and time, which may change between two accesses to a file.
     unique = {(record.uri, record.class_name, record.path): record for record in records}
     ordered = [unique[key] for key in sorted(unique)]
@@ -245,14 +249,14 @@ def _join(source: str, uri: str) -> str:
 
 
 def _from_folders(
-    source: str, slices: Sequence[str], passed_over: Counter[str]
+    source: str, slices: Sequence[str], roots: Roots, passed_over: Counter[str]
 ) -> list[ImageRecord]:
     if slices:
         raise SourceError(
             "slices require a manifest with these columns, which folders of images don't have. "
             f"Received: {list(slices)}"
         )
-    found = _walk(source, passed_over)
+    found = _walk(source, roots, passed_over)
     in_folders = [file for file in found if "/" in file.relative]
     if not found:
         note = f" ({files.passed_over_text(passed_over)})" if passed_over else ""
@@ -283,19 +287,25 @@ def _check_spelling(records: Iterable[ImageRecord], where: str, origins: Mapping
         )
 
 
-def _walk(source: str, passed_over: Counter[str] | None = None) -> list[files.FoundFile]:
+def _walk(
+    source: str, roots: Roots, passed_over: Counter[str] | None = None
+) -> list[files.FoundFile]:
     try:
-        return list(files.walk(source, passed_over))
+        return list(files.walk(source, passed_over, roots.check_link))
     except OSError as error:
         raise UnreachableError(f"cannot list the images of {source}: {error}") from error
 
 
-def _from_manifest(source: str, manifest: str, slices: Sequence[str]) -> list[ImageRecord]:
+def _from_manifest(
+    source: str, manifest: str, slices: Sequence[str], roots: Roots
+) -> list[ImageRecord]:
     rows = read_rows(manifest)
     _check_columns(manifest, columns_of(rows), slices)
     _check_schemes(manifest, source, rows)
-    listing = {f.path: f for f in _walk(source)} if files.is_remote(source) else {}
-    found = [(row, _find(source, row.uri, listing)) for row in rows]
+    paths = {row.line: _possible_paths(source, row.uri) for row in rows}
+    _check_roots(manifest, rows, paths, roots)
+    listing = {f.path: f for f in _walk(source, roots)} if files.is_remote(source) else {}
+    found = [(row, _find(source, paths[row.line], listing)) for row in rows]
     _check_found(manifest, source, [row for row, file in found if file is None])
     rows_of = {row.line: file for row, file in found if file}
     _check_agreement(manifest, rows, {line: file.path for line, file in rows_of.items()}, slices)
@@ -338,13 +348,33 @@ def _check_schemes(manifest: str, source: str, rows: Sequence[Row]) -> None:
         )
 
 
-def _find(source: str, uri: str, listing: dict[str, files.FoundFile]) -> files.FoundFile | None:
+def _possible_paths(source: str, uri: str) -> list[str]:
+    """Returns the paths at which an image may be, in each of Unicode's forms."""
     path = _join(source, files.without_file_scheme(uri))
     if not files.is_remote(path):
         path = os.path.normpath(path)
     # The manifest may have been written on another operating system than the files.
-    for form in dict.fromkeys((path, composed(path), unicodedata.normalize("NFD", path))):
-        if file := listing.get(form) or _find_file(form.removeprefix(f"{source}/"), form):
+    return list(dict.fromkeys((path, composed(path), unicodedata.normalize("NFD", path))))
+
+
+def _check_roots(
+    manifest: str, rows: Sequence[Row], paths: Mapping[int, Sequence[str]], roots: Roots
+) -> None:
+    """Refuses rows that lead out of the roots, before any file is looked up."""
+    outside = [row for row in rows if not all(map(roots.contains, paths[row.line]))]
+    if outside:
+        raise SourceError(
+            f"manifest {manifest} leads out of the source; move the files there, or add their "
+            f"folder or bucket to data.roots: {outside_text(roots, paths[outside[0].line])}. "
+            f"Received: {_shown(outside)}"
+        )
+
+
+def _find(
+    source: str, paths: Sequence[str], listing: Mapping[str, files.FoundFile]
+) -> files.FoundFile | None:
+    for path in paths:
+        if file := listing.get(path) or _find_file(path.removeprefix(f"{source}/"), path):
             return file
     return None
 

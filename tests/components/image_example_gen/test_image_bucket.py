@@ -7,7 +7,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from components.image_example_gen import files
+from components import object_store
+from components.image_example_gen import abandoned, files
 from components.image_example_gen.sources import SourceError, data_version, list_images
 
 BUCKET = "photos"
@@ -88,3 +89,25 @@ def test_an_object_without_a_checksum_is_refused_and_never_treated_as_unchanged(
     gone = [record._replace(path=f"{record.path}.gone") for record in records]
     with pytest.raises(SourceError, match=r"cannot get the checksum of s3://.*\.gone "):
         data_version(gone, verify="content")
+
+
+def test_in_a_bucket_the_output_of_an_ingestion_that_was_silent_for_a_day_is_removed(
+    bucket, monkeypatch
+):
+    object_store.register()
+    client = boto3.client("s3")
+    keys = [
+        f"root/{name}" for name in ("1/.staging/listing-00000", "1/Split-all/a", "2/Split-all/a")
+    ]
+    for key in keys:
+        client.put_object(Bucket=BUCKET, Key=key, Body=b"")
+
+    def remaining() -> list[str]:
+        abandoned.remove_abandoned(f"{bucket}/root")
+        found = client.list_objects_v2(Bucket=BUCKET, Prefix="root/")
+        return [item["Key"] for item in found["Contents"]]
+
+    assert remaining() == keys
+    now = abandoned.time.time()
+    monkeypatch.setattr(abandoned.time, "time", lambda: now + 25 * 60 * 60)
+    assert remaining() == keys[2:]

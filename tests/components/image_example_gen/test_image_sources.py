@@ -14,6 +14,7 @@ import pytest
 from apache_beam.io.localfilesystem import LocalFileSystem
 
 from components import beam_io, names
+from components.image_example_gen import files
 from components.image_example_gen.files import passed_over_text
 from components.image_example_gen.sources import (
     SourceError,
@@ -181,7 +182,7 @@ def test_links_are_followed_once_and_dangling_links_are_listed(tmp_path):
     (source / "cats" / "round").symlink_to(source / "cats")
     (source / "cats" / "gone.jpg").symlink_to(tmp_path / "nothing.jpg")
     (source / "cats" / "self.jpg").symlink_to(source / "cats" / "self.jpg")
-    records = list_images(str(source))
+    records = list_images(str(source), roots=[str(tmp_path)])
     assert uris(records) == ["cats/1.jpg", "cats/gone.jpg", "cats/self.jpg", "dogs/2.jpg"]
     assert [record.size for record in records] == [len(DATA), -1, -1, len(DATA)]
 
@@ -238,13 +239,63 @@ def test_a_manifest_is_also_searched_for_in_the_source(source):
     assert len(list_images(str(source), manifest="manifest.csv")) == 2
 
 
-def test_a_manifest_may_point_outside_of_the_source(source, tmp_path):
+def test_a_manifest_may_lead_to_a_root_besides_the_source(source, tmp_path):
     outside = make(tmp_path / "t", "3.jpg") / "3.jpg"
     path = manifest(source, f"uri,label\ncats/1.jpg,cats\n{outside},dogs\n")
-    assert {record.uri for record in list_images(str(source), manifest=path)} == {
-        "cats/1.jpg",
-        str(outside),
-    }
+    records = list_images(str(source), manifest=path, roots=[str(tmp_path / "t")])
+    assert {record.uri for record in records} == {"cats/1.jpg", str(outside)}
+
+
+OUTSIDE = {
+    "../t/3.jpg": "{tmp}/t/3.jpg",
+    "cats/../../t/3.jpg": "{tmp}/t/3.jpg",
+    "{tmp}/t/3.jpg": "{tmp}/t/3.jpg",
+    "file://{tmp}/t/3.jpg": "{tmp}/t/3.jpg",
+    "dogs/link.jpg": "{tmp}/t/3.jpg",
+    "dogs/folder/3.jpg": "{tmp}/t/3.jpg",
+    "dogs/gone.jpg": "{tmp}/gone.jpg",
+    "../s2/1.jpg": "{tmp}/s2/1.jpg",
+    "/proc/self/environ": "/proc/.*/environ",
+    "s3://other/1.jpg": "s3://other/1.jpg",
+}
+
+
+@pytest.mark.parametrize("uri", OUTSIDE)
+def test_a_manifest_that_leads_out_of_the_source_is_refused_before_a_file_is_looked_up(
+    source, tmp_path, uri, monkeypatch
+):
+    make(tmp_path / "t", "3.jpg")
+    (source / "dogs/link.jpg").symlink_to(tmp_path / "t/3.jpg")
+    (source / "dogs/folder").symlink_to(tmp_path / "t")
+    (source / "dogs/gone.jpg").symlink_to(tmp_path / "gone.jpg")
+    monkeypatch.setattr(files, "find", lambda *_: pytest.fail("a file was looked up"))
+    path = manifest(source, f"uri,label\ncats/1.jpg,cats\n{uri.format(tmp=tmp_path)},dogs\n")
+    target = OUTSIDE[uri].format(tmp=tmp_path)
+    match = rf"leads out of the source; .*data\.roots: '{target}' is in none of .* \(line 3\)"
+    listing_fails(source, match, manifest=path)
+
+
+def test_a_name_with_a_nul_character_does_not_exist(source):
+    path = manifest(source, "uri,label\ncats/1.jpg,cats\ncats\0/1.jpg,dogs\n")
+    listing_fails(source, r"do not exist; .* \(line 3\)", manifest=path)
+
+
+@pytest.mark.parametrize("target", ["t", "t/3.jpg", "gone"])
+def test_a_link_out_of_the_source_is_refused(source, tmp_path, target):
+    make(tmp_path / "t", "3.jpg")
+    (source / "dogs/link").symlink_to(tmp_path / target)
+    match = f"data.roots. Received: '{source}/dogs/link', which leads to '{tmp_path}/{target}'"
+    listing_fails(source, match)
+    assert list_images(str(source), roots=[str(tmp_path)])
+
+
+def test_a_linked_source_is_its_own_root(source, tmp_path):
+    (tmp_path / "linked").symlink_to(source)
+    (source / "dogs/2.jpg").symlink_to(source / "cats/2.jpg")
+    path = manifest(source, "uri,label\ncats/1.jpg,cats\ndogs/2.jpg,dogs\n")
+    linked = str(tmp_path / "linked")
+    assert "dogs/2.jpg" in uris(list_images(linked))
+    assert uris(list_images(linked, manifest=path)) == ["cats/1.jpg", "dogs/2.jpg"]
 
 
 def test_the_order_of_a_manifest_is_ignored(source):
@@ -558,7 +609,7 @@ def test_a_store_that_does_not_answer_times_out(source, monkeypatch):
     listing_fails("silent://bucket/photos", match)
     listing_fails(source, match, manifest="silent://bucket/manifest.csv")
     path = manifest(source, "uri,label\ncats/1.jpg,cats\nsilent://bucket/1.jpg,dogs\n")
-    listing_fails(source, match, manifest=path)
+    listing_fails(source, match, manifest=path, roots=["silent://bucket"])
 
 
 def test_an_s3_that_does_not_answer_times_out(monkeypatch):
