@@ -4,13 +4,17 @@ Importing this module is cheap; Beam is imported when a file system is used.
 """
 
 import contextlib
+import errno
+import functools
 import importlib
 import logging
+import os
 import queue
 import re
 import threading
-from collections.abc import Callable
-from types import ModuleType
+import time
+from collections.abc import Callable, Iterable, Iterator
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 # Beam reads these characters as a pattern, and they can't be escaped.
@@ -25,6 +29,18 @@ _CLIENTS = {"gs": "apache_beam.io.gcp.gcsio", "s3": "apache_beam.io.aws.s3io"}
 # Logs a traceback with each attempt, which would hide the error message.
 _RETRIES = "apache_beam.utils.retry"
 _answered: set[str] = set()
+
+_BODY_TRIES = 3
+_PAUSE_SECONDS = 2.0
+_MISSING = 404
+_clients_lock = threading.Lock()
+
+
+class StoreError(OSError):
+    """A store that could not read or write an object; the message names the object and why.
+
+    It doesn't say anything about the object's content: the same request may succeed later.
+    """
 
 
 def beam_io() -> ModuleType:
@@ -41,7 +57,113 @@ def beam_io() -> ModuleType:
     # Beam's S3 client requires options, which are otherwise set by the first pipeline.
     if not systems._pipeline_options:
         systems.set_options(PipelineOptions([]))
+    _share_s3_clients()
     return apache_beam.io
+
+
+def _share_s3_clients() -> None:
+    """Makes Beam use one S3 client per process; it creates one per file, in 0.4 CPU seconds."""
+    with contextlib.suppress(ImportError):  # installed without S3
+        from apache_beam.io.aws.clients.s3 import boto3_client
+
+        boto3_client.boto3 = SimpleNamespace(session=SimpleNamespace(Session=_SharedSession))
+
+
+class _SharedSession:
+    """Replaces boto3's session in Beam: its clients are shared, which boto3 allows for threads."""
+
+    @staticmethod
+    def client(**arguments: Any) -> Any:
+        """Returns a client of the process; another if its environment has changed."""
+        environment = {key: value for key, value in os.environ.items() if key.startswith("AWS_")}
+        with _clients_lock:
+            return _client(_items(environment), _items(arguments), os.getpid())
+
+
+def _items(values: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(values.items()))
+
+
+@functools.lru_cache(maxsize=8)
+def _client(
+    environment: tuple[tuple[str, Any], ...], arguments: tuple[tuple[str, Any], ...], process: int
+) -> Any:
+    import boto3
+
+    return boto3.session.Session().client(**dict(arguments))
+
+
+def read_s3(path: str) -> bytes:
+    """Returns the content of an object in S3, in one request.
+
+    The client itself repeats requests that fail; here those are repeated whose body is cut off.
+
+    Raises:
+      FileNotFoundError: the object does not exist.
+      StoreError: the store does not give it.
+    """
+    with store_errors(path):
+        first_answer(path)
+        beam_io()
+        from apache_beam.io.aws.s3io import S3IO
+        from apache_beam.options.pipeline_options import PipelineOptions
+        from botocore.exceptions import BotoCoreError
+
+        client = S3IO(options=PipelineOptions([])).client.client
+        bucket, _, key = path.partition("://")[2].partition("/")
+        for attempt in range(1, _BODY_TRIES + 1):
+            body = client.get_object(Bucket=bucket, Key=key)["Body"]
+            try:
+                return bytes(body.read())
+            except BotoCoreError:
+                if attempt == _BODY_TRIES:
+                    raise
+                time.sleep(_PAUSE_SECONDS)
+    raise AssertionError  # the last attempt returns or raises
+
+
+@contextlib.contextmanager
+def store_errors(path: str) -> Iterator[None]:
+    """Raises the errors of any store as those of the operating system.
+
+    Args:
+      path: the object, for the message.
+
+    Raises:
+      FileNotFoundError: the store says that the object does not exist.
+      StoreError: any other error.
+    """
+    try:
+        yield
+    except (FileNotFoundError, StoreError):
+        raise
+    except Exception as error:  # each store's client raises its own errors
+        raise _store_error(path, error) from None
+
+
+def raise_failed(results: Iterable[tuple[str, str, Exception | None]] | None) -> None:
+    """Raises the first error in the result of Beam's `copy`, which S3 returns and doesn't raise."""
+    for source, _, error in results or ():
+        if error is not None:
+            raise _store_error(source, error)
+
+
+def _store_error(path: str, error: Exception) -> OSError:
+    # Beam's own error contains those of the store's client.
+    causes = list((getattr(error, "exception_details", None) or {"": error}).values())
+    first = causes[0]
+    if all(map(_is_missing, causes)):
+        return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    return StoreError(
+        f"the store did not give or take {path} ({type(first).__name__}: {first}); check that it "
+        "can be reached and that its credentials allow this, then run again"
+    )
+
+
+def _is_missing(error: Exception) -> bool:
+    response = getattr(error, "response", None) or {}
+    code = response.get("ResponseMetadata", {}).get("HTTPStatusCode", getattr(error, "code", 0))
+    return code == _MISSING and "NoSuchBucket" not in str(error)
 
 
 def files_below(prefix: str) -> list[Any]:

@@ -15,7 +15,7 @@ from typing import Any
 from tfx.dsl.io import fileio, filesystem, filesystem_registry
 from tfx.dsl.io.filesystem import PathType
 
-from components.beam_io import beam_io, file_at, files_below
+from components.beam_io import beam_io, file_at, files_below, raise_failed, read_s3, store_errors
 
 _MINIO, _S3 = "minio://", "s3://"
 # Lower is preferred; TensorFlow's is 10.
@@ -35,10 +35,15 @@ class BeamFilesystem(filesystem.Filesystem):
     @staticmethod
     def open(name: PathType, mode: str = "r") -> Any:
         """Returns a file object; a written file appears atomically when it is closed."""
-        systems, path = beam_io().filesystems.FileSystems, _path(name)
+        path = _path(name)
+        if "w" not in mode and path.startswith(_S3):
+            with _as_not_found(path):
+                content = io.BytesIO(read_s3(path))
+            return content if "b" in mode else _as_text(content)
+        systems = beam_io().filesystems.FileSystems
         # Beam would otherwise decompress files whose name ends in .gz.
         kind = beam_io().filesystem.CompressionTypes.UNCOMPRESSED
-        with _as_not_found():
+        with _as_not_found(path):
             open_file = systems.create if "w" in mode else systems.open
             file = open_file(path, compression_type=kind)
         return file if "b" in mode else _as_text(file)
@@ -47,8 +52,8 @@ class BeamFilesystem(filesystem.Filesystem):
     def copy(src: PathType, dst: PathType, overwrite: bool = False) -> None:
         """Copies one file."""
         _refuse_overwriting(dst, overwrite)
-        with _as_not_found():
-            beam_io().filesystems.FileSystems.copy([_path(src)], [_path(dst)])
+        with _as_not_found(_path(src)):
+            raise_failed(beam_io().filesystems.FileSystems.copy([_path(src)], [_path(dst)]))
 
     @staticmethod
     def exists(path: PathType) -> bool:
@@ -86,14 +91,14 @@ class BeamFilesystem(filesystem.Filesystem):
     @staticmethod
     def remove(path: PathType) -> None:
         """Removes one file."""
-        with _as_not_found():
+        with _as_not_found(_path(path)):
             beam_io().filesystems.FileSystems.delete([_path(path)])
 
     @staticmethod
     def rename(src: PathType, dst: PathType, overwrite: bool = False) -> None:
         """Copies one file atomically and removes the original."""
         _refuse_overwriting(dst, overwrite)
-        with _as_not_found():
+        with _as_not_found(_path(src)):
             beam_io().filesystems.FileSystems.rename([_path(src)], [_path(dst)])
 
     @staticmethod
@@ -101,7 +106,7 @@ class BeamFilesystem(filesystem.Filesystem):
         """Removes all files in a folder, recursively."""
         if not (found := _below(path)):
             raise filesystem.NotFoundError(path)
-        with _as_not_found():
+        with _as_not_found(_path(path)):
             beam_io().filesystems.FileSystems.delete([_path(name) for name in found])
 
     @staticmethod
@@ -160,8 +165,9 @@ def _as_text(file: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _as_not_found() -> Iterator[None]:
+def _as_not_found(path: str) -> Iterator[None]:
     try:
-        yield
-    except (FileNotFoundError, beam_io().filesystem.BeamIOError) as error:
+        with store_errors(path):
+            yield
+    except FileNotFoundError as error:
         raise filesystem.NotFoundError(str(error)) from error

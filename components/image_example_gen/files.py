@@ -12,7 +12,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from components.beam_io import beam_io, file_at, files_below, first_answer
+from components.beam_io import (
+    beam_io,
+    file_at,
+    files_below,
+    first_answer,
+    read_s3,
+    store_errors,
+)
 
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _FILE_URI = re.compile(r"^file:(?://(?:localhost)?)?(?=/(?!/))", re.IGNORECASE)
@@ -230,20 +237,23 @@ def read_bytes(path: str) -> bytes:
 
     Raises:
       FileNotFoundError: the file does not exist.
+      StoreError: a store can't give it, which says nothing of its content.
       OSError: it can't be read.
     """
     if not is_remote(path):
         with open(path, "rb") as file:
             return file.read()
+    if scheme(path) == "s3":
+        return read_s3(path)
     first_answer(path)
     beam = beam_io()
     # Otherwise Beam would decompress a file whose name ends in .gz.
     kind = beam.filesystem.CompressionTypes.UNCOMPRESSED
-    try:
-        with beam.filesystems.FileSystems.open(path, compression_type=kind) as file:
-            return file.read()
-    except (beam.filesystem.BeamIOError, ValueError) as error:  # no such scheme or bucket
-        raise OSError(str(error)) from error
+    with (
+        store_errors(path),
+        beam.filesystems.FileSystems.open(path, compression_type=kind) as file,
+    ):
+        return file.read()
 
 
 def _from_metadata(relative: str, metadata: Any) -> FoundFile:

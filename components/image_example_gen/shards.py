@@ -6,6 +6,7 @@ that a bundle which a runner retries leaves no partial file.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ import tensorflow as tf
 from tfx.dsl.io import fileio
 
 from components import names
+from components.beam_io import StoreError
 from components.image_example_gen import files
 from components.image_example_gen.sources import ImageRecord
 from components.image_example_gen.verdict import Refusal
@@ -27,6 +29,14 @@ from components.images.perceptual_hash import as_hex
 # Reasons for a refusal that concern the file, not the image in it.
 MISSING = "missing"
 UNREADABLE = "unreadable"
+
+# Errors of the file itself; any other, such as a broken disk or network, may hit all files.
+_OF_THE_FILE = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR),
+        *(errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL, errno.ENXIO, errno.ENODEV),
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +138,11 @@ class Staging:
 
 
 def ingest(shard: int, staging: Staging, rules: Rules) -> None:
-    """Reads the images of a shard's listing and writes its examples and its outcome."""
+    """Reads the images of a shard's listing and writes its examples and its outcome.
+
+    Raises:
+      StoreError: a file could not be read, for a reason that is not its own.
+    """
     first_row, records = staging.read_listing(shard)
     outcome = Outcome([], [])
     with _written(staging.examples(shard)) as path, tf.io.TFRecordWriter(path) as writer:
@@ -157,7 +171,14 @@ def _read_file(record: ImageRecord, max_pixels: int) -> bytes:
         return files.read_bytes(record.path)
     except FileNotFoundError as error:
         raise reader.RefusedImageError(MISSING, str(error)) from error
+    except StoreError:
+        raise
     except OSError as error:
+        if error.errno not in _OF_THE_FILE:
+            raise StoreError(
+                f"{record.path} can't be read ({error}); check the disk or the server that it is "
+                "on, then run again"
+            ) from None
         raise reader.RefusedImageError(UNREADABLE, str(error)) from error
 
 
