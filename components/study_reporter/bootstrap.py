@@ -179,7 +179,7 @@ def compare(
     """Compares the means of two arms.
 
     Args:
-      first: (replicates,), the metric of each replicate; NaN where undefined.
+      first: (replicates,), the metric of each replicate; NaN if undefined.
       second: as `first`, in pairs with the same seeds.
       drawn: the metric in each draw of the images, (replicates, draws), of the first arm and of
         the second.
@@ -227,7 +227,7 @@ def _student(
 
 
 def _adjusted_variance(difference: float, images: int) -> float:
-    """Returns Bonett and Price's variance, for the fewest images that give the difference."""
+    """Returns Bonett and Price's variance for the fewest discordant images with this difference."""
     more, fewer = (abs(difference) * images + 1) / (images + 2), 1 / (images + 2)
     return (more + fewer - (more - fewer) ** 2) / (images + 2)
 

@@ -109,7 +109,7 @@ def plain(value: Any) -> Any:
 def real_prevalence(
     arms: Sequence[Arm], requested: float | Mapping[str, float] | None
 ) -> float | None:
-    """Returns the real world's share of positives; None if the study gives none.
+    """Returns the real world's share of positives; None if the study has none.
 
     Args:
       arms: arms with the classes of the study.

@@ -90,6 +90,6 @@ def _run(
 
 def _cell(value: Any) -> Any:
     """Returns an empty cell for None and NaN, and JSON for nested values."""
-    if value is None or value != value:  # noqa: PLR0124 - NaN alone differs from itself
+    if value is None or value != value:  # noqa: PLR0124 - only NaN differs from itself
         return ""
     return json.dumps(value) if isinstance(value, dict | list) else value
