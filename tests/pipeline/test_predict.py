@@ -122,8 +122,8 @@ def test_images_are_read_by_the_rules_in_the_models_assets(registry: Path, tmp_p
     os.truncate(tmp_path / "too many bytes.png", 2**21)
     found = find_images([tmp_path])
     too_long, too_many_bytes, too_many_pixels = predict(newest_model(registry), found)
-    assert "too_large: 2,097,152 bytes" in (too_many_bytes.error or "")
-    assert "too_large: 11 x 11 pixels" in (too_many_pixels.error or "")
+    assert "Received: 2,097,152 bytes" in (too_many_bytes.error or "")
+    assert "Received: 11 x 11 pixels" in (too_many_pixels.error or "")
     assert 0.05 < (too_long.probability or 0.0) < 0.95
 
 
