@@ -13,7 +13,7 @@ from rich.table import Column, Table
 
 from components import names
 from components.image_example_gen import files
-from components.images import reader
+from components.images import isolated, reader
 from components.images.rules import ReadingRules, read_rules
 from components.images.signature import HEAD_BYTES, begins_like_an_image
 from pipeline.terminal import plain
@@ -153,7 +153,7 @@ def _read(path: Path, rules: ReadingRules) -> bytes | str:
     try:
         reader.check_bytes(path.stat().st_size, rules.max_pixels)
         data = path.read_bytes()
-        return reader.read_image(data, max_pixels=rules.max_pixels, max_side=rules.max_side).data
+        return isolated.read_image(data, max_pixels=rules.max_pixels, max_side=rules.max_side).data
     except (reader.RefusedImageError, OSError) as error:
         return str(error)
 

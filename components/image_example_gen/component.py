@@ -48,7 +48,7 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
       examples: split `all`, uncompressed TFRecords sorted by uri; features in `names`.
       quarantine: `quarantine.jsonl`, one row per image (`uri`, `class_name`, `reason`, `detail`),
         and `summary.json` (see `verdict.summary`). The reasons are `empty`, `not_an_image`,
-        `undecodable`, `too_large`, `unknown_range`, `missing`, `unreadable` and
+        `undecodable`, `too_large`, `too_slow`, `unknown_range`, `missing`, `unreadable` and
         `label_conflict`.
     """
 

@@ -23,7 +23,7 @@ from components.beam_io import StoreError
 from components.image_example_gen import files
 from components.image_example_gen.sources import ImageRecord
 from components.image_example_gen.verdict import Refusal
-from components.images import reader
+from components.images import isolated, reader
 from components.images.perceptual_hash import as_hex
 
 # Reasons for a refusal that concern the file, not the image in it.
@@ -159,7 +159,7 @@ def ingest(shard: int, staging: Staging, rules: Rules) -> None:
 
 def _ingest_image(row: int, record: ImageRecord, rules: Rules) -> tuple[bytes, IngestedImage]:
     data = _read_file(record, rules.max_pixels)
-    image = reader.read_image(data, max_pixels=rules.max_pixels, max_side=rules.max_side)
+    image = isolated.read_image(data, max_pixels=rules.max_pixels, max_side=rules.max_side)
     image_id = hashlib.sha256(data).hexdigest()
     ingested = IngestedImage(row, image_id, as_hex(image.perceptual_hash))
     return _example(record, image, ingested, rules.positive_class), ingested

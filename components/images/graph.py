@@ -10,7 +10,7 @@ import tensorflow as tf
 from components.images import graph_headers, graph_pixels
 from components.images.graph_headers import JPEG, PNG, Header
 from components.images.reader import JPEG_QUALITY, JPEG_REDUCTION_MARGIN
-from components.images.rules import ReadingRules
+from components.images.rules import MAX_SCANS, ReadingRules
 
 _ADVICE = "send it through the gateway, which reads it as ingestion does"
 _REDUCTIONS = (8, 4, 2, 1)
@@ -48,7 +48,7 @@ def read(data: tf.Tensor, rules: ReadingRules, name: tf.Tensor) -> tf.Tensor:
         message says why.
     """
     found = graph_headers.header(data)
-    refusal = _refusal(found, rules.max_pixels)
+    refusal = _refusal(data, found, rules.max_pixels)
     message = tf.strings.join([name, " is refused: ", refusal])
     with tf.control_dependencies([tf.debugging.Assert(refusal == "", [message])]):
         checked, size = tf.identity(data), tf.stack([found.height, found.width])
@@ -59,14 +59,17 @@ def read(data: tf.Tensor, rules: ReadingRules, name: tf.Tensor) -> tf.Tensor:
     )
 
 
-def _refusal(found: Header, max_pixels: int) -> tf.Tensor:
-    too_large = found.width * found.height > max_pixels
+def _refusal(data: tf.Tensor, found: Header, max_pixels: int) -> tf.Tensor:
+    pixels = found.width * found.height
+    too_large = pixels > max_pixels
+    too_slow = graph_headers.scans(data) * pixels > MAX_SCANS * max_pixels
+    slow = tf.where(too_slow, f"it has too many scans; {_ADVICE}", "")
     size = tf.strings.join(
         [tf.strings.as_string(side) for side in (found.width, found.height)], " x "
     )
     limit = f" pixels; at most {max_pixels:,} are allowed"
     unread = tf.strings.join([found.refusal, f"; {_ADVICE}"])
-    large = tf.where(too_large, tf.strings.join(["it has ", size, limit]), "")
+    large = tf.where(too_large, tf.strings.join(["it has ", size, limit]), slow)
     return tf.where(found.refusal == "", large, unread)
 
 

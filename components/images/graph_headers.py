@@ -262,6 +262,20 @@ def jpeg(data: tf.Tensor) -> Header:
     return Header(width, height, orientation, channels == 3, tf.constant(False), refusal)
 
 
+def scans(data: tf.Tensor) -> tf.Tensor:
+    """Returns an upper bound of the number of a JPEG's scans, int64 (); 0 for other formats.
+
+    The bytes of the marker are also counted in thumbnails, so that no structure can hide a scan.
+    """
+
+    def counted() -> tf.Tensor:
+        values = octets_of(data).values
+        is_marker = (values[:-1] == _START_OF_SCAN >> 8) & (values[1:] == _START_OF_SCAN & 0xFF)
+        return tf.math.count_nonzero(is_marker)
+
+    return tf.cond(kind(data) == JPEG, counted, lambda: tf.constant(0, tf.int64))
+
+
 class _PngChunks(NamedTuple):
     """The positions, int32 (), and properties of a PNG's chunks.
 

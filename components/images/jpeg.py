@@ -2,6 +2,7 @@
 
 import re
 import struct
+from collections.abc import Iterator
 
 _START_OF_SCAN = 0xDA
 _END_OF_IMAGE = 0xD9
@@ -21,18 +22,35 @@ def is_whole(data: bytes) -> bool:
     Of these files Pillow and TensorFlow decode the same ones; of others Pillow accepts some
     that TensorFlow does not.
     """
-    frames, scans, position, in_scan = 0, 0, 2, False
+    markers = list(_markers(data))
+    frames = sum(marker in _START_OF_FRAME for marker in markers)
+    return _END_OF_IMAGE in markers and _START_OF_SCAN in markers and frames == 1
+
+
+def scans(data: bytes) -> int:
+    """Returns the number of a JPEG's scans; `max_scans` if it is not well-formed."""
+    markers = list(_markers(data))
+    return markers.count(_START_OF_SCAN) if _END_OF_IMAGE in markers else max_scans(data)
+
+
+def max_scans(data: bytes) -> int:
+    """Returns an upper bound of the number of scans, which also counts those of thumbnails."""
+    return data.count(bytes([0xFF, _START_OF_SCAN]))
+
+
+def _markers(data: bytes) -> Iterator[int]:
+    """Yields the markers up to the end of the image, or up to where it is not well-formed."""
+    position, in_scan = 2, False
     while match := (_END_OF_SCAN.search if in_scan else _MARKER.match)(data, position):
         marker = match.group()[-1]
         if marker == _END_OF_IMAGE:
-            return scans > 0 and frames == 1
+            yield marker
+            return
         if match.end() + 2 > len(data):
-            return False
+            return
         (length,) = struct.unpack_from(">H", data, match.end())
         if length < 2:
-            return False
-        frames += marker in _START_OF_FRAME
+            return
+        yield marker
         in_scan = marker == _START_OF_SCAN
-        scans += in_scan
         position = match.end() + length
-    return False

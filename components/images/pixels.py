@@ -10,6 +10,9 @@ _MIN_IS_WHITE = 0
 _SEPARATE_PLANES = 2
 _NEW_SUBFILE_TYPE, _IS_REDUCED = 254, 1
 
+# Rows that are composited at a time.
+_STRIP = 256
+
 # The range of 12-bit sensors: 16-bit values below it were probably never scaled.
 _TWELVE_BITS = 2**12
 # Pillow scales a PNG's grey values by these factors, but not the transparent value.
@@ -39,11 +42,18 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         return Image.fromarray(_eight_bit_grey(image)).convert("RGB")
     if ";16" in raw_mode:
-        opaque = image.convert("RGB") if image.mode == "RGBA" else image
-        _check_peak(image, int(np.asarray(opaque).max(initial=0)) << 8)
-    if image.has_transparency_data:
-        return _flattened(image.convert("RGBA"))
-    return image.convert("RGB")
+        peaks = [np.max(image.getchannel(band).getextrema()) for band in _colours(image)]
+        _check_peak(image, int(max(peaks)) << 8)
+    return _flattened(image) if image.has_transparency_data else image.convert("RGB")
+
+
+def has_sixteen_bits(image: Image.Image) -> bool:
+    """Returns whether an image that is not decoded yet has more than 8 bits per channel."""
+    return ";16" in _raw_mode(image) or image.mode.startswith(("I", "F")) or _tiff_bits(image) > 8
+
+
+def _colours(image: Image.Image) -> tuple[str, ...]:
+    return ("R", "G", "B") if image.mode == "RGBA" else image.getbands()
 
 
 def _check_range(image: Image.Image) -> None:
@@ -123,5 +133,11 @@ def _check_peak(image: Image.Image, peak: int) -> None:
 
 
 def _flattened(image: Image.Image) -> Image.Image:
-    background = Image.new("RGBA", image.size, BACKGROUND)
-    return Image.alpha_composite(background, image).convert("RGB")
+    """Returns an image on the background; in strips, since it takes three copies."""
+    width, height = image.size
+    flat = Image.new("RGB", image.size)
+    for top in range(0, height, _STRIP):
+        strip = image.crop((0, top, width, min(top + _STRIP, height))).convert("RGBA")
+        background = Image.new("RGBA", strip.size, BACKGROUND)
+        flat.paste(Image.alpha_composite(background, strip).convert("RGB"), (0, top))
+    return flat

@@ -5,14 +5,15 @@ images are read in the same way in training and in serving.
 """
 
 import io
+import re
 from dataclasses import dataclass
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from components.images import jpeg, png
 from components.images.perceptual_hash import perceptual_hash
-from components.images.pixels import UnknownRangeError, to_rgb
-from components.images.rules import DEFAULT_MAX_PIXELS, shrunk_size
+from components.images.pixels import UnknownRangeError, has_sixteen_bits, to_rgb
+from components.images.rules import DEFAULT_MAX_PIXELS, MAX_SCANS, shrunk_size
 from components.images.signature import HEAD_BYTES, begins_like_an_image, unsupported_format
 
 # Reasons for a refusal.
@@ -20,6 +21,7 @@ EMPTY = "empty"
 NOT_AN_IMAGE = "not_an_image"
 UNDECODABLE = "undecodable"
 TOO_LARGE = "too_large"
+TOO_SLOW = "too_slow"
 UNKNOWN_RANGE = "unknown_range"
 
 JPEG_QUALITY = 95
@@ -45,6 +47,12 @@ _TURNS = {
 # A JPEG is decoded at a half, a quarter or an eighth of its size, which is faster, as long as both
 # sides are at least this many times max_side, so that the filter still scales down.
 JPEG_REDUCTION_MARGIN = 3
+
+# Decoding these takes about 20 bytes of memory per pixel, that of others 12 or fewer.
+_COSTLY = frozenset({"WEBP", "AVIF", "JPEG2000"})
+
+# Decoders' messages may end in what they found in the file.
+_QUOTED = re.compile(r"""[\s(:]*(?:b['"].*|:.*)""", re.DOTALL)
 
 # Upper bound of an image file's size: four uncompressed channels of 16 bits, and metadata.
 _BYTES_PER_PIXEL = 8
@@ -114,26 +122,33 @@ def read_image(
 
     Args:
       data: the encoded image.
-      max_pixels: width times height above which the image is refused, by its header alone.
-        Pillow itself refuses more than 178,956,970.
+      max_pixels: width times height above which the image is refused, by its header alone; half
+        of it for WebP, AVIF, JPEG 2000 and 16 bits per channel, which take twice the memory. A
+        JPEG is also refused if its scans together have more than 16 times as many pixels. Pillow
+        itself refuses more than 178,956,970.
       max_side: longest side of the result, in pixels; 0 keeps the size.
 
     Raises:
-      RefusedImageError: has the reason `empty`, `not_an_image`, `too_large`, `undecodable`
-        or `unknown_range`.
+      RefusedImageError: has the reason `empty`, `not_an_image`, `too_large`, `too_slow`,
+        `undecodable` or `unknown_range`.
     """
     check_bytes(len(data), max_pixels)
     image = _open(data)
-    _check_pixels(image.size, max_pixels)
+    _check_pixels(image, max_pixels)
+    if image.format in _PLAIN_TILES and image.format != "PNG":
+        _check_scans(data, image.size, max_pixels)
     try:
         if _is_plain(image, max_side) and _is_whole(image, data):
             width, height = image.size
             return ReadImage(data, width, height, perceptual_hash(_luma(image)))
         return _encoded(_upright_rgb(image, max_side), lossy=image.format in _LOSSY)
+    except MemoryError:
+        detail = "decoding it takes too much memory; make it smaller"
+        raise RefusedImageError(TOO_LARGE, f"{image.format}: {detail}") from None
     except UnknownRangeError as error:
         raise RefusedImageError(UNKNOWN_RANGE, f"{image.format}: {error}") from error
     except Exception as error:  # Pillow's decoders raise any error for a broken file
-        raise RefusedImageError(UNDECODABLE, f"{image.format}: {error}") from error
+        raise RefusedImageError(UNDECODABLE, f"{image.format}: {_unquoted(error)}") from error
 
 
 def _open(data: bytes) -> Image.Image:
@@ -144,13 +159,19 @@ def _open(data: bytes) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise RefusedImageError(TOO_LARGE, str(error)) from error
     except UnidentifiedImageError as error:
-        raise _unidentified(data[:HEAD_BYTES]) from error
+        raise _unidentified(data) from error
     except Exception as error:  # see read_image
-        raise RefusedImageError(UNDECODABLE, str(error)) from error
+        raise RefusedImageError(UNDECODABLE, _unquoted(error)) from error
 
 
-def _unidentified(head: bytes) -> RefusedImageError:
-    formats = f"supported formats are {', '.join(_FORMATS)}. Received: {head!r}"
+def _unquoted(error: Exception) -> str:
+    """Returns a decoder's message without what it quotes: the file may not be an image at all."""
+    return _QUOTED.sub("", str(error)) or type(error).__name__
+
+
+def _unidentified(data: bytes) -> RefusedImageError:
+    head = data[:HEAD_BYTES]
+    formats = f"supported formats are {', '.join(_FORMATS)}. Received: {len(data):,} bytes"
     if not begins_like_an_image(head):
         return RefusedImageError(NOT_AN_IMAGE, formats)
     name = unsupported_format(head)
@@ -158,12 +179,27 @@ def _unidentified(head: bytes) -> RefusedImageError:
     return RefusedImageError(UNDECODABLE, f"{problem}; convert it to JPEG or PNG; {formats}")
 
 
-def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
-    width, height = size
-    if width * height > max_pixels:
+def _check_pixels(image: Image.Image, max_pixels: int) -> None:
+    width, height = image.size
+    is_costly = image.format in _COSTLY or has_sixteen_bits(image)
+    allowed = max_pixels // 2 if is_costly else max_pixels
+    if width * height > allowed:
+        of = " of WebP, AVIF, JPEG 2000 or 16 bits" if is_costly else ""
         raise RefusedImageError(
             TOO_LARGE,
-            f"at most {max_pixels:,} pixels are allowed. Received: {width} x {height} pixels",
+            f"at most {allowed:,} pixels{of} are allowed. Received: {width} x {height} pixels",
+        )
+
+
+def _check_scans(data: bytes, size: tuple[int, int], max_pixels: int) -> None:
+    """Refuses a JPEG that a decoder passes over so often that it takes minutes."""
+    width, height = size
+    allowed = MAX_SCANS * max_pixels // (width * height)
+    if jpeg.max_scans(data) > allowed and (scans := jpeg.scans(data)) > allowed:
+        raise RefusedImageError(
+            TOO_SLOW,
+            f"at most {allowed:,} scans of {width} x {height} pixels are allowed; save it as a "
+            f"baseline JPEG. Received: {scans:,} scans",
         )
 
 

@@ -11,6 +11,9 @@ from typing import Any
 
 DEFAULT_MAX_PIXELS = 50_000_000
 
+MAX_SCANS = 16
+"""Scans that a JPEG of `max_pixels` may have; a smaller one may have more, in proportion."""
+
 BACKGROUND = "white"
 """The colour onto which transparent parts are composited."""
 

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from components.images.reader import RefusedImageError, read_image
+from components.images.isolated import read_image
+from components.images.reader import RefusedImageError
 from components.images.rules import ReadingRules, RulesError, read_rules
 from gateway.errors import RequestError
 from gateway.limits import Share

@@ -132,6 +132,18 @@ READ = {
 }
 
 
+def test_a_jpeg_that_the_reader_refuses_for_its_scans_is_refused():
+    large = encoded(picture(2, size=(1000, 900)), progressive=True)
+    scan = bytes.fromhex("ffda000c0301000200030000001000")
+    few, many = (large[:-2] + scan * count + large[-2:] for count in (7, 8))
+    read_image(few, max_pixels=MAX_PIXELS)
+    assert READERS[0](tf.constant(few)).shape == (900, 1000, 3)
+    with pytest.raises(RefusedImageError, match="too_slow"):
+        read_image(many, max_pixels=MAX_PIXELS)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"image 7 is refused: .* scans"):
+        READERS[0](tf.constant(many))
+
+
 @pytest.mark.parametrize("max_side", READERS)
 @pytest.mark.parametrize("kind", READ)
 def test_a_raw_image_has_the_pixels_that_the_reader_stores(kind, max_side):

@@ -193,7 +193,7 @@ def test_an_image_of_an_unsupported_format_is_undecodable_and_to_be_converted(na
     assert error.detail.startswith(
         f"{name} is not supported; convert it to JPEG or PNG; supported formats are JPEG, PNG, "
     )
-    assert error.detail.endswith(f"Received: {UNSUPPORTED[name][:16]!r}")
+    assert error.detail.endswith(f"Received: {len(UNSUPPORTED[name]):,} bytes")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "WEBP", "TIFF"])
@@ -201,6 +201,22 @@ def test_a_damaged_header_of_a_supported_format_is_undecodable(kind):
     error = refusal(encoded(PICTURE, kind)[:16])
     assert error.reason == "undecodable"
     assert "is not supported" not in error.detail
+
+
+SECRETS = {
+    "text": b"secret token",
+    "PPM": b"P6 12 secret 255\n",
+    "PPM of text": b"P3 1 1 255 secret",
+    "PNG with another chunk": PLAIN["PNG"][:33] + b"\0\0\0\5secret" + PLAIN["PNG"][33:],
+    "TIFF": b"II*\0\x08\0\0\0secret",
+}
+
+
+@pytest.mark.parametrize("kind", SECRETS)
+def test_a_refusal_contains_nothing_of_the_file(kind):
+    error = refusal(SECRETS[kind])
+    assert "secr" not in str(error)
+    assert error.detail
 
 
 def test_an_empty_file_is_refused():
@@ -229,6 +245,37 @@ def test_more_bytes_than_the_pixels_can_need_are_refused():
     most = 8 * pixels + 2**20
     assert read_image(JPEG.ljust(most, b"\0"), max_pixels=pixels)
     assert refusal(JPEG.ljust(most + 1, b"\0"), max_pixels=pixels).reason == "too_large"
+
+
+@pytest.mark.parametrize("kind", ["WebP", "AVIF", "JPEG 2000", "16-bit PNG", "16-bit TIFF"])
+def test_a_format_that_takes_twice_the_memory_may_have_half_the_pixels(kind):
+    data, expected = OTHERS[kind]
+    pixels = expected.width * expected.height
+    assert read_image(data, max_pixels=2 * pixels)
+    error = refusal(data, max_pixels=2 * pixels - 2)
+    assert error.reason == "too_large"
+    assert f"at most {pixels - 1:,} pixels of WebP, AVIF" in error.detail
+
+
+def with_scans(data: bytes, count: int) -> bytes:
+    """A JPEG with that many more scans, of its first component, which change nothing."""
+    return data[:-2] + bytes.fromhex("ffda00080101000000100000") * count + data[-2:]
+
+
+@pytest.mark.parametrize("change", ["", "grey", "turned", "thumbnail"])
+def test_a_jpeg_with_many_scans_of_many_pixels_is_too_slow(change):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6 if change == "turned" else 1
+    image = GREY if change == "grey" else PICTURE
+    comment = with_scans(JPEG, 99) if change == "thumbnail" else b""
+    data = encoded(image, progressive=True, exif=exif, comment=comment)
+    own = jpeg.scans(data)
+    assert own <= 10
+    pixels = image.width * image.height
+    assert read_image(with_scans(data, 32 - own), max_pixels=2 * pixels)
+    error = refusal(with_scans(data, 33 - own), max_pixels=2 * pixels)
+    assert error.reason == "too_slow"
+    assert error.detail.endswith("save it as a baseline JPEG. Received: 33 scans")
 
 
 def test_max_pixels_is_the_largest_size_that_is_accepted():

@@ -1,0 +1,64 @@
+"""The child process of `isolated`: reads the images that it is sent, within limits."""
+
+import json
+import os
+import resource
+from typing import IO
+
+from components.images import reader
+from components.images.isolated import read_frame, write_frame
+
+# Decoding takes at most 20 bytes per pixel, of which the costly formats may have half.
+_BYTES_PER_PIXEL = 24
+_OTHER_BYTES = 1 << 30
+_CPU_SECONDS = 60
+_CPU_PIXELS = 50_000_000
+"""Number of pixels for which `_CPU_SECONDS` are allowed; more time for a larger `max_pixels`."""
+
+
+def main() -> None:
+    """Answers requests until its parent ends."""
+    requests = os.fdopen(os.dup(0), "rb")
+    answers = os.fdopen(os.dup(1), "wb")
+    # What a library prints must not get into the answers.
+    os.dup2(2, 1)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    answers.write(b"\n")
+    answers.flush()
+    while True:
+        try:
+            head, data = read_frame(requests)
+        except EOFError:
+            return
+        limits = json.loads(head)
+        _limit(limits["max_pixels"])
+        _answer(answers, data, limits)
+
+
+def _limit(max_pixels: int) -> None:
+    memory = _BYTES_PER_PIXEL * max_pixels + _OTHER_BYTES
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, resource.RLIM_INFINITY))
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = _CPU_SECONDS * max(1, max_pixels // _CPU_PIXELS)
+    end = int(used.ru_utime + used.ru_stime) + 1 + seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (end, resource.RLIM_INFINITY))
+
+
+def _answer(answers: IO[bytes], data: bytes, limits: dict[str, int]) -> None:
+    try:
+        image = reader.read_image(data, **limits)
+    except reader.RefusedImageError as error:
+        _refuse(answers, error.reason, error.detail)
+    except MemoryError:
+        _refuse(answers, reader.TOO_LARGE, "reading it takes too much memory; make it smaller")
+    else:
+        numbers = {name: getattr(image, name) for name in ("width", "height", "perceptual_hash")}
+        write_frame(answers, json.dumps(numbers).encode(), image.data)
+
+
+def _refuse(answers: IO[bytes], reason: str, detail: str) -> None:
+    write_frame(answers, json.dumps({"reason": reason, "detail": detail}).encode(), b"")
+
+
+if __name__ == "__main__":
+    main()
