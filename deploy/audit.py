@@ -4,7 +4,8 @@
 
 Where the service of vulnerabilities does not answer, the audit is skipped, and says so. That it
 answers is seen from a release that is known to be vulnerable: a mirror of the package index may
-give no vulnerabilities at all, which is not to be taken for none. Imports the standard library only.
+give no vulnerabilities at all, which does not mean that there are none. Imports the standard
+library only.
 """
 
 import argparse
