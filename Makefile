@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 RUN := .venv/bin
 
-.PHONY: demo test check lint format types image gateway-image messages clean
+.PHONY: demo test check lint format types fuzz audit sbom image gateway-image messages clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready  ## run the whole pipeline on a drawn data set
@@ -26,6 +26,17 @@ types: .venv/ready
 format: .venv/ready  ## fix lint and format
 	$(RUN)/ruff check --fix .
 	$(RUN)/ruff format .
+
+FUZZ_SECONDS ?= 300
+
+fuzz: .venv/ready  ## fuzz everything that reads what users and data give, for FUZZ_SECONDS
+	$(RUN)/python -m benchmarks.fuzz --seconds $(FUZZ_SECONDS)
+
+audit: $(filter .uv/bin/uv,$(UV))  ## look for known vulnerabilities of the locked packages
+	$(PYTHON) deploy/audit.py --uv $(UV)
+
+sbom: $(filter .uv/bin/uv,$(UV))  ## write a bill of materials of each container image into dist/
+	$(PYTHON) deploy/bill_of_materials.py --uv $(UV) --output dist
 
 .uv/bin/uv:
 	$(PYTHON) -m pip install --quiet --target .uv 'uv>=0.7,<1'

@@ -28,6 +28,7 @@ from components.imbalance_sampler.request import (
     parse_request,
     validate_splits,
 )
+from components.messages import GivenError, cut
 from components.names import TEST, TEXT_FEATURES, TRAIN, VAL
 from components.paths import LocalPath, SourcePath
 from components.section import (
@@ -49,6 +50,8 @@ IN_PROCESS_RUNNER = "FnApiRunner"
 PRESETS_DIR = Path(__file__).parent / "presets"
 # A union reports an error per member, with the member's name in the error's path.
 _UNION_MEMBER = re.compile(r"literal\[.*\]|ClassWeight|Mixture")
+# Of a message, in characters.
+_LONGEST_LINE = 1000
 
 Name = Annotated[
     str,
@@ -59,7 +62,7 @@ Name = Annotated[
 ]
 
 
-class SettingsError(ValueError):
+class SettingsError(GivenError):
     """Invalid settings; the message names the key, the value and what is allowed."""
 
 
@@ -444,7 +447,8 @@ def parse_as(kind: type[Kind], tree: Mapping[str, Any], *, origin: str) -> Kind:
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        errors = "\n".join(f"  {error_message(kind, each, advice)}" for each in error.errors())
+        messages = (error_message(kind, each, advice) for each in error.errors())
+        errors = "\n".join(f"  {cut(message, _LONGEST_LINE)}" for message in messages)
         raise SettingsError(f"{origin}: the settings are invalid\n{errors}") from error
 
 

@@ -1,20 +1,28 @@
 """A YAML parser that refuses duplicate keys and keys that YAML does not read as text."""
 
 import datetime
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import yaml
 
+from components.messages import GivenError, cut
 from components.spelling import composed
 
 _TEXT = "tag:yaml.org,2002:str"
 _MERGE = "tag:yaml.org,2002:merge"
 
+# Aliases can make a short text stand for any number of values.
+_MOST_VALUES = 100_000
+# Python refuses to write integers of more than 4,300 digits.
+_MOST_BITS = 4096
+_SHOWN = 60
+
 Path = tuple[str, ...]
 
 
-class YamlError(ValueError):
+class YamlError(GivenError):
     """The text is not YAML, or YAML would silently drop or change a part of it."""
 
 
@@ -59,7 +67,8 @@ def _quoting_advice(text: str, value: object) -> str:
     """What to do about a value that YAML doesn't read as text."""
     if not text:
         return "it is empty; write a value"
-    return f'YAML reads {text} as {_described(value)}; quote it: "{text}"'
+    shown = cut(text, _SHOWN)
+    return f'YAML reads {shown} as {_described(value)}; quote it: "{shown}"'
 
 
 def _described(value: object) -> str:
@@ -68,7 +77,7 @@ def _described(value: object) -> str:
     if value is None:
         return "null"
     if isinstance(value, int | float):
-        return f"the number {value}"
+        return f"the number {cut(str(value), _SHOWN)}"
     # In Python a datetime is a date.
     return f"the date {value}" if isinstance(value, datetime.date) else f"{value!r}"
 
@@ -77,11 +86,31 @@ def _documents(text: str) -> Iterator[Document]:
     loader = yaml.SafeLoader(text)
     try:
         while loader.check_node() and (node := loader.get_node()) is not None:
+            _check_size(node, {})
             checker = _Checker(loader)
             checker.check(node, (), frozenset())
             yield Document(loader.construct_document(node), checker.advice)
     finally:
         loader.dispose()
+
+
+def _check_size(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """Counts the values of a node, those that its aliases stand for included, and limits them."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in sizes:
+        sizes[id(node)] = 0  # of a node that contains itself, which is refused elsewhere
+        children = itertools.chain.from_iterable(
+            child if isinstance(child, tuple) else (child,) for child in node.value
+        )
+        size = 1 + sum(_check_size(child, sizes) for child in children)
+        if size > _MOST_VALUES:
+            raise YamlError(
+                f"{_where(node)}must have at most {_MOST_VALUES:,} values, with those that its "
+                f"aliases stand for. Received: {size:,}"
+            )
+        sizes[id(node)] = size
+    return sizes[id(node)]
 
 
 class _Checker:
@@ -140,7 +169,10 @@ class _Checker:
         if node.tag == _TEXT:
             return node.value
         try:
-            return self._loader.construct_object(node)
+            value = self._loader.construct_object(node)
+            if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+                raise ValueError(f"an integer has at most {_MOST_BITS:,} bits")
+            return value
         # For example the date 2026-02-30; the last two: a wrong tag, such as !!bool maybe.
         except (ValueError, LookupError, AttributeError) as error:
             raise YamlError(

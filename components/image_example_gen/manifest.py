@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.image_example_gen import files
+from components.messages import GivenError
 from components.spelling import composed, folded
 
 URI_COLUMN = "uri"
@@ -18,7 +19,7 @@ _JSON_LINES = (".jsonl", ".ndjson", ".json")
 _VALUE_SHOWN = 80
 
 
-class SourceError(ValueError):
+class SourceError(GivenError):
     """A data source that can't be used; the message says what to change."""
 
 

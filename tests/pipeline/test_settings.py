@@ -94,6 +94,15 @@ def test_an_invalid_value_is_refused_with_its_key_and_the_allowed_values(overrid
     assert all(line.count("Received: ") <= 1 for line in message.splitlines())
 
 
+def test_long_values_are_cut_in_messages():
+    tree = minimal()
+    tree["trainer"] = {"model": "x" * 10**6, "head": "y" * 10**6}
+    with pytest.raises(SettingsError, match="characters left out") as caught:
+        parse(tree, origin="test")
+    assert "trainer.head" in str(caught.value)
+    assert len(str(caught.value)) < 3000
+
+
 def test_all_errors_are_reported_at_once():
     tree = settings_module.apply_overrides(minimal(), ["trainer.epochs=0", "data.max_side=-1"])
     with pytest.raises(SettingsError) as caught:

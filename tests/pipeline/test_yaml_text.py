@@ -18,6 +18,10 @@ REFUSED = {
     "a: !!bool maybe": "a can't be parsed .*Received: 'maybe'",
     "a: !!timestamp soon": "a can't be parsed .*Received: 'soon'",
     "a: " + "9" * 5000: "a can't be parsed .*Received: '9+",
+    "a: 0x" + "f" * 5000: "a can't be parsed .*at most 4,096 bits.*Received: '0xf+",
+    "a: [&x0 [a], " + ", ".join(f"&x{n} [{f'*x{n - 1}, ' * 9}]" for n in range(1, 9)) + "]": (
+        "at most 100,000 values, with those that its aliases stand for. Received: "
+    ),
     "2026-02-30": "line 1: the value can't be parsed .*Received: '2026-02-30'",
     "a: " + "[" * 5000: "nested too deeply",
     "a: [": "not valid YAML",
@@ -37,6 +41,11 @@ one: {<<: *base, b: 3}
 two: *base
 three: [yes, 010, text, 2026-11-27, null]
 """
+
+
+def test_advice_on_a_long_number_is_short():
+    document = load("a: " + "9" * 1000)
+    assert len(document.advice[("a",)]) < 400
 
 
 def test_other_yaml_is_read_as_by_pyyaml():

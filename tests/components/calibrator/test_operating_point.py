@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from components.calibrator import operating_point
@@ -125,7 +125,6 @@ _IMAGES = st.lists(
 ).filter(lambda images: 0 < sum(label for _, label in images) < len(images))
 
 
-@settings(deadline=None)
 @given(images=_IMAGES, rule=st.sampled_from(["best_f1", "recall_at_precision"]))
 def test_the_metrics_are_those_of_the_threshold(images, rule):
     scores, labels = (np.array(column) for column in zip(*images, strict=True))
@@ -138,7 +137,6 @@ def test_the_metrics_are_those_of_the_threshold(images, rule):
     assert point.f1 == pytest.approx(2 * true_positives / (called.sum() + labels.sum()))
 
 
-@settings(deadline=None)
 @given(images=_IMAGES, floor=st.floats(0, 1))
 def test_the_floor_is_reached_if_any_threshold_reaches_it(images, floor):
     scores, labels = (np.array(column) for column in zip(*images, strict=True))

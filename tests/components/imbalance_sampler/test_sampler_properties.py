@@ -98,7 +98,7 @@ def never_straddles(ids, key_of):
     return True
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80)
 @given(populations(), SPLITS, st.integers(0, 6))
 def test_exact_counts_with_whole_groups_equal_a_draw_one_by_one(images, splits, bits):
     ids = place(images, splits, bits=bits)
@@ -111,14 +111,14 @@ def test_exact_counts_with_whole_groups_equal_a_draw_one_by_one(images, splits, 
     assert {split: ids[split] for split in splits} == draw_one_by_one(images, splits)
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30)
 @given(populations(), SPLITS, st.randoms(use_true_random=False))
 def test_the_order_of_the_images_does_not_matter(images, splits, rng: random.Random):
     ids = place(images, splits)
     assert place_in_memory(rng.sample(images, len(images)), splits).ids == ids
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30)
 @given(populations(), SPLITS)
 def test_neither_groups_nor_scenes_straddle_if_both_are_given(images, splits):
     ids = place(images, splits, grouped=True)
@@ -126,7 +126,7 @@ def test_neither_groups_nor_scenes_straddle_if_both_are_given(images, splits):
     assert never_straddles(ids, scenes_of(images))
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30)
 @given(populations(), FRACTIONS)
 def test_fractions_hold_nothing_back_and_never_straddle(images, splits):
     ids = place(images, splits)
@@ -203,7 +203,7 @@ def some_rounds(rounds, splits, grouped, rng=None):
         raise
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(ROUNDS, st.booleans(), st.sampled_from([BANDS, {"test": ONE_EACH, "train": ONE_EACH}]))
 def test_stable_images_never_change_split_when_images_come_and_go(rounds, grouped, splits):
     first_split: dict[str, str] = {}
@@ -220,7 +220,7 @@ def test_stable_images_never_change_split_when_images_come_and_go(rounds, groupe
             )
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=50)
 @given(ROUNDS, st.booleans(), st.randoms(use_true_random=False))
 def test_stable_draws_do_not_depend_on_the_order_of_the_images(rounds, grouped, rng):
     expected = some_rounds(rounds, BANDS, grouped)
@@ -229,7 +229,7 @@ def test_stable_draws_do_not_depend_on_the_order_of_the_images(rounds, grouped, 
         assert ids == other
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=50)
 @given(ROUNDS, st.booleans())
 def test_a_repeated_stable_draw_is_the_same(rounds, grouped):
     *_, images = arrivals(rounds)
@@ -244,7 +244,7 @@ def test_a_repeated_stable_draw_is_the_same(rounds, grouped):
     assert again.ledger.digest == first.ledger.digest
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30)
 @given(populations(), SPLITS)
 def test_a_larger_train_moves_no_image_of_test_or_val(images, splits):
     larger = {name: count + 1 for name, count in splits["train"].items()}

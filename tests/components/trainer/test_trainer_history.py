@@ -54,7 +54,7 @@ def test_the_exported_epoch_is_the_best_with_early_stopping_and_the_last_without
     assert history.exported_index(epochs, patience=None) == 2
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     losses=st.lists(st.floats(0, 2), max_size=12),
     patience=st.integers(1, 4),

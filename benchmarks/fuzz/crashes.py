@@ -1,0 +1,111 @@
+"""Keeps what breaks a target: the smallest case for each place, and how to reproduce it."""
+
+import hashlib
+import sys
+import traceback
+from pathlib import Path
+
+from benchmarks.fuzz.bounds import OutOfTimeError, bounded_time
+from benchmarks.fuzz.targets import TARGETS, BrokenPromiseError, Target
+
+FOLDER = "crashes"
+_ROOT = str(Path(__file__).parents[2])
+_PARTS = ("components", "pipeline")
+
+
+class Recorder:
+    """Runs a target on cases and keeps those that break it.
+
+    Attributes:
+      name: of the target.
+      output: the folder of the fuzzer's output.
+      cases: how many were run.
+    """
+
+    def __init__(self, name: str, target: Target, output: Path):
+        self.name = name
+        self.output = output
+        self.cases = 0
+        self._target = target
+        self._running = in_progress(output, name)
+        self._running.parent.mkdir(parents=True, exist_ok=True)
+        self._sizes: dict[str, int] = {}
+
+    def run(self, data: bytes) -> None:
+        """Runs a case. If it ends the process, `in_progress` still holds it."""
+        self.cases += 1
+        self._running.write_bytes(data)
+        if (error := failure(self._target, data)) is not None:
+            self._keep(data, error)
+
+    def finish(self) -> None:
+        """Says that no case is in progress."""
+        self._running.unlink(missing_ok=True)
+
+    def _keep(self, data: bytes, error: BaseException) -> None:
+        place = _place(error)
+        if len(data) < self._sizes.get(place, len(data) + 1):
+            self._sizes[place] = len(data)
+            keep(self.output, self.name, place, data, _described(error))
+
+
+def failure(target: Target, data: bytes) -> BaseException | None:
+    """Runs a case within the bounds of time; returns what it raised, or None."""
+    try:
+        with bounded_time():
+            target.check(data)
+    except (Exception, OutOfTimeError) as error:  # any is a finding
+        return error
+    return None
+
+
+def in_progress(output: Path, name: str) -> Path:
+    """The file that holds the case that is running."""
+    return output / FOLDER / f".{name}.running"
+
+
+def keep(output: Path, name: str, place: str, data: bytes, what: str) -> Path:
+    """Writes a case, and beside it what happened and the command that reproduces it.
+
+    Args:
+      output: the folder of the fuzzer's output.
+      name: of the target.
+      place: where it broke; one case is kept for each.
+      data: the case.
+      what: what happened.
+
+    Returns:
+      The file of the case.
+    """
+    digest = hashlib.sha256(place.encode()).hexdigest()[:8]
+    path = output / FOLDER / f"{name}-{digest}{TARGETS[name].suffix}"
+    path.write_bytes(data)
+    command = f"{sys.executable} -m benchmarks.fuzz --reproduce {name} {path}"
+    path.with_name(f"{path.name}.error").write_text(
+        f"{command}\n\n{what}\n", encoding="utf-8", errors="backslashreplace"
+    )
+    return path
+
+
+def kept(output: Path) -> list[Path]:
+    """The cases that were kept, sorted."""
+    return sorted(path for path in (output / FOLDER).glob("*-*") if path.suffix != ".error")
+
+
+def _place(error: BaseException) -> str:
+    """The kind of an error and the project's innermost line that it passed through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [
+        f"{frame.filename}:{frame.name}"
+        for frame in frames
+        if frame.filename.startswith(tuple(f"{_ROOT}/{part}/" for part in _PARTS))
+    ]
+    what = str(error)[:20] if isinstance(error, BrokenPromiseError) else ""
+    # Where a case ran out of time is chance.
+    at = "" if isinstance(error, OutOfTimeError) or not ours else ours[-1]
+    return f"{type(error).__name__} {what} {at}"
+
+
+def _described(error: BaseException) -> str:
+    lines = traceback.format_exception(error, limit=-20)
+    return "".join(line[:2000] for line in lines)[-20_000:]

@@ -1,0 +1,105 @@
+"""Writes a CycloneDX bill of materials of each container image, from the lock file.
+
+    python deploy/bill_of_materials.py --output dist
+
+It is the same for the same lock file: it has no time, and its serial number is made of its content.
+Imports the standard library only.
+"""
+
+import argparse
+import json
+import subprocess
+import uuid
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).parents[1]
+
+
+class Image(NamedTuple):
+    """A container image.
+
+    Attributes:
+      dockerfile: from which it is built, relative to the project.
+      packages: the options by which uv selects the packages that it contains.
+    """
+
+    dockerfile: str
+    packages: tuple[str, ...]
+
+
+IMAGES = {
+    "outnumbered": Image("Dockerfile", ("--no-dev",)),
+    "outnumbered-gpu": Image("Dockerfile", ("--no-dev", "--extra", "gpu")),
+    "outnumbered-gateway": Image("deploy/gateway/Dockerfile", ("--only-group", "gateway")),
+}
+
+
+def main() -> None:
+    """Writes one file for each image."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--uv", default="uv", help="the program uv")
+    parser.add_argument("--output", type=Path, default=Path("dist"))
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    for name, image in IMAGES.items():
+        path = arguments.output / f"{name}.cdx.json"
+        path.write_text(bill(name, image, arguments.uv), encoding="utf-8")
+        print(path)
+
+
+def bill(name: str, image: Image, uv: str) -> str:
+    """The bill of materials of an image, as CycloneDX JSON.
+
+    Args:
+      name: of the image.
+      image: what it contains.
+      uv: the program uv.
+
+    Raises:
+      SystemExit: uv can't export the lock file.
+    """
+    document = _exported(image, uv)
+    metadata = document["metadata"]
+    del metadata["timestamp"]
+    metadata["component"] |= {"type": "container", "name": name}
+    base = _base(ROOT / image.dockerfile)
+    document["components"].append(base)
+    document["dependencies"].append({"ref": base["bom-ref"]})
+    del document["serialNumber"]
+    content = json.dumps(document, sort_keys=True)
+    document["serialNumber"] = uuid.uuid5(uuid.NAMESPACE_OID, content).urn
+    return json.dumps(document, indent=1, sort_keys=True) + "\n"
+
+
+def _exported(image: Image, uv: str) -> dict[str, Any]:
+    command = [uv, "export", "--quiet", "--frozen", "--format", "cyclonedx1.5", *image.packages]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(
+            f"uv can't export the lock file; 0.9.11 is the first version that writes CycloneDX. "
+            f"Received: {done.stderr.strip()}"
+        )
+    return json.loads(done.stdout)
+
+
+def _base(dockerfile: Path) -> dict[str, Any]:
+    """The base image, which brings Python and the packages of its operating system."""
+    lines = dockerfile.read_text(encoding="utf-8").splitlines()
+    base = next(line.removeprefix("ARG BASE=") for line in lines if line.startswith("ARG BASE="))
+    name, _, version = base.partition(":")
+    note = (
+        "the default of the build argument BASE; its operating system's packages are those of "
+        "the base image, and the image adds none"
+    )
+    return {
+        "type": "container",
+        "bom-ref": f"base-{base}",
+        "name": name,
+        "version": version,
+        "properties": [{"name": "outnumbered:note", "value": note}],
+    }
+
+
+if __name__ == "__main__":
+    main()
