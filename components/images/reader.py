@@ -195,7 +195,9 @@ def _check_scans(data: bytes, size: tuple[int, int], max_pixels: int) -> None:
     """Refuses a JPEG that a decoder passes over so often that it takes minutes."""
     width, height = size
     allowed = MAX_SCANS * max_pixels // (width * height)
-    if jpeg.max_scans(data) > allowed and (scans := jpeg.scans(data)) > allowed:
+    if len(data) // jpeg.SCAN_BYTES <= allowed or jpeg.max_scans(data) <= allowed:
+        return
+    if (scans := jpeg.scans(data)) > allowed:
         raise RefusedImageError(
             TOO_SLOW,
             f"at most {allowed:,} scans of {width} x {height} pixels are allowed; save it as a "
