@@ -28,7 +28,7 @@ from components.imbalance_sampler.request import (
     parse_request,
     validate_splits,
 )
-from components.messages import GivenError, cut
+from components.messages import InputError, cut
 from components.names import TEST, TEXT_FEATURES, TRAIN, VAL
 from components.paths import LocalPath, SourcePath
 from components.section import (
@@ -62,7 +62,7 @@ Name = Annotated[
 ]
 
 
-class SettingsError(GivenError):
+class SettingsError(InputError):
     """Invalid settings; the message names the key, the value and what is allowed."""
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from components.messages import GivenError, cut
+from components.messages import InputError, cut
 from components.spelling import composed
 
 _TEXT = "tag:yaml.org,2002:str"
@@ -22,7 +22,7 @@ _SHOWN = 60
 Path = tuple[str, ...]
 
 
-class YamlError(GivenError):
+class YamlError(InputError):
     """The text is not YAML, or YAML would silently drop or change a part of it."""
 
 

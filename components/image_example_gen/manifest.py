@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.image_example_gen import files
-from components.messages import GivenError
+from components.messages import InputError
 from components.spelling import composed, folded
 
 URI_COLUMN = "uri"
@@ -19,7 +19,7 @@ _JSON_LINES = (".jsonl", ".ndjson", ".json")
 _VALUE_SHOWN = 80
 
 
-class SourceError(GivenError):
+class SourceError(InputError):
     """A data source that can't be used; the message says what to change."""
 
 
