@@ -1,7 +1,7 @@
-# The image of every step of the pipeline, in two targets that one lock file pins:
-#   cpu (what a build without --target gives): docker build --tag outnumbered:0.1.0 .
-#   gpu (CUDA's libraries beside it):          docker build --target gpu --tag outnumbered:0.1.0-gpu .
-# Any base with Python 3.11 as python3 and its venv module will do.
+# The image for all steps of the pipeline, with two targets pinned by one lock file:
+#   cpu (the default):          docker build --tag outnumbered:0.1.0 .
+#   gpu (with CUDA libraries):  docker build --target gpu --tag outnumbered:0.1.0-gpu .
+# The base image must have Python 3.11 as python3 and its venv module.
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
@@ -10,7 +10,7 @@ ENV UV_COMPILE_BYTECODE=1 \
     UV_PROJECT_ENVIRONMENT=/opt/outnumbered \
     UV_PYTHON=python3 \
     UV_PYTHON_DOWNLOADS=never
-# pyfarmhash, which TFDV asks for, comes as source: a compiler and Python's headers are needed.
+# pyfarmhash, which TFDV requires, has no wheel: it needs a compiler and Python's headers.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends g++ \
         $(python3 -c 'import os, sysconfig; \
@@ -20,7 +20,7 @@ RUN apt-get update \
     && python3 -m venv /opt/uv \
     && /opt/uv/bin/pip install --no-cache-dir 'uv>=0.7,<1'
 WORKDIR /src
-# The packages before the project: a change of its code leaves their layer as it was.
+# Dependencies are installed first, so that a change of the project's code keeps their layer.
 COPY pyproject.toml uv.lock ./
 RUN --mount=type=cache,target=/root/.cache/uv \
     /opt/uv/bin/uv sync --frozen --no-dev --no-install-project
@@ -51,10 +51,10 @@ LABEL org.opencontainers.image.title="outnumbered" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.base.name="${BASE}"
-# Group 0 may write where the user may, for clusters that give each container a user of its own.
-# Steps that only read run as the second user (kubeflow.users), with /work as a volume.
-# The launcher of Kubeflow Pipelines keeps artifacts in /gcs, /minio and /s3; /registry is where
-# deploy/ mounts the model registry. Nothing else is written, so the root may be read-only.
+# Group 0 can write to the same folders as the user, for clusters that assign a user ID per
+# container. Steps that only read run as the second user (kubeflow.users), with /work as a volume.
+# The launcher of Kubeflow Pipelines keeps artifacts in /gcs, /minio and /s3; deploy/
+# mounts the model registry at /registry. Nothing else is written, so the root can be read-only.
 RUN if python3 -m pip --version >/dev/null 2>&1; then \
         python3 -m pip uninstall --yes --root-user-action ignore setuptools wheel pip; \
     fi \
@@ -72,11 +72,11 @@ ENV HOME=/work \
     XDG_CONFIG_HOME=/work/.config
 WORKDIR /work
 USER 10001:0
-# No ENTRYPOINT: each step of a pipeline brings its whole command.
+# No ENTRYPOINT: each step of a pipeline sets its whole command.
 CMD ["outnumbered", "--help"]
 
 FROM runtime AS gpu
-# What the NVIDIA container toolkit mounts into the container: compute and nvidia-smi.
+# The NVIDIA container toolkit mounts the libraries for compute and nvidia-smi.
 ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=build-gpu /opt/outnumbered /opt/outnumbered

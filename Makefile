@@ -46,12 +46,12 @@ image:  ## build the container image of the steps; TARGET=gpu for GPU nodes
 
 GATEWAY_IMAGE ?= $(subst outnumbered:,outnumbered-gateway:,$(IMAGE))
 
-gateway-image:  ## the container image of the gateway before the model server
-	$(if $(BUILDER),,$(error no docker, podman or buildah is installed; name yours with BUILDER=))
+gateway-image:  ## build the container image of the gateway in front of the model server
+	$(if $(BUILDER),,$(error docker, podman or buildah is required; set BUILDER= to use another builder))
 	$(BUILDER) build --file deploy/gateway/Dockerfile $(IMAGE_ARGS) --tag $(GATEWAY_IMAGE) \
 	    --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) .
 
-messages: .venv/ready  ## the gateway's gRPC messages, from their .proto
+messages: .venv/ready  ## generate the gateway's gRPC messages from their .proto
 	cd deploy/gateway && ../../$(RUN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. \
 	    gateway/serving.proto
 

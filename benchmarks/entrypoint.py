@@ -3,7 +3,7 @@
     python -m benchmarks.entrypoint
 
 Both start alternately in separate processes with the same arguments, once per repeat. The time is
-from the start of the process to the call of the executor's `Do`, at which the process ends; the
+from the start of the process to the call of the executor's `Do`, which ends the process; the
 imports of `Do` are the same for both and are not counted. Modules are compiled beforehand, as in
 an image. Artifacts of the project's types are left out, since TFX's entrypoint can't read them.
 
@@ -54,7 +54,7 @@ class EndAtDo:
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The spec of the module, which runs the module and then replaces `Do`."""
+        """Returns the spec of the module, which runs the module and then replaces `Do`."""
         if fullname != self._module:
             return None
         spec = PathFinder.find_spec(fullname, path, target)
@@ -71,7 +71,7 @@ class EndAtDo:
 
 
 def start(entrypoint: str, executor: str, folder: Path) -> float:
-    """Wall seconds from the start of a process to its executor's `Do`."""
+    """Returns the wall seconds from the start of a process to its executor's `Do`."""
     examples = {"uri": str(folder / "examples"), "type": {"instanceSchema": _SCHEMA}}
     if entrypoint == OURS:
         examples["uri"] = "s3://bucket/examples"
@@ -110,7 +110,7 @@ def start(entrypoint: str, executor: str, folder: Path) -> float:
 
 
 def measure(folder: Path, repeats: int, steps: Sequence[str]) -> dict[str, Any]:
-    """Measures all steps."""
+    """Measures all steps; returns the figures of the last line."""
     figures = {}
     for step in steps:
         for entrypoint in (OURS, TFX):  # compiles modules that are not compiled yet

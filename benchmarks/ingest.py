@@ -64,7 +64,7 @@ def _images_of(source: Path) -> list[Path]:
 
 
 def _noise(folder: Path, count: int) -> list[Path]:
-    """JPEGs of soft noise, about as large as a photograph of the same size."""
+    """Writes JPEGs of smooth noise, with about as many bytes as a photograph of the same size."""
     rng = np.random.default_rng(0)
     paths = [folder / "ab"[number % 2] / f"{number}.jpg" for number in range(count)]
     for path in paths:

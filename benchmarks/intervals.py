@@ -1,12 +1,12 @@
-"""How often the Evaluator's 95 % intervals hold the truth, by the number of positive images.
+"""Coverage of the Evaluator's 95 % intervals, by the number of positive images.
 
     python -m benchmarks.intervals
 
-Scores are binormal: those of positive images lie a distance above those of the others, from a
-weak model (0.5 standard deviations) to a nearly perfect one (4), one positive to ten others in
-the real world. A split is drawn many times, at that balance or at one to one, and each interval
-is asked whether it holds the model's true figure at the real balance. The last line is JSON:
-the lowest and the mean share by metric.
+Scores are binormal: the mean of the positive images is higher than that of the negatives, by 0.5
+standard deviations for a weak model up to 4 for a nearly perfect one. The real world has one
+positive image per ten negatives. Many splits are drawn, with that balance and with one to one, and
+the coverage is the share of intervals that contain the model's true value at the real balance. The
+last line is JSON: the lowest and the mean coverage by metric.
 """
 
 import argparse
@@ -29,10 +29,10 @@ METRICS = ("recall", "precision", "f1", "accuracy", "pr_auc", "auc")
 
 @dataclass(frozen=True)
 class Model:
-    """A binormal model, cut where its F1 is best.
+    """A binormal model with the threshold of the highest F1.
 
     Attributes:
-      distance: of the two means, in standard deviations of the scores within a class.
+      distance: difference of the two means, in standard deviations of the scores within a class.
     """
 
     distance: float
@@ -44,14 +44,14 @@ class Model:
 
     @property
     def threshold(self) -> float:
-        """Where F1 is highest."""
+        """The threshold with the highest F1."""
         thresholds, recall, false_positive_rate = self._rates
         found = metrics.rates_at_prevalence(recall, false_positive_rate, PREVALENCE)
         return float(thresholds[np.argmax(found["f1"])])
 
     @property
-    def truth(self) -> dict[str, float]:
-        """Its figures on endlessly many images."""
+    def true_values(self) -> dict[str, float]:
+        """The metrics on infinitely many images."""
         _, recall, false_positive_rate = self._rates
         at = [ndtr(self.distance - self.threshold), ndtr(-self.threshold)]
         precision = metrics.rates_at_prevalence(recall, false_positive_rate, PREVALENCE)
@@ -61,16 +61,16 @@ class Model:
             "auc": NormalDist().cdf(self.distance / np.sqrt(2)),
         }
 
-    def held(self, positives: int, negatives: int, *, trials: int) -> dict[str, float]:
-        """Share of drawn splits whose interval holds the truth, by metric."""
+    def coverage(self, positives: int, negatives: int, *, trials: int) -> dict[str, float]:
+        """Returns the share of drawn splits whose interval contains the true value, by metric."""
         rng = np.random.default_rng([positives, negatives, round(10 * self.distance)])
         labels = np.repeat([1, 0], [positives, negatives])
-        truth, threshold = self.truth, self.threshold
+        true_values, threshold = self.true_values, self.threshold
         found = [
             _intervals(labels, rng.normal(self.distance * labels), threshold) for _ in range(trials)
         ]
         return {
-            metric: float(np.mean([_holds(bounds[metric], truth[metric]) for bounds in found]))
+            metric: float(np.mean([_contains(each[metric], true_values[metric]) for each in found]))
             for metric in METRICS
         }
 
@@ -85,28 +85,28 @@ def _intervals(
     }
 
 
-def _holds(bounds: intervals.Interval, value: float) -> bool:
-    """Where nothing is said, nothing wrong is."""
+def _contains(bounds: intervals.Interval, value: float) -> bool:
+    """Returns whether an interval contains a value; an undefined interval counts as correct."""
     return bounds is None or bounds[0] <= value <= bounds[1]
 
 
 def measure(trials: int) -> Iterator[dict[str, float]]:
-    """A row for each model, number of positives and balance of the split."""
+    """Yields one row per model, number of positives and balance of the split."""
     for distance in DISTANCES:
         for positives in POSITIVES:
             for others in (10, 1):
-                held = Model(distance).held(positives, others * positives, trials=trials)
-                yield {"distance": distance, "positives": positives, "others": others, **held}
+                shares = Model(distance).coverage(positives, others * positives, trials=trials)
+                yield {"distance": distance, "positives": positives, "others": others, **shares}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the rows and the summary."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--trials", type=int, default=400, help="splits drawn for each row")
-    asked = parser.parse_args(arguments)
+    parser.add_argument("--trials", type=int, default=400, help="number of splits per row")
+    options = parser.parse_args(arguments)
     rows = []
     print("distance  positives  others  " + "  ".join(f"{name:>9}" for name in METRICS))
-    for row in measure(asked.trials):
+    for row in measure(options.trials):
         rows.append(row)
         shares = "  ".join(f"{row[name]:9.3f}" for name in METRICS)
         print(f"{row['distance']:8}  {row['positives']:9}  {row['others']:6}  {shares}", flush=True)

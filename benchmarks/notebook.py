@@ -2,8 +2,8 @@
 
     python -m benchmarks.notebook PHOTOS --scale 0.5 [--head pooled] [--weights PATH]
 
-The frozen network's forward pass runs on every image in every epoch, in batches of 16, as it does
-when a whole model is trained. PHOTOS has one folder per class. The last line is JSON, seconds by
+The frozen network's forward pass runs on every image in every epoch, in batches of 16, as when
+a whole model is trained. PHOTOS has one folder per class. The last line is JSON, seconds by
 arm: `epoch`, one pass over train and val after a warm-up of two steps, and `test`, one pass over
 the test split.
 """
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def build(size: int, weights: str | None, *, head: str) -> keras.Model:
-    """The frozen Xception with a head."""
+    """Returns the frozen Xception with a head."""
     pooling = "avg" if head == "pooled" else None
     body = keras.applications.Xception(
         weights=weights, include_top=False, input_shape=(size, size, 3), pooling=pooling
@@ -64,7 +64,7 @@ def build(size: int, weights: str | None, *, head: str) -> keras.Model:
 
 
 def measure(model: keras.Model, study: StudySettings, arm: Arm, photos: Path) -> dict[str, float]:
-    """Seconds of one epoch and of one pass over the test split."""
+    """Measures the seconds of one epoch and of one pass over the test split."""
     settings = study.trainer_of(arm)
     splits = study.sampler.splits
     train = images(
@@ -92,7 +92,7 @@ def measure(model: keras.Model, study: StudySettings, arm: Arm, photos: Path) ->
 def images(
     photos: Path, counts: dict[str, int], study: StudySettings, *, oversample: bool = False
 ) -> tf.data.Dataset:
-    """Batches of resized images and labels, the classes evenly interleaved."""
+    """Returns batches of resized images and labels, with the classes evenly interleaved."""
     trainer = study.trainer
     size = (trainer.image_size,) * 2
 

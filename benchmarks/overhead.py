@@ -23,7 +23,11 @@ _DONE = re.compile(r"^(\w+): done, ([\d.]+) s$", re.MULTILINE)
 
 
 def timed(*command: str) -> tuple[float, str]:
-    """Wall seconds and standard error of a command that succeeds, or whose model is not blessed."""
+    """Runs a command; returns its wall seconds and standard error.
+
+    Raises:
+      RuntimeError: the command failed; a model that is not blessed is no failure.
+    """
     start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", *command], capture_output=True, text=True, check=False
@@ -35,7 +39,7 @@ def timed(*command: str) -> tuple[float, str]:
 
 
 def measure(folder: Path, images: int) -> dict[str, object]:
-    """The figures, from one run of each in `folder`."""
+    """Runs the script and the pipeline in `folder`; returns the figures."""
     sample = folder / "sample"
     manifest = make_sample(sample, images=images)
     plain, _ = timed("benchmarks.plain_keras", str(sample))
@@ -44,7 +48,7 @@ def measure(folder: Path, images: int) -> dict[str, object]:
         *("--set", f"data.source={sample}", "--set", f"data.manifest={manifest}"),
     )
     whole, log = timed(*run)
-    timed(*run)  # checks the data against what the first kept
+    timed(*run)  # compares the data with that of the first run
     again, _ = timed(*run)
     imports, _ = timed("pipeline.dag")
     parts = {name: float(seconds) for name, seconds in _DONE.findall(log)}

@@ -51,15 +51,15 @@ Split = tuple[list[str], np.ndarray]
 
 
 def read_splits(sample: Path, settings: Settings) -> dict[str, Split]:
-    """Paths and labels of each split, in the order of the manifest."""
+    """Returns paths and labels of each split, taken from the end of the manifest."""
     with (sample / "manifest.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    left = {name: [r["uri"] for r in rows if r["label"] == name] for name in ("cats", "dogs")}
+    remaining = {name: [r["uri"] for r in rows if r["label"] == name] for name in ("cats", "dogs")}
     splits = {}
     for name, counts in settings.sampler.splits.items():
         paths, labels = [], []
         for label, class_name in enumerate(("cats", "dogs")):
-            taken = [left[class_name].pop() for _ in range(counts[class_name])]
+            taken = [remaining[class_name].pop() for _ in range(counts[class_name])]
             paths += [str(sample / uri) for uri in taken]
             labels += [label] * len(taken)
         splits[name] = paths, np.array(labels)
@@ -67,7 +67,7 @@ def read_splits(sample: Path, settings: Settings) -> dict[str, Split]:
 
 
 def dataset(paths: list[str], labels: np.ndarray, settings: Settings) -> tf.data.Dataset:
-    """Images in [0, 1] and labels."""
+    """Returns images in [0, 1] and labels."""
     size = (settings.trainer.image_size,) * 2
 
     def read(path, label):
@@ -79,7 +79,7 @@ def dataset(paths: list[str], labels: np.ndarray, settings: Settings) -> tf.data
 
 
 def build_model(side: int) -> keras.Model:
-    """The simple CNN."""
+    """Returns the simple CNN."""
     layers = keras.layers
     conv = {"padding": "same", "activation": "relu", "kernel_initializer": "he_uniform"}
     return keras.Sequential(
@@ -104,12 +104,12 @@ def build_model(side: int) -> keras.Model:
 def predict(
     model: keras.Model, paths: list[str], labels: np.ndarray, settings: Settings
 ) -> np.ndarray:
-    """Probabilities, (n,)."""
+    """Returns probabilities, (n,)."""
     return model.predict(dataset(paths, labels, settings).batch(64), verbose=0)[:, 0]
 
 
 def best_threshold(labels: np.ndarray, scores: np.ndarray) -> float:
-    """The threshold with the best F1."""
+    """Returns the threshold with the best F1."""
     precision, recall, thresholds = precision_recall_curve(labels, scores)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     return float(thresholds[np.argmax(f1[:-1])])

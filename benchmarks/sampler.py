@@ -59,7 +59,7 @@ def _run_in_subprocess(size: int) -> dict[str, Any]:
 
 
 def _figures(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Slope and ratio between the two largest sizes."""
+    """Returns all runs, with slope and ratio between the two largest sizes."""
     figures: dict[str, Any] = {"runs": runs}
     if len(runs) > 1:
         small, large = runs[-2:]
@@ -89,7 +89,7 @@ def _measure(size: int) -> dict[str, Any]:
 
 
 def _peak_mib() -> int:
-    """Peak memory of this process.
+    """Returns the peak memory of this process in MiB.
 
     Read from /proc, since `ru_maxrss` starts with the size of the parent process.
     """
@@ -159,7 +159,7 @@ def write_examples(folder: str, examples: int) -> None:
 
 
 def _records(examples: int) -> Iterator[bytes]:
-    """Serialized examples: one in eleven is a dog, one in a hundred a near-duplicate."""
+    """Yields serialized examples: one in eleven is a dog, one in a hundred a near-duplicate."""
     templates = [_template("cats", 0), _template("dogs", 1)]
     for number in range(examples):
         image_id = hashlib.sha256(b"%d" % number).hexdigest().encode()
@@ -170,7 +170,7 @@ def _records(examples: int) -> Iterator[bytes]:
 
 
 def _template(class_name: str, label: int) -> bytes:
-    """A serialized example with placeholders for the hashes.
+    """Returns a serialized example with placeholders for the hashes.
 
     Replacing them is many times faster than building each message.
     """

@@ -36,7 +36,7 @@ from typing import Any, NamedTuple
 
 from pipeline.study.settings import load_study
 
-# One of this many drawn images is a dog.
+# One in this many drawn images is a dog.
 _DRAWN_RATIO = 11
 _BATCH = 32
 _GIB = 2**30
@@ -85,13 +85,13 @@ def draw(folder: Path, scale: float) -> Path:
 
 
 def needed(scale: float) -> Counter[str]:
-    """The number of images of each class in the study."""
+    """Returns the number of images of each class in the study."""
     splits = load_study("training", None, scale=scale).sampler.splits.values()
     return sum((Counter(split) for split in splits), Counter())
 
 
 def measure(folder: Path, photos: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Measures all figures, one after the other."""
+    """Measures all figures, one after another."""
     forward = forward_seconds(photos, options)
     _print_progress(f"one forward pass of every image: {forward:.1f} s")
     figures: dict[str, Any] = {"forward": round(forward, 1)}
@@ -118,7 +118,7 @@ def measure(folder: Path, photos: Path, options: argparse.Namespace) -> dict[str
 def notebook_seconds(
     photos: Path, head: str, replicates: int, options: argparse.Namespace
 ) -> float:
-    """Seconds of the notebook's method, extrapolated from one epoch of each arm."""
+    """Returns the seconds of the notebook's method, extrapolated from one epoch of each arm."""
     ended = _run(
         *("benchmarks.notebook", str(photos), "--scale", str(options.scale)),
         *("--head", head, "--weights", options.weights),
@@ -131,7 +131,7 @@ def notebook_seconds(
 def study_seconds(
     output: Path, photos: Path, head: str, replicates: int, options: argparse.Namespace
 ) -> tuple[float, float, int]:
-    """Wall seconds of the whole command and of the heads' epochs, and its peak memory in bytes."""
+    """Measures the whole command and the heads' epochs, in seconds, and peak memory in bytes."""
     started = time.perf_counter()
     ended = _run(
         *("pipeline.cli", "study", "--preset", "training", "--scale", str(options.scale)),
@@ -151,7 +151,7 @@ def study_seconds(
 
 
 def forward_seconds(photos: Path, options: argparse.Namespace) -> float:
-    """Seconds of one forward pass of every image of the study."""
+    """Measures the seconds of one forward pass of every image of the study."""
     import keras
     import tensorflow as tf
 

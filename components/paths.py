@@ -7,6 +7,7 @@ pattern characters.
 
 import os
 import re
+import tempfile
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import unquote
@@ -127,11 +128,15 @@ def check_can_be_folder(key: str, path: str) -> None:
         folder = folder.parent
     if not folder.is_dir():
         raise PathError(f"{key} must be a folder: {folder} is not one. Received: {path!r}")
-    if not os.access(folder, os.W_OK | os.X_OK):
+    try:
+        # Permissions don't tell: root is refused by file servers and by the kernel's own folders.
+        with tempfile.TemporaryDirectory(prefix=".outnumbered-", dir=folder):
+            pass
+    except OSError as error:
         raise PathError(
-            f"{key} must be a writable folder: {folder} is not writable. Make it writable or use "
-            f"another. Received: {path!r}"
-        )
+            f"{key} must be a writable folder: {folder} is not writable ({error.strerror}). Make "
+            f"it writable or use another. Received: {path!r}"
+        ) from error
 
 
 def _without_scheme(path: str, advice: str) -> str:

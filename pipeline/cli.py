@@ -131,7 +131,7 @@ def predict(
         rows = prediction.predict(version, found)
     except (prediction.PredictError, paths.PathError, RulesError) as error:
         _fail(str(error), Exit.WRONG_USE, as_json=False)
-    if left_out := files.account(passed_over):
+    if left_out := files.passed_over_text(passed_over):
         print_note(left_out)
     unread = prediction.print_json(rows) if as_json else prediction.print_table(rows)
     raise typer.Exit(Exit.FAILED if unread else Exit.DONE)

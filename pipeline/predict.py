@@ -1,4 +1,4 @@
-"""Predictions of a pushed model for images on disk, read just as a run reads them."""
+"""Predictions of a pushed model for images on disk, read in the same way as in a run."""
 
 import itertools
 import json
@@ -13,35 +13,35 @@ from rich.table import Column, Table
 
 from components import names
 from components.image_example_gen import files
-from components.image_example_gen.signature import HEAD_BYTES, begins_like_an_image
 from components.images import reader
 from components.images.rules import ReadingRules, read_rules
+from components.images.signature import HEAD_BYTES, begins_like_an_image
 from pipeline.terminal import plain
 
 BATCH_SIZE = 32
-NO_IMAGES = "files that are no images"
+NOT_IMAGES = "files that are not images"
 IMAGE_SUFFIXES = frozenset(
     {
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"),
         *(".avif", ".heic", ".heif", ".jp2", ".j2k", ".jxl", ".ppm", ".pgm", ".pbm", ".pnm"),
     }
 )
-"""Endings of names by which a file is meant as an image, whether it can be read or not."""
+"""Suffixes by which a file is treated as an image, whether or not it can be read."""
 
 
 class PredictError(ValueError):
-    """Images or a model that are not there; the message says what to give instead."""
+    """Images or a model that do not exist; the message says what to give instead."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """The model's word on one image.
+    """Prediction for one image.
 
     Attributes:
-      path: the image.
-      probability: probability in [0, 1] of the positive class; None where it can't be read.
-      is_positive: whether the probability reaches the operating point.
-      error: why the image can't be read.
+      path: path of the image.
+      probability: probability in [0, 1] of the positive class; None if it can't be read.
+      is_positive: whether the probability reaches the threshold; None if it can't be read.
+      error: why the image can't be read; None if it can.
     """
 
     path: Path
@@ -51,18 +51,18 @@ class Row:
 
 
 def find_images(paths: Iterable[Path], passed_over: Counter[str] | None = None) -> list[Path]:
-    """The images among files and, sorted, in folders at any depth.
+    """Returns the given files, and the images in the given folders, at any depth, sorted.
 
-    A file that is given itself counts as an image. In a folder an image is told by how it
-    begins or how its name ends, and leftovers of operating and storage systems are passed over
-    as the ingestion does.
+    A given file always counts as an image. In a folder an image is recognized by its first bytes
+    or its suffix, and leftovers of operating and storage systems are passed over as in
+    ingestion.
 
     Args:
       paths: files and folders.
-      passed_over: is filled with how many files and folders were left out, by kind.
+      passed_over: filled with the number of files and folders left out, by kind.
 
     Raises:
-      PredictError: a path does not exist, or a folder holds no image.
+      PredictError: a path does not exist, or a folder contains no images.
     """
     counted = Counter() if passed_over is None else passed_over
     return list(itertools.chain.from_iterable(_images_at(path, counted) for path in paths))
@@ -72,17 +72,21 @@ def _images_at(path: Path, passed_over: Counter[str]) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise PredictError(f"{path} does not exist; give an image, or a folder of images")
+        raise PredictError(
+            f"PATH does not exist; give an image, or a folder of images. Received: {path}"
+        )
     try:
         found = sorted(Path(file.path) for file in files.walk(str(path), passed_over))
     except OSError as error:
-        raise PredictError(f"the images in {path} can't be listed: {error}") from error
+        raise PredictError(f"cannot list the images in {path}: {error}") from error
     images = [file for file in found if _is_meant_as_image(file)]
     if len(images) < len(found):
-        passed_over[NO_IMAGES] += len(found) - len(images)
+        passed_over[NOT_IMAGES] += len(found) - len(images)
     if not images:
-        without = f" ({files.account(passed_over)})" if passed_over else ""
-        raise PredictError(f"no image in {path}{without}; give a folder of images, or an image")
+        note = f" ({files.passed_over_text(passed_over)})" if passed_over else ""
+        raise PredictError(
+            f"no images found{note}; give an image, or a folder of images. Received: {path}"
+        )
     return images
 
 
@@ -90,38 +94,38 @@ def _is_meant_as_image(path: Path) -> bool:
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return True
     try:
-        # Unbuffered: from a slow disk no more is read than is looked at.
+        # Unbuffered, not to read more than the first bytes from a slow disk.
         with open(path, "rb", buffering=0) as file:
             return begins_like_an_image(file.read(HEAD_BYTES))
-    except OSError:  # nobody knows: to be told with the reason
+    except OSError:  # to be reported with the reason
         return True
 
 
 def newest_model(path: Path) -> Path:
-    """The SavedModel at `path`, or the newest version in it if it is a registry.
+    """Returns the SavedModel at `path`, or its newest version if it is a registry.
 
     Raises:
-      PredictError: neither is there.
+      PredictError: `path` is neither.
     """
     if (path / "saved_model.pb").is_file():
         return path
     versions = [p for p in path.glob("*/") if p.name.isdigit() and (p / "saved_model.pb").is_file()]
     if not versions:
         raise PredictError(
-            f"no model at {path}; give --model the folder of a pushed model or of a registry"
+            f"--model must be the folder of a pushed model or of a registry. Received: {path}"
         )
     return max(versions, key=lambda version: int(version.name))
 
 
 def predict(model: Path, images: Iterable[Path]) -> Iterator[Row]:
-    """The prediction for each image, in order, a batch at a time.
+    """Returns the predictions for images, in order, computed in batches.
 
     Args:
-      model: folder of a SavedModel that the Calibrator made.
-      images: files; one that can't be read becomes a row with its error.
+      model: folder of a SavedModel that the Calibrator wrote.
+      images: files; one that can't be read gives a row with its error.
 
     Raises:
-      RulesError: the model does not say how images are read for it.
+      RulesError: the model does not record how images are read.
     """
     return _predictions(model, read_rules(model), images)
 
@@ -145,7 +149,7 @@ def _batches(items: Iterable[Path], size: int) -> Iterator[list[Path]]:
 
 
 def _read(path: Path, rules: ReadingRules) -> bytes | str:
-    """The image as ingestion would store it, or why it can't be read."""
+    """Returns the image as ingestion would store it, or why it can't be read."""
     try:
         reader.check_bytes(path.stat().st_size, rules.max_pixels)
         data = path.read_bytes()
@@ -155,7 +159,7 @@ def _read(path: Path, rules: ReadingRules) -> bytes | str:
 
 
 def _example(data: bytes) -> bytes:
-    """A stored image as the model is given those of a split."""
+    """Returns a serialized tf.Example of a stored image."""
     import tensorflow as tf
 
     example = tf.train.Example()
@@ -171,10 +175,10 @@ def _outputs(tensors: Mapping[str, Any]) -> Iterator[tuple[float, bool]]:
 
 
 def print_json(rows: Iterable[Row]) -> int:
-    """Prints a JSON line an image.
+    """Prints one JSON line per image.
 
     Returns:
-      How many images could not be read.
+      The number of images that could not be read.
     """
     unread = 0
     for row in rows:
@@ -185,18 +189,18 @@ def print_json(rows: Iterable[Row]) -> int:
 
 
 def print_table(rows: Iterable[Row]) -> int:
-    """Prints the images as a table, the most probable first.
+    """Prints the images as a table, by decreasing probability.
 
     Returns:
-      How many images could not be read.
+      The number of images that could not be read.
     """
-    known = sorted(rows, key=lambda row: -(row.probability or 0.0))
+    ordered = sorted(rows, key=lambda row: -(row.probability or 0.0))
     table = Table("image", Column("probability", justify="right"), "positive")
-    for row in known:
+    for row in ordered:
         if row.error is None:
             verdict = "yes" if row.is_positive else "no"
             table.add_row(plain(row.path), f"{row.probability:.4f}", verdict)
         else:
             table.add_row(plain(row.path), "–", plain(row.error, "red"))
     Console().print(table)
-    return sum(row.error is not None for row in known)
+    return sum(row.error is not None for row in ordered)

@@ -232,7 +232,7 @@ class ImageSettings(Section):
     def _prevalence_covers_both_sides(self) -> Self:
         positive_class = self.data.positive_class
         if (known := self.class_names()) is not None:
-            check_class(positive_class, known, asked="data.positive_class")
+            check_class(positive_class, known, parameter="data.positive_class")
         if self.population.prevalence is not None:
             validate_prevalence(self.population.prevalence, positive_class=positive_class)
         return self
@@ -243,7 +243,7 @@ class ImageSettings(Section):
         request = parse_request(splits, assignment=self.sampler.assignment)
         requested = {size.key for split in request.splits for size in split.sizes}
         if POSITIVE not in requested:
-            check_class(self.data.positive_class, requested, asked="data.positive_class")
+            check_class(self.data.positive_class, requested, parameter="data.positive_class")
         validate_splits(
             splits,
             positive_class=self.data.positive_class,

@@ -1,4 +1,4 @@
-"""FeatureExtractor: each image goes through a frozen backbone once, ever.
+"""FeatureExtractor: computes the features of each image by a frozen backbone, only once.
 
-In: Examples. Out: the same splits, with the backbone's features in the images' place.
+Input: Examples. Output: the same splits, with the backbone's features instead of the images.
 """

@@ -1,7 +1,7 @@
-"""The frozen backbone: what it is and what identifies it.
+"""The frozen backbone and its identity.
 
-TensorFlow and Keras are imported where they are used: the command line and a pod's start
-need neither.
+TensorFlow and Keras are imported inside functions, since the command line and the start of a pod
+don't require them.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from components.trainer.preprocessing import Preprocessing
 
 
-# What makes features of a stored image.
+# The modules that compute features from a stored image.
 _CODE = (
     "components.feature_extractor.inference",
     "components.images.graph",
@@ -31,13 +31,13 @@ _CODE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
-    """Xception without its classifier, and how images are made ready for it.
+    """Xception without its classifier, and how its input is prepared.
 
     Attributes:
       weights: `imagenet`, `none`, or the path of a Keras 3 weights file.
       pooled: whether the last feature map is averaged over the image.
-      image_size: side in pixels of the square that every image is resized to.
-      input_scale: range of the pixels that it sees, `0..1` or `-1..1`.
+      image_size: side, in pixels, of the square that every image is resized to.
+      input_scale: range of its input pixels, `0..1` or `-1..1`.
     """
 
     weights: str
@@ -47,19 +47,19 @@ class Backbone:
 
     @property
     def node_id(self) -> str:
-        """A name for its FeatureExtractor, different from those of a study's other backbones."""
+        """Name of its FeatureExtractor, unique among the backbones of a study."""
         digest = hashlib.sha256(repr(self).encode()).hexdigest()[:8]
         return f"FeatureExtractor.{'pooled' if self.pooled else 'map'}-{self.image_size}-{digest}"
 
     @property
     def preprocessing(self) -> "Preprocessing":
-        """What makes its input of encoded bytes."""
+        """The preprocessing from encoded bytes to its input."""
         from components.trainer.preprocessing import Preprocessing
 
         return Preprocessing(self.image_size, PIXEL_RANGES[self.input_scale])
 
     def build(self) -> "keras.Model":
-        """The network; random weights are the same every time.
+        """Returns the network; random weights are the same each time.
 
         Raises:
           FileNotFoundError: the path of the weights does not exist.
@@ -74,16 +74,16 @@ class Backbone:
         return xception_body(self.image_size, self.weights, pooled=self.pooled)
 
     def key(self, body: "keras.Model") -> str:
-        """What features depend on beside the image, as 32 hex digits.
+        """Returns a digest of what features depend on except for the image, 32 hex digits.
 
-        It is made of the weights themselves, not of their file's name, and of the code that
-        prepares images and builds the network: features of other weights or other code are
-        never taken for those of these.
+        It covers the values of the weights, not the name of their file, and the code that
+        prepares images and builds the network: features of other weights or other code have
+        another key.
         """
         digest = hashlib.sha256()
         code = modules_version(*_CODE, libraries=("keras", "tensorflow"))
-        about = ["xception", self.pooled, self.image_size, self.input_scale, "float16", code]
-        digest.update(json.dumps(about).encode())
+        settings = ["xception", self.pooled, self.image_size, self.input_scale, "float16", code]
+        digest.update(json.dumps(settings).encode())
         for array in body.get_weights():
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""FeatureExtractor's specification: what goes in, what comes out, which settings it takes."""
+"""FeatureExtractor's specification: its input, output and execution properties."""
 
 import json
 from collections.abc import Sequence
@@ -29,16 +29,16 @@ class FeatureExtractorSpec(component_spec.ComponentSpec):
 
 
 class FeatureExtractor(base_beam_component.BaseBeamComponent):
-    """Puts each image through a frozen backbone once, ever.
+    """Computes the features of each image by a frozen backbone, only once.
 
-    Features are kept in a store by image and by what they depend on: the backbone's weights
-    themselves, its pooling, the image size and the range of the pixels. Splits, arms,
-    epochs and later runs that have an image in common find its features there; other weights
-    under the same file name are other features.
+    Features are stored by image and by what they depend on: the values of the backbone's
+    weights, its pooling, the image size and the range of the pixels. Splits, arms, epochs and
+    later runs share the features of an image; other weights under the same file name have other
+    features.
 
     Outputs:
-      featured_examples: the splits asked for, shard by shard in their order, with
-        `features` (float16) and `features_shape` in place of `image`.
+      featured_examples: the requested splits, with the same shards and order, with
+        `features` (float16) and `features_shape` instead of `image`.
     """
 
     SPEC_CLASS = FeatureExtractorSpec
@@ -62,13 +62,13 @@ class FeatureExtractor(base_beam_component.BaseBeamComponent):
           examples: images with the features of `components.names`.
           weights: `imagenet`, `none`, or the path of a Keras 3 weights file.
           pooled: whether the last feature map is averaged over the image.
-          image_size: side in pixels of the square that every image is resized to.
-          input_scale: range of the pixels that the backbone sees, `0..1` or `-1..1`.
-          store: local or mounted folder in which features are kept for later runs; empty:
-            they are computed anew whenever this component runs.
-          splits: which to write; none: all.
+          image_size: side, in pixels, of the square that every image is resized to.
+          input_scale: range of the backbone's input pixels, `0..1` or `-1..1`.
+          store: local or mounted folder in which features are stored for later runs; if empty,
+            they are computed again whenever this component runs.
+          splits: the splits to write; all if empty.
           weights_version: a digest of the weights' file. The component doesn't read it: it
-            makes a changed file miss TFX's cache.
+            invalidates TFX's cache when the file changes.
         """
         super().__init__(
             spec=FeatureExtractorSpec(

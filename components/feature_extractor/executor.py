@@ -1,4 +1,4 @@
-"""FeatureExtractor's executor: infer what the store lacks, then write the splits anew."""
+"""FeatureExtractor's executor: computes missing features, then writes the splits with them."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ SPLITS = "splits"
 
 _LOGGER = logging.getLogger("outnumbered.feature_extractor")
 _BATCH = 32
-# Small enough to lose little when a run is cut off, large enough to be few files.
+# Small enough to lose little if a run is interrupted, large enough for a small number of files.
 _PART_IMAGES = 256
 _WEIGHTS_FILE = "body.weights.h5"
 
@@ -52,7 +52,7 @@ class Executor(BaseBeamExecutor):
         output_dict: dict[str, list[Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes the splits of `examples` with features in the images' place.
+        """Writes the splits of `examples` with features instead of images.
 
         Args:
           input_dict: `examples`.
@@ -60,8 +60,8 @@ class Executor(BaseBeamExecutor):
           exec_properties: see `component.FeatureExtractor`.
 
         Raises:
-          FileNotFoundError: the weights, or a split, are not there.
-          ValueError: the weights do not fit.
+          FileNotFoundError: the weights or a split do not exist.
+          ValueError: the weights do not fit the backbone.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         source = artifact_utils.get_single_instance(input_dict[names.EXAMPLES])
@@ -86,24 +86,24 @@ class Executor(BaseBeamExecutor):
     ) -> None:
         known = store.image_ids()
         missing = len(set(_image_keys(files)) - known)
-        _LOGGER.info("features of %s images are there, %s to go", len(known), missing)
+        _LOGGER.info("features of %s images exist, %s to compute", len(known), missing)
         if not missing:
             return
-        # Keras and Beam's handler cost seconds, for which a pod's start need not wait.
+        # Imported here, since they take seconds, which would delay the start of a pod.
         from apache_beam.ml.inference.base import KeyedModelHandler, RunInference
         from apache_beam.ml.inference.tensorflow_inference import ModelType, TFModelHandlerNumpy
 
         from components.feature_extractor.inference import FeatureModel, infer
 
-        # Runs that share the store write the same weights, and may be reading these just now.
+        # Runs that share the store write the same weights and may be reading them now.
         weights = store.folder / _WEIGHTS_FILE
-        with whole_file(weights) as hidden:
-            body.save_weights(hidden)
+        with whole_file(weights) as temporary:
+            body.save_weights(temporary)
         handler = TFModelHandlerNumpy(
             str(weights),
             model_type=ModelType.SAVED_WEIGHTS,
             create_model_fn=partial(FeatureModel, backbone),
-            # Declared for arrays; what it gets are the elements as they are, here bytes.
+            # Declared for arrays, but called with the unchanged elements, here bytes.
             inference_fn=infer,  # type: ignore[arg-type]
             min_batch_size=_BATCH,
             max_batch_size=_BATCH,
@@ -118,9 +118,9 @@ class Executor(BaseBeamExecutor):
                 | "Shards" >> beam.Create(list(files))
                 | "Spread" >> beam.Reshuffle()
                 | "Read" >> beam.FlatMap(_images)
-                | "Lacking" >> beam.ParDo(_Lacking(store.folder))
+                | "Missing" >> beam.ParDo(_Missing(store.folder))
                 | "Infer" >> RunInference(KeyedModelHandler(handler))
-                | "Keep" >> beam.ParDo(_Keep(store.folder))
+                | "Store" >> beam.ParDo(_Store(store.folder))
             )
 
     def _rewrite(self, shards: Mapping[str, Sequence[str]], uri: str, store: FeatureStore) -> None:
@@ -155,10 +155,10 @@ def _image_keys(files: Iterable[str]) -> Iterator[str]:
 
 
 def _key(image: bytes) -> str:
-    """What an image's features are kept under.
+    """Returns the key of an image's features in the store.
 
-    Not its `image_id`, which is that of the file that was read: what was made of the file for
-    training depends on settings such as `data.max_side`, and so do its features.
+    Not its `image_id`, which identifies the source file: the stored image, and so its features,
+    also depends on settings such as `data.max_side`.
     """
     return hashlib.sha256(image).hexdigest()
 
@@ -170,8 +170,8 @@ def _images(file: str) -> Iterator[tuple[str, bytes]]:
         yield _key(image), image
 
 
-class _Lacking(beam.DoFn):
-    """Lets those images pass whose features are not in the store."""
+class _Missing(beam.DoFn):
+    """Yields the images whose features are not in the store."""
 
     def __init__(self, folder: Path):
         self._folder = folder
@@ -184,8 +184,8 @@ class _Lacking(beam.DoFn):
             yield element
 
 
-class _Keep(beam.DoFn):
-    """Puts features into the store, a part at a time."""
+class _Store(beam.DoFn):
+    """Adds features to the store in parts."""
 
     def __init__(self, folder: Path):
         self._folder = folder
@@ -194,23 +194,23 @@ class _Keep(beam.DoFn):
         self._store = FeatureStore(self._folder)
 
     def start_bundle(self) -> None:
-        self._held: list[tuple[str, np.ndarray]] = []
+        self._pending: list[tuple[str, np.ndarray]] = []
 
     def process(self, element: tuple[str, "PredictionResult"]) -> None:
         image_id, result = element
-        self._held.append((image_id, np.asarray(result.inference)))
-        if len(self._held) == _PART_IMAGES:
+        self._pending.append((image_id, np.asarray(result.inference)))
+        if len(self._pending) == _PART_IMAGES:
             self.finish_bundle()
 
     def finish_bundle(self) -> None:
-        if self._held:
-            image_ids, features = zip(*self._held, strict=True)
+        if self._pending:
+            image_ids, features = zip(*self._pending, strict=True)
             self._store.add(image_ids, np.stack(features))
-        self._held = []
+        self._pending = []
 
 
 class _Rewrite(beam.DoFn):
-    """Copies a shard, each image replaced by its features."""
+    """Copies a shard, with each image replaced by its features."""
 
     def __init__(self, folder: Path):
         self._folder = folder
@@ -233,5 +233,5 @@ def _with_features(record: bytes, reader: FeatureReader) -> bytes:
     del features[names.IMAGE]
     features[names.FEATURES].bytes_list.value.append(values.tobytes())
     features[names.FEATURES_SHAPE].int64_list.value.extend(values.shape)
-    # The same record gives the same bytes: trainings and caches are known by them.
+    # Deterministic, since trainings and caches are identified by the bytes.
     return example.SerializeToString(deterministic=True)

@@ -1,4 +1,4 @@
-"""How a frozen backbone runs under Beam's RunInference."""
+"""Runs a frozen backbone in Beam's RunInference."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from components.trainer.models import xception_body
 
 
 class FeatureModel(tf.Module):
-    """Encoded images in, float16 features out; its weights come from a file of the body's."""
+    """Maps encoded images to float16 features; weights are loaded from a file of the body."""
 
     def __init__(self, backbone: Backbone):
         """Builds the network, with random weights."""
@@ -20,12 +20,12 @@ class FeatureModel(tf.Module):
         self._body = xception_body(backbone.image_size, "none", pooled=backbone.pooled)
 
     def load_weights(self, path: str) -> None:
-        """Replaces the weights by those that the body's `save_weights` wrote."""
+        """Loads weights that the body's `save_weights` wrote."""
         self._body.load_weights(path)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
-        """Features, float16 (n, ...), of encoded images, string (n,)."""
+        """Returns features, float16 (n, ...), of encoded images, string (n,)."""
         pixels = self._preprocessing.batch(images)
         return tf.cast(self._body(pixels, training=False), tf.float16)
 
@@ -33,7 +33,7 @@ class FeatureModel(tf.Module):
 def infer(
     model: FeatureModel, batch: Sequence[bytes], inference_args: Any = None, model_id: Any = None
 ) -> list[PredictionResult]:
-    """Features of a batch of encoded images, as Beam's TensorFlow handler asks for them."""
+    """Returns features of a batch of encoded images, as Beam's TensorFlow handler requires."""
     features = model(tf.constant(list(batch), tf.string)).numpy()
-    # The images have done their part: what goes on need not carry them.
+    # Without the images, which the next steps don't use.
     return [PredictionResult(example=None, inference=row, model_id=model_id) for row in features]

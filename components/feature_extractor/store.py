@@ -1,10 +1,10 @@
-"""Where features are kept for good: by backbone, then by image.
+"""Stores features permanently, by backbone and image.
 
 A store is a folder of parts. A part is `NAME.npy`, float16 (n, ...), which is mapped into
-memory, and `NAME.ids`, the images' identities, a line each, written last: a part without it,
-or with another number of rows, was cut off and doesn't count. A part's name is a digest of its
-identities, so work that is done twice leaves one part. Many runs may use a store at once: every
-file appears whole or not at all.
+memory, and `NAME.ids`, the images' identities, one per line, written last: a part without it,
+or with another number of rows, is incomplete and ignored. The name of a part is a digest of its
+identities, so repeated work leaves one part. Many runs may use a store at the same time, since
+every file is written atomically.
 """
 
 import hashlib
@@ -17,39 +17,39 @@ from components.whole_file import whole_file, write_text
 
 
 class FeatureStore:
-    """The features that one backbone gave so far."""
+    """The features of one backbone."""
 
     def __init__(self, folder: Path):
-        """Opens the store, or names one that does not exist yet.
+        """Opens the store, which need not exist yet.
 
         Args:
-          folder: local or mounted, of one backbone alone.
+          folder: local or mounted folder, of one backbone only.
         """
         self.folder = folder
 
     def add(self, image_ids: Sequence[str], features: np.ndarray) -> None:
-        """Keeps the features of some images; readers see all of them or none.
+        """Adds the features of some images atomically.
 
         Args:
-          image_ids: identities.
-          features: float16 (n, ...), in their order.
+          image_ids: identities of the images.
+          features: float16 (n, ...), in the same order.
         """
         text = "".join(f"{image_id}\n" for image_id in image_ids)
         part = self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npy"
-        with whole_file(part) as hidden:
-            np.save(hidden, features)
+        with whole_file(part) as temporary:
+            np.save(temporary, features)
         write_text(part.with_suffix(".ids"), text)
 
     def image_ids(self) -> set[str]:
-        """The identities of all images whose features are here."""
+        """Returns the identities of all images in the store."""
         return {image_id for _, image_ids in self._parts() for image_id in image_ids}
 
     def count(self) -> int:
-        """How many features are here."""
+        """Returns the number of images in the store."""
         return len(self.image_ids())
 
     def reader(self) -> "FeatureReader":
-        """Access to what is here now."""
+        """Returns access to the current content."""
         return FeatureReader(self._parts())
 
     def _parts(self) -> Iterable[tuple[Path, list[str]]]:
@@ -61,7 +61,7 @@ class FeatureStore:
 
 
 def _rows(part: Path) -> int | None:
-    """How many rows a part holds; None where it is missing or cut short."""
+    """Returns the number of rows of a part; None if it is missing or truncated."""
     try:
         return len(np.load(part, mmap_mode="r"))
     except (OSError, ValueError):
@@ -69,21 +69,23 @@ def _rows(part: Path) -> int | None:
 
 
 class FeatureReader:
-    """Looks up features by image; they stay on disk until they are asked for."""
+    """Looks up features by image; they are read from disk only when requested."""
 
     def __init__(self, parts: Iterable[tuple[Path, list[str]]]):
         """Reads the identities of all parts."""
         self._rows: list[np.ndarray] = []
-        self._places: dict[str, tuple[int, int]] = {}
+        self._positions: dict[str, tuple[int, int]] = {}
         for number, (path, image_ids) in enumerate(parts):
             self._rows.append(np.load(path, mmap_mode="r"))
-            self._places.update({own: (number, row) for row, own in enumerate(image_ids)})
+            self._positions.update(
+                {image_id: (number, row) for row, image_id in enumerate(image_ids)}
+            )
 
     def __getitem__(self, image_id: str) -> np.ndarray:
-        """Features of one image, float16.
+        """Returns the features of one image, float16.
 
         Raises:
-          KeyError: they are not here.
+          KeyError: the image is not in the store.
         """
-        part, row = self._places[image_id]
+        part, row = self._positions[image_id]
         return self._rows[part][row]

@@ -1,1 +1,1 @@
-"""ImageExampleGen: photographs in, tf.Examples and an account of what was refused out."""
+"""ImageExampleGen: reads images, writes tf.Examples and a list of the images that it refused."""

@@ -1,4 +1,4 @@
-"""ImageExampleGen's specification: what goes in, what comes out, which settings it takes."""
+"""ImageExampleGen's specification: its inputs, outputs and execution properties."""
 
 import json
 from collections.abc import Sequence
@@ -39,14 +39,13 @@ class ImageExampleGenSpec(component_spec.ComponentSpec):
 class ImageExampleGen(base_beam_component.BaseBeamComponent):
     """Turns a folder of images into tf.Examples.
 
-    Every image is decoded once to prove that it decodes. What doesn't, what is too large and
-    what stands under two classes goes to quarantine with a reason; images with the same bytes
-    are kept once. The sampler finds near-duplicates by their
-    `perceptual_hash`.
+    Every image is decoded once to prove that it decodes. Images that don't decode, are too large
+    or are listed under two classes are quarantined with a reason; of images with the same bytes
+    one is kept. The sampler finds near-duplicates by their `perceptual_hash`.
 
     Outputs:
       examples: split `all`, uncompressed TFRecords sorted by uri; features in `names`.
-      quarantine: `quarantine.jsonl`, a row an image (`uri`, `class_name`, `reason`, `detail`),
+      quarantine: `quarantine.jsonl`, one row per image (`uri`, `class_name`, `reason`, `detail`),
         and `summary.json` (see `verdict.summary`). The reasons are `empty`, `not_an_image`,
         `undecodable`, `too_large`, `unknown_range`, `missing`, `unreadable` and
         `label_conflict`.
@@ -55,7 +54,7 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
     SPEC_CLASS = ImageExampleGenSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
 
-    def __init__(  # noqa: PLR0913 - an argument a setting
+    def __init__(  # noqa: PLR0913 - one argument per setting
         self,
         *,
         source: Text,
@@ -72,21 +71,22 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
         """Specifies the component.
 
         Args:
-          source: folder with a folder a class, or the folder that the manifest's uris start
-            from; local, or a URL such as `gs://bucket/photos` or `s3://bucket/photos`.
+          source: folder with one folder per class, or the folder that the manifest's uris are
+            relative to; local, or a URL such as `gs://bucket/photos` or `s3://bucket/photos`.
           positive_class: the class whose images get the label 1; all others get 0.
           manifest: CSV or JSON lines file with `uri`, `label` and any slice columns; None:
-            the source has a folder a class.
+            the source has one folder per class.
           slices: columns of the manifest that become features of the examples.
           max_side: longest side in pixels of a stored image; 0 keeps the size.
           max_bad_fraction: share in [0, 1] of refused images above which the run stops.
             Duplicates don't count.
-          max_pixels: pixels (width times height) above which an image is refused, undecoded.
+          max_pixels: pixels (width times height) above which an image is refused, without being
+            decoded.
           data_version: `sources.data_version` of the listing. The component doesn't read it:
-            it makes a changed input miss TFX's cache.
-          code_version: a digest of the project's code. The component doesn't read it: every
-            other component's inputs come from this one, so other code misses TFX's cache in all.
-          span: what stands in for `{SPAN}` in source and manifest, such as `7` or
+            it invalidates TFX's cache when the input changes.
+          code_version: a digest of the project's code. The component doesn't read it: it
+            invalidates TFX's cache of all components, whose inputs come from this one.
+          span: replaces `{SPAN}` in source and manifest, such as `7` or
             `2026-11-24`; a number becomes the span of the examples.
         """
         super().__init__(

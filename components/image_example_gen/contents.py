@@ -1,6 +1,6 @@
-"""Digests of files' contents: they tell an image that was rewritten in place from what it was.
+"""Digests of files' contents, which detect images that were rewritten in place.
 
-Only the standard library is imported; Beam's file systems come in for files in a bucket.
+Imports the standard library only; Beam's file systems are imported for files in a bucket.
 """
 
 import functools
@@ -15,31 +15,31 @@ from components.image_example_gen import files
 from components.image_example_gen.manifest import UnreachableError
 
 Verify = Literal["size_and_time", "heads", "content"]
-"""How closely files are looked at beside their sizes and times of change.
+"""What is compared in addition to the files' sizes and modification times.
 
-`heads`: the first 64 KiB of each local file, where JPEG keeps its EXIF data, such as the
-orientation. In buckets nothing more: there a file that is rewritten gets a new time. `content`:
-all of each local file, and the checksum that a bucket's store keeps of each.
+`size_and_time`: nothing. `heads`: the first 64 KiB of each local file, where JPEG stores EXIF
+data such as the orientation; nothing for files in a bucket, since rewriting one changes its time.
+`content`: all of each local file, and the checksum that the bucket's store keeps of each file.
 """
 
 _HEAD_BYTES = 64 * 1024
 _WORKERS = 8
-_AT_ONCE = 4096
+_CHUNK_FILES = 4096
 _UNREADABLE = "unreadable"
 
 
 def content_digests(
     paths: Iterable[str], verify: Verify, *, advance: Callable[[], object] = lambda: None
 ) -> Iterator[str]:
-    """A digest of each file, in the order of the paths; empty where none is asked for.
+    """Yields a digest of each file, in the order of the paths; empty if `verify` needs none.
 
     Args:
-      paths: local ones, or with a scheme such as `gs://`.
-      verify: how closely to look.
-      advance: is called once a file.
+      paths: local paths, or paths with a scheme such as `gs://`.
+      verify: what to digest, see `Verify`.
+      advance: called once per file.
 
     Raises:
-      UnreachableError: a bucket's store gives no checksum of a file.
+      UnreachableError: a bucket's store provides no checksum of a file.
     """
     remaining = iter(paths)
     stores = functools.cache(checksums)
@@ -52,9 +52,9 @@ def content_digests(
         return _local_digest(path, whole=verify == "content")
 
     with ThreadPoolExecutor(_WORKERS) as workers:
-        # Some at a time: a pool takes in all its work before it gives anything back.
-        while some := list(itertools.islice(remaining, _AT_ONCE)):
-            for digest in workers.map(digest_of, some):
+        # In chunks: `map` submits all of its items before it returns the first result.
+        while chunk := list(itertools.islice(remaining, _CHUNK_FILES)):
+            for digest in workers.map(digest_of, chunk):
                 advance()
                 yield digest
 
@@ -65,7 +65,7 @@ def _local_digest(path: str, *, whole: bool) -> str:
             if whole:
                 return hashlib.file_digest(file, "sha256").hexdigest()
             return hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()
-    except OSError:  # ingestion puts it into quarantine, with the reason
+    except OSError:  # ingestion quarantines it with the reason
         return _UNREADABLE
 
 
@@ -73,8 +73,8 @@ def _checksum(path: str, stores: Callable[[str], Callable[[str], str]]) -> str:
     checksum = stores(path.partition("://")[0].lower())
     try:
         return str(checksum(path))
-    except Exception as error:  # each store's client has errors of its own
+    except Exception as error:  # each store's client raises its own errors
         raise UnreachableError(
-            f"the checksum of {path} can't be had ({error}); see that the store can be reached, or "
-            "set data.verify to size_and_time"
+            f"cannot get the checksum of {path} ({error}); check that the store can be reached, "
+            "or set data.verify to size_and_time"
         ) from error

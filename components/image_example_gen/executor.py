@@ -1,14 +1,14 @@
-"""Reads a data source with Beam: every image once, in shards that no shuffle ever touches.
+"""Reads a data source with Beam: every image once, in shards that are never shuffled.
 
-1. The sorted listing is cut into shards of consecutive images.
-2. In Beam, one call a shard reads, proves and hashes its images and writes them to a staging
-   folder; only digests and refusals come back, in a small file a shard.
-3. Here, over the digests of all images: duplicates and label conflicts, the quarantine list,
-   and whether too much is bad.
-4. In Beam, one call a shard moves it to its final name; only a shard that loses an image is
-   written again.
+1. The sorted listing is divided into shards of consecutive images.
+2. In Beam, one call per shard reads, decodes and hashes its images and writes them to a staging
+   folder; it returns only digests and refusals, in one small file per shard.
+3. This process finds duplicates and label conflicts from the digests of all images, writes the
+   quarantine list and checks whether too many images were refused.
+4. In Beam, one call per shard moves it to its final name; only shards that lose an image are
+   rewritten.
 
-So the output is the same, byte for byte, whatever the number of workers.
+So the output is byte for byte the same for any number of workers.
 """
 
 import gc
@@ -33,10 +33,10 @@ from components.image_example_gen import files, verdict
 from components.image_example_gen.shards import (
     Outcome,
     Rules,
-    Settlement,
+    ShardPlan,
     Staging,
+    finalize,
     ingest,
-    settle,
 )
 from components.image_example_gen.sources import (
     ImageRecord,
@@ -63,7 +63,7 @@ _LOGGER = logging.getLogger("outnumbered.image_example_gen")
 QUARANTINE_FILE = "quarantine.jsonl"
 SUMMARY_FILE = "summary.json"
 
-_SPAN_PLACE = "{SPAN}"
+_SPAN_PLACEHOLDER = "{SPAN}"
 _SHARD_IMAGES = 128
 _MAX_SHARDS = 1000
 
@@ -77,7 +77,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         output_dict: dict[str, list[Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Reads the source, writes `examples` and `quarantine`.
+        """Reads the source and writes `examples` and `quarantine`.
 
         Args:
           input_dict: empty.
@@ -85,10 +85,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
           exec_properties: see `component.ImageExampleGen`.
 
         Raises:
-          SourceError: the source can't be listed as asked.
-          BadImagesError: too many images were refused, or none of a class is left. The
-            message says where their list lies: beside the quarantine artifact, since TFX
-            deletes the outputs of an execution that fails.
+          SourceError: the source can't be listed with these properties.
+          BadImagesError: too many images were refused, or a class has no image left. The
+            message names the file that lists them, which is outside of the quarantine artifact,
+            since TFX deletes the outputs of an execution that fails.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         examples = artifact_utils.get_single_instance(output_dict[names.EXAMPLES])
@@ -96,14 +96,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         passed_over: Counter[str] = Counter()
         records = _listing(exec_properties, passed_over)
         staging = Staging(os.path.join(examples.uri, ".staging"))
-        # TensorFlow and TFX leave a million objects alive. The collector would go through
-        # them again and again for the few that an image makes: a fifth of the whole time.
+        # TensorFlow and TFX keep a million objects alive. Garbage collection would scan them
+        # repeatedly for the few objects per image, which takes a fifth of the total time.
         gc.freeze()
         try:
             outcomes = self._ingest(records, staging, _rules(exec_properties))
             judged = verdict.judge(records, _decoded(outcomes), _refusals(outcomes))
-            _account(quarantine.uri, records, judged, exec_properties, passed_over)
-            self._settle(_settlements(examples.uri, outcomes, judged), staging, examples.uri)
+            _write_quarantine(quarantine.uri, records, judged, exec_properties, passed_over)
+            self._finalize(_shard_plans(examples.uri, outcomes, judged), staging, examples.uri)
         finally:
             gc.unfreeze()
             if fileio.isdir(staging.folder):
@@ -126,11 +126,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             self._for_each("Ingest", shards, beam.Map(ingest, staging, rules))
         return [staging.read_outcome(shard) for shard in shards]
 
-    def _settle(self, settlements: Mapping[int, Settlement], staging: Staging, uri: str) -> None:
-        for shard, settlement in settlements.items():
-            staging.write_settlement(shard, settlement)
+    def _finalize(self, plans: Mapping[int, ShardPlan], staging: Staging, uri: str) -> None:
+        for shard, plan in plans.items():
+            staging.write_plan(shard, plan)
         fileio.makedirs(example_files.split_dir(uri, names.ALL))
-        self._for_each("Settle", settlements, beam.Map(settle, staging))
+        self._for_each("Finalize", plans, beam.Map(finalize, staging))
 
     def _for_each(self, name: str, shards: Iterable[int], work: beam.PTransform) -> None:
         with self._make_beam_pipeline() as pipeline:
@@ -145,21 +145,21 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 def _listing(exec_properties: Mapping[str, Any], passed_over: Counter[str]) -> list[ImageRecord]:
     span = exec_properties.get(SPAN) or ""
     return list_images(
-        _at_span(exec_properties[SOURCE], span),
-        manifest=_at_span(exec_properties[MANIFEST], span),
+        _with_span(exec_properties[SOURCE], span),
+        manifest=_with_span(exec_properties[MANIFEST], span),
         slices=json.loads(exec_properties[SLICES]),
         positive_class=exec_properties[POSITIVE_CLASS],
         passed_over=passed_over,
     )
 
 
-def _at_span(path: str, span: str) -> str:
-    if _SPAN_PLACE in path and not span:
+def _with_span(path: str, span: str) -> str:
+    if _SPAN_PLACEHOLDER in path and not span:
         raise SourceError(
-            f"{path} has a place for a span, and none was given; give the run a value for the "
-            f"parameter 'span', or leave {_SPAN_PLACE} out"
+            f"{path} requires a span; give the run a value of the parameter 'span', or remove "
+            f"{_SPAN_PLACEHOLDER}. Received: {span!r}"
         )
-    return path.replace(_SPAN_PLACE, span)
+    return path.replace(_SPAN_PLACEHOLDER, span)
 
 
 def _rules(exec_properties: Mapping[str, Any]) -> Rules:
@@ -171,10 +171,10 @@ def _rules(exec_properties: Mapping[str, Any]) -> Rules:
 
 
 def _decoded(outcomes: Iterable[Outcome]) -> verdict.Decoded:
-    arrivals = [arrival for outcome in outcomes for arrival in outcome.arrivals]
+    images = [image for outcome in outcomes for image in outcome.ingested]
     return verdict.Decoded(
-        rows=np.array([arrival.row for arrival in arrivals], dtype=np.int64),
-        digests=np.array([bytes.fromhex(arrival.image_id) for arrival in arrivals], dtype="S32"),
+        rows=np.array([image.row for image in images], dtype=np.int64),
+        digests=np.array([bytes.fromhex(image.image_id) for image in images], dtype="S32"),
     )
 
 
@@ -182,70 +182,70 @@ def _refusals(outcomes: Iterable[Outcome]) -> list[verdict.Refusal]:
     return [refusal for outcome in outcomes for refusal in outcome.refusals]
 
 
-def _settlements(
+def _shard_plans(
     uri: str, outcomes: Sequence[Outcome], judged: verdict.Verdict
-) -> dict[int, Settlement]:
-    """The settlement of each shard that keeps an image; the shards left are numbered anew."""
+) -> dict[int, ShardPlan]:
+    """Returns the plan of each shard that keeps an image; the remaining shards are renumbered."""
     kept = {shard: _kept(outcome, judged) for shard, outcome in enumerate(outcomes)}
-    left = [shard for shard, stay in kept.items() if any(stay)]
+    remaining = [shard for shard, is_kept in kept.items() if any(is_kept)]
     folder = example_files.split_dir(uri, names.ALL)
     return {
-        shard: Settlement(
-            destination=os.path.join(folder, example_files.shard_name(index, len(left))),
+        shard: ShardPlan(
+            destination=os.path.join(folder, example_files.shard_name(index, len(remaining))),
             kept=None if all(kept[shard]) else kept[shard],
         )
-        for index, shard in enumerate(left)
+        for index, shard in enumerate(remaining)
     }
 
 
 def _kept(outcome: Outcome, judged: verdict.Verdict) -> list[bool]:
-    return [arrival.row in judged.kept for arrival in outcome.arrivals]
+    return [image.row in judged.kept for image in outcome.ingested]
 
 
-def _account(
+def _write_quarantine(
     uri: str,
     records: Sequence[ImageRecord],
     judged: verdict.Verdict,
     exec_properties: Mapping[str, Any],
     passed_over: Mapping[str, int],
 ) -> None:
-    """Writes the quarantine artifact; raises BadImagesError where the run must stop."""
+    """Writes the quarantine artifact; raises BadImagesError if the run must stop."""
     rows = verdict.quarantine_rows(records, judged)
-    account = verdict.summary(
+    summary = verdict.summary(
         records,
         judged,
         positive_class=composed(exec_properties[POSITIVE_CLASS]),
         max_bad_fraction=float(exec_properties[MAX_BAD_FRACTION]),
         passed_over=passed_over,
     )
-    left_out = files.account(passed_over)
+    left_out = files.passed_over_text(passed_over)
     _LOGGER.info(
-        "%s images: %s accepted, %s duplicates, %s in quarantine%s",
-        *(f"{account[key]:,}" for key in ("listed", "accepted", "duplicates", "quarantined")),
+        "%s images: %s accepted, %s duplicates, %s quarantined%s",
+        *(f"{summary[key]:,}" for key in ("listed", "accepted", "duplicates", "quarantined")),
         f"; {left_out}" if left_out else "",
     )
-    complaint = verdict.complaint(account, rows)
-    # TFX deletes the outputs of an execution that fails: the list must outlive them.
-    folder = _beside(uri) if complaint else uri
-    _write_account(folder, account, rows)
-    if complaint:
+    failure = verdict.failure(summary, rows)
+    # TFX deletes the outputs of an execution that fails, but the list must be kept.
+    folder = _kept_folder(uri) if failure else uri
+    _write_files(folder, summary, rows)
+    if failure:
         raise verdict.BadImagesError(
-            f"{complaint}. All of them, with reasons: {os.path.join(folder, QUARANTINE_FILE)}. "
-            "Mend or remove them, or raise max_bad_fraction"
+            f"{failure}. All of them, with reasons: {os.path.join(folder, QUARANTINE_FILE)}. "
+            "Repair or remove them, or raise max_bad_fraction"
         )
 
 
-def _beside(uri: str) -> str:
+def _kept_folder(uri: str) -> str:
     parent, name = os.path.split(uri.rstrip("/"))
     return os.path.join(parent, f"refused-{name}")
 
 
-def _write_account(
-    folder: str, account: Mapping[str, Any], rows: Iterable[Mapping[str, str]]
+def _write_files(
+    folder: str, summary: Mapping[str, Any], rows: Iterable[Mapping[str, str]]
 ) -> None:
     fileio.makedirs(folder)
     with fileio.open(os.path.join(folder, QUARANTINE_FILE), "w") as file:
-        # One call, also of nothing: a file that is never written to is never made.
+        # One call, even of an empty text: a file that is never written to is not created.
         file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     with fileio.open(os.path.join(folder, SUMMARY_FILE), "w") as file:
-        file.write(json.dumps(account, indent=2, ensure_ascii=False) + "\n")
+        file.write(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")

@@ -1,7 +1,7 @@
 """Files of a data source, on disk or in a bucket, under one small interface.
 
-Only the standard library is imported; Beam's file systems come in when a path has a
-scheme such as `gs://` or `s3://`.
+Imports the standard library only; Beam's file systems are imported when a path has a scheme
+such as `gs://` or `s3://`.
 """
 
 import contextlib
@@ -17,8 +17,8 @@ from components.beam_io import beam_io, file_at, files_below, first_answer
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _FILE_URI = re.compile(r"^file:(?://(?:localhost)?)?(?=/(?!/))", re.IGNORECASE)
 
-# What operating systems, storage systems and photo programs leave beside photographs: previews,
-# bins, snapshots and metadata. What begins with a dot is passed over anyway.
+# Previews, recycle bins, snapshots and metadata that operating systems, storage systems and photo
+# programs create among photographs. Names that start with a dot are passed over anyway.
 _LEFTOVER_FOLDERS = frozenset(
     {
         *("@eadir", "#recycle", "@tmp", "@sharebin", "#snapshot"),  # Synology
@@ -41,10 +41,10 @@ class FoundFile(NamedTuple):
     """A file of a data source.
 
     Attributes:
-      relative: path below the source, with `/` between its parts.
+      relative: path relative to the source, separated by `/`.
       path: the path that opens it.
-      size: bytes; -1 where the file can't be looked at.
-      mtime_ns: time of the last change, in nanoseconds since 1970; 0 where it isn't known.
+      size: bytes; -1 if the file can't be accessed.
+      mtime_ns: modification time in nanoseconds since 1970; 0 if unknown.
     """
 
     relative: str
@@ -54,18 +54,18 @@ class FoundFile(NamedTuple):
 
 
 def is_remote(path: str) -> bool:
-    """Whether a path lies in a bucket: it has a scheme, such as `gs://`."""
+    """Returns whether a path is in a bucket: it has a scheme, such as `gs://`."""
     return bool(_SCHEME.match(path))
 
 
 def scheme(path: str) -> str:
-    """The scheme of a path, such as `gs`, in lower case; empty where it has none."""
+    """Returns the scheme of a path in lower case, such as `gs`; empty if it has none."""
     match = _SCHEME.match(path)
     return match[1].lower() if match else ""
 
 
 def has_file_system(path: str) -> bool:
-    """Whether Beam can read paths of this one's scheme."""
+    """Returns whether Beam can read paths with the scheme of this path."""
     try:
         beam_io().filesystems.FileSystems.get_filesystem(path)
     except ValueError:
@@ -74,20 +74,19 @@ def has_file_system(path: str) -> bool:
 
 
 def without_file_scheme(uri: str) -> str:
-    """The local path that a `file:` URI stands for (RFC 8089); any other as it is.
+    """Returns the local path of a `file:` URI (RFC 8089); any other path unchanged.
 
-    One of another host, such as `file://server/a.jpg`, stays as it is.
+    A URI of another host, such as `file://server/a.jpg`, is unchanged too.
     """
     match = _FILE_URI.match(uri)
     return urllib.parse.unquote(uri[match.end() :]) if match else uri
 
 
 def leftover(name: str, *, is_folder: bool) -> str:
-    """What is passed over as no data: hidden, or left by an operating or a storage system.
+    """Returns the kind of a leftover: hidden, or created by an operating or storage system.
 
     Returns:
-      What an account calls it, such as `@eaDir/`, `*.xmp` or `hidden files`; empty where it is
-      data.
+      The kind, such as `@eaDir/`, `*.xmp` or `hidden files`; empty if it is data.
     """
     folded = name.lower()
     if is_folder:
@@ -100,8 +99,8 @@ def leftover(name: str, *, is_folder: bool) -> str:
     return f"*{suffix}" if suffix in _SIDECARS else ""
 
 
-def account(passed_over: Mapping[str, int]) -> str:
-    """What was passed over, in words; empty where nothing was.
+def passed_over_text(passed_over: Mapping[str, int]) -> str:
+    """Returns a text that lists what was passed over; empty if nothing was.
 
     Args:
       passed_over: see `walk`.
@@ -115,15 +114,15 @@ def account(passed_over: Mapping[str, int]) -> str:
 
 
 def walk(source: str, passed_over: Counter[str] | None = None) -> Iterator[FoundFile]:
-    """All files below a folder, at any depth, in no set order.
+    """Yields all files below a folder, at any depth, in no particular order.
 
-    Links to folders are followed, loops of them not. Whatever isn't a folder counts as a
-    file, a dangling link too, so that it is refused with a reason and not lost.
+    Follows links to folders, but not loops. Everything that isn't a folder counts as a file,
+    including a dangling link, so that it is refused with a reason and not lost.
 
     Args:
-      source: the folder, whatever its own name is.
-      passed_over: is filled with how many files and folders were left out as `leftover`; a
-        folder counts once, whatever it holds.
+      source: the folder; its own name is not checked by `leftover`.
+      passed_over: filled with the number of files and folders left out, by kind (`leftover`);
+        a folder counts once, regardless of its content.
 
     Raises:
       OSError: a folder can't be listed.
@@ -153,25 +152,25 @@ def _walk_local(
             elif _is_special(entry):
                 passed_over["pipes and devices"] += 1
             else:
-                yield _look_at(relative, entry.path)
+                yield _local_file(relative, entry.path)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads to itself
+    except OSError:  # a link to itself
         return False
 
 
 def _is_special(entry: os.DirEntry[str]) -> bool:
-    """Whether it is neither file nor folder: it has no end, or waits for someone to write."""
+    """Returns whether it is neither file nor folder, such as a pipe, whose reading may not end."""
     try:
         return not entry.is_file() and os.path.exists(entry.path)
-    except OSError:  # a link that leads to itself
+    except OSError:  # a link to itself
         return False
 
 
-def _look_at(relative: str, path: str) -> FoundFile:
+def _local_file(relative: str, path: str) -> FoundFile:
     try:
         status = os.stat(path)
     except OSError:
@@ -196,7 +195,7 @@ def _walk_remote(source: str, passed_over: Counter[str]) -> Iterator[FoundFile]:
 
 
 def _leftover_part(relative: str) -> tuple[str, str] | None:
-    """The first folder of a path, or its file, that is a leftover, and what it is called."""
+    """Returns the path of the first leftover among a path's folders and its file, and its kind."""
     parts = relative.split("/")
     for depth, part in enumerate(parts, start=1):
         if left := leftover(part, is_folder=depth < len(parts)):
@@ -205,19 +204,19 @@ def _leftover_part(relative: str) -> tuple[str, str] | None:
 
 
 def find(relative: str, path: str) -> FoundFile | None:
-    """One file by its path; None where there is no such file."""
+    """Returns one file by its path; None if it does not exist."""
     if is_remote(path):
         with _as_os_error(path):
             found = file_at(path)
         return None if found is None else _from_metadata(relative, found)
-    return _look_at(relative, path) if os.path.isfile(path) else None
+    return _local_file(relative, path) if os.path.isfile(path) else None
 
 
 def read_bytes(path: str) -> bytes:
-    """The content of a file.
+    """Returns the content of a file.
 
     Raises:
-      FileNotFoundError: there is none.
+      FileNotFoundError: the file does not exist.
       OSError: it can't be read.
     """
     if not is_remote(path):
@@ -225,7 +224,7 @@ def read_bytes(path: str) -> bytes:
             return file.read()
     first_answer(path)
     beam = beam_io()
-    # By content, never by name: Beam would unpack a file whose name ends in .gz.
+    # Otherwise Beam would decompress a file whose name ends in .gz.
     kind = beam.filesystem.CompressionTypes.UNCOMPRESSED
     try:
         with beam.filesystems.FileSystems.open(path, compression_type=kind) as file:

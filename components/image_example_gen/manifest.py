@@ -1,4 +1,4 @@
-"""Rows of a manifest: CSV or JSON lines with `uri`, `label` and any slice columns."""
+"""Reads manifests: CSV or JSON lines with `uri`, `label` and any slice columns."""
 
 import csv
 import io
@@ -15,6 +15,7 @@ LABEL_COLUMN = "label"
 
 _CSV = (".csv",)
 _JSON_LINES = (".jsonl", ".ndjson", ".json")
+_VALUE_SHOWN = 80
 
 
 class SourceError(ValueError):
@@ -22,7 +23,7 @@ class SourceError(ValueError):
 
 
 class UnreachableError(SourceError):
-    """A data source, or a file of it, that can't be found or read from here."""
+    """A data source, or a file of it, that can't be found or read from this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +31,11 @@ class Row:
     """One line of a manifest.
 
     Attributes:
-      line: its number in the file, counted from 1.
-      uri: the image's path as the manifest writes it.
-      label: its class, in Unicode's composed form (NFC); never empty.
-      columns: all columns, as text; names and values in the composed form, without spaces at
-        either end.
+      line: line number in the file, from 1.
+      uri: path of the image as written in the manifest.
+      label: class of the image, in Unicode's composed form (NFC); never empty.
+      columns: all columns as text; names and values are in the composed form, without leading
+        and trailing spaces.
     """
 
     line: int
@@ -44,23 +45,23 @@ class Row:
 
 
 def read_rows(path: str) -> list[Row]:
-    """The rows of a manifest, in its order.
+    """Returns the rows of a manifest, in the order of the file.
 
     Args:
       path: a `.csv` file, comma-separated with a header; or `.jsonl`, `.ndjson` or `.json`,
-        one JSON object a line. UTF-8, with or without a byte order mark.
+        one JSON object per line. UTF-8, with or without a byte order mark.
 
     Raises:
-      SourceError: there is no such file, it is neither, or a line of it can't be used.
+      SourceError: the file does not exist, has another format, or has an invalid line.
     """
     rows = [_row(path, line, columns) for line, columns in _lines(path)]
     if not rows:
-        raise SourceError(f"manifest {path} has no rows; give one line an image")
+        raise SourceError(f"manifest {path} has no rows; write one line per image")
     return rows
 
 
 def columns_of(rows: list[Row]) -> set[str]:
-    """The names of all columns that some row has."""
+    """Returns the names of all columns that occur in any row."""
     return {name for row in rows for name in row.columns}
 
 
@@ -71,8 +72,8 @@ def _lines(path: str) -> Iterator[tuple[int, dict[str, str]]]:
     if suffix in _JSON_LINES:
         return _json_lines(path, _text(path))
     raise SourceError(
-        f"manifest {path} is neither CSV nor JSON lines by its name; "
-        f"end it in {', '.join((*_CSV, *_JSON_LINES))}"
+        f"name of the manifest must end in one of {', '.join((*_CSV, *_JSON_LINES))}. "
+        f"Received: {path}"
     )
 
 
@@ -88,13 +89,13 @@ def _text(path: str) -> str:
 def _csv_lines(path: str, text: str) -> Iterator[tuple[int, dict[str, str]]]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        header = [_plain(name) for name in next(reader, [])]
+        header = [_normalized(name) for name in next(reader, [])]
         _check_header(path, header)
         for fields in reader:
             if len(fields) > len(header):
                 raise SourceError(
-                    f"manifest {path}, line {reader.line_num}: {len(fields)} fields, but the "
-                    f"header has {len(header)}; quote a field that holds a comma"
+                    f"manifest {path}, line {reader.line_num} must have {len(header)} fields, as "
+                    f"the header; quote fields that contain a comma. Received: {len(fields)} fields"
                 )
             if fields:
                 yield reader.line_num, dict(zip(header, fields, strict=False))
@@ -104,24 +105,26 @@ def _csv_lines(path: str, text: str) -> Iterator[tuple[int, dict[str, str]]]:
 
 def _check_header(path: str, header: list[str]) -> None:
     if len(set(header)) < len(header):
-        twice = sorted({name for name in header if header.count(name) > 1})
-        raise SourceError(f"manifest {path} has the columns {twice} more than once; rename them")
+        repeated = sorted({name for name in header if header.count(name) > 1})
+        raise SourceError(
+            f"manifest {path} has repeated columns; rename them. Received: {repeated}"
+        )
     _check_columns(path, header)
 
 
 def _check_columns(where: str, columns: Collection[str]) -> None:
-    for needed in (URI_COLUMN, LABEL_COLUMN):
-        if needed not in columns:
-            alike = [name for name in columns if folded(name) == needed]
-            hint = f"; rename {alike[0]!r} to {needed!r}" if alike else ""
+    for required in (URI_COLUMN, LABEL_COLUMN):
+        if required not in columns:
+            similar = [name for name in columns if folded(name) == required]
+            hint = f"; rename {similar[0]!r} to {required!r}" if similar else ""
             raise SourceError(
-                f"manifest {where} has no column {needed!r}; found {sorted(columns)}; "
-                f"each image needs {URI_COLUMN!r} and {LABEL_COLUMN!r}{hint}"
+                f"manifest {where} has no column {required!r}; {URI_COLUMN!r} and {LABEL_COLUMN!r} "
+                f"are required{hint}. Received: {sorted(columns)}"
             )
 
 
 def _json_lines(path: str, text: str) -> Iterator[tuple[int, dict[str, str]]]:
-    # Not str.splitlines: a JSON string may hold U+2028, which it takes for a line's end.
+    # Not str.splitlines, which also splits at U+2028, which a JSON string may contain.
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             columns = _json_object(path, number, line)
@@ -129,32 +132,33 @@ def _json_lines(path: str, text: str) -> Iterator[tuple[int, dict[str, str]]]:
             yield number, columns
 
 
-class _GivenTwiceError(Exception):
-    """A key of a JSON object that stands in it twice."""
+class _DuplicateKeyError(Exception):
+    """A key that occurs twice in a JSON object."""
 
 
 def _json_object(path: str, number: int, line: str) -> dict[str, str]:
     where = f"manifest {path}, line {number}"
     try:
         value = json.loads(line, object_pairs_hook=_object)
-    except _GivenTwiceError as error:
-        raise SourceError(f"{where} has the key {error} twice; remove one of them") from error
+    except _DuplicateKeyError as error:
+        raise SourceError(f"{where} has a repeated key; remove one. Received: {error}") from error
     except (ValueError, RecursionError) as error:
-        raise SourceError(f"{where} is not JSON: {error}; write one object a line") from error
+        raise SourceError(f"{where} is not JSON: {error}; write one object per line") from error
     if not isinstance(value, dict):
         raise SourceError(
-            f'{where} is not a JSON object; write {{"uri": ..., "label": ...}} on each line'
+            f'{where} must be a JSON object, such as {{"uri": ..., "label": ...}}. '
+            f"Received: {line[:_VALUE_SHOWN]}"
         )
     return {name: _as_text(path, number, name, found) for name, found in value.items()}
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, of which Python would keep the last of two values for one key."""
+    """Returns a JSON object, but refuses repeated keys, of which Python would keep the last."""
     found: dict[str, Any] = {}
     for key, value in pairs:
-        name = _plain(key)
+        name = _normalized(key)
         if name in found:
-            raise _GivenTwiceError(repr(name))
+            raise _DuplicateKeyError(repr(name))
         found[name] = value
     return found
 
@@ -164,32 +168,34 @@ def _as_text(path: str, number: int, name: str, value: Any) -> str:
         return ""
     if isinstance(value, str) and _is_unicode(value):
         return value
-    if isinstance(value, int | float):  # bool too: written as JSON writes it
+    if isinstance(value, int | float):  # also bool
         return json.dumps(value)
     raise SourceError(
-        f"manifest {path}, line {number}: {name!r} is {json.dumps(value)[:80]}; "
-        "give Unicode text, a number, true, false or null"
+        f"manifest {path}, line {number}: {name!r} must be Unicode text, a number, true, false or "
+        f"null. Received: {json.dumps(value)[:_VALUE_SHOWN]}"
     )
 
 
 def _is_unicode(text: str) -> bool:
-    # JSON can spell half of a surrogate pair, which no encoding has.
+    # JSON can escape half of a surrogate pair, which can't be encoded.
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _plain(text: str) -> str:
+def _normalized(text: str) -> str:
     return composed(text).strip()
 
 
 def _row(path: str, line: int, columns: dict[str, str]) -> Row:
     row = Row(
         line,
-        # As the file's name may be written; it is sought in either of Unicode's forms.
+        # Not normalized: the file is searched for under each of Unicode's forms.
         uri=columns.get(URI_COLUMN, "").strip(),
-        label=_plain(columns.get(LABEL_COLUMN, "")),
-        columns={name: _plain(value) for name, value in columns.items()},
+        label=_normalized(columns.get(LABEL_COLUMN, "")),
+        columns={name: _normalized(value) for name, value in columns.items()},
     )
     for name, value in ((URI_COLUMN, row.uri), (LABEL_COLUMN, row.label)):
         if not folded(value):
-            raise SourceError(f"manifest {path}, line {line}: empty {name!r}; fill it in or remove")
+            raise SourceError(
+                f"manifest {path}, line {line}: {name!r} is empty; fill it in or remove the row"
+            )
     return row

@@ -1,8 +1,8 @@
-"""The work on one shard of images: ingest it, and settle what a verdict says about it.
+"""The work on one shard of images: ingests it, then writes its final file.
 
-Images pass from the source's file to the shard's file inside one call; only what is known of
-them leaves it, in a small file beside the shard. Files are written under another name first,
-so that a bundle which a runner tries again leaves nothing half-written.
+One call copies images from the source's files to the shard's file; only their hashes and refusals
+are returned, in a small file next to the shard. Files are written under a temporary name first, so
+that a bundle which a runner retries leaves no partial file.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from components.image_example_gen.verdict import Refusal
 from components.images import reader
 from components.images.perceptual_hash import as_hex
 
-# Reasons for a refusal that have to do with the file, not with the image in it.
+# Reasons for a refusal that concern the file, not the image in it.
 MISSING = "missing"
 UNREADABLE = "unreadable"
 
@@ -44,7 +44,7 @@ class Rules:
     max_pixels: int
 
 
-class Arrival(NamedTuple):
+class IngestedImage(NamedTuple):
     """An image that decodes: `row` in the sorted listing, SHA-256 and perceptual hash in hex."""
 
     row: int
@@ -54,19 +54,19 @@ class Arrival(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a shard's images, each list in the order of the listing."""
+    """The ingested and the refused images of a shard, in the order of the listing."""
 
-    arrivals: list[Arrival]
+    ingested: list[IngestedImage]
     refusals: list[Refusal]
 
 
 @dataclass(frozen=True)
-class Settlement:
-    """What a verdict says about a shard.
+class ShardPlan:
+    """How a shard's final file is written.
 
     Attributes:
       destination: path of the final file.
-      kept: for each record of the shard, in order, whether it stays; None: all do.
+      kept: for each record of the shard, in order, whether it is kept; None keeps all.
     """
 
     destination: str
@@ -74,7 +74,7 @@ class Settlement:
 
 
 class Staging:
-    """The folder in which shards wait for the verdict."""
+    """The folder of the shards until their final files are written."""
 
     def __init__(self, folder: str):
         self.folder = folder
@@ -83,14 +83,14 @@ class Staging:
         return os.path.join(self.folder, f"{kind}-{shard:05d}")
 
     def examples(self, shard: int) -> str:
-        """Path of a shard's TFRecord file."""
+        """Returns the path of a shard's TFRecord file."""
         return self._path("examples", shard)
 
     def write_listing(self, shard: int, first_row: int, records: Sequence[ImageRecord]) -> None:
-        """Writes the images that a shard is made of.
+        """Writes the list of a shard's images.
 
         Args:
-          shard: its index.
+          shard: index of the shard.
           first_row: index of its first image in the sorted listing.
           records: its images.
         """
@@ -98,32 +98,32 @@ class Staging:
         _write_json(self._path("listing", shard), content)
 
     def read_listing(self, shard: int) -> tuple[int, list[ImageRecord]]:
-        """What `write_listing` wrote: the first row, and the images."""
+        """Returns the first row and the images that `write_listing` wrote."""
         content = _read_json(self._path("listing", shard))
         return content["first_row"], [_as_record(record) for record in content["records"]]
 
     def write_outcome(self, shard: int, outcome: Outcome) -> None:
-        """Writes what became of a shard's images."""
+        """Writes the outcome of a shard's ingestion."""
         _write_json(self._path("outcome", shard), vars(outcome))
 
     def read_outcome(self, shard: int) -> Outcome:
-        """What `write_outcome` wrote."""
+        """Returns what `write_outcome` wrote."""
         content = _read_json(self._path("outcome", shard))
         return Outcome(
-            [Arrival(*arrival) for arrival in content["arrivals"]],
+            [IngestedImage(*image) for image in content["ingested"]],
             [Refusal(*refusal) for refusal in content["refusals"]],
         )
 
-    def write_settlement(self, shard: int, settlement: Settlement) -> None:
-        """Writes what the verdict says about a shard."""
-        _write_json(self._path("settlement", shard), vars(settlement))
+    def write_plan(self, shard: int, plan: ShardPlan) -> None:
+        """Writes how a shard's final file is written."""
+        _write_json(self._path("plan", shard), vars(plan))
 
-    def read_settlement(self, shard: int) -> Settlement:
-        """What `write_settlement` wrote."""
-        return Settlement(**_read_json(self._path("settlement", shard)))
+    def read_plan(self, shard: int) -> ShardPlan:
+        """Returns what `write_plan` wrote."""
+        return ShardPlan(**_read_json(self._path("plan", shard)))
 
     def finished(self) -> int:
-        """How many shards have their outcome."""
+        """Returns the number of shards that have an outcome."""
         return sum(str(name).startswith("outcome-") for name in fileio.listdir(self.folder))
 
 
@@ -134,21 +134,21 @@ def ingest(shard: int, staging: Staging, rules: Rules) -> None:
     with _written(staging.examples(shard)) as path, tf.io.TFRecordWriter(path) as writer:
         for row, record in enumerate(records, start=first_row):
             try:
-                example, arrival = _ingest_image(row, record, rules)
+                example, ingested = _ingest_image(row, record, rules)
             except reader.RefusedImageError as error:
                 outcome.refusals.append(Refusal(row, error.reason, error.detail))
             else:
                 writer.write(example)
-                outcome.arrivals.append(arrival)
+                outcome.ingested.append(ingested)
     staging.write_outcome(shard, outcome)
 
 
-def _ingest_image(row: int, record: ImageRecord, rules: Rules) -> tuple[bytes, Arrival]:
+def _ingest_image(row: int, record: ImageRecord, rules: Rules) -> tuple[bytes, IngestedImage]:
     data = _read_file(record, rules.max_pixels)
     image = reader.read_image(data, max_pixels=rules.max_pixels, max_side=rules.max_side)
     image_id = hashlib.sha256(data).hexdigest()
-    arrival = Arrival(row, image_id, as_hex(image.perceptual_hash))
-    return _example(record, image, arrival, rules.positive_class), arrival
+    ingested = IngestedImage(row, image_id, as_hex(image.perceptual_hash))
+    return _example(record, image, ingested, rules.positive_class), ingested
 
 
 def _read_file(record: ImageRecord, max_pixels: int) -> bytes:
@@ -162,15 +162,15 @@ def _read_file(record: ImageRecord, max_pixels: int) -> bytes:
 
 
 def _example(
-    record: ImageRecord, image: reader.ReadImage, arrival: Arrival, positive_class: str
+    record: ImageRecord, image: reader.ReadImage, ingested: IngestedImage, positive_class: str
 ) -> bytes:
     is_positive = record.class_name == positive_class
     example = tf.train.Example()
     texts = {
         names.CLASS_NAME: record.class_name,
         names.URI: record.uri,
-        names.IMAGE_ID: arrival.image_id,
-        names.PERCEPTUAL_HASH: arrival.perceptual_hash,
+        names.IMAGE_ID: ingested.image_id,
+        names.PERCEPTUAL_HASH: ingested.perceptual_hash,
         **dict(record.slices),
     }
     numbers = {
@@ -188,29 +188,29 @@ def _example(
 
 
 def _serialized(example: tf.train.Example) -> bytes:
-    # The features are a map, whose order differs from process to process otherwise.
+    # Otherwise the order of the features, which are a map, differs between processes.
     return example.SerializeToString(deterministic=True)
 
 
-def settle(shard: int, staging: Staging) -> None:
-    """Brings a shard to its destination, without the records that are dropped."""
-    settlement = staging.read_settlement(shard)
+def finalize(shard: int, staging: Staging) -> None:
+    """Moves a shard to its destination, without the records that are dropped."""
+    plan = staging.read_plan(shard)
     source = staging.examples(shard)
-    if settlement.kept is None:
+    if plan.kept is None:
         if fileio.exists(source):  # else an earlier try of this bundle has moved it
-            fileio.rename(source, settlement.destination, overwrite=True)
+            fileio.rename(source, plan.destination, overwrite=True)
         return
-    # The scratch file lies in the staging folder: readers take every file of a split's folder.
+    # In the staging folder, since readers read every file in a split's folder.
     scratch = _scratch(source)
     with tf.io.TFRecordWriter(scratch) as writer:
-        for example in _settled(source, settlement.kept):
+        for example in _kept_examples(source, plan.kept):
             writer.write(example)
-    fileio.rename(scratch, settlement.destination, overwrite=True)
+    fileio.rename(scratch, plan.destination, overwrite=True)
 
 
-def _settled(source: str, kept: Sequence[bool]) -> Iterator[bytes]:
-    for serialized, stays in zip(tf.data.TFRecordDataset(source), kept, strict=True):
-        if stays:
+def _kept_examples(source: str, kept: Sequence[bool]) -> Iterator[bytes]:
+    for serialized, is_kept in zip(tf.data.TFRecordDataset(source), kept, strict=True):
+        if is_kept:
             yield serialized.numpy()
 
 

@@ -1,7 +1,7 @@
-"""Lists the images of a data source: a folder a class, or a manifest.
+"""Lists the images of a data source: one folder per class, or a manifest.
 
-Reads names and sizes only, never an image, and imports the standard library only: the
-command line calls it to refuse a bad source before the seconds of importing TensorFlow.
+Reads names and sizes only, never an image, and imports the standard library only: the command
+line calls it to refuse an invalid source before it imports TensorFlow, which takes seconds.
 """
 
 import difflib
@@ -38,24 +38,24 @@ __all__ = [
 
 _SHOWN = 3
 _URI_SHOWN = 200
-# Neither a disk nor a store: there is no listing of it, and no way to know a change.
+# These can't be listed, and changes of their files can't be detected.
 _WEB = frozenset({"http", "https", "ftp", "ftps", "sftp"})
 
 Slices = tuple[tuple[str, str], ...]
 
 
 class ImageRecord(NamedTuple):
-    """An image as the source lists it, not read yet.
+    """An image as listed by the source, not read yet.
 
     Attributes:
-      uri: path relative to the source, with `/` between its parts; where the manifest
-        points outside of the source, the path as it stands there.
+      uri: path relative to the source, separated by `/`; if the manifest points outside of
+        the source, the path as written there.
       path: the path that opens it: absolute, or with its scheme.
       class_name: the class as the user named it, in Unicode's composed form (NFC).
-      slices: pairs of slice column and value, in the order asked for; an empty value
-        where the manifest has none.
-      size: bytes; -1 where the file can't be looked at.
-      mtime_ns: time of the last change, in nanoseconds since 1970.
+      slices: pairs of slice column and value, in the requested order; the value is empty if
+        the manifest has none.
+      size: bytes; -1 if the file can't be accessed.
+      mtime_ns: modification time in nanoseconds since 1970.
     """
 
     uri: str
@@ -75,30 +75,30 @@ def list_images(
     known_classes: Collection[str] | None = None,
     passed_over: Counter[str] | None = None,
 ) -> list[ImageRecord]:
-    """The images of a source, sorted by uri and class: the order of a listing has no say.
+    """Returns the images of a source, sorted by uri and class; the listing's order is ignored.
 
     Without a manifest each folder of the source is a class, and every file in it, at any
-    depth and of any name, is an image of it. Passed over are files directly in the source,
-    hidden files, and what operating systems, storage systems and photo programs leave behind
-    (`files.leftover`): they are counted in `passed_over`.
-    With a manifest its rows are the images. A row given twice counts once; two rows for one
-    file may differ in its label, which puts it into quarantine as `label_conflict`, but not in
-    a slice column.
+    depth and with any name, is an image of that class. Files directly in the source, hidden
+    files, and leftovers of operating systems, storage systems and photo programs
+    (`files.leftover`) are passed over and counted in `passed_over`.
+    With a manifest its rows are the images. Repeated rows count once; two rows for one file
+    may differ in the label, which quarantines the file as `label_conflict`, but not in a slice
+    column.
 
     Args:
-      source: folder, or the folder that a manifest's relative uris start from.
-      manifest: CSV or JSON lines file; sought as given, then in the source. None or '':
-        the source has a folder a class.
+      source: folder, or the folder that a manifest's relative uris are relative to.
+      manifest: CSV or JSON lines file; searched for as given, then in the source. None or '':
+        the source has one folder per class.
       slices: manifest columns that become features of the images.
-      positive_class: a class that must be there.
-      known_classes: refuse every class that is not among these; None takes any.
-      passed_over: is filled with how many files and folders were left out, by kind.
+      positive_class: a class that must exist.
+      known_classes: the only classes that are allowed; None allows any.
+      passed_over: filled with the number of files and folders left out, by kind.
 
     Raises:
       UnreachableError: the source, the manifest or a file that it names can't be found or read.
-      SourceError: the source or the manifest has no images or one class
-        only, lacks the positive class, has a class, column or file it shouldn't, has a class
-        in two spellings, or contradicts itself.
+      SourceError: the source or the manifest has no images or one class only, lacks the
+        positive class, has a class, column or file that is not allowed, has a class in two
+        spellings, or contradicts itself.
     """
     source = _absolute_folder(source)
     slices = [composed(column) for column in slices]
@@ -108,7 +108,7 @@ def list_images(
         records = _from_manifest(source, _absolute_manifest(source, manifest), slices)
     else:
         records = _from_folders(source, slices, counted)
-    # The size and time of a file may change between two looks at it.
+    # Without size and time, which may change between two accesses to a file.
     unique = {(record.uri, record.class_name, record.path): record for record in records}
     ordered = [unique[key] for key in sorted(unique)]
     _check_classes(source, class_names(ordered), positive_class, known_classes, counted)
@@ -116,7 +116,7 @@ def list_images(
 
 
 def class_names(records: Iterable[ImageRecord]) -> list[str]:
-    """The classes of some images, sorted."""
+    """Returns the classes of the images, sorted."""
     return sorted({record.class_name for record in records})
 
 
@@ -126,49 +126,50 @@ def data_version(
     verify: Verify = "heads",
     advance: Callable[[], object] = lambda: None,
 ) -> str:
-    """A digest that changes with the images' names, classes, slices, sizes and times of change.
+    """Returns a digest of the images' names, classes, slices, sizes and modification times.
 
     Args:
       records: the images.
-      verify: whether it changes with their contents too, see `contents.Verify`.
-      advance: is called once an image.
+      verify: what of their contents is included, see `contents.Verify`.
+      advance: called once per image.
 
     Returns:
       64 hex digits.
 
     Raises:
-      SourceError: a bucket's store gives no checksum of a file.
+      SourceError: a bucket's store provides no checksum of a file.
     """
     digest = hashlib.sha256()
     contents = content_digests((record.path for record in records), verify, advance=advance)
     for record, content in zip(records, contents, strict=True):
-        # Not the path: a source that is moved as a whole is the same data.
+        # Without the path: a source that is moved as a whole is the same data.
         digest.update(json.dumps([*record._replace(path=""), content]).encode() + b"\n")
     return digest.hexdigest()
 
 
-def check_class(name: str, classes: Collection[str], *, asked: str) -> None:
-    """Refuses a class that is not there.
+def check_class(name: str, classes: Collection[str], *, parameter: str) -> None:
+    """Refuses a class that does not exist.
 
     Args:
-      name: the class asked for.
-      classes: those there are.
-      asked: where it was asked for, such as "positive_class"; opens the message.
+      name: the class.
+      classes: the existing classes.
+      parameter: what has the value `name`, such as "positive_class"; starts the message.
 
     Raises:
-      SourceError: `name` is not among `classes`; the message suggests the nearest.
+      SourceError: `name` is not in `classes`; the message suggests the nearest.
     """
     if name not in classes:
         raise SourceError(
-            f"{asked}: no class {name!r}; the classes are {_quoted(sorted(classes))}"
-            f"{_nearest(name, classes)}"
+            f"{parameter} must be one of {_quoted(sorted(classes))}{_suggestion(name, classes)} "
+            f"Received: {name!r}"
         )
 
 
-def _nearest(name: str, classes: Collection[str]) -> str:
-    folded = {known.casefold(): known for known in classes}
+def _suggestion(name: str, known: Collection[str]) -> str:
+    """Returns the end of a sentence, which suggests the nearest known name if one is close."""
+    folded = {known_name.casefold(): known_name for known_name in known}
     close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
-    return f"; did you mean {folded[close[0]]!r}?" if close else ""
+    return f"; did you mean {folded[close[0]]!r}?" if close else "."
 
 
 def _quoted(values: Sequence[str]) -> str:
@@ -185,26 +186,27 @@ def _check_classes(
 ) -> None:
     if known_classes is not None:
         for name in classes:
-            check_class(name, known_classes, asked=f"unknown class in {source}")
+            check_class(name, known_classes, parameter=f"each class in {source}")
     if len(classes) == 1:
-        without = f"; {files.account(passed_over)}" if passed_over else ""
+        note = f"; {files.passed_over_text(passed_over)}" if passed_over else ""
         raise SourceError(
-            f"{source} has one class only, {classes[0]!r}; at least one more is required to tell "
-            f"it from (a folder without images is no class){without}"
+            f"{source} must have at least two classes; a folder without images is no class{note}. "
+            f"Received: {classes[0]!r} only"
         )
     if positive_class:
-        check_class(composed(positive_class), classes, asked="positive_class")
+        check_class(composed(positive_class), classes, parameter="positive_class")
 
 
 def _check_slices(slices: Sequence[str]) -> None:
     for column in slices:
         if column in names.RESERVED_FEATURES or not column:
             raise SourceError(
-                f"slices: {column!r} is a name that the pipeline itself uses; rename the "
-                f"manifest's column (taken: {sorted(names.RESERVED_FEATURES)})"
+                "slices must not be empty or a name that the pipeline uses, one of "
+                f"{sorted(names.RESERVED_FEATURES)}; rename the manifest's column. "
+                f"Received: {column!r}"
             )
     if len(set(slices)) < len(slices):
-        raise SourceError(f"slices: {list(slices)} names a column twice; name each once")
+        raise SourceError(f"slices must name each column once. Received: {list(slices)}")
 
 
 def _absolute_folder(source: str) -> str:
@@ -213,10 +215,13 @@ def _absolute_folder(source: str) -> str:
     folder = os.path.abspath(source)
     if not os.path.exists(folder):
         raise UnreachableError(
-            f"no such folder: {source}; give the folder of the images as data.source"
+            f"data.source does not exist; give the folder of the images. Received: {source}"
         )
     if not os.path.isdir(folder):
-        raise SourceError(f"{source} is a file, not a folder; unpack it if it is an archive")
+        raise SourceError(
+            "data.source must be a folder; unpack it if it is an archive. "
+            f"Received: the file {source}"
+        )
     return folder
 
 
@@ -227,12 +232,15 @@ def _absolute_manifest(source: str, manifest: str) -> str:
     if os.path.isfile(manifest) or files.is_remote(in_source):
         return os.path.abspath(manifest) if os.path.isfile(manifest) else in_source
     if not os.path.isfile(in_source):
-        raise UnreachableError(f"no such manifest: {manifest}; sought as given and as {in_source}")
+        raise UnreachableError(
+            f"the manifest does not exist, neither as given nor as {in_source}. "
+            f"Received: {manifest}"
+        )
     return in_source
 
 
 def _join(source: str, uri: str) -> str:
-    # os.path would take `s3://` for a relative path.
+    # posixpath.join would treat `s3://` as a relative path.
     return uri if files.is_remote(uri) else posixpath.join(source, uri)
 
 
@@ -241,36 +249,37 @@ def _from_folders(
 ) -> list[ImageRecord]:
     if slices:
         raise SourceError(
-            f"slices: {list(slices)} need a manifest that has these columns; "
-            "folders of images have none"
+            "slices require a manifest with these columns, which folders of images don't have. "
+            f"Received: {list(slices)}"
         )
     found = _walk(source, passed_over)
     in_folders = [file for file in found if "/" in file.relative]
     if not found:
-        without = f" ({files.account(passed_over)})" if passed_over else ""
+        note = f" ({files.passed_over_text(passed_over)})" if passed_over else ""
         raise SourceError(
-            f"no images in {source}: it is empty{without}; put one folder per class there"
+            f"no images found: the source is empty{note}; put one folder per class there. "
+            f"Received: {source}"
         )
     if not in_folders:
         raise SourceError(
-            f"{source} has {len(found)} files directly in it, such as "
-            f"{min(file.relative for file in found)!r}, and no class folders; "
-            "put the images of each class in a folder named after it, or give a manifest"
+            f"{source} has no class folders; put the images of each class in a folder named after "
+            f"it, or give a manifest. Received: {len(found)} files directly in it, such as "
+            f"{min(file.relative for file in found)!r}"
         )
-    if beside := len(found) - len(in_folders):
-        passed_over["files beside the class folders"] += beside
+    if outside := len(found) - len(in_folders):
+        passed_over["files beside the class folders"] += outside
     records = [_record(file, file.relative.partition("/")[0], ()) for file in in_folders]
     _check_spelling(records, source, dict.fromkeys(class_names(records), "a folder"))
     return records
 
 
 def _check_spelling(records: Iterable[ImageRecord], where: str, origins: Mapping[str, str]) -> None:
-    """Refuses two classes that are one in two spellings, of which each would get a part."""
-    if twins := spelled_differently(record.class_name for record in records):
-        named = " and ".join(f"{name!r} ({origins[name]})" for name in twins)
+    """Refuses one class in two spellings, between which its images would be split."""
+    if spellings := spelled_differently(record.class_name for record in records):
+        found = " and ".join(f"{name!r} ({origins[name]})" for name in spellings)
         raise SourceError(
-            f"{where} has the classes {named}, which differ in their spelling only; write one of "
-            "them throughout, or give them names that differ if they are two classes"
+            f"{where} has two classes that differ only in spelling; use one spelling throughout, "
+            f"or clearly different names if they are two classes. Received: {found}"
         )
 
 
@@ -278,7 +287,7 @@ def _walk(source: str, passed_over: Counter[str] | None = None) -> list[files.Fo
     try:
         return list(files.walk(source, passed_over))
     except OSError as error:
-        raise UnreachableError(f"the images of {source} can't be listed: {error}") from error
+        raise UnreachableError(f"cannot list the images of {source}: {error}") from error
 
 
 def _from_manifest(source: str, manifest: str, slices: Sequence[str]) -> list[ImageRecord]:
@@ -300,14 +309,14 @@ def _check_columns(manifest: str, columns: Collection[str], slices: Sequence[str
     for column in slices:
         if column not in columns:
             raise SourceError(
-                f"slices: manifest {manifest} has no column {column!r}; "
-                f"found {_quoted(sorted(columns))}{_nearest(column, columns)}"
+                f"slices must be columns of the manifest {manifest}, which has "
+                f"{_quoted(sorted(columns))}{_suggestion(column, columns)} Received: {column!r}"
             )
-        alike = sorted(name for name in columns if folded(name) == folded(column))
-        if len(alike) > 1:
+        similar = sorted(name for name in columns if folded(name) == folded(column))
+        if len(similar) > 1:
             raise SourceError(
-                f"slices: manifest {manifest} has the columns {_quoted(alike)}, which differ in "
-                "their spelling only; write one of them throughout, or rename one"
+                f"slices: manifest {manifest} has columns that differ only in spelling; use one "
+                f"spelling throughout, or rename one. Received: {_quoted(similar)}"
             )
 
 
@@ -319,12 +328,13 @@ def _check_schemes(manifest: str, source: str, rows: Sequence[Row]) -> None:
         if not scheme or (scheme not in (*_WEB, "file") and files.has_file_system(found[0].uri)):
             continue
         advice = (
-            "write file:///path, or the path alone"
+            "write file:///path, or only the path"
             if scheme == "file"
-            else f"download them to {source} and give their paths, or copy them to s3:// or gs://"
+            else f"download them to {source} and use their paths, or copy them to s3:// or gs://"
         )
         raise SourceError(
-            f"manifest {manifest}: images at {scheme}:// can't be read: {_shown(found)}; {advice}"
+            f"manifest {manifest}: images at {scheme}:// can't be read; {advice}. "
+            f"Received: {_shown(found)}"
         )
 
 
@@ -332,7 +342,7 @@ def _find(source: str, uri: str, listing: dict[str, files.FoundFile]) -> files.F
     path = _join(source, files.without_file_scheme(uri))
     if not files.is_remote(path):
         path = os.path.normpath(path)
-    # The manifest may have been written on another system than the files.
+    # The manifest may have been written on another operating system than the files.
     for form in dict.fromkeys((path, composed(path), unicodedata.normalize("NFD", path))):
         if file := listing.get(form) or _find_file(form.removeprefix(f"{source}/"), form):
             return file
@@ -343,14 +353,14 @@ def _find_file(relative: str, path: str) -> files.FoundFile | None:
     try:
         return files.find(relative, path)
     except OSError as error:
-        raise UnreachableError(f"the manifest's image {path} can't be found: {error}") from error
+        raise UnreachableError(f"cannot find the manifest's image {path}: {error}") from error
 
 
 def _check_found(manifest: str, source: str, missing: Sequence[Row]) -> None:
     if missing:
         raise UnreachableError(
-            f"manifest {manifest} names files that do not exist: {_shown(missing)}; "
-            f"uris are relative to {source}"
+            f"manifest {manifest} names files that do not exist; uris are relative to {source}. "
+            f"Received: {_shown(missing)}"
         )
 
 
@@ -362,16 +372,16 @@ def _shown(rows: Sequence[Row]) -> str:
 def _check_agreement(
     manifest: str, rows: Iterable[Row], paths: Mapping[int, str], slices: Sequence[str]
 ) -> None:
-    """Refuses two rows for one file that differ in a slice: nothing says which is right."""
+    """Refuses two rows for one file that differ in a slice, since either may be right."""
     first: dict[str, Row] = {}
     for row in rows:
         other = first.setdefault(paths[row.line], row)
         for column, value in _slices(row, slices):
             if (before := other.columns.get(column, "")) != value:
                 raise SourceError(
-                    f"manifest {manifest} contradicts itself on {row.uri!r}: {column!r} is "
-                    f"{before!r} in line {other.line} and {value!r} in line {row.line}; remove "
-                    "or correct one of them"
+                    f"manifest {manifest} has two values of {column!r} for {row.uri!r}; remove or "
+                    f"correct one of them. Received: {before!r} in line {other.line} and "
+                    f"{value!r} in line {row.line}"
                 )
 
 
@@ -391,7 +401,7 @@ def _record(file: files.FoundFile, class_name: str, slices: Slices) -> ImageReco
 
 
 def _printable(name: str) -> str:
-    # A file name on Linux is bytes; those that are no UTF-8 are written as \xNN.
+    # File names on Linux are bytes; those that are not UTF-8 are written as \xNN.
     if name.isascii():
         return name
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,6 +1,6 @@
-"""Decides over all images at once which stay: duplicates and label conflicts.
+"""Decides which images to keep, over all images at once: finds duplicates and label conflicts.
 
-Works on digests only. It takes about 100 bytes of memory an image, in the process that runs the
+Works on digests only and uses about 100 bytes of memory per image, in the process that runs the
 executor.
 """
 
@@ -19,16 +19,16 @@ _SHOWN = 5
 
 
 class BadImagesError(ValueError):
-    """Too many images were refused, or none of a class is left."""
+    """Too many images were refused, or a class has no image left."""
 
 
 class Refusal(NamedTuple):
-    """An image that isn't taken.
+    """An image that is refused.
 
     Attributes:
       row: its index in the sorted listing.
       reason: one word, such as `undecodable`.
-      detail: what was found, for a person.
+      detail: a description of what was found.
     """
 
     row: int
@@ -41,7 +41,7 @@ class Decoded:
     """The images that decode, in the order of the sorted listing; all arrays are (n,).
 
     Attributes:
-      rows: int64, the index of each in the sorted listing.
+      rows: int64, index of each image in the sorted listing.
       digests: bytes of length 32, SHA-256 of the source's bytes.
     """
 
@@ -51,12 +51,12 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What stays and what goes.
+    """Which images are kept and which are not.
 
     Attributes:
-      kept: rows of the images that stay.
-      duplicates: how many images were dropped because another has the same bytes.
-      refusals: the images in quarantine, in the order of the listing.
+      kept: rows of the images that are kept.
+      duplicates: number of images dropped because another has the same bytes.
+      refusals: the quarantined images, in the order of the listing.
     """
 
     kept: set[int]
@@ -65,11 +65,10 @@ class Verdict:
 
 
 def judge(records: Sequence[ImageRecord], decoded: Decoded, refusals: Sequence[Refusal]) -> Verdict:
-    """Keeps one of each set of equal images, and none whose copies are of different classes.
+    """Returns which images to keep: one of equal images, none if their classes differ.
 
-    Of equal images the one with the smallest uri stays. Where the same bytes stand in two
-    classes, nothing says which is right: all copies go to quarantine, also when both classes
-    are negative.
+    Of equal images the one with the smallest uri is kept. If the same bytes are listed under two
+    classes, either may be right: all copies are quarantined, even if both classes are negative.
 
     Args:
       records: the sorted listing.
@@ -93,7 +92,7 @@ def judge(records: Sequence[ImageRecord], decoded: Decoded, refusals: Sequence[R
 
 
 def _is_mixed(labels: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
-    """For each image whether its group holds more than one label."""
+    """Returns for each image whether its group has more than one label."""
     lowest = np.full(groups, np.iinfo(np.int64).max)
     highest = np.full(groups, -1)
     np.minimum.at(lowest, group, labels)
@@ -116,7 +115,7 @@ def _conflicts(
 
 def _conflict(record: ImageRecord, copies: Sequence[ImageRecord]) -> str:
     other = next(copy for copy in copies if copy.class_name != record.class_name)
-    return f"the same bytes are {other.uri} in class {other.class_name}"
+    return f"the same bytes are also {other.uri} of class {other.class_name}"
 
 
 def summary(
@@ -127,13 +126,14 @@ def summary(
     max_bad_fraction: float,
     passed_over: Mapping[str, int],
 ) -> dict[str, Any]:
-    """The account of an ingestion: every listed image is accepted, a duplicate or in quarantine.
+    """Returns the summary of an ingestion.
+
+    Every listed image is accepted, a duplicate or quarantined.
 
     Returns:
-      `listed`, `accepted`, `duplicates`, `quarantined` (counts), `by_reason` (count of each
-      reason), `by_class` (count of accepted images, for every listed class),
-      `passed_over` (count of what was not listed, by kind), `positive_class` and
-      `max_bad_fraction`.
+      `listed`, `accepted`, `duplicates`, `quarantined` (counts), `by_reason` (count per
+      reason), `by_class` (count of accepted images per listed class), `passed_over` (count of
+      files and folders that were not listed, by kind), `positive_class` and `max_bad_fraction`.
     """
     accepted = collections.Counter(records[row].class_name for row in verdict.kept)
     reasons = collections.Counter(refusal.reason for refusal in verdict.refusals)
@@ -151,7 +151,7 @@ def summary(
 
 
 def quarantine_rows(records: Sequence[ImageRecord], verdict: Verdict) -> list[dict[str, str]]:
-    """One row for each image in quarantine: `uri`, `class_name`, `reason`, `detail`."""
+    """Returns one row per quarantined image: `uri`, `class_name`, `reason`, `detail`."""
     return [
         {
             "uri": records[refusal.row].uri,
@@ -163,25 +163,25 @@ def quarantine_rows(records: Sequence[ImageRecord], verdict: Verdict) -> list[di
     ]
 
 
-def complaint(account: dict[str, Any], rows: Sequence[dict[str, str]]) -> str:
-    """Why the run must stop, in a sentence; empty where it needn't.
+def failure(counts: dict[str, Any], rows: Sequence[dict[str, str]]) -> str:
+    """Returns why the run must stop, as a sentence; empty if it need not stop.
 
     Args:
-      account: see `summary`.
+      counts: see `summary`.
       rows: see `quarantine_rows`.
     """
-    quarantined, listed = account["quarantined"], account["listed"]
-    gone = [name for name, count in account["by_class"].items() if not count]
-    if quarantined <= account["max_bad_fraction"] * listed and not gone:
+    quarantined, listed = counts["quarantined"], counts["listed"]
+    empty = [name for name, count in counts["by_class"].items() if not count]
+    if quarantined <= counts["max_bad_fraction"] * listed and not empty:
         return ""
-    counts = ", ".join(f"{count} {reason}" for reason, count in account["by_reason"].items())
+    reasons = ", ".join(f"{count} {reason}" for reason, count in counts["by_reason"].items())
     shown = ", ".join(f"{row['uri']} ({row['reason']})" for row in rows[:_SHOWN])
     problem = (
-        f"no image of class {gone[0]!r} is left"
-        if gone
-        else f"more than max_bad_fraction {account['max_bad_fraction']:g} allows"
+        f"no image of class {empty[0]!r} is left"
+        if empty
+        else f"more than max_bad_fraction {counts['max_bad_fraction']:g} allows"
     )
     return (
-        f"{quarantined:,} of {listed:,} images were refused, {problem}: {counts}; "
+        f"{quarantined:,} of {listed:,} images were refused, {problem}: {reasons}; "
         f"the first are {shown}"
     )

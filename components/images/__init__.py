@@ -1,1 +1,1 @@
-"""The one reader of images, for ingestion, prediction and serving."""
+"""The reader of images for ingestion, prediction and serving."""

@@ -1,7 +1,7 @@
-"""The reader's rules as TensorFlow operations: a served model reads raw images by itself.
+"""The reader's rules as TensorFlow operations, by which a served model reads raw images.
 
-`read` gives the pixels that the network would see had the reader stored the image first. What
-TensorFlow can't read as the reader does is refused, by what its bytes say, and never misread.
+`read` returns the same pixels as `decode` of the image that the reader would store. Images that
+TensorFlow can't read in the same way are detected by their bytes and refused, never misread.
 All functions work eagerly, in a tf.function and in a SavedModel.
 """
 
@@ -17,34 +17,34 @@ _REDUCTIONS = (8, 4, 2, 1)
 
 
 def decode(data: tf.Tensor) -> tf.Tensor:
-    """The pixels of a stored image, as training sees them.
+    """Returns the pixels of a stored image, as used in training.
 
     Args:
-      data: a JPEG or PNG that the reader gave, string ().
+      data: a JPEG or PNG written by the reader, string ().
 
     Returns:
       uint8 (height, width, 3).
     """
-    # expand_animations=False gives the result a rank.
+    # With expand_animations=False the result has a known rank.
     return tf.io.decode_image(data, channels=3, expand_animations=False)
 
 
 def read(data: tf.Tensor, rules: ReadingRules, name: tf.Tensor) -> tf.Tensor:
-    """The pixels of an image as it comes from a camera, a browser or a disk.
+    """Returns the pixels of a raw image.
 
-    A JPEG or PNG that the reader stores as it is, one that it gave among them, is decoded by
-    `decode` alone.
+    A JPEG or PNG that the reader stores unchanged, including those that it wrote, is only decoded
+    by `decode`.
 
     Args:
       data: a JPEG, PNG, GIF or BMP, string ().
       rules: how it is read.
-      name: what a refusal calls it, string ().
+      name: name of the image in the message of a refusal, string ().
 
     Returns:
       uint8 (height, width, 3).
 
     Raises:
-      tf.errors.InvalidArgumentError: it is not decoded, or not as the reader would; the
+      tf.errors.InvalidArgumentError: it can't be decoded, or not as by the reader; the
         message says why.
     """
     found = graph_headers.header(data)
@@ -55,7 +55,7 @@ def read(data: tf.Tensor, rules: ReadingRules, name: tf.Tensor) -> tf.Tensor:
     is_small = not rules.max_side or tf.reduce_max(size) <= rules.max_side
     is_stored = found.is_rgb & (found.orientation == 1) & is_small
     return tf.cond(
-        is_stored, lambda: decode(checked), lambda: _restored(checked, size, found, rules)
+        is_stored, lambda: decode(checked), lambda: _converted(checked, size, found, rules)
     )
 
 
@@ -70,8 +70,8 @@ def _refusal(found: Header, max_pixels: int) -> tf.Tensor:
     return tf.where(found.refusal == "", large, unread)
 
 
-def _restored(data: tf.Tensor, size: tf.Tensor, found: Header, rules: ReadingRules) -> tf.Tensor:
-    """What `decode` gives of the file that the reader would make of an image."""
+def _converted(data: tf.Tensor, size: tf.Tensor, found: Header, rules: ReadingRules) -> tf.Tensor:
+    """Returns what `decode` returns for the file that the reader would write."""
     kind = graph_headers.kind(data)
     image = tf.switch_case(
         tf.minimum(kind, 2),
@@ -86,11 +86,11 @@ def _restored(data: tf.Tensor, size: tf.Tensor, found: Header, rules: ReadingRul
         is_large = tf.reduce_any(target != tf.shape(image, tf.int64)[:2])
         image = tf.cond(is_large, lambda: graph_pixels.resized(image, target), lambda: image)
     upright = graph_pixels.turned(image, found.orientation)
-    return tf.cond(kind == JPEG, lambda: _encoded_anew(upright), lambda: upright)
+    return tf.cond(kind == JPEG, lambda: _recompressed(upright), lambda: upright)
 
 
 def _decoded_png(data: tf.Tensor, has_alpha: tf.Tensor) -> tf.Tensor:
-    # Asked for an alpha channel that is not there, TensorFlow fills it with less than 255.
+    # TensorFlow fills a missing alpha channel with less than 255.
     return tf.cond(
         has_alpha,
         lambda: graph_pixels.flattened(tf.io.decode_png(data, channels=4)),
@@ -99,23 +99,23 @@ def _decoded_png(data: tf.Tensor, has_alpha: tf.Tensor) -> tf.Tensor:
 
 
 def _decoded_jpeg(data: tf.Tensor, size: tf.Tensor, max_side: int) -> tf.Tensor:
-    """A JPEG at the reduced size at which the reader decodes it."""
+    """Decodes a JPEG at the same reduced size as the reader."""
     branches = [lambda ratio=ratio: _accurate(data, ratio) for ratio in _REDUCTIONS]
     if not max_side:
         return branches[-1]()
-    room = tf.reduce_min(size) // (JPEG_REDUCTION_MARGIN * max_side)
+    factor = tf.reduce_min(size) // (JPEG_REDUCTION_MARGIN * max_side)
     is_large = tf.reduce_max(size) > max_side
-    choice = tf.reduce_sum(tf.cast(room < tf.constant(_REDUCTIONS[:-1], tf.int64), tf.int32))
+    choice = tf.reduce_sum(tf.cast(factor < tf.constant(_REDUCTIONS[:-1], tf.int64), tf.int32))
     return tf.switch_case(tf.where(is_large, choice, len(_REDUCTIONS) - 1), branches)
 
 
 def _accurate(data: tf.Tensor, ratio: int) -> tf.Tensor:
-    # Pillow decodes by the accurate transform; TensorFlow's own choice is the fast one.
+    # Pillow decodes by the accurate transform, but TensorFlow's default is the fast one.
     return tf.io.decode_jpeg(data, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
 
 
-def _encoded_anew(image: tf.Tensor) -> tf.Tensor:
-    """An image as a JPEG of it shows it, encoded as the reader encodes."""
+def _recompressed(image: tf.Tensor) -> tf.Tensor:
+    """Returns the image after JPEG compression, with the reader's parameters."""
     encoded = tf.io.encode_jpeg(
         image, format="rgb", quality=JPEG_QUALITY, chroma_downsampling=False
     )

@@ -1,32 +1,32 @@
-"""What the bytes of an image say of it, read by TensorFlow's operations.
+"""Reads the headers of images by TensorFlow operations.
 
-Each function takes the bytes, string (), and gives a `Header`; none of them decodes pixels.
-All work eagerly, in a tf.function and in a SavedModel.
+The function of each format takes the bytes, string (), and returns a `Header` without decoding
+pixels. All functions work eagerly, in a tf.function and in a SavedModel.
 """
 
 from typing import NamedTuple
 
 import tensorflow as tf
 
-# Of an XMP packet that turns the image, which EXIF alone is read for here.
-_XMP_TURNS = r'\C*tiff:Orientation(="|>)[2-8]\C*'
+# Matches XMP that rotates the image; only the orientation of EXIF is supported here.
+_XMP_ORIENTATION = r'\C*tiff:Orientation(="|>)[2-8]\C*'
 _ORIENTATION_TAG = 0x0112
 _SHORT, _LONG = 3, 4
-# Octets of a value by its type, of those that EXIF has; types begin at 1.
+# Octets per value of each of EXIF's types, which are numbered from 1.
 _VALUE_SIZES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4)
 _UPRIGHT = 1
 
 
 class Header(NamedTuple):
-    """What is known of an image before it is decoded.
+    """The properties of an image that are known before it is decoded.
 
     Attributes:
       width: pixels, int64 ().
       height: pixels, int64 ().
-      orientation: EXIF's, 1 to 8, int32 (); 1 is upright.
-      is_rgb: whether its bytes are those of opaque RGB, bool ().
+      orientation: EXIF orientation, 1 to 8, int32 (); 1 is upright.
+      is_rgb: whether it is stored as opaque RGB, bool ().
       has_alpha: whether parts of it may be transparent, bool ().
-      refusal: why it is not read here, string (); empty where it is.
+      refusal: why it can't be read here, string (); empty if it can.
     """
 
     width: tf.Tensor
@@ -38,13 +38,13 @@ class Header(NamedTuple):
 
 
 def refused(reason: str | tf.Tensor) -> Header:
-    """The header of an image that is not read."""
+    """Returns the header of an image that is refused."""
     zero, no = tf.constant(0, tf.int64), tf.constant(False)
     return Header(zero, zero, tf.constant(_UPRIGHT), no, no, tf.convert_to_tensor(reason))
 
 
 def _first(*refusals: tuple[tf.Tensor, str]) -> tf.Tensor:
-    """The text of the first condition that holds, or an empty one."""
+    """Returns the text of the first condition that is true, or an empty text."""
     reason = tf.constant("")
     for condition, text in reversed(refusals):
         reason = tf.where(condition, text, reason)
@@ -55,8 +55,8 @@ class Octets(NamedTuple):
     """The bytes of a file, or of a part of one.
 
     Attributes:
-      values: uint8 (size + margin,): whatever follows, so that a read needs no condition.
-      size: how many count, int32 ().
+      values: uint8 (size + margin,); the margin allows reads beyond the end.
+      size: number of octets without the margin, int32 ().
     """
 
     values: tf.Tensor
@@ -67,7 +67,7 @@ _MARGIN = 32
 
 
 def octets_of(data: tf.Tensor) -> Octets:
-    """The octets of bytes, string ()."""
+    """Converts bytes, string (), to octets."""
     values = tf.io.decode_raw(tf.strings.join([data, bytes(_MARGIN)]), tf.uint8)
     return Octets(values, tf.size(values) - _MARGIN)
 
@@ -77,43 +77,43 @@ def _part(octets: Octets, start: tf.Tensor, end: tf.Tensor) -> Octets:
 
 
 def _window(octets: Octets, position: tf.Tensor, size: int) -> tf.Tensor:
-    """The `size` octets at a position, int64 (size,), at most `_MARGIN`."""
+    """Returns the octets at a position, int64 (size,); `size` is at most `_MARGIN`."""
     start = tf.clip_by_value(position, 0, octets.size)
     return tf.ensure_shape(tf.cast(octets.values[start : start + size], tf.int64), (size,))
 
 
 def _value(window: tf.Tensor, *, big: bool = True) -> tf.Tensor:
-    """The unsigned number in the last axis of some octets, int64."""
+    """Returns the unsigned number of the octets in the last axis, int64."""
     powers = [256**power for power in range(window.shape[-1])]
     return tf.reduce_sum(window * (powers[::-1] if big else powers), axis=-1)
 
 
 def _number(octets: Octets, position: tf.Tensor | int, size: int, *, big: bool = True) -> tf.Tensor:
-    """An unsigned number of `size` octets as int64 (); -1 where they end before it."""
+    """Returns an unsigned number of `size` octets, int64 (); -1 if it exceeds the end."""
     fits = (position >= 0) & (position + size <= octets.size)
     value = _value(_window(octets, position, size), big=big)
     return tf.where(fits, value, tf.constant(-1, tf.int64))
 
 
 def _position(number: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:
-    """An int64 as an int32 position that no octet lies beyond."""
+    """Converts an int64 to an int32 position, at most `limit`."""
     return tf.cast(tf.minimum(number, tf.cast(limit, tf.int64)), tf.int32)
 
 
 def exif_orientation(exif: Octets) -> tuple[tf.Tensor, tf.Tensor]:
-    """The orientation in an EXIF block.
+    """Returns the orientation in an EXIF block.
 
     Args:
-      exif: from its byte order mark on.
+      exif: the block, starting with its byte order mark.
 
     Returns:
-      int32 (), 0 where it has none, and a refusal, string ().
+      int32 (), 0 if it has none, and a refusal, string ().
     """
     start = _number(exif, 0, 4)
     little, big = start == 0x49492A00, start == 0x4D4D002A
-    odd = tf.equal(start // 2**16, 0x4949) | tf.equal(start // 2**16, 0x4D4D)
+    unusual = tf.equal(start // 2**16, 0x4949) | tf.equal(start // 2**16, 0x4D4D)
 
-    unknown = _first((odd, "its EXIF block begins in an unusual way"))
+    unknown = _first((unusual, "its EXIF block starts in an unusual way"))
     return tf.case(
         [
             (little, lambda: _orientation_entry(exif, big=False)),
@@ -124,10 +124,10 @@ def exif_orientation(exif: Octets) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _orientation_entry(exif: Octets, *, big: bool) -> tuple[tf.Tensor, tf.Tensor]:
-    """Looks the orientation up in the first directory; the last entry of several counts.
+    """Looks up the orientation in the first directory; of several entries the last is used.
 
-    What Pillow makes of a directory whose values lie outside the block depends on which they
-    are: it is refused.
+    A directory with values outside of the block is refused, since Pillow's result depends on
+    which values they are.
     """
     size = exif.size
     directory = _position(_number(exif, 4, 4, big=big), size)
@@ -160,31 +160,33 @@ def _orientation_entry(exif: Octets, *, big: bool) -> tuple[tf.Tensor, tf.Tensor
 
 
 def _orientation(exif: Octets, text: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The orientation of EXIF, or a refusal; where it says nothing, XMP must not either.
+    """Returns the orientation of EXIF, or a refusal; without one, XMP must not have one either.
 
     Args:
-      exif: from its byte order mark on; empty where there is none.
-      text: the bytes in which an XMP packet may lie, string ().
+      exif: the block, starting with its byte order mark; empty if there is none.
+      text: the bytes that may contain an XMP packet, string ().
     """
     found, refusal = exif_orientation(exif)
 
     def by_xmp() -> tuple[tf.Tensor, tf.Tensor]:
-        turns = tf.strings.regex_full_match(text, _XMP_TURNS)
-        return tf.constant(_UPRIGHT), _first((turns, "XMP, and not EXIF, says how it is turned"))
+        has_orientation = tf.strings.regex_full_match(text, _XMP_ORIENTATION)
+        return tf.constant(_UPRIGHT), _first(
+            (has_orientation, "its orientation is in XMP and not in EXIF")
+        )
 
     return tf.cond((found == 0) & (refusal == ""), by_xmp, lambda: (found, refusal))
 
 
 class _JpegSegments(NamedTuple):
-    """Where a JPEG's header has what; positions are int32 ().
+    """The positions and numbers of segments in a JPEG's header, int32 ().
 
     Attributes:
-      position: of the marker at which the scans begin, or of the octet that is no marker.
-      exif: of the EXIF block, behind its six octets of signature.
-      exif_end: where it ends.
-      exifs: how many there are.
-      frame: of the frame header, behind its marker.
-      frames: how many there are.
+      position: position of the marker of the first scan, or of an octet that is not a marker.
+      exif: position of the EXIF block, after its signature of six octets.
+      exif_end: end of the EXIF block.
+      exifs: number of EXIF blocks.
+      frame: position of the frame header's marker.
+      frames: number of frame headers.
       is_open: whether more segments follow, bool ().
     """
 
@@ -238,41 +240,41 @@ def _jpeg_segments(octets: Octets) -> _JpegSegments:
 
 
 def jpeg(data: tf.Tensor) -> Header:
-    """The header of a JPEG."""
+    """Returns the header of a JPEG."""
     octets = octets_of(data)
     found = _jpeg_segments(octets)
     marker, precision = (_number(octets, found.frame + at, size) for at, size in ((0, 2), (4, 1)))
     height, width = (_number(octets, found.frame + at, 2) for at in (5, 7))
     channels = _number(octets, found.frame + 9, 1)
     text = tf.strings.substr(data, 0, found.position)
-    orientation, turn_refusal = _orientation(_part(octets, found.exif, found.exif_end), text)
+    orientation, orientation_refusal = _orientation(_part(octets, found.exif, found.exif_end), text)
     is_whole = (_number(octets, found.position, 2) == _START_OF_SCAN) & (found.frames == 1)
     refusal = _first(
         (~is_whole, "its JPEG header is not well-formed"),
         (~_is_one_of(marker, _START_OF_FRAME), "it is a lossless or arithmetic-coded JPEG"),
         (precision != 8, "it is a JPEG of more than 8 bits"),
         (channels == 4, "it is a CMYK JPEG"),
-        ((channels != 1) & (channels != 3), "it is a JPEG of neither one nor three channels"),
-        ((height < 1) | (width < 1), "its JPEG header does not say how large it is"),
+        ((channels != 1) & (channels != 3), "it is a JPEG with neither one nor three channels"),
+        ((height < 1) | (width < 1), "its JPEG header has no size"),
         (found.exifs > 1, "it has more than one EXIF block"),
     )
-    refusal = tf.where(refusal == "", turn_refusal, refusal)
+    refusal = tf.where(refusal == "", orientation_refusal, refusal)
     return Header(width, height, orientation, channels == 3, tf.constant(False), refusal)
 
 
 class _PngChunks(NamedTuple):
-    """Where a PNG has what; positions are int32 ().
+    """The positions, int32 (), and properties of a PNG's chunks.
 
     Attributes:
-      position: of the chunk that is looked at.
-      exif: of the EXIF block.
-      exif_end: where it ends.
-      palette: octets of the palette.
-      has_pixels: whether pixels came, bool ().
+      position: position of the current chunk.
+      exif: position of the EXIF block.
+      exif_end: end of the EXIF block.
+      palette: octets of the palette, int32 ().
+      has_pixels: whether pixels were found, bool ().
       has_transparency: whether a palette entry or a colour is transparent, bool ().
-      is_odd: whether what says so is out of its place or range, bool ().
+      is_odd: whether the transparency chunk is misplaced or out of range, bool ().
       has_text: whether there is international text, such as XMP, bool ().
-      hides_orientation: whether there may be one in compressed text, bool ().
+      hides_orientation: whether compressed text may have an orientation, bool ().
       is_open: whether more chunks follow, bool ().
     """
 
@@ -337,7 +339,7 @@ def _png_chunks(octets: Octets, depth: tf.Tensor, colour: tf.Tensor) -> _PngChun
 def _is_odd_transparency(
     window: tf.Tensor, palette: tf.Tensor, depth: tf.Tensor, colour: tf.Tensor
 ) -> tf.Tensor:
-    """Whether a chunk that says what is transparent exceeds the palette or the samples' range."""
+    """Returns whether a transparency chunk exceeds the palette or the samples' range."""
     length, samples = _value(window[:4]), _value(tf.reshape(window[8:14], (3, 2)))
     is_large = samples >= tf.bitwise.left_shift(
         tf.constant(1, tf.int64), tf.clip_by_value(depth, 0, 16)
@@ -349,22 +351,22 @@ def _is_odd_transparency(
 
 
 def png(data: tf.Tensor) -> Header:
-    """The header of a PNG."""
+    """Returns the header of a PNG."""
     octets = octets_of(data)
     depth, colour = (_number(octets, at, 1) for at in (24, 25))
     found = _png_chunks(octets, depth, colour)
     is_header = _number(octets, 12, 4) == _code(b"IHDR")
     width, height = (_number(octets, at, 4) for at in (16, 20))
     text = tf.where(found.has_text, data, "")
-    orientation, turn_refusal = _orientation(_part(octets, found.exif, found.exif_end), text)
+    orientation, orientation_refusal = _orientation(_part(octets, found.exif, found.exif_end), text)
     refusal = _first(
         (~is_header, "its PNG header is not well-formed"),
         (depth == 16, "it is a PNG of 16 bits"),
         (~_is_one_of(depth, _PNG_DEPTHS), "its PNG header is not well-formed"),
-        (found.is_odd, "its PNG says in an unusual way what is transparent"),
-        (found.hides_orientation, "it may say in compressed text how it is turned"),
+        (found.is_odd, "its PNG defines transparency in an unusual way"),
+        (found.hides_orientation, "its orientation may be in compressed text"),
     )
-    refusal = tf.where(refusal == "", turn_refusal, refusal)
+    refusal = tf.where(refusal == "", orientation_refusal, refusal)
     has_alpha = found.has_transparency | _is_one_of(colour, _PNG_ALPHA)
     return Header(width, height, orientation, (colour == _RGB) & ~has_alpha, has_alpha, refusal)
 
@@ -373,13 +375,13 @@ _EXTENSION, _IMAGE, _GRAPHIC_CONTROL, _TRAILER = 0x21, 0x2C, 0xF9, 0x3B
 
 
 class _GifBlocks(NamedTuple):
-    """How far a GIF is read.
+    """The state of reading a GIF's blocks.
 
     Attributes:
-      position: of the block that is looked at, int32 ().
-      in_extension: whether it is a part of an extension, bool ().
+      position: position of the current block, int32 ().
+      in_extension: whether it is part of an extension, bool ().
       has_transparency: whether an index is transparent, bool ().
-      is_open: whether the first image is still to come, bool ().
+      is_open: whether the first image is not reached yet, bool ().
     """
 
     position: tf.Tensor
@@ -409,13 +411,13 @@ def _gif_blocks(octets: Octets, start: tf.Tensor) -> _GifBlocks:
 
 
 def _palette_size(flags: tf.Tensor) -> tf.Tensor:
-    """Octets of the palette that the flags of a GIF's screen or image announce."""
+    """Returns the octets of the palette by the flags of a GIF's screen or image."""
     size = 3 * tf.bitwise.left_shift(tf.constant(2, tf.int64), tf.maximum(flags, 0) % 8)
     return tf.cast(tf.where(flags >= 128, size, 0), tf.int32)
 
 
 def gif(data: tf.Tensor) -> Header:
-    """The header of a GIF."""
+    """Returns the header of a GIF."""
     octets = octets_of(data)
     width, height = (_number(octets, at, 2, big=False) for at in (6, 8))
     palette = _palette_size(_number(octets, 10, 1))
@@ -427,7 +429,7 @@ def gif(data: tf.Tensor) -> Header:
     own_palette = _palette_size(_number(octets, image + 9, 1))
     refusal = _first(
         (~is_image, "its GIF header is not well-formed"),
-        (_number(octets, octets.size - 1, 1) != _TRAILER, "the GIF is cut off"),
+        (_number(octets, octets.size - 1, 1) != _TRAILER, "the GIF is truncated"),
         (found.has_transparency, "it is a GIF with transparent parts"),
         (~fills, "the first frame of the GIF does not fill it"),
         (palette + own_palette == 0, "it is a GIF without a palette"),
@@ -440,11 +442,11 @@ _BMP_HEADER_SIZES = (40, 52, 56, 108, 124)
 
 
 def bmp(data: tf.Tensor) -> Header:
-    """The header of a BMP."""
+    """Returns the header of a BMP."""
     octets = octets_of(data)
     size, width, height, packing = (_number(octets, at, 4, big=False) for at in (14, 18, 22, 30))
     depth = _number(octets, 28, 2, big=False)
-    # A negative height says that the rows are stored from the top.
+    # A negative height means that the rows are stored from top to bottom.
     rows = tf.where(height >= 2**31, 2**32 - height, height)
     is_usual = _is_one_of(size, _BMP_HEADER_SIZES) & (depth == 24) & (packing == 0)
     refusal = _first((~is_usual, "it is a BMP of other than 24 bits, or compressed"))
@@ -462,7 +464,7 @@ _OTHER_KINDS = (
 
 
 def other(data: tf.Tensor) -> Header:
-    """The header of what TensorFlow does not decode: a refusal that names it."""
+    """Returns the header of a file that TensorFlow does not decode: a refusal with its format."""
     start = tf.strings.substr(data, 0, tf.minimum(tf.strings.length(data), 16))
     kinds = [(tf.strings.regex_full_match(start, match), name) for name, match in _OTHER_KINDS]
     empty = (tf.strings.length(data) == 0, "it has 0 bytes")
@@ -480,7 +482,7 @@ JPEG, PNG = 0, 1
 
 
 def kind(data: tf.Tensor) -> tf.Tensor:
-    """The format of an image by its first bytes, int32 (): `JPEG`, `PNG` or another number."""
+    """Returns the format by the first bytes, int32 (): `JPEG`, `PNG` or another number."""
     found = tf.constant(len(_KINDS))
     for index, (signature, _) in reversed(list(enumerate(_KINDS))):
         start = tf.strings.substr(data, 0, tf.minimum(tf.strings.length(data), len(signature)))
@@ -489,6 +491,6 @@ def kind(data: tf.Tensor) -> tf.Tensor:
 
 
 def header(data: tf.Tensor) -> Header:
-    """The header of an image of any format."""
+    """Returns the header of an image of any format."""
     branches = [lambda read=read: read(data) for _, read in _KINDS]
     return tf.switch_case(kind(data), [*branches, lambda: other(data)])

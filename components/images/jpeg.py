@@ -1,4 +1,4 @@
-"""How a JPEG stream is built, as far as it matters to who decodes it."""
+"""Checks the structure of JPEG streams."""
 
 import re
 import struct
@@ -8,18 +8,18 @@ _END_OF_IMAGE = 0xD9
 # Huffman-coded: baseline, extended sequential and progressive.
 _START_OF_FRAME = frozenset({0xC0, 0xC1, 0xC2})
 
-# In a scan, 0xFF is stuffed with 0x00 or begins a restart marker; all else ends the scan. Any
-# number of 0xFF may stand before a marker.
+# In a scan, 0xFF is followed by 0x00 or starts a restart marker; any other marker ends the scan.
+# Any number of 0xFF may precede a marker.
 _END_OF_SCAN = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
 _MARKER = re.compile(rb"\xff+[^\x00\xff]")
 
 
 def is_whole(data: bytes) -> bool:
-    """Whether the bytes are a Huffman-coded JPEG, well-formed from its start to its end.
+    """Returns whether the bytes are a Huffman-coded JPEG, well-formed from its start to its end.
 
-    Whatever follows the end of the image is ignored, and what is coded in the scans is not
-    looked at. Of these files Pillow and TensorFlow decode the same ones; of others Pillow
-    accepts some that TensorFlow does not.
+    Bytes after the end of the image are ignored, and the coded data of the scans is not checked.
+    Of these files Pillow and TensorFlow decode the same ones; of others Pillow accepts some
+    that TensorFlow does not.
     """
     frames, scans, position, in_scan = 0, 0, 2, False
     while match := (_END_OF_SCAN.search if in_scan else _MARKER.match)(data, position):

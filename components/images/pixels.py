@@ -1,4 +1,4 @@
-"""Pixels of any depth and colour model become 8-bit RGB on the background, or are refused."""
+"""Converts pixels of any depth and colour model to 8-bit RGB, or refuses them."""
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
@@ -8,26 +8,28 @@ from components.images.rules import BACKGROUND
 _UNSIGNED = 1
 _MIN_IS_WHITE = 0
 _SEPARATE_PLANES = 2
+_NEW_SUBFILE_TYPE, _IS_REDUCED = 254, 1
 
-# What 12-bit sensors reach at most: 16 bits that stay below it were probably never scaled.
+# The range of 12-bit sensors: 16-bit values below it were probably never scaled.
 _TWELVE_BITS = 2**12
-# By these Pillow scales a PNG's grey values, but not the one that is transparent.
+# Pillow scales a PNG's grey values by these factors, but not the transparent value.
 _PNG_GREY_SCALE = {"L;2": 85, "L;4": 17}
 
 
 class UnknownRangeError(ValueError):
-    """Pixels of which the file does not say what is black and what is white."""
+    """Pixels whose file does not define which values are black and white."""
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """An image's pixels as 8-bit RGB, transparent parts laid on the background.
+    """Converts an image to 8-bit RGB, with transparent parts composited onto the background.
 
     The highest 8 of 12 or 16 bits are kept. Colour profiles are not applied.
 
     Raises:
       UnknownRangeError: pixels are floats, 32-bit or signed integers, 16-bit integers of
-        which no more than 12 bits are used, or CMYK of a JPEG that may be inverted or not.
-      ValueError: colours are CIELAB, or 16 bits are stored in a way that is not read.
+        which at most 12 bits are used, or CMYK of a JPEG that may be inverted or not.
+      ValueError: the image is a preview, colours are CIELAB, or 16 bits are stored in an
+        unsupported way.
     """
     _check_range(image)
     raw_mode = _raw_mode(image)
@@ -45,6 +47,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _check_range(image: Image.Image) -> None:
+    if int(np.max(_tiff_tag(image, _NEW_SUBFILE_TYPE, 0))) & _IS_REDUCED:
+        raise ValueError("its first image is a preview, as in a camera's raw file; save it as JPEG")
     if image.mode == "LAB":
         raise ValueError("colours are CIELAB; save it as RGB")
     if image.mode == "F":
@@ -54,7 +58,9 @@ def _check_range(image: Image.Image) -> None:
             "pixels are 32-bit or signed integers; save it with 8 or 16 unsigned bits per channel"
         )
     if image.mode == "CMYK" and image.format in {"JPEG", "MPO"} and "adobe" not in image.info:
-        raise UnknownRangeError("a CMYK JPEG without Adobe's marker may be inverted or not")
+        raise UnknownRangeError(
+            "a CMYK JPEG without Adobe's marker may be inverted or not; save it as RGB"
+        )
     if ";16" in _raw_mode(image) or _tiff_bits(image) > 8:
         _check_sixteen_bits(image)
 
@@ -66,14 +72,16 @@ def _is_signed(image: Image.Image) -> bool:
 
 def _check_sixteen_bits(image: Image.Image) -> None:
     if image.mode != "I;16" and "transparency" in image.info:
-        raise ValueError("one of its 16-bit colours is transparent; save it with 8 bits")
+        raise ValueError("a 16-bit colour is transparent; save it with 8 bits per channel")
     planes = _tiff_tag(image, TiffImagePlugin.PLANAR_CONFIGURATION, 1)
     if planes == _SEPARATE_PLANES and len(image.getbands()) > 1:
-        raise ValueError("its 16-bit channels are stored apart; save it with 8 bits")
+        raise ValueError(
+            "16-bit channels are stored in separate planes; save it with 8 bits per channel"
+        )
 
 
 def _tiff_bits(image: Image.Image) -> int:
-    """Bits of a TIFF's deepest channel; 0 of what is no TIFF."""
+    """Returns the largest number of bits of a TIFF's channels; 0 for other formats."""
     return int(np.max(_tiff_tag(image, TiffImagePlugin.BITSPERSAMPLE, 0)))
 
 
@@ -84,7 +92,7 @@ def _tiff_tag(image: Image.Image, tag: int, default: int) -> int | tuple[int, ..
 
 
 def _raw_mode(image: Image.Image) -> str:
-    """How the decoder names the stored pixels; empty where it does not say."""
+    """Returns the decoder's name of the stored pixel format; empty if unknown."""
     tiles = getattr(image, "tile", [])
     arguments = tiles[0].args if tiles else ""
     first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
@@ -92,7 +100,7 @@ def _raw_mode(image: Image.Image) -> str:
 
 
 def _eight_bit_grey(image: Image.Image) -> np.ndarray:
-    """Grey pixels of 12 or 16 bits, uint8 (height, width)."""
+    """Converts grey pixels of 12 or 16 bits to uint8 (height, width)."""
     values = np.asarray(image).astype(np.int32)
     bits = _tiff_bits(image) or 16
     if bits == 16:
@@ -106,11 +114,11 @@ def _eight_bit_grey(image: Image.Image) -> np.ndarray:
 
 
 def _check_peak(image: Image.Image, peak: int) -> None:
-    """Refuses 16 bits that were probably written by a camera of fewer, and never scaled."""
+    """Refuses 16-bit pixels that were probably written by a 12-bit camera and never scaled."""
     if 0 < peak < _TWELVE_BITS and image.format in {"TIFF", "PNG"}:
         raise UnknownRangeError(
-            f"pixels have 16 bits and none is above {peak}: they may be of 12 bits or fewer; "
-            "scale them to 0..65535, or save it with 8 bits per channel"
+            "pixels have 16 bits, but may use only 12 or fewer; scale them to 0..65535, or save it "
+            f"with 8 bits per channel. Received: a maximum of {peak}"
         )
 
 

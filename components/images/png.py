@@ -1,4 +1,4 @@
-"""How a PNG stream is built, as far as it matters to who decodes it."""
+"""Checks the structure of PNG streams."""
 
 import struct
 import zlib
@@ -7,13 +7,13 @@ from collections.abc import Iterator
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _HEADER, _PIXELS, _END = b"IHDR", b"IDAT", b"IEND"
-_INFLATED_AT_ONCE = 1 << 20
+_MAX_INFLATED = 1 << 20
 
 
 def is_whole(data: bytes) -> bool:
-    """Whether the bytes are a PNG whose checksums are right, from its start to its end.
+    """Returns whether the bytes are a complete PNG with correct checksums.
 
-    That its pixels decode is not looked at. Of these files Pillow and TensorFlow decode the
+    Whether its pixels decode is not checked. Of these files Pillow and TensorFlow decode the
     same ones; of others Pillow accepts some that TensorFlow does not.
     """
     inflater = zlib.decompressobj()
@@ -26,7 +26,7 @@ def is_whole(data: bytes) -> bool:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and content of each chunk, up to the last or the first whose checksum is wrong."""
+    """Yields kind and content of each chunk, up to the last or to the first wrong checksum."""
     position = len(SIGNATURE) if data.startswith(SIGNATURE) else len(data)
     kind = b""
     while position + 12 <= len(data) and kind != _END:
@@ -43,7 +43,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _inflates(inflater: "zlib._Decompress", content: bytes) -> bool:
     try:
         while content and not inflater.eof:
-            inflater.decompress(content, _INFLATED_AT_ONCE)
+            inflater.decompress(content, _MAX_INFLATED)
             content = inflater.unconsumed_tail
     except zlib.error:
         return False

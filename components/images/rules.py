@@ -1,7 +1,7 @@
 """How images are read: the contract between ingestion, training and serving.
 
-The Trainer writes the rules into its SavedModel's assets, so that whoever serves the model
-reads images as its training images were read. Imports neither TensorFlow nor TFX.
+The Trainer writes the rules to its SavedModel's assets, so that images are read in the same way
+when the model is served. Imports neither TensorFlow nor TFX.
 """
 
 import json
@@ -12,17 +12,17 @@ from typing import Any
 DEFAULT_MAX_PIXELS = 50_000_000
 
 BACKGROUND = "white"
-"""On which transparent parts are laid."""
+"""The colour onto which transparent parts are composited."""
 
 VERSION = 1
-"""Of the contract: grows with every change after which the same file gives other pixels."""
+"""Version of the contract: increased by each change that gives other pixels for the same file."""
 
 ASSET_NAME = "reading_rules.json"
 ASSETS = "assets"
 
 
 class RulesError(ValueError):
-    """A model without reading rules, or with rules that this version does not follow."""
+    """A model without reading rules, or with rules of another version."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,16 +30,16 @@ class ReadingRules:
     """How an encoded image becomes a network's input.
 
     Attributes:
-      image_size: side in pixels of the square that the network sees.
-      pixel_range: what 0 and 255 become.
+      image_size: side, in pixels, of the network's square input.
+      pixel_range: values to which 0 and 255 are mapped.
       max_side: longest side, in pixels, of a stored image; larger ones are scaled down, and
         0 keeps the size.
       max_pixels: width times height above which an image is refused.
-      background: colour on which transparent images are laid.
-      orientation: what turns an image upright; `exif` is its EXIF orientation.
+      background: colour onto which transparent images are composited.
+      orientation: how an image is turned upright; `exif` is by its EXIF orientation.
       shrink: filter by which an image is scaled down to `max_side`.
-      resize: filter by which it becomes a square of `image_size`.
-      version: of the contract.
+      resize: filter by which it is resized to a square of `image_size`.
+      version: version of the contract.
     """
 
     image_size: int
@@ -53,25 +53,26 @@ class ReadingRules:
     version: int = VERSION
 
     def as_sentence(self) -> str:
-        """The rules in words."""
+        """Returns the rules as a sentence."""
         low, high = self.pixel_range
         shrunk = f"scaled down to {self.max_side} pixels ({self.shrink}), " if self.max_side else ""
         return (
-            f"Images are turned upright by {self.orientation.upper()}, laid on {self.background}, "
+            f"Images are turned upright by {self.orientation.upper()}, composited onto "
+            f"{self.background}, "
             f"{shrunk}and resized to {self.image_size} x {self.image_size} pixels "
             f"({self.resize}) between {low:g} and {high:g}."
         )
 
     def to_json(self) -> str:
-        """The rules as a JSON object; `from_json` reads it back."""
+        """Returns the rules as a JSON object, which `from_json` reads."""
         return json.dumps(asdict(self), indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "ReadingRules":
-        """The rules in a JSON object.
+        """Returns the rules in a JSON object.
 
         Raises:
-          RulesError: it names other rules, or values that this version does not follow.
+          RulesError: the keys or the version are not those of this version of the contract.
         """
         values: dict[str, Any] = json.loads(text)
         if values.get("version") != VERSION:
@@ -81,34 +82,36 @@ class ReadingRules:
             )
         known = {field.name for field in fields(cls)}
         if known != values.keys():
-            raise RulesError(f"reading rules are {sorted(known)}. Received: {sorted(values)}")
+            raise RulesError(
+                f"keys of the reading rules must be {sorted(known)}. Received: {sorted(values)}"
+            )
         low, high = values.pop("pixel_range")
         return cls(pixel_range=(low, high), **values)
 
 
 def read_rules(model: Path) -> ReadingRules:
-    """The rules in the assets of a SavedModel.
+    """Returns the rules in the assets of a SavedModel.
 
     Args:
-      model: its folder.
+      model: folder of the SavedModel.
 
     Raises:
-      RulesError: it has none, or other than this version follows.
+      RulesError: it has no rules, or rules of another version.
     """
     path = model / ASSETS / ASSET_NAME
     if not path.is_file():
         raise RulesError(
-            f"the model in {model} has no {ASSETS}/{ASSET_NAME}: it was exported before models "
-            "recorded how images are read; train and push it again"
+            f"the model has no {ASSETS}/{ASSET_NAME}: it was exported before models recorded how "
+            f"images are read; train and push it again. Received: {model}"
         )
     return ReadingRules.from_json(path.read_text(encoding="utf-8"))
 
 
 def shrunk_size(width: int, height: int, max_side: int) -> tuple[int, int]:
-    """Width and height in pixels of an image that is scaled down to `max_side`.
+    """Returns width and height, in pixels, of an image that is scaled down to `max_side`.
 
-    Its aspect is kept as far as whole pixels, at least one, allow; an image that is small
-    enough keeps its size, and so does every image where `max_side` is 0.
+    The aspect ratio is kept up to rounding to whole pixels, at least one. An image that is small
+    enough keeps its size, as does every image if `max_side` is 0.
     """
     longest = max(width, height)
     if not max_side or longest <= max_side:

@@ -1,1 +1,1 @@
-"""Says what a run came to: one HTML page for a person, one JSON file for a program."""
+"""Reports the results of a run: an HTML page for people and a JSON file for programs."""

@@ -1,6 +1,6 @@
-"""Figures as inline SVG that take the page's own colours and type, light or dark.
+"""Figures as inline SVG with the page's colours and fonts, light or dark.
 
-Matplotlib draws with stand-in colours; each becomes a CSS variable of the page.
+Matplotlib draws with placeholder colours, each of which is replaced by a CSS variable of the page.
 """
 
 import io
@@ -30,11 +30,11 @@ _VARIABLES = {
     POSITIVE: "--positive",
     NEGATIVE: "--negative",
 }
-# As wide as a figure's column on a wide page and on a phone, so that 9 point stays 9 point.
+# The width of a figure's column on a wide page and on a phone, so that fonts are not scaled.
 _SIZE_INCHES = (4.9, 3.4)
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
-    # A class may be called $x$: a name is not a formula.
+    # Names may contain $, such as a class $x$, and are not formulas.
     "text.parse_math": False,
     "font.size": 9,
     "axes.edgecolor": GRID,
@@ -56,23 +56,23 @@ _STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.8,
 }
 _FONT = re.compile(r"font: (?P<size>[\d.]+px)[^;\"]*")
-# Matplotlib numbers its groups anew in each figure, but ids are the whole page's.
+# Matplotlib numbers the groups of each figure from 1, but ids must be unique in the page.
 _GROUP_ID = re.compile(r'<g id="[^"]*"')
 _PROLOGUE = re.compile(r"^.*?(?=<svg)", re.DOTALL)
-# Its style element would style the whole page.
+# Matplotlib's style element would apply to the whole page.
 _NOT_DRAWING = re.compile(r"<(?P<tag>metadata|style)\b.*?</(?P=tag)>", re.DOTALL)
 
 
 def draw(name: str, description: str, paint: Callable[[Axes], None]) -> Markup:
-    """An SVG element, without any reference outside itself.
+    """Returns an SVG element without external references.
 
     Args:
       name: unique among the figures of a page.
-      description: what a reader who does not see the figure should know.
+      description: text alternative for readers who can't see the figure.
       paint: draws on the axes.
     """
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
-        # The reader's browser has the glyphs that the measuring font lacks.
+        # Matplotlib's font lacks glyphs that the browser has.
         warnings.filterwarnings("ignore", message="Glyph")
         figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
         figure.patch.set_alpha(0)
@@ -83,7 +83,7 @@ def draw(name: str, description: str, paint: Callable[[Axes], None]) -> Markup:
 
 
 def legend_above(axes: Axes, columns: int) -> None:
-    """A legend over the axes, where it covers nothing."""
+    """Adds a legend above the axes, where it doesn't cover the plot."""
     style = {"borderaxespad": 0.2, "handlelength": 1.6, "columnspacing": 1.4}
     axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=columns, **style)
 

@@ -1,4 +1,4 @@
-"""The Reporter: says what a run came to."""
+"""The Reporter's specification: its inputs, output and execution properties."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from components.reporter import executor
 
 
 class ReporterSpec(ComponentSpec):
-    """What goes into the Reporter and what comes out."""
+    """Channels and execution properties of the Reporter."""
 
     PARAMETERS = {
         executor.TITLE: ExecutionParameter(type=str),
@@ -38,16 +38,16 @@ class ReporterSpec(ComponentSpec):
 
 
 class Reporter(BaseComponent):
-    """Writes one HTML page for a person and one JSON file for a program.
+    """Writes an HTML page for people and a JSON file for programs.
 
     Outputs:
-      report: `report.html`, which needs nothing outside itself, and `metrics.json`.
+      report: `report.html`, without external resources, and `metrics.json`.
     """
 
     SPEC_CLASS = ReporterSpec
     EXECUTOR_SPEC = ExecutorClassSpec(executor.Executor)
 
-    def __init__(  # noqa: PLR0913 - an argument an input
+    def __init__(  # noqa: PLR0913 - one argument per input
         self,
         *,
         evaluation: BaseChannel,
@@ -63,21 +63,21 @@ class Reporter(BaseComponent):
         title: str,
         settings: Mapping[str, Any],
     ):
-        """Describes the report.
+        """Specifies the component.
 
         Args:
-          evaluation: the Evaluator's figures.
-          predictions: the Evaluator's rows.
+          evaluation: the Evaluator's metrics.
+          predictions: the Evaluator's predictions.
           blessing: the Evaluator's verdict.
           model: the Calibrator's model.
           model_run: the Trainer's history.
-          examples: the ImbalanceSampler's, for pictures of the most wrong images.
-          sampling: the ImbalanceSampler's account.
-          quarantine: the ImageExampleGen's.
-          anomalies: ExampleValidator's.
-          pushed_model: the Pusher's, of a model that was pushed or not.
-          title: what the page is called.
-          settings: of the run, nested, as plain JSON values.
+          examples: the ImbalanceSampler's examples, for thumbnails of the most wrong images.
+          sampling: the ImbalanceSampler's report.
+          quarantine: ImageExampleGen's quarantine.
+          anomalies: ExampleValidator's anomalies.
+          pushed_model: the Pusher's artifact, whether or not the model was pushed.
+          title: title of the page.
+          settings: settings of the run, nested, as plain JSON values.
         """
         super().__init__(
             spec=ReporterSpec(

@@ -21,7 +21,7 @@ _logger = logging.getLogger("outnumbered.reporter")
 
 
 class Executor(BaseExecutor):
-    """Writes down what a run came to."""
+    """Executes the Reporter."""
 
     def Do(
         self,
@@ -32,13 +32,12 @@ class Executor(BaseExecutor):
         """Writes `report.html` and `metrics.json`.
 
         Args:
-          input_dict: one artifact each of what the components before made, see
-            `component.ReporterSpec`.
+          input_dict: one artifact per input, see `component.ReporterSpec`.
           output_dict: `report`, one artifact.
           exec_properties: `title`, and the JSON object `settings`.
 
         Raises:
-          ValueError: an image of the predictions is not among the examples.
+          ValueError: an image of the predictions is not in the examples.
         """
         uris = {key: artifact_utils.get_single_uri(found) for key, found in input_dict.items()}
         target = artifact_utils.get_single_uri(output_dict[names.REPORT])

@@ -1,4 +1,4 @@
-"""The report's figures, each from plain arrays and counts."""
+"""Draws the report's figures from plain arrays and counts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,24 +15,24 @@ from components.evaluator.metrics import Curve
 from components.reporter import wording
 from components.reporter.canvas import INK, MUTED, NEGATIVE, PAPER, POSITIVE, draw, legend_above
 
-# A curve of more points than pixels looks the same and weighs more.
+# More points than pixels would make a curve's file larger, but not its picture better.
 _MAX_POINTS = 400
 _SCORE_BINS = 25
 _RELIABILITY_BINS = 10
-_NAME_FITS = 18
+_MAX_NAME = 18
 
 
 def confusion_matrix(counts: Mapping[str, int], positive_class: str) -> Markup:
-    """The four outcomes, each tinted by its share of the images of its true class."""
+    """Draws the four outcomes, each coloured by its share of the images of its true class."""
     name = _quoted(positive_class)
     rows = [
         (name, (counts["tp"], "found"), (counts["fn"], "missed")),
-        ("others", (counts["fp"], "false alarms"), (counts["tn"], "passed over")),
+        ("others", (counts["fp"], "false alarms"), (counts["tn"], "correctly rejected")),
     ]
     description = (
         f"Confusion matrix. Of {counts['tp'] + counts['fn']} images of {positive_class}, "
         f"{counts['tp']} were found and {counts['fn']} missed. Of {counts['fp'] + counts['tn']} "
-        f"others, {counts['fp']} raised a false alarm and {counts['tn']} were passed over."
+        f"others, {counts['fp']} are false alarms and {counts['tn']} were correctly rejected."
     )
 
     def paint(axes: Axes) -> None:
@@ -41,7 +41,7 @@ def confusion_matrix(counts: Mapping[str, int], positive_class: str) -> Markup:
             for x, (count, outcome) in enumerate(cells):
                 _cell(axes, (x, y), count, count / total, outcome)
         axes.set(xlim=(0, 2), ylim=(2, 0))
-        axes.set_xticks([0.5, 1.5], [f"called {name}", "called other"])
+        axes.set_xticks([0.5, 1.5], [f"predicted {name}", "predicted other"])
         axes.set_yticks([0.5, 1.5], [label for label, *_ in rows], rotation=90, va="center")
         axes.tick_params(length=0, labelsize=9.5, labelcolor=INK)
         axes.xaxis.tick_top()
@@ -69,14 +69,14 @@ def precision_recall(
     test_prevalence: float | None,
     operating: Mapping[str, Any],
 ) -> Markup:
-    """Precision against recall at the real world's balance, with the operating point.
+    """Draws precision against recall at the real world's prevalence, with the operating point.
 
     Args:
-      world: the curve at the real world's balance.
-      test: the split's own curve, which stands behind, muted; None where it is the world's.
+      world: the curve at the real world's prevalence.
+      test: the split's curve, drawn muted behind it; None if it is the same.
       prevalence: share of positives in the real world.
-      test_prevalence: share of positives in the split, where `test` is given.
-      operating: `recall` and `precision` (None where no alarm is raised) at prevalence.
+      test_prevalence: share of positives in the split; None if `test` is.
+      operating: `recall` and `precision` (None if no image is predicted positive) at prevalence.
     """
     description = (
         f"Precision-recall curve at a share of positives of {prevalence:.3g}. The operating point "
@@ -106,7 +106,7 @@ def scores(
     threshold: float,
     positive_class: str,
 ) -> Markup:
-    """How many images got which probability, by class, on a logarithmic scale."""
+    """Draws histograms of the probabilities by class, with logarithmic counts."""
     edges = np.linspace(0, 1, _SCORE_BINS + 1)
     description = (
         "Histogram of the model's probabilities for both classes; "
@@ -131,7 +131,7 @@ def scores(
 
 
 def reliability(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> Markup:
-    """The share of positives among images of a like probability, with its interval."""
+    """Draws the share of positives, with its interval, among images with similar probabilities."""
     edges = np.linspace(0, 1, _RELIABILITY_BINS + 1)
     bins = np.clip(np.digitize(probabilities, edges) - 1, 0, _RELIABILITY_BINS - 1)
     groups = [bins == index for index in np.unique(bins)]
@@ -147,22 +147,22 @@ def reliability(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -
         axes.set(
             xlim=(0, 1.02),
             ylim=(0, 1.03),
-            xlabel="probability the model gave",
-            ylabel="share that was positive",
+            xlabel="predicted probability",
+            ylabel="share of positives",
         )
 
-    description = "Reliability diagram: share of positives by the probability the model gave."
+    description = "Reliability diagram: share of positives by predicted probability."
     return draw("reliability", description, paint)
 
 
 def losses(epochs: Sequence[Mapping[str, Any]], chosen: int) -> Markup:
-    """The loss on train and val by epoch; `chosen` (from 1) is the exported one."""
+    """Draws the loss on train and val by epoch; `chosen` (from 1) is the exported epoch."""
     series = (("loss", "train", MUTED), ("val_loss", "val", POSITIVE))
     return _by_epoch("losses", "Loss", epochs, chosen, series)
 
 
 def pr_aucs(epochs: Sequence[Mapping[str, Any]], chosen: int) -> Markup:
-    """PR-AUC on val by epoch; `chosen` (from 1) is the exported one."""
+    """Draws the PR-AUC on val by epoch; `chosen` (from 1) is the exported epoch."""
     series = (("val_pr_auc", "val", POSITIVE),)
     return _by_epoch("pr-aucs", "PR-AUC", epochs, chosen, series)
 
@@ -189,33 +189,35 @@ def _by_epoch(
         axes.set(xlabel="epoch", ylabel=quantity)
         legend_above(axes, columns=3)
 
-    description = f"{quantity} by epoch, {len(epochs)} in all; the model is that of epoch {chosen}."
+    description = (
+        f"{quantity} by epoch, {len(epochs)} in all; the model has the weights of epoch {chosen}."
+    )
     return draw(name, description, paint)
 
 
 def _quoted(name: str) -> str:
-    """A class's name, shortened where it would not fit beside the axes."""
-    if len(name) <= _NAME_FITS:
+    """Returns a class name in quotes, shortened if it would not fit next to the axes."""
+    if len(name) <= _MAX_NAME:
         return f"“{name}”"
-    return f"“{name[: _NAME_FITS - 1]}…”"
+    return f"“{name[: _MAX_NAME - 1]}…”"
 
 
 def _curve(axes: Axes, points: Curve, **style: Any) -> None:
-    """A step curve: between two thresholds no other precision can be had."""
+    """Draws a step curve, since no precision between those of two thresholds can be reached."""
     chosen = _thin(points.recall)
     recall, precision = points.recall[chosen], points.precision[chosen]
     axes.step(np.append(0.0, recall), np.append(precision[0], precision), where="pre", **style)
 
 
 def _thin(recall: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Indices of a curve's points that are enough to draw it, its ends among them."""
+    """Returns the indices of enough of a curve's points to draw it, including its ends."""
     if recall.size <= _MAX_POINTS:
         return np.arange(recall.size)
-    wanted = np.searchsorted(recall, np.linspace(0, 1, _MAX_POINTS))
-    return np.unique(np.append(0, np.minimum(wanted, recall.size - 1)))
+    nearest = np.searchsorted(recall, np.linspace(0, 1, _MAX_POINTS))
+    return np.unique(np.append(0, np.minimum(nearest, recall.size - 1)))
 
 
 def _point(axes: Axes, x: float, y: float, label: str) -> None:
-    """A dot with a rim of paper, whole even on the edge of the axes."""
+    """Draws a dot with an outline in the background colour, not clipped at the edge of the axes."""
     axes.plot(x, y, "o", color=PAPER, markersize=12, clip_on=False, zorder=5)
     axes.plot(x, y, "o", color=INK, markersize=8, clip_on=False, zorder=6, label=label)

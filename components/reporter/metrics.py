@@ -1,4 +1,4 @@
-"""`metrics.json`: what a run came to, for a program."""
+"""The content of `metrics.json`: the results of a run for programs."""
 
 from dataclasses import asdict
 from typing import Any
@@ -8,7 +8,7 @@ from components.reporter.record import RunRecord
 
 
 def assemble(record: RunRecord, title: str) -> dict[str, Any]:
-    """The content of `metrics.json`, plain JSON with None for what is undefined.
+    """Returns the content of `metrics.json`, plain JSON with None for undefined values.
 
     `pr_auc` is average precision, see `components.evaluator.metrics`.
     """
@@ -33,7 +33,7 @@ def assemble(record: RunRecord, title: str) -> dict[str, Any]:
 
 
 def answer(record: RunRecord) -> wording.Answer:
-    """What the run came to, in a sentence."""
+    """Returns the result of the run as a sentence."""
     return wording.answer(
         blessed=record.verdict["blessed"],
         positive_class=record.positive_class,
@@ -43,9 +43,9 @@ def answer(record: RunRecord) -> wording.Answer:
 
 
 def training(history: dict[str, Any] | None) -> dict[str, Any] | None:
-    """A training in a few figures; None where no history was recorded.
+    """Returns a summary of the training; None if no history was recorded.
 
-    `epoch` is the one whose weights the model has, and the figures are that epoch's.
+    `epoch` is the epoch whose weights the model has; the metrics are of that epoch.
     """
     if history is None:
         return None
@@ -66,6 +66,6 @@ def training(history: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def exported_epoch(history: dict[str, Any]) -> int:
-    """The epoch, counted from 1 over the whole training, whose weights the model has."""
+    """Returns the epoch, from 1 over the whole training, whose weights the model has."""
     best = history.get("best_epoch", len(history["epochs"]))
     return history.get("exported_epoch", best)

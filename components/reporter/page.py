@@ -1,6 +1,6 @@
-"""The report as one HTML page that needs nothing outside itself.
+"""Renders the report as one HTML page without external resources.
 
-The template escapes every text; figures are SVG elements that escape their own.
+The template escapes all texts, and the SVG figures escape theirs.
 """
 
 from collections.abc import Mapping
@@ -34,13 +34,13 @@ def render(
     wrong: WrongImages,
     settings: Mapping[str, Any],
 ) -> str:
-    """The page as text.
+    """Returns the page as text.
 
     Args:
       record: the run.
       metrics: content of `metrics.json`.
       wrong: the most wrong images.
-      settings: those that the run was compiled with, nested.
+      settings: the settings that the run was compiled with, nested.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER),
@@ -79,7 +79,7 @@ def _figures(record: RunRecord, metrics: Mapping[str, Any]) -> dict[str, Markup]
     probabilities = record.predictions[names.PROBABILITY].to_numpy()
     prevalence, test_prevalence = metrics["at_prevalence"]["prevalence"], _test_prevalence(metrics)
     own_curve = None if test_prevalence is None else curve(labels, probabilities)
-    drawn = {
+    drawings = {
         "confusion": figures.confusion_matrix(metrics["metrics"], record.positive_class),
         "precision_recall": figures.precision_recall(
             curve(labels, probabilities, prevalence),
@@ -98,12 +98,12 @@ def _figures(record: RunRecord, metrics: Mapping[str, Any]) -> dict[str, Markup]
     }
     if record.history is not None:
         epochs, chosen = record.history["epochs"], exported_epoch(record.history)
-        drawn["losses"] = figures.losses(epochs, chosen)
-        drawn["pr_aucs"] = figures.pr_aucs(epochs, chosen)
-    return drawn
+        drawings["losses"] = figures.losses(epochs, chosen)
+        drawings["pr_aucs"] = figures.pr_aucs(epochs, chosen)
+    return drawings
 
 
 def _test_prevalence(metrics: Mapping[str, Any]) -> float | None:
-    """Share of positives in the split; None where it is the real world's but for a hair."""
+    """Returns the share of positives in the split; None if it nearly equals the real world's."""
     share = metrics["positives"] / metrics["examples"]
     return share if wording.differs(share, metrics["at_prevalence"]["prevalence"]) else None

@@ -1,4 +1,4 @@
-"""Where a report's figures come from: settings, and versions of what reckoned them."""
+"""Provenance of a report: settings, and versions of the software that computed it."""
 
 import importlib.metadata
 import platform
@@ -19,21 +19,21 @@ _PACKAGES = (
 
 
 def as_trained(settings: Mapping[str, Any], history: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The run's settings, with those of the trainer as it had them.
+    """Returns the run's settings, with the trainer settings that were used.
 
-    A run on a cluster may have been given other epochs or another model than the settings say.
+    The parameters of a run on a cluster may override the epochs or the model of the settings.
 
     Args:
       settings: nested, with the section `trainer`.
-      history: content of `history.json`; None where there is none.
+      history: content of `history.json`; None if there is none.
     """
     used = (history or {}).get("settings", {})
-    own = {key: used.get(key, value) for key, value in settings.get("trainer", {}).items()}
-    return {**settings, "trainer": own} if own else dict(settings)
+    trainer = {key: used.get(key, value) for key, value in settings.get("trainer", {}).items()}
+    return {**settings, "trainer": trainer} if trainer else dict(settings)
 
 
 def flattened(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested settings as dotted keys and their values, in order."""
+    """Returns nested settings as dotted keys and their values, in order."""
     rows: list[tuple[str, str]] = []
     for key, value in settings.items():
         if isinstance(value, Mapping) and value:
@@ -44,11 +44,11 @@ def flattened(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, 
 
 
 def versions() -> list[tuple[str, str]]:
-    """Of Python and of the packages that had a part in the figures."""
+    """Returns the versions of Python and of the packages that computed the results."""
     found = [("Python", platform.python_version())]
     for package in _PACKAGES:
         try:
             found.append((package, importlib.metadata.version(package)))
         except importlib.metadata.PackageNotFoundError:
-            continue  # Run from a folder, without being installed.
+            continue  # Not installed, but run from a folder.
     return found

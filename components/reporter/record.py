@@ -1,4 +1,4 @@
-"""Gathers what the components before left about a run."""
+"""Reads the artifacts of a run."""
 
 import json
 import os
@@ -17,29 +17,29 @@ from components.example_validator import findings_file
 from components.example_validator.findings import Findings
 from components.images import rules
 from components.images.rules import ReadingRules
-from components.imbalance_sampler import report as account
+from components.imbalance_sampler import report as sampling_report
 from components.pusher import pushed_model
 
-# Beyond these the page says how many more there are, and where the whole list lies.
+# The page shows at most this many refused images, and says where the complete list is.
 _REFUSALS_SHOWN = 20
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run as its artifacts tell it.
+    """The content of a run's artifacts.
 
     Attributes:
-      evaluation: the Evaluator's figures, see `components.evaluator.summary`.
+      evaluation: the Evaluator's metrics, see `components.evaluator.summary`.
       verdict: `blessed`, `reason`, `gates`.
-      predictions: a row an image of the split, slice columns included.
-      operating_point: the threshold, its rule and what it gave on val.
+      predictions: one row per image of the split, including slice columns.
+      operating_point: the threshold, its rule and its metrics on val.
       reading: how images are read; None for a model that does not record it.
-      history: the Trainer's epochs; None where it left none.
-      sampling: the sampler's account.
-      quarantine: how many images were listed, accepted and refused.
+      history: the Trainer's history; None if there is none.
+      sampling: the sampler's report.
+      quarantine: numbers of listed, accepted and refused images.
       refusals: the first of the refused images.
-      data_check: what ExampleValidator found, see `components.example_validator.findings`.
-      pushed_to: folder of the pushed model; None where none was pushed.
+      data_check: ExampleValidator's findings, see `components.example_validator.findings`.
+      pushed_to: folder of the pushed model; None if none was pushed.
     """
 
     evaluation: dict[str, Any]
@@ -56,7 +56,7 @@ class RunRecord:
 
     @property
     def positive_class(self) -> str:
-        """The class that is looked for."""
+        """The positive class."""
         return self.quarantine["positive_class"]
 
 
@@ -64,7 +64,7 @@ def read(uris: Mapping[str, str]) -> RunRecord:
     """Reads a run from its artifacts.
 
     Args:
-      uris: by artifact key.
+      uris: URIs by artifact key.
     """
     serving_dir = path_utils.serving_model_dir(uris[names.MODEL])
     return RunRecord(
@@ -74,7 +74,7 @@ def read(uris: Mapping[str, str]) -> RunRecord:
         operating_point=operating_point.read(serving_dir),
         reading=_read_rules(serving_dir),
         history=_read_history(uris[names.MODEL_RUN]),
-        sampling=account.read(uris[names.SAMPLING]),
+        sampling=sampling_report.read(uris[names.SAMPLING]),
         quarantine=_read_json(uris[names.QUARANTINE], "summary.json"),
         refusals=_read_refusals(uris[names.QUARANTINE]),
         data_check=findings_file.read(uris[names.ANOMALIES]),
@@ -96,7 +96,7 @@ def _read_json(uri: str, name: str) -> dict[str, Any]:
 
 
 def _read_history(uri: str) -> dict[str, Any] | None:
-    """None for a model that came without epochs, such as one that was trained elsewhere."""
+    """Returns the history; None for a model without one, such as one trained elsewhere."""
     if not fileio.exists(os.path.join(uri, "history.json")):
         return None
     history = _read_json(uri, "history.json")

@@ -1,4 +1,4 @@
-"""Slices ranked by how surely they are worse than the rest."""
+"""Ranks slices by how certain it is that they are worse than the rest."""
 
 import math
 from collections.abc import Mapping
@@ -10,16 +10,16 @@ _SHOWN = 30
 
 @dataclass(frozen=True)
 class RankedSlice:
-    """A slice's share of right answers on one side of the class boundary.
+    """A slice's share of correct predictions, among positives or among negatives.
 
     Attributes:
       name: such as `breed = beagle, light = dim`.
-      wrong: images of the side that the model got wrong.
-      images: images of the side.
-      rate: the share that it got right.
-      interval: of the rate.
-      is_worst: it heads the ranking.
-      is_below: even the upper end of its interval is below the whole's rate.
+      wrong: number of wrong predictions.
+      images: number of images.
+      rate: share of correct predictions.
+      interval: interval of the rate.
+      is_worst: whether it is first in the ranking.
+      is_below: whether the upper end of its interval is below the rate of the whole split.
     """
 
     name: str
@@ -33,13 +33,13 @@ class RankedSlice:
 
 @dataclass(frozen=True)
 class Ranking:
-    """The slices of one side, the surest worst first.
+    """The slices, among positives or among negatives, the worst first.
 
     Attributes:
       whole: the rate of the whole split.
-      floor: a round number below every interval, where a scale may begin.
+      floor: a round number below all intervals, the start of the scale.
       rows: the first of the slices.
-      more: how many more there are.
+      more: number of further slices.
     """
 
     whole: float
@@ -49,24 +49,24 @@ class Ranking:
 
 
 def by_recall(evaluation: Mapping[str, Any]) -> Ranking:
-    """Which positives are missed: slices that hold some of the positives, by recall."""
+    """Returns the slices with some of the positives, ranked by recall."""
     return _rank(evaluation, metric="recall", right="tp", wrong="fn")
 
 
 def by_specificity(evaluation: Mapping[str, Any]) -> Ranking:
-    """Where false alarms come from: slices that hold some of the others, by specificity."""
+    """Returns the slices with some of the negatives, ranked by specificity."""
     return _rank(evaluation, metric="specificity", right="tn", wrong="fp")
 
 
 def name(values: Mapping[str, str]) -> str:
-    """A slice in words; an image without a value says so."""
+    """Returns a slice as text; a missing value is `(none)`."""
     return ", ".join(f"{column} = {value or '(none)'}" for column, value in values.items())
 
 
 def _rank(evaluation: Mapping[str, Any], *, metric: str, right: str, wrong: str) -> Ranking:
     overall = evaluation["metrics"]
     whole, total = overall[metric], overall[right] + overall[wrong]
-    # A slice with all images of the side repeats the whole; one with none says nothing.
+    # A slice with all of the images equals the whole; one with none has no rate.
     found = [row for row in evaluation["slices"] if 0 < row[right] + row[wrong] < total]
     found.sort(key=lambda row: (row["intervals"][metric][1], row[metric], name(row["slice"])))
     rows = [

@@ -1,4 +1,4 @@
-"""The images that the model got most wrong, small enough for a page."""
+"""Thumbnails of the images with the most wrong predictions."""
 
 import base64
 import io
@@ -24,8 +24,8 @@ class WrongImage:
     Attributes:
       uri: its path relative to the data source.
       class_name: its class.
-      probability: what the model gave.
-      source: a `data:` URI of it, at most 160 pixels high and wide.
+      probability: the predicted probability.
+      source: a `data:` URI of a thumbnail, at most 160 pixels high and wide.
     """
 
     uri: str
@@ -36,11 +36,11 @@ class WrongImage:
 
 @dataclass(frozen=True)
 class WrongImages:
-    """The most wrong ones first.
+    """The images with the most wrong predictions, the worst first.
 
     Attributes:
-      missed: positives, those of the lowest probability first.
-      false_alarms: others, those of the highest first.
+      missed: false negatives, by increasing probability.
+      false_alarms: false positives, by decreasing probability.
     """
 
     missed: list[WrongImage]
@@ -48,16 +48,16 @@ class WrongImages:
 
 
 def most_wrong(predictions: pd.DataFrame, files: Iterable[str]) -> WrongImages:
-    """Finds the most wrong images among the examples; reads until it has them all.
+    """Returns the most wrong images; reads the examples until it has found them all.
 
     Args:
-      predictions: a row an image.
+      predictions: one row per image.
       files: the shards of the split.
     """
     positive = predictions[names.LABEL] == names.POSITIVE_LABEL
-    called = predictions[names.IS_POSITIVE] == 1
-    missed = predictions[positive & ~called].nsmallest(_SHOWN, names.PROBABILITY)
-    alarms = predictions[~positive & called].nlargest(_SHOWN, names.PROBABILITY)
+    predicted = predictions[names.IS_POSITIVE] == 1
+    missed = predictions[positive & ~predicted].nsmallest(_SHOWN, names.PROBABILITY)
+    alarms = predictions[~positive & predicted].nlargest(_SHOWN, names.PROBABILITY)
     found = _find({*missed[names.IMAGE_ID], *alarms[names.IMAGE_ID]}, files)
     return WrongImages(_with_images(missed, found), _with_images(alarms, found))
 
@@ -74,24 +74,24 @@ def _with_images(rows: pd.DataFrame, found: dict[str, bytes]) -> list[WrongImage
     ]
 
 
-def _find(wanted: set[str], files: Iterable[str]) -> dict[str, bytes]:
-    """The encoded images of `wanted`, by image_id."""
+def _find(image_ids: set[str], files: Iterable[str]) -> dict[str, bytes]:
+    """Returns the encoded images with these ids, by id."""
     found: dict[str, bytes] = {}
     spec = {names.IMAGE_ID: tf.io.FixedLenFeature([], tf.string)}
     for file in files:
         for examples in tf.data.TFRecordDataset([file]).batch(_BATCH):
-            if len(found) == len(wanted):
+            if len(found) == len(image_ids):
                 return found
             ids = tf.io.parse_example(examples, spec)[names.IMAGE_ID].numpy()
             for index, image_id in enumerate(ids):
-                if image_id.decode() in wanted:
+                if image_id.decode() in image_ids:
                     example = tf.train.Example.FromString(examples[index].numpy())
                     image = example.features.feature[names.IMAGE].bytes_list.value[0]
                     found[image_id.decode()] = image
-    if missing := wanted - found.keys():
+    if missing := image_ids - found.keys():
         raise ValueError(
-            f"{len(missing)} images of the predictions are not among the examples, such as "
-            f"{min(missing)}; report on the examples that the predictions were made from"
+            "the examples must be those of the predictions, but some images are not among them. "
+            f"Received: predictions of {len(missing)} other images, such as {min(missing)}"
         )
     return found
 

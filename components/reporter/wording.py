@@ -1,4 +1,4 @@
-"""Figures in words: how a rate, an interval and a balance are said."""
+"""Formats rates, intervals and class balances as text."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ DASH = "–"
 
 
 class Answer(NamedTuple):
-    """The parts of the sentence, which give it when joined."""
+    """The parts of the sentence, to be joined without separators."""
 
     verdict: str
     found: str
@@ -19,10 +19,10 @@ class Answer(NamedTuple):
 
 
 def rate(value: float | None, digits: int = 3) -> str:
-    """A rate with `digits` decimals, more where it would look like a 0 or a 1 it is not."""
+    """Formats a rate with `digits` decimals, or more if it would be rounded to 0 or 1."""
     if value is None:
         return DASH
-    # What is left of a difference of equal means is no more than rounding.
+    # A difference of equal means is not exactly 0 because of rounding.
     whole = any(math.isclose(value, end, abs_tol=1e-9) for end in (0, 1))
     while not whole and digits < 6 and float(f"{value:.{digits}f}") in (0, 1):
         digits += 1
@@ -30,14 +30,14 @@ def rate(value: float | None, digits: int = 3) -> str:
 
 
 def interval(bounds: Sequence[float] | None, digits: int = 3) -> str:
-    """An interval's ends with `digits` decimals."""
+    """Formats the ends of an interval with `digits` decimals."""
     if bounds is None:
         return DASH
     return f"{bounds[0]:.{digits}f} to {bounds[1]:.{digits}f}"
 
 
 def of_hundred(value: float) -> str:
-    """A rate as `87 of 100`; of a thousand or more where a hundred would hide the rest."""
+    """Formats a rate as `87 of 100`; of 1,000 or more if it would be rounded to none or all."""
     whole = 100
     while whole < 100_000 and round(value * whole) in (0, whole) and value not in (0, 1):
         whole *= 10
@@ -45,16 +45,16 @@ def of_hundred(value: float) -> str:
 
 
 def balance(prevalence: float) -> str:
-    """How many others come to each positive, such as `10 others to each`."""
-    others = (1 - prevalence) / prevalence
-    if others < 1:
-        return f"{_short(1 / others)} of them to each other image"
-    shown = _short(others)
-    return f"{shown} {'other' if shown == '1' else 'others'} to each"
+    """Formats a prevalence as a class balance, such as `10 negatives per positive`."""
+    negatives = (1 - prevalence) / prevalence
+    if negatives < 1:
+        return f"{_short(1 / negatives)} positives per negative"
+    shown = _short(negatives)
+    return f"{shown} {'negative' if shown == '1' else 'negatives'} per positive"
 
 
 def differs(share: float, prevalence: float) -> bool:
-    """Whether two shares of positives are different balances, and not the same but for a hair."""
+    """Returns whether two shares of positives differ by more than 2 %."""
     return not math.isclose(share, prevalence, rel_tol=0.02)
 
 
@@ -65,19 +65,19 @@ def answer(
     at_prevalence: Mapping[str, Any],
     intervals: Mapping[str, Any],
 ) -> Answer:
-    """What a run came to, in a sentence.
+    """Returns the result of a run as a sentence.
 
     Args:
       blessed: the verdict.
-      positive_class: what is looked for.
-      at_prevalence: the figures at the real world's balance, with their own intervals.
-      intervals: those of the test split; recall's does not depend on the balance.
+      positive_class: name of the positive class.
+      at_prevalence: the metrics at the real world's prevalence, with their intervals.
+      intervals: intervals of the test split; recall's does not depend on the prevalence.
     """
     recall, precision = at_prevalence["recall"], at_prevalence["precision"]
     shown = f" (recall {_with_interval(recall, intervals['recall'])})"
-    alarms, aside = " and raises no alarm at all", ""
+    alarms, aside = " and raises no alarm", ""
     if precision is not None:
-        alarms = f", and {of_hundred(precision)} alarms are right"
+        alarms = f", and {of_hundred(precision)} alarms are correct"
         bounds = at_prevalence["intervals"]["precision"]
         aside = f" (precision {_with_interval(precision, bounds)})"
     return Answer(
@@ -95,7 +95,7 @@ def _with_interval(value: float, bounds: Sequence[float] | None) -> str:
 
 
 def _short(number: float) -> str:
-    """A whole number where it nearly is one or is large, else one decimal."""
+    """Formats a number without decimals if it is nearly whole or large, else with one."""
     if number >= 20 or math.isclose(number, round(number), rel_tol=0.01):
         return f"{round(number):,}"
     return f"{number:.1f}"

@@ -1,7 +1,7 @@
 """The answer in words: the best arms, their certainty, and the effect of thresholds.
 
 Every sentence is derived from the figures. Arms that no corrected test distinguishes from the
-best are named, since the absence of evidence for a difference is no evidence of absence.
+best are named, since the absence of evidence for a difference is not evidence of its absence.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Any
 from components.reporter.wording import rate
 from components.study_reporter import scores
 from components.study_reporter.comparisons import COMPARED
-from components.study_reporter.contest import Contest, Difference, contest_of
+from components.study_reporter.ranking import Difference, Ranking, ranking_of
 from components.study_reporter.wording import (
     LABELS,
     gap,
@@ -22,14 +22,14 @@ from components.study_reporter.wording import (
     span,
 )
 
-# Gaps that differ by less are called almost unchanged.
+# Gaps that differ by less hardly change.
 _SAME_GAP = 0.005
 # Shares of positives that differ by less count as equal.
 _SAME_BALANCE = 0.05
 
 
 def of_study(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """All sentences of the answer.
+    """Returns all sentences of the answer.
 
     Args:
       figures: content of `study.json` without the answer.
@@ -51,39 +51,39 @@ def of_study(figures: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def of_metric(found: Contest) -> str:
-    """Which arm leads in a metric, and with what certainty."""
-    label = LABELS[found.metric]
-    if not found.means:
+def of_metric(ranking: Ranking) -> str:
+    """States which arm leads in a metric, and with what certainty."""
+    label = LABELS[ranking.metric]
+    if not ranking.means:
         return f"No arm has a defined {label}."
-    best = found.best
-    value = rate(found.means[best])
-    if len(found.means) == 1:
+    best = ranking.best
+    value = rate(ranking.means[best])
+    if len(ranking.means) == 1:
         return f"{quoted(best)} has {_article(label)} {label} of {value}."
-    leads = found.from_best()
-    beaten = [lead for lead in leads.values() if lead.is_shown]
-    level = [arm for arm, lead in leads.items() if not lead.is_shown]
-    apart = [arm for arm in found.means if arm not in leads and arm != best]
+    leads = ranking.leads_of_best()
+    shown = [lead for lead in leads.values() if lead.is_shown]
+    not_shown = [arm for arm, lead in leads.items() if not lead.is_shown]
+    not_compared = [arm for arm in ranking.means if arm not in leads and arm != best]
     sentence = f"{quoted(best)} has the highest {label}, {value}"
     if not leads:
-        return f"{sentence}, but was not compared with {listed(apart)}."
-    if len(found.means) == 2:
+        return f"{sentence}, but was not compared with {listed(not_compared)}."
+    if len(ranking.means) == 2:
         (lead,) = leads.values()
-        return _of_two(found, lead)
-    if not beaten:
-        others = listed(level) if apart else "any other arm"
+        return _of_two(ranking, lead)
+    if not shown:
+        others = listed(not_shown) if not_compared else "any other arm"
         sentence += f", but no difference from {others} can be shown"
-    elif level:
-        sentence += f"; {listed(level)} can't be told apart from it, {_behind(beaten)}"
+    elif not_shown:
+        sentence += f"; {listed(not_shown)} can't be told apart from it, {_behind(shown)}"
     else:
-        sentence += f", ahead of every arm it was compared with: {_behind(beaten)}"
-    if apart:
-        sentence += f"; it was not compared with {listed(apart)}"
+        sentence += f", ahead of every arm it was compared with: {_behind(shown)}"
+    if not_compared:
+        sentence += f"; it was not compared with {listed(not_compared)}"
     return f"{sentence}."
 
 
-def of_thresholds(half: Contest, own: Contest) -> str:
-    """What changes between a threshold of 0.5 and thresholds chosen on val for each arm.
+def of_thresholds(half: Ranking, own: Ranking) -> str:
+    """States what changes from a threshold of 0.5 to thresholds chosen on val for each arm.
 
     Args:
       half: a metric at 0.5.
@@ -101,44 +101,44 @@ def of_thresholds(half: Contest, own: Contest) -> str:
 
 
 def of_test_sets(figures: Mapping[str, Any]) -> list[str]:
-    """The effect of a test set's balance on precision, for each arm with several test sets."""
+    """States the effect of a test set's balance on precision, for arms with several test sets."""
     sentences = []
     for arm in figures["arms"]:
         shares = {split: _share(figures["splits"][split]) for split in arm["tests"]}
         if len(shares) < 2:
             continue
-        rich, poor = (choose(shares, key=lambda split: shares[split]) for choose in (max, min))
-        if shares[rich] - shares[poor] < _SAME_BALANCE:
+        more, fewer = (choose(shares, key=lambda split: shares[split]) for choose in (max, min))
+        if shares[more] - shares[fewer] < _SAME_BALANCE:
             continue
-        if (sentence := _of_balance(arm, rich, poor, shares, figures["prevalence"])) is not None:
+        if (sentence := _of_balance(arm, more, fewer, shares, figures["prevalence"])) is not None:
             sentences.append(sentence)
     return sentences
 
 
 def of_replicates(arms: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Which replicates are excluded and why, and the limits of a single replicate."""
+    """States which replicates are excluded and why, and the limits of a single replicate."""
     sentences = []
     for arm in arms:
-        asked, diverged = arm["replicates"]["asked"], arm["replicates"]["diverged"]
+        total, diverged = arm["replicates"]["asked"], arm["replicates"]["diverged"]
         if not diverged:
             continue
         reasons = "; ".join(dict.fromkeys(row["detail"] for row in diverged))
-        if len(diverged) == asked:
-            who = "The only replicate" if asked == 1 else f"All {asked} replicates"
+        if len(diverged) == total:
+            subject = "The only replicate" if total == 1 else f"All {total} replicates"
             sentences.append(
-                f"{who} of {quoted(arm['arm'])} diverged, so it is not evaluated: {reasons}."
+                f"{subject} of {quoted(arm['arm'])} diverged, so it is not evaluated: {reasons}."
             )
         else:
             verb = "is" if len(diverged) == 1 else "are"
             sentences.append(
-                f"{len(diverged)} of {asked} replicates of {quoted(arm['arm'])} diverged and "
+                f"{len(diverged)} of {total} replicates of {quoted(arm['arm'])} diverged and "
                 f"{verb} excluded: {reasons}."
             )
-    alone = [arm["arm"] for arm in arms if len(arm["replicates"]["trained"]) == 1]
-    if alone:
-        have = "each have" if len(alone) > 1 else "has"
+    single = [arm["arm"] for arm in arms if len(arm["replicates"]["trained"]) == 1]
+    if single:
+        have = "each have" if len(single) > 1 else "has"
         sentences.append(
-            f"{listed(alone)} {have} only one trained replicate: the effect of the seed is "
+            f"{listed(single)} {have} only one trained replicate: the effect of the seed is "
             "unknown, so there is neither a standard deviation nor an interval over replicates, "
             "and comparisons account for the sampling of the images only."
         )
@@ -146,42 +146,42 @@ def of_replicates(arms: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _of_split(figures: Mapping[str, Any], split: str) -> dict[str, Any]:
-    half = contest_of(figures, split, "f1", scores.AT_HALF)
-    own = contest_of(figures, split, "f1", scores.AT_OWN)
+    half = ranking_of(figures, split, "f1", scores.AT_HALF)
+    own = ranking_of(figures, split, "f1", scores.AT_OWN)
     found: dict[str, Any] = {"thresholds": of_thresholds(half, own)}
     for threshold in scores.THRESHOLDS:
         found[threshold] = {
-            metric: of_metric(contest_of(figures, split, metric, threshold))
+            metric: of_metric(ranking_of(figures, split, metric, threshold))
             for metric in COMPARED
-            if metric not in scores.FREE
+            if metric not in scores.THRESHOLD_FREE
         }
-    found["pr_auc"] = of_metric(contest_of(figures, split, "pr_auc", None))
+    found["pr_auc"] = of_metric(ranking_of(figures, split, "pr_auc", None))
     return found
 
 
-def _of_two(found: Contest, lead: Difference) -> str:
-    label, best, other = LABELS[found.metric], lead.first, lead.second
-    values = f"{rate(found.means[best])} and {rate(found.means[other])}"
+def _of_two(ranking: Ranking, lead: Difference) -> str:
+    label, best, other = LABELS[ranking.metric], lead.first, lead.second
+    values = f"{rate(ranking.means[best])} and {rate(ranking.means[other])}"
     if lead.is_shown:
         return (
             f"{quoted(best)} has a higher {label} than {quoted(other)}: {values}, a difference of "
-            f"{_with_doubt(lead)}."
+            f"{_with_interval(lead)}."
         )
     return (
         f"{quoted(best)} and {quoted(other)} can't be told apart in {label}: {values}, a "
-        f"difference of {_with_doubt(lead)}."
+        f"difference of {_with_interval(lead)}."
     )
 
 
-def _behind(beaten: Sequence[Difference]) -> str:
-    """The arms that the best is shown to lead, with the size of the lead."""
-    (closest, *rest) = beaten
-    parts = [f"{quoted(closest.second)} is {_with_doubt(closest)} behind"]
+def _behind(leads: Sequence[Difference]) -> str:
+    """Lists the arms behind the best, with the size of its lead."""
+    (closest, *rest) = leads
+    parts = [f"{quoted(closest.second)} is {_with_interval(closest)} behind"]
     parts += [f"{quoted(lead.second)} {gap(lead.value)}" for lead in rest]
     return joined(parts)
 
 
-def _with_doubt(lead: Difference) -> str:
+def _with_interval(lead: Difference) -> str:
     return f"{gap(lead.value)} (95 % interval {span(lead.interval)}, corrected {p_value(lead.p)})"
 
 
@@ -189,16 +189,16 @@ def _article(label: str) -> str:
     return "an" if label == "F1" or label[0] in "aeiou" else "a"
 
 
-def _one_arm(half: Contest, own: Contest) -> str:
+def _one_arm(half: Ranking, own: Ranking) -> str:
     label, arm = LABELS[half.metric], half.best
-    at_half, at_own = (rate(found.means.get(arm)) for found in (half, own))
+    at_half, at_own = (rate(ranking.means.get(arm)) for ranking in (half, own))
     sentence = f"{quoted(arm)} has {_article(label)} {label} of {at_half} at a threshold of 0.5"
     if at_half == at_own:
         return f"{sentence} and the same with the threshold chosen on val."
     return f"{sentence} and of {at_own} with the threshold chosen on val."
 
 
-def _none_at_half(half: Contest, own: Contest) -> str:
+def _none_at_half(half: Ranking, own: Ranking) -> str:
     label = LABELS[half.metric]
     if not own.shown:
         return (
@@ -213,7 +213,7 @@ def _none_at_half(half: Contest, own: Contest) -> str:
     )
 
 
-def _some_at_half(half: Contest, own: Contest) -> str:
+def _some_at_half(half: Ranking, own: Ranking) -> str:
     label = LABELS[half.metric]
     opening = f"At a threshold of 0.5 {_ends(half)}. {_capitalized(_with_own(half))},"
     if not own.shown:
@@ -229,11 +229,11 @@ def _some_at_half(half: Contest, own: Contest) -> str:
     )
 
 
-def _ends(found: Contest) -> str:
-    """Names the best arm and the worst."""
-    label, best, worst = LABELS[found.metric], found.best, found.worst
-    values = rate(found.means[best]), rate(found.means[worst])
-    if len(found.means) == 2:
+def _ends(ranking: Ranking) -> str:
+    """States the best arm and the worst."""
+    label, best, worst = LABELS[ranking.metric], ranking.best, ranking.worst
+    values = rate(ranking.means[best]), rate(ranking.means[worst])
+    if len(ranking.means) == 2:
         return (
             f"{quoted(best)} has a higher {label} than {quoted(worst)}, {values[0]} and {values[1]}"
         )
@@ -244,38 +244,38 @@ def _ends(found: Contest) -> str:
 
 
 def _capitalized(sentence: str) -> str:
-    """Unlike `str.capitalize`, doesn't change the rest."""
+    """Capitalizes the first letter; unlike `str.capitalize`, doesn't change the rest."""
     return sentence[0].upper() + sentence[1:]
 
 
-def _with_own(half: Contest) -> str:
-    """The condition of own thresholds."""
+def _with_own(half: Ranking) -> str:
+    """States the condition of own thresholds."""
     arms = "both arms" if len(half.means) == 2 else "all arms"
     return f"with {arms} at their own thresholds, chosen on val"
 
 
-def _top(found: Contest) -> str:
-    best = found.best
-    return f"{quoted(best)} has the highest {LABELS[found.metric]}, {rate(found.means[best])}"
+def _top(ranking: Ranking) -> str:
+    best = ranking.best
+    return f"{quoted(best)} has the highest {LABELS[ranking.metric]}, {rate(ranking.means[best])}"
 
 
-def _how_many(found: Contest, *, before: Contest | None = None) -> str:
-    """How many differences can be shown, compared with how many at 0.5."""
-    pairs = len(found.differences)
+def _how_many(ranking: Ranking, *, before: Ranking | None = None) -> str:
+    """States how many differences can be shown, compared with how many at 0.5."""
+    pairs = len(ranking.differences)
     if pairs == 1:
         return f"the difference can {'' if before is None else 'still '}be shown"
-    count = len(found.shown)
+    count = len(ranking.shown)
     sentence = f"{count} of {pairs} differences between arms can be shown"
     return sentence if before is None else f"{sentence}, compared with {len(before.shown)} at 0.5"
 
 
-def _between(found: Contest) -> str:
-    if len(found.means) == 2:
-        return f"between {listed(list(found.means))}"
+def _between(ranking: Ranking) -> str:
+    if len(ranking.means) == 2:
+        return f"between {listed(list(ranking.means))}"
     return "between the best arm and the worst"
 
 
-def _gap_moves(half: Contest, own: Contest) -> str:
+def _gap_moves(half: Ranking, own: Ranking) -> str:
     before, after = gap(half.gap), gap(own.gap)
     if before == after:
         return f"the gap {_between(half)} is unchanged at {after}"
@@ -285,9 +285,9 @@ def _gap_moves(half: Contest, own: Contest) -> str:
     return f"the gap {_between(half)} {verb} from {before} to {after}"
 
 
-def _still_possible(found: Contest) -> str:
-    """The largest difference that the intervals allow."""
-    widest = max(max(abs(bound) for bound in each.interval) for each in found.differences)
+def _still_possible(ranking: Ranking) -> str:
+    """States the largest difference that the intervals allow."""
+    widest = max(max(abs(bound) for bound in each.interval) for each in ranking.differences)
     return f"A difference of up to {widest:.3f} remains possible."
 
 
@@ -297,34 +297,34 @@ def _share(sizes: Mapping[str, int]) -> float:
 
 def _of_balance(
     arm: Mapping[str, Any],
-    rich: str,
-    poor: str,
+    more: str,
+    fewer: str,
     shares: Mapping[str, float],
     prevalence: float | None,
 ) -> str | None:
-    """None where precision is undefined on one of the splits."""
-    tests = {split: arm["tests"][split] for split in (rich, poor)}
+    """Compares test splits with more and fewer positives; None if a precision is undefined."""
+    tests = {split: arm["tests"][split] for split in (more, fewer)}
     precision = {split: test[scores.AT_HALF]["precision"]["mean"] for split, test in tests.items()}
     recall = {split: test[scores.AT_HALF]["recall"]["mean"] for split, test in tests.items()}
     if None in precision.values():
         return None
-    gained = precision[rich] - precision[poor]
+    gain = precision[more] - precision[fewer]
     effect = "a test set with more positives makes precision look better"
-    if gained <= 0:
+    if gain <= 0:
         effect = "here the test set with more positives doesn't make precision look better"
     sentence = (
-        f"At 0.5 the models of {quoted(arm['arm'])} have a precision of {rate(precision[rich])} on "
-        f"{quoted(rich)} ({percent(shares[rich])} positive) and of {rate(precision[poor])} on "
-        f"{quoted(poor)} ({percent(shares[poor])}), with a recall of {rate(recall[rich])} and "
-        f"{rate(recall[poor])}: {effect}"
+        f"At 0.5 the models of {quoted(arm['arm'])} have a precision of {rate(precision[more])} on "
+        f"{quoted(more)} ({percent(shares[more])} positive) and of {rate(precision[fewer])} on "
+        f"{quoted(fewer)} ({percent(shares[fewer])}), with a recall of {rate(recall[more])} and "
+        f"{rate(recall[fewer])}: {effect}"
     )
     if prevalence is None:
         return f"{sentence}."
-    world = {
+    real_world = {
         split: test["at_prevalence"][scores.AT_HALF]["precision"]["mean"]
         for split, test in tests.items()
     }
     return (
         f"{sentence}. Re-weighted to the real world's {percent(prevalence)}, the "
-        f"precisions are {rate(world[rich])} and {rate(world[poor])}."
+        f"precisions are {rate(real_world[more])} and {rate(real_world[fewer])}."
     )

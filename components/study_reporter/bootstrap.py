@@ -1,19 +1,19 @@
-"""A paired bootstrap over test images and replicates, as matrix products.
+"""A paired bootstrap over test images and replicates, computed as matrix products.
 
-Two things vary in the difference of two arms: which images the test split happens to hold,
-and which seeds the replicates happened to have. Each draw takes both anew: images within
-each class, the same ones for every replicate of every arm; and replicates, the same ones in
-both arms, since replicates of one number share their seed. Of R replicates R - 1 are drawn,
-so that their part of the variance is not too small by (R - 1) / R.
+The difference of two arms varies with the images in the test split and with the seeds of the
+replicates. Each draw resamples both: the images within each class, the same ones for every
+replicate of every arm, and the replicates, the same ones in both arms, since replicates with the
+same number share their seed. A draw takes R - 1 of R replicates, with replacement; with R, their
+part of the variance would be too small by the factor (R - 1) / R.
 
-To draw both at once counts three times what belongs to an image and a replicate together,
-such as a score that jumps from seed to seed (Owen, section 3). Draws of the images alone and
-of the replicates alone count it once each, so its size is known and the excess is taken off.
-What is left is the variance of the difference. Where no draw of the images changes the difference,
-as between models that make no mistake on them, the draws don't tell the images' part; it is then
-that of Bonett and Price, who add an image to either side of those on which the arms differ.
-Interval and p value are Student's on the variance: a few replicates tell their own spread badly,
-and the degrees of freedom (Satterthwaite's, of the two parts of the variance) say how badly.
+Resampling both at once counts the variance of their interaction three times, such as that of a
+score that differs from seed to seed (Owen, section 3). Resampling only the images, or only the
+replicates, counts it once, so it can be estimated and the excess subtracted, which gives the
+variance of the difference. If no resampling of the images changes the difference, as between models
+without errors, the images' part can't be estimated from the draws. It is then that of Bonett and
+Price, who add one image to each of the two counts of images on which the arms differ. Intervals and
+p values are Student's t with this variance: a few replicates give only a rough estimate of their
+variance, which Satterthwaite's degrees of freedom, of the two parts of the variance, account for.
 
 Sources: A. Owen, The Pigeonhole Bootstrap, Annals of Applied Statistics 1 (2007); J. Rao and
 C. Wu, Resampling Inference with Complex Survey Data, JASA 83 (1988), for the R - 1; D. Bonett and
@@ -33,9 +33,9 @@ from scipy import special
 from components.evaluator import intervals
 
 DRAWS = 2000
-"""Of images and replicates; PR-AUC has fewer where images are many."""
-# PR-AUC touches each image of each model in each draw. A laptop core does this many in
-# two or three seconds; beyond it fewer draws are made.
+"""Number of draws; PR-AUC has fewer if there are many images."""
+# PR-AUC visits each image of each model in each draw. A laptop core takes two or three seconds for
+# this many visits; beyond that, fewer draws are made.
 _MAX_PR_AUC_VISITS = 120_000_000
 _MIN_PR_AUC_DRAWS = 1000
 _WEIGHTS_AT_ONCE = 250_000
@@ -44,25 +44,25 @@ _SEED = 20
 
 
 def rates(
-    labels: NDArray[np.int64], called: NDArray[np.bool_], *, draws: int = DRAWS
+    labels: NDArray[np.int64], predicted: NDArray[np.bool_], *, draws: int = DRAWS
 ) -> dict[str, NDArray[np.float64]]:
-    """Recall, precision, F1 and accuracy of each model in each draw of the images.
+    """Computes recall, precision, F1 and accuracy of each model in each draw of the images.
 
     Args:
       labels: (n,), 1 for the positive class; both classes occur.
-      called: (models, n), what each model calls positive.
-      draws: how many.
+      predicted: (models, n), the images that each model classifies as positive.
+      draws: number of draws.
 
     Returns:
-      float64 (models, draws) by metric; precision is NaN where nothing is called positive.
+      float64 (models, draws) by metric; precision is NaN if no image is classified as positive.
     """
     positive = labels == 1
-    sides = [called[:, members].astype(np.float32) for members in (positive, ~positive)]
-    counted: list[list[NDArray]] = [[], []]
+    sides = [predicted[:, members].astype(np.float32) for members in (positive, ~positive)]
+    counts: list[list[NDArray]] = [[], []]
     for weights in _image_weights(positive, draws):
-        for blocks, side, members in zip(counted, sides, (positive, ~positive), strict=True):
+        for blocks, side, members in zip(counts, sides, (positive, ~positive), strict=True):
             blocks.append(side @ weights[members])
-    tp, fp = (np.concatenate(blocks, axis=1).astype(np.float64) for blocks in counted)
+    tp, fp = (np.concatenate(blocks, axis=1).astype(np.float64) for blocks in counts)
     positives, images = int(positive.sum()), positive.size
     with np.errstate(invalid="ignore"):
         precision = tp / (tp + fp)
@@ -77,12 +77,12 @@ def rates(
 def average_precisions(
     labels: NDArray[np.int64], probabilities: NDArray[np.float32], *, draws: int = DRAWS
 ) -> NDArray[np.float64]:
-    """PR-AUC of each model in each draw of the images.
+    """Computes PR-AUC of each model in each draw of the images.
 
     Args:
       labels: (n,), 1 for the positive class; both classes occur.
       probabilities: (models, n).
-      draws: the most; fewer, though at least 1,000, where models and images are many.
+      draws: maximum number of draws; fewer, but at least 1,000, for many models and images.
 
     Returns:
       float64 (models, draws).
@@ -90,24 +90,24 @@ def average_precisions(
     positive = labels == 1
     affordable = _MAX_PR_AUC_VISITS // max(probabilities.size, 1)
     draws = min(draws, max(_MIN_PR_AUC_DRAWS, affordable))
-    orders = [_Falling.of(positive, row) for row in probabilities]
+    rankings = [_RankedImages.of(positive, row) for row in probabilities]
     blocks = [
-        np.stack([order.average_precision(weights) for order in orders])
+        np.stack([ranking.average_precision(weights) for ranking in rankings])
         for weights in _image_weights(positive, draws)
     ]
     return np.concatenate(blocks, axis=1)
 
 
 @dataclass(frozen=True)
-class _Falling:
-    """The images of one model by falling probability, cut where recall makes a step.
+class _RankedImages:
+    """The images in decreasing order of probability, in segments that end where recall increases.
 
     Attributes:
-      order: indices of the images, as far as the last positive goes.
-      starts: (k,), where in `order` each stretch begins. A stretch ends with the run of
-        equal probabilities that holds its positives.
-      positives: indices of the positives, in that order.
-      positive_starts: (k,), where in `positives` each stretch begins.
+      order: indices of the images, up to the last segment that contains a positive.
+      starts: (k,), the start of each segment in `order`. A segment ends with the run of
+        equal probabilities that contains its positives.
+      positives: indices of the positives, in the same order.
+      positive_starts: (k,), the start of each segment in `positives`.
     """
 
     order: NDArray[np.intp]
@@ -116,47 +116,51 @@ class _Falling:
     positive_starts: NDArray[np.intp]
 
     @classmethod
-    def of(cls, positive: NDArray[np.bool_], probabilities: NDArray[np.float32]) -> "_Falling":
+    def of(cls, positive: NDArray[np.bool_], probabilities: NDArray[np.float32]) -> "_RankedImages":
         order = np.argsort(-probabilities, kind="stable")
         at = np.flatnonzero(positive[order])
-        # The last place of the run of equal probabilities that each positive stands in.
-        rising = -probabilities[order]
-        ends = np.searchsorted(rising, rising[at], side="right")
+        # The end of the run of equal probabilities that contains each positive.
+        increasing = -probabilities[order]
+        ends = np.searchsorted(increasing, increasing[at], side="right")
         ends, positive_starts = np.unique(ends, return_index=True)
         return cls(order[: ends[-1]], np.append(0, ends[:-1]), order[at], positive_starts)
 
     def average_precision(self, weights: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Of images that occur as often as their weights say, (n, draws)."""
-        called = np.add.reduceat(weights[self.order], self.starts, axis=0).cumsum(axis=0)
+        """Computes average precision in each draw.
+
+        Args:
+          weights: (n, draws), how often each image occurs.
+        """
+        predicted = np.add.reduceat(weights[self.order], self.starts, axis=0).cumsum(axis=0)
         steps = np.add.reduceat(weights[self.positives], self.positive_starts, axis=0)
         tp = steps.cumsum(axis=0)
-        # Nothing is called only before the first positive, where recall makes no step.
-        areas = np.sum(steps * (tp / np.maximum(called, 1)), axis=0, dtype=np.float64)
+        # `predicted` is 0 only before the first positive, where recall doesn't increase.
+        areas = np.sum(steps * (tp / np.maximum(predicted, 1)), axis=0, dtype=np.float64)
         return areas / tp[-1]
 
 
 def _image_weights(positive: NDArray[np.bool_], draws: int) -> Iterator[NDArray[np.float32]]:
-    """How often each image occurs in each draw, (n, block): classes keep their sizes.
+    """Yields how often each image occurs in each draw, (n, block); classes keep their sizes.
 
-    The same for the same split, whatever the arms.
+    The weights depend on the split only, not on the arms.
     """
     rng = np.random.default_rng(_SEED)
-    at_once = max(1, _WEIGHTS_AT_ONCE // positive.size)
-    for done in range(0, draws, at_once):
-        size = min(at_once, draws - done)
+    block = max(1, _WEIGHTS_AT_ONCE // positive.size)
+    for start in range(0, draws, block):
+        size = min(block, draws - start)
         weights = np.empty((positive.size, size), np.float32)
         for members in (positive, ~positive):
             count = int(np.count_nonzero(members))
             drawn = rng.integers(count, size=(count, size)) * size + np.arange(size)
-            occurs = np.bincount(drawn.ravel(), minlength=count * size)
-            weights[members] = occurs.reshape(count, size)
+            occurrences = np.bincount(drawn.ravel(), minlength=count * size)
+            weights[members] = occurrences.reshape(count, size)
         yield weights
 
 
 def replicate_weights(replicates: int, draws: int) -> NDArray[np.float64]:
-    """The share of each replicate in each draw, (replicates, draws).
+    """Returns the share of each replicate in each draw, (replicates, draws).
 
-    One replicate alone is always taken: its part of the variance cannot be seen.
+    A single replicate is in every draw: its part of the variance can't be estimated.
     """
     if replicates == 1:
         return np.ones((1, draws))
@@ -172,18 +176,18 @@ def compare(
     *,
     images: int,
 ) -> dict[str, Any]:
-    """The difference of two arms' means, first less second.
+    """Compares the means of two arms.
 
     Args:
-      first: (replicates,), what each replicate has; NaN where undefined.
-      second: likewise, paired with `first`.
-      drawn: of the first and of the second, (replicates, draws): the same in each draw of
-        the images.
-      images: those of the rarer class.
+      first: (replicates,), the metric of each replicate; NaN if undefined.
+      second: as `first`, in pairs with the same seeds.
+      drawn: the metric in each draw of the images, (replicates, draws), of the first arm and of
+        the second.
+      images: number of images of the rarer class.
 
     Returns:
-      `difference`, `interval` (95 %) and `p`, two-sided. All None where the metric is
-      undefined for an arm.
+      `difference`, first minus second; its `interval` (95 %) and two-sided `p`. All None if the
+      metric is undefined for an arm.
     """
     difference = float(_mean(first) - _mean(second))
     weights = replicate_weights(first.size, drawn[0].shape[1])
@@ -192,29 +196,29 @@ def compare(
     by_both = _variance(_mean(drawn[0], weights) - _mean(drawn[1], weights))
     if not np.isfinite([difference, by_images, by_replicates, by_both]).all():
         return {"difference": None, "interval": None, "p": None}
-    # With I and R the variance that images and replicates bring, and E what they bring
-    # together, the draws have I + E, R + E and I + R + 3 E; wanted is I + R + E.
-    wanted = max(2 * (by_images + by_replicates) - by_both, by_images, by_replicates)
-    # The draws of equal arms differ in their last digits alone.
+    # With the variances I of the images, R of the replicates and E of their interaction, the draws
+    # have I + E, R + E and I + R + 3 E, and the variance of the difference is I + R + E.
+    variance = max(2 * (by_images + by_replicates) - by_both, by_images, by_replicates)
+    # The draws of equal arms differ by rounding errors only.
     if by_images < _ROUNDING**2:
         by_images = _adjusted_variance(difference, images)
-        wanted = by_images + by_replicates
+        variance = by_images + by_replicates
     parts = [(by_images, images - 1), (by_replicates, first.size - 1)]
-    return {"difference": difference, **_student(difference, wanted, parts)}
+    return {"difference": difference, **_student(difference, variance, parts)}
 
 
 def _student(
     difference: float, variance: float, parts: Sequence[tuple[float, int]]
 ) -> dict[str, Any]:
-    """Interval and p value by Student, with degrees of freedom by Satterthwaite.
+    """Returns Student's t interval and p value, with Satterthwaite's degrees of freedom.
 
     Args:
-      difference: as it was found.
-      variance: of it.
-      parts: the variances that it is made of, each with its own degrees of freedom.
+      difference: the estimate.
+      variance: variance of the estimate.
+      parts: the parts of the variance, each with its degrees of freedom.
     """
-    doubt = sum(part**2 / max(freedom, 1) for part, freedom in parts)
-    freedom, error = variance**2 / doubt, np.sqrt(variance)
+    denominator = sum(part**2 / max(freedom, 1) for part, freedom in parts)
+    freedom, error = variance**2 / denominator, np.sqrt(variance)
     half = special.stdtrit(freedom, (1 + intervals.CONFIDENCE) / 2) * error
     return {
         "interval": [max(-1.0, difference - half), min(1.0, difference + half)],
@@ -223,19 +227,19 @@ def _student(
 
 
 def _adjusted_variance(difference: float, images: int) -> float:
-    """Bonett and Price's, of arms that differ on no more images than the difference takes."""
+    """Returns Bonett and Price's variance for the fewest discordant images with this difference."""
     more, fewer = (abs(difference) * images + 1) / (images + 2), 1 / (images + 2)
     return (more + fewer - (more - fewer) ** 2) / (images + 2)
 
 
 def _variance(drawn: NDArray[np.float64]) -> float:
-    """Of the draws in which the metric is defined; NaN where there are none."""
+    """Returns the variance of the draws with a defined metric; NaN if there are none."""
     defined = drawn[np.isfinite(drawn)]
     return float(np.var(defined)) if defined.size else np.nan
 
 
 def _mean(values: NDArray[np.float64], weights: NDArray[np.float64] | None = None) -> NDArray:
-    """Weighted mean over the rows, of those that are defined; NaN where none is."""
+    """Returns the weighted mean of the defined values over the rows; NaN if there are none."""
     defined = np.isfinite(values)
     weights = np.ones_like(values) if weights is None else weights
     total = np.sum(np.where(defined, values, 0) * weights, axis=0)
@@ -244,7 +248,7 @@ def _mean(values: NDArray[np.float64], weights: NDArray[np.float64] | None = Non
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values corrected for their number, so that one false finding in all is as rare as p.
+    """Returns p values with Holm's correction, which controls the family-wise error rate.
 
     Source: S. Holm, A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian
     Journal of Statistics 6 (1979).

@@ -1,4 +1,4 @@
-"""Paired comparisons of the arms that are judged on the same images."""
+"""Paired comparisons of the arms that are evaluated on the same images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,22 +17,22 @@ from components.study_reporter.scores import Values
 ALL = "all"
 BASELINE = "baseline"
 COMPARED = ("f1", "recall", "precision", "accuracy", "pr_auc")
-"""The metrics that are compared; each with all its comparisons is a family of its own."""
+"""The compared metrics; all comparisons in a metric are one family."""
 
 Pair = tuple[str, str]
-"""The arm that a difference is of, and the one that is taken from it."""
+"""The first arm of a difference, and the arm that is subtracted from it."""
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvaluatedArm:
     """An arm on a test split.
 
     Attributes:
-      scores: of its trained replicates.
-      replicates: their numbers.
-      thresholds: by `scores.THRESHOLDS`, one a replicate.
-      values: what each replicate scores, by the same keys, and under None the metrics that
-        no threshold enters.
+      scores: probabilities of its trained replicates.
+      replicates: numbers of its trained replicates.
+      thresholds: by `scores.THRESHOLDS`, one threshold per replicate.
+      values: metrics of each replicate, by the same keys, and with the key None the metrics that
+        don't depend on a threshold.
     """
 
     scores: SplitScores
@@ -41,83 +41,89 @@ class Judged:
     values: dict[str | None, Values]
 
 
-Tests = Mapping[str, Mapping[str, Judged]]
-"""The arms that were judged, by test split."""
+Tests = Mapping[str, Mapping[str, EvaluatedArm]]
+"""The arms that were evaluated, by test split."""
 
 
-def pairs(arms: Sequence[str], asked: str | Sequence[Sequence[str]], baseline: str) -> list[Pair]:
-    """Which arms to compare, in order.
+def pairs(
+    arms: Sequence[str], requested: str | Sequence[Sequence[str]], baseline: str
+) -> list[Pair]:
+    """Returns the pairs of arms to compare, in order.
 
     Args:
       arms: all names, in the study's order.
-      asked: `all` pairs, each arm with the `baseline`, or a list of pairs.
-      baseline: the arm that the others are compared with; it is never the first of a pair
-        unless a list says so.
+      requested: `all` pairs, each arm with the `baseline`, or a list of pairs.
+      baseline: the arm that the others are compared with; it is first in a pair only if
+        `requested` lists it first.
 
     Raises:
       ValueError: an arm is unknown, or compared with itself.
     """
     _check_known([baseline], arms, "baseline")
     rest = [arm for arm in arms if arm != baseline]
-    if asked == BASELINE:
+    if requested == BASELINE:
         return [(arm, baseline) for arm in rest]
-    if asked == ALL:
+    if requested == ALL:
         return [(later, former) for former, later in combinations([baseline, *rest], 2)]
-    if isinstance(asked, str) or not all(len(pair) == 2 for pair in asked):
+    if isinstance(requested, str) or not all(len(pair) == 2 for pair in requested):
         raise ValueError(
             f"comparisons must be {ALL!r}, {BASELINE!r} or a list of pairs of arms. "
-            f"Received: {asked!r}"
+            f"Received: {requested!r}"
         )
-    for pair in asked:
+    for pair in requested:
         _check_known(pair, arms, "comparisons")
         if pair[0] == pair[1]:
-            raise ValueError(f"comparisons: arm {pair[0]!r} is compared with itself; name another")
-    return list(dict.fromkeys((first, second) for first, second in asked))
+            raise ValueError(
+                f"comparisons must not compare an arm with itself. Received: {list(pair)}"
+            )
+    return list(dict.fromkeys((first, second) for first, second in requested))
 
 
-def compare_all(tests: Tests, wanted: Sequence[Pair]) -> list[dict[str, Any]]:
-    """Differences of the compared metrics, with their intervals and p values.
+def compare_all(tests: Tests, requested: Sequence[Pair]) -> list[dict[str, Any]]:
+    """Computes the differences of all compared metrics, with their intervals and p values.
 
     Args:
-      tests: the judged arms by test split.
-      wanted: pairs; those that share no test split or no trained replicate are left out.
+      tests: the evaluated arms by test split.
+      requested: pairs; those without a common test split or trained replicate are excluded.
 
     Returns:
-      A row a test split, pair, metric and threshold: `split`, `metric`, `threshold` (None
-      where none enters), `first`, `second`, `replicates` (how many both have), `difference`
-      (first less second), `interval`, `p`, and `p_corrected` for the metric's family.
+      One row per test split, pair, metric and threshold: `split`, `metric`, `threshold` (None
+      if the metric doesn't depend on one), `first`, `second`, `replicates` (the number of common
+      ones), `difference` (first minus second), `interval`, `p`, and `p_corrected` for the
+      metric's family.
     """
     rows: list[dict[str, Any]] = []
-    for split, judged in tests.items():
-        if shared := _shared(judged, wanted):
-            rows.extend(_compare_split(split, judged, shared))
+    for split, evaluated in tests.items():
+        if shared := _shared(evaluated, requested):
+            rows.extend(_compare_split(split, evaluated, shared))
     for metric in COMPARED:
-        _correct([row for row in rows if row["metric"] == metric])
+        _add_corrected_p([row for row in rows if row["metric"] == metric])
     return rows
 
 
-def mcnemar_all(tests: Tests, wanted: Sequence[Pair]) -> list[dict[str, Any]]:
-    """McNemar's test of each pair at each threshold, on the arms' majority decisions.
+def mcnemar_all(tests: Tests, requested: Sequence[Pair]) -> list[dict[str, Any]]:
+    """Computes McNemar's test of each pair at each threshold, on the majority votes of the arms.
 
-    An arm calls an image what more than half of its trained replicates call it. So an image
-    counts once, as the test asks; replicates of one arm are no independent witnesses. An image on
-    which just as many say either counts for neither arm: any rule that broke the tie would favour
-    one class.
-    The test takes these models as they are: it tells whether they differ, and not, as the
-    bootstrap does, whether other seeds of the same arms would. So the answer rests on the
-    bootstrap.
+    The class that an arm predicts for an image is that of more than half of its trained
+    replicates. So each image counts once, as the test requires; replicates of one arm are not
+    independent. An image with a tie counts for neither arm, since any rule to break ties would
+    favour one class.
+
+    The test takes the trained models as given: unlike the bootstrap, it doesn't account for the
+    variation between seeds. So the answer is based on the bootstrap.
 
     Returns:
-      Rows of `split`, `threshold`, `first`, `second`, `only_first` and `only_second` (images
-      that only one of the two gets right), `p` (mid-p) and `p_corrected`, over all rows.
+      Rows of `split`, `threshold`, `first`, `second`, `only_first` and `only_second` (the
+      number of images that only this arm classifies correctly), `p` (mid-p) and `p_corrected`
+      (for all rows as one family).
     """
     rows = []
-    for split, judged in tests.items():
-        for first, second in _shared(judged, wanted):
+    for split, evaluated in tests.items():
+        for first, second in _shared(evaluated, requested):
             for threshold in scores.THRESHOLDS:
-                leads = [_lead_of_right(judged[arm], threshold) for arm in (first, second)]
-                only_first = int(np.count_nonzero((leads[0] > 0) & (leads[1] < 0)))
-                only_second = int(np.count_nonzero((leads[1] > 0) & (leads[0] < 0)))
+                margins = [_correct_margin(evaluated[arm], threshold) for arm in (first, second)]
+                only_first = int(np.count_nonzero((margins[0] > 0) & (margins[1] < 0)))
+                only_second = int(np.count_nonzero((margins[1] > 0) & (margins[0] < 0)))
                 rows.append(
                     {
                         "split": split,
@@ -129,20 +135,20 @@ def mcnemar_all(tests: Tests, wanted: Sequence[Pair]) -> list[dict[str, Any]]:
                         "p": mcnemar(only_first, only_second),
                     }
                 )
-    _correct(rows)
+    _add_corrected_p(rows)
     return rows
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Two-sided mid-p value of McNemar's test.
+    """Returns the two-sided mid-p value of McNemar's test.
 
     Source: M. Fagerland, S. Lydersen, P. Laake, The McNemar Test for Binary Matched-Pairs
     Data: Mid-p and Asymptotic Are Better Than Exact Conditional, BMC Medical Research
     Methodology 13 (2013).
 
     Args:
-      only_first: images that only the first gets right.
-      only_second: images that only the second does.
+      only_first: number of images that only the first arm classifies correctly.
+      only_second: number of images that only the second arm classifies correctly.
     """
     fewer, discordant = min(only_first, only_second), only_first + only_second
     if not discordant:
@@ -151,33 +157,35 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return float(min(1.0, special.bdtr(fewer, discordant, 0.5) + below))
 
 
-def _shared(judged: Mapping[str, Judged], wanted: Sequence[Pair]) -> list[Pair]:
-    """Those of the wanted pairs that were judged, and have a trained replicate in common."""
+def _shared(evaluated: Mapping[str, EvaluatedArm], requested: Sequence[Pair]) -> list[Pair]:
+    """Returns the requested pairs of evaluated arms with a common trained replicate."""
     return [
         (first, second)
-        for first, second in wanted
-        if first in judged
-        and second in judged
-        and set(judged[first].replicates) & set(judged[second].replicates)
+        for first, second in requested
+        if first in evaluated
+        and second in evaluated
+        and set(evaluated[first].replicates) & set(evaluated[second].replicates)
     ]
 
 
-def _check_known(asked: Sequence[str], arms: Sequence[str], key: str) -> None:
-    for arm in asked:
-        if arm not in arms:
-            raise ValueError(f"{key} names arm {arm!r}; the arms of the study are {list(arms)}")
+def _check_known(names: Sequence[str], arms: Sequence[str], key: str) -> None:
+    for name in names:
+        if name not in arms:
+            raise ValueError(
+                f"{key} must contain only arms of the study: {list(arms)}. Received: {name!r}"
+            )
 
 
 def _compare_split(
-    split: str, judged: Mapping[str, Judged], found: Sequence[Pair]
+    split: str, evaluated: Mapping[str, EvaluatedArm], compared: Sequence[Pair]
 ) -> list[dict[str, Any]]:
-    draw = _Draws.of(judged)
+    draws = _Draws.of(evaluated)
     rows = []
     for metric in COMPARED:
-        thresholds = (None,) if metric in scores.FREE else scores.THRESHOLDS
+        thresholds = (None,) if metric in scores.THRESHOLD_FREE else scores.THRESHOLDS
         for threshold in thresholds:
-            drawn = draw.values(metric, threshold)
-            for first, second in found:
+            drawn = draws.values(metric, threshold)
+            for first, second in compared:
                 rows.append(
                     {
                         "split": split,
@@ -186,7 +194,7 @@ def _compare_split(
                         "first": first,
                         "second": second,
                         **_compare_pair(
-                            (judged[first], judged[second]),
+                            (evaluated[first], evaluated[second]),
                             (drawn[first], drawn[second]),
                             metric,
                             threshold,
@@ -197,7 +205,7 @@ def _compare_split(
 
 
 def _compare_pair(
-    arms: tuple[Judged, Judged],
+    arms: tuple[EvaluatedArm, EvaluatedArm],
     drawn: tuple[NDArray[np.float64], NDArray[np.float64]],
     metric: str,
     threshold: str | None,
@@ -205,7 +213,7 @@ def _compare_pair(
     common = sorted(set(arms[0].replicates) & set(arms[1].replicates))
     rows = [[arm.replicates.index(number) for number in common] for arm in arms]
     first, second = (
-        arm.values[threshold][metric][chosen] for arm, chosen in zip(arms, rows, strict=True)
+        arm.values[threshold][metric][row] for arm, row in zip(arms, rows, strict=True)
     )
     labels = arms[0].scores.labels
     found = bootstrap.compare(
@@ -219,57 +227,63 @@ def _compare_pair(
 
 @dataclass
 class _Draws:
-    """Every metric of every arm on one test split, in draws of its images."""
+    """The metrics of all arms on one test split, in each draw of its images.
 
-    judged: Mapping[str, Judged]
+    Attributes:
+      evaluated: the arms, by name.
+      labels: int64 (n,), 1 for the positive class.
+      slices: the rows of each arm's replicates.
+    """
+
+    evaluated: Mapping[str, EvaluatedArm]
     labels: NDArray[np.int64]
-    places: dict[str, slice]
+    slices: dict[str, slice]
     _rates: dict[str, dict[str, NDArray[np.float64]]]
 
     @classmethod
-    def of(cls, judged: Mapping[str, Judged]) -> "_Draws":
-        ends = np.cumsum([len(arm.replicates) for arm in judged.values()]).tolist()
-        places = {
+    def of(cls, evaluated: Mapping[str, EvaluatedArm]) -> "_Draws":
+        ends = np.cumsum([len(arm.replicates) for arm in evaluated.values()]).tolist()
+        slices = {
             name: slice(end - len(arm.replicates), end)
-            for (name, arm), end in zip(judged.items(), ends, strict=True)
+            for (name, arm), end in zip(evaluated.items(), ends, strict=True)
         }
-        labels = next(iter(judged.values())).scores.labels
-        return cls(judged, labels, places, {})
+        labels = next(iter(evaluated.values())).scores.labels
+        return cls(evaluated, labels, slices, {})
 
     def values(self, metric: str, threshold: str | None) -> dict[str, NDArray[np.float64]]:
-        """float64 (replicates, draws) by arm."""
+        """Returns a metric in each draw, float64 (replicates, draws) by arm."""
         if threshold is None:
             drawn = bootstrap.average_precisions(
                 self.labels,
-                np.concatenate([arm.scores.probabilities for arm in self.judged.values()]),
+                np.concatenate([arm.scores.probabilities for arm in self.evaluated.values()]),
             )
         else:
             drawn = self._at(threshold)[metric]
-        return {name: drawn[place] for name, place in self.places.items()}
+        return {name: drawn[rows] for name, rows in self.slices.items()}
 
     def _at(self, threshold: str) -> dict[str, NDArray[np.float64]]:
-        """Draws are made once for all metrics."""
+        """Returns the rates at a threshold; computes them once for all metrics."""
         if threshold not in self._rates:
-            called = [called_positive(arm, threshold) for arm in self.judged.values()]
-            self._rates[threshold] = bootstrap.rates(self.labels, np.concatenate(called))
+            predicted = [predicted_positive(arm, threshold) for arm in self.evaluated.values()]
+            self._rates[threshold] = bootstrap.rates(self.labels, np.concatenate(predicted))
         return self._rates[threshold]
 
 
-def called_positive(arm: Judged, threshold: str) -> NDArray[np.bool_]:
-    """What each replicate calls positive, (replicates, n)."""
+def predicted_positive(arm: EvaluatedArm, threshold: str) -> NDArray[np.bool_]:
+    """Returns the images that each replicate classifies as positive, (replicates, n)."""
     bounds = arm.thresholds[threshold]
     rows = zip(arm.scores.probabilities, bounds, strict=True)
     return np.stack([metrics.is_positive(row, bound) for row, bound in rows])
 
 
-def _lead_of_right(arm: Judged, threshold: str) -> NDArray[np.int64]:
-    """By how many replicates those that are right about an image lead; below 0 they trail."""
-    right = called_positive(arm, threshold) == (arm.scores.labels == 1)
-    return 2 * np.count_nonzero(right, axis=0) - len(right)
+def _correct_margin(arm: EvaluatedArm, threshold: str) -> NDArray[np.int64]:
+    """Returns correct minus incorrect replicates for each image, (n,)."""
+    correct = predicted_positive(arm, threshold) == (arm.scores.labels == 1)
+    return 2 * np.count_nonzero(correct, axis=0) - len(correct)
 
 
-def _correct(rows: list[dict[str, Any]]) -> None:
-    """Adds the corrected p values of a family; None where a metric is undefined."""
+def _add_corrected_p(rows: list[dict[str, Any]]) -> None:
+    """Adds the corrected p values of a family; None if a metric is undefined."""
     tested = [row for row in rows if row["p"] is not None]
     for row in rows:
         row["p_corrected"] = None

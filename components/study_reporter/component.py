@@ -16,7 +16,7 @@ from components.study_reporter import executor
 def study_reporter(
     arms: Mapping[str, BaseChannel], *, title: str, study: Mapping[str, Any]
 ) -> BaseComponent:
-    """A component with one input per arm, named `arm_00` and so on.
+    """Returns a component with one input per arm, named `arm_00` and so on.
 
     A union of channels would be one input, but compiles to a Resolver, which the backend of
     Kubeflow Pipelines doesn't run.

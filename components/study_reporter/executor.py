@@ -25,7 +25,7 @@ _logger = logging.getLogger("outnumbered.study_reporter")
 
 
 def input_key(index: int) -> str:
-    """The key of the input of an arm, by its index from 0."""
+    """Returns the key of an arm's input, by its index from 0."""
     return f"arm_{index:02d}"
 
 
@@ -49,7 +49,7 @@ class Executor(BaseExecutor):
         Raises:
           ValueError: the arms are not comparable, or the study names an arm that does not exist.
         """
-        # It imports the plotting libraries, for which the pod's start need not wait.
+        # Imported here, since it imports the plotting libraries, which delay the start of the pod.
         from components.study_reporter import page
 
         arms = [
@@ -58,7 +58,7 @@ class Executor(BaseExecutor):
         ]
         target = artifact_utils.get_single_uri(output_dict[names.STUDY_REPORT])
         study = json.loads(exec_properties[STUDY])
-        tests = summary.judge(arms, summary.real_prevalence(arms, study.get("prevalence")))
+        tests = summary.evaluate(arms, summary.real_prevalence(arms, study.get("prevalence")))
         figures = summary.summarize(arms, tests, title=exec_properties[TITLE], study=study)
         text = json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False)
         _write(target, JSON_FILE, text.encode())

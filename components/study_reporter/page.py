@@ -17,8 +17,8 @@ from components.reporter import provenance
 from components.reporter import wording as run_wording
 from components.study_reporter import plots, scores, wording
 from components.study_reporter.comparisons import COMPARED, Tests
-from components.study_reporter.contest import SIGNIFICANCE
 from components.study_reporter.plots import Mark
+from components.study_reporter.ranking import SIGNIFICANCE
 
 _FOLDER = Path(__file__).parent
 _RUN_STYLE = Path(provenance.__file__).parent / "report.css"
@@ -27,7 +27,7 @@ _START = 49
 
 
 def render(figures: Mapping[str, Any], tests: Tests) -> str:
-    """The page as text.
+    """Returns the page as HTML.
 
     Args:
       figures: content of `study.json`.
@@ -78,17 +78,20 @@ def _read(name: str) -> str:
 
 
 def _hash(script: str) -> str:
-    """The hash of the only script that the page's security policy allows."""
+    """Returns the hash of the only script that the page's security policy allows."""
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _columns() -> list[tuple[str, str | None]]:
-    """Metrics of the main table; those with None don't depend on a threshold."""
-    return [(metric, None if metric in scores.FREE else "at") for metric in (*COMPARED, "loss")]
+    """Returns the metrics of the main table; those with None don't depend on a threshold."""
+    return [
+        (metric, None if metric in scores.THRESHOLD_FREE else "at")
+        for metric in (*COMPARED, "loss")
+    ]
 
 
 def _pairs(figures: Mapping[str, Any], split: str) -> list[dict[str, Any]]:
-    """One row per pair of arms, with its comparisons by metric and threshold."""
+    """Returns one row per pair of arms, with its comparisons by metric and threshold."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for row in figures["comparisons"]:
         if row["split"] == split:
@@ -103,21 +106,21 @@ def _mcnemar(figures: Mapping[str, Any], split: str) -> list[dict[str, Any]]:
 
 
 def _split_figures(figures: Mapping[str, Any], tests: Tests, split: str) -> dict[str, Any]:
-    place = list(tests).index(split)
+    position = list(tests).index(split)
     curves = plots.curves(tests[split])
     sizes = figures["splits"][split]
     chance = sizes["positives"] / (sizes["positives"] + sizes["negatives"])
     drawn: dict[str, Any] = {
-        "f1": plots.thresholds(f"f1-{place}", _f1_marks(figures, split), "F1"),
+        "f1": plots.thresholds(f"f1-{position}", _f1_marks(figures, split), "F1"),
         "curves": {
-            name: plots.precision_recall(100 * place + index, name, curves, chance)
+            name: plots.precision_recall(100 * position + index, name, curves, chance)
             for index, name in enumerate(curves)
         },
         "differences": None,
     }
     if pairs := _pairs(figures, split):
         drawn["differences"] = plots.differences(
-            f"differences-{place}", _difference_marks(pairs), "difference of F1"
+            f"differences-{position}", _difference_marks(pairs), "difference of F1"
         )
     return drawn
 
@@ -155,7 +158,7 @@ def _losses(figures: Mapping[str, Any]) -> dict[str, Markup]:
 
 
 def _pooled_start(figures: Mapping[str, Any], split: str) -> dict[str, dict[str, Any]]:
-    """Pooled counts and rates at 0.5, the initial position of the slider."""
+    """Returns pooled counts and rates at 0.5, the initial position of the slider."""
     rows = {}
     for name, found in figures["pooled"]["splits"][split].items():
         tp, fp, tn, fn = (found[count][_START] for count in scores.COUNTS)
@@ -172,7 +175,7 @@ def _pooled_start(figures: Mapping[str, Any], split: str) -> dict[str, dict[str,
 
 
 def _arm_settings(figures: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The settings in which the arms differ, with one value per arm; `–` if an arm has none."""
+    """Returns the settings in which the arms differ, one value per arm; `–` if it has none."""
     flat = [dict(provenance.flattened(arm["settings"])) for arm in figures["arms"]]
     keys = dict.fromkeys(key for arm in flat for key in arm)
     rows = {key: [arm.get(key, run_wording.DASH) for arm in flat] for key in keys}

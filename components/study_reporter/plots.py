@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from components.evaluator import metrics
 from components.reporter.canvas import GRID, MUTED, NEGATIVE, POSITIVE, draw, legend_above
-from components.study_reporter.comparisons import Judged
+from components.study_reporter.comparisons import EvaluatedArm
 from components.study_reporter.record import SplitScores
 from components.study_reporter.wording import quoted
 
@@ -22,7 +22,7 @@ RECALLS = np.linspace(0, 1, 201)
 _WIDTH_INCHES = 4.9
 _ROW_INCHES = 0.42
 _NAME_FITS = 26
-# Outliers of the first epoch or of one bad replicate don't stretch the scale of losses.
+# Space above the highest loss, as a factor.
 _HEADROOM = 1.05
 
 
@@ -31,8 +31,8 @@ class Mark:
     """A dot with its interval.
 
     Attributes:
-      value: the position of the dot; None for none.
-      interval: the bounds of the interval; None for none.
+      value: the position of the dot; None if undefined.
+      interval: the bounds of the interval; None if undefined.
     """
 
     value: float | None
@@ -40,10 +40,10 @@ class Mark:
 
 
 def losses(index: int, arm: Mapping[str, Any], ceiling: float) -> Markup:
-    """Mean loss on train and val by epoch, with bars of one standard deviation.
+    """Draws the mean loss on train and val by epoch, with bars of one standard deviation.
 
     Args:
-      index: of the arm; makes the figure's name unique on the page.
+      index: index of the arm; makes the figure's name unique on the page.
       arm: an arm of `study.json`.
       ceiling: upper end of the scale, the same for all arms.
     """
@@ -67,9 +67,9 @@ def losses(index: int, arm: Mapping[str, Any], ceiling: float) -> Markup:
 
 
 def loss_ceiling(arms: Sequence[Mapping[str, Any]]) -> float:
-    """The upper end of a scale for the mean loss of every arm with its bars.
+    """Returns the upper end of a scale for the mean losses of all arms with their bars.
 
-    A loss many times the others', such as that of a replicate about to diverge, is cut off.
+    Outliers, such as the first epoch or a replicate that is about to diverge, are clipped.
     """
     tops = [
         row[key]["mean"] + (row[key]["sd"] or 0)
@@ -86,7 +86,7 @@ def loss_ceiling(arms: Sequence[Mapping[str, Any]]) -> float:
 def precision_recall(
     index: int, arm: str, curves: Mapping[str, NDArray[np.float64]], chance: float
 ) -> Markup:
-    """Mean precision over recall, with a band of one standard deviation over replicates.
+    """Draws mean precision over recall, with a band of one standard deviation over replicates.
 
     Args:
       index: makes the figure's name unique on the page.
@@ -118,22 +118,22 @@ def precision_recall(
 
 
 def precision_at_recall(scores: SplitScores) -> NDArray[np.float64]:
-    """Precision of each replicate at each of `RECALLS`, (replicates, recalls).
+    """Computes the precision of each replicate at each of `RECALLS`, (replicates, recalls).
 
-    It is that of the highest threshold whose recall is at least the given one. There is no
-    interpolation, since no precision between two thresholds can be reached.
+    It is that of the highest threshold with at least the given recall, without interpolation,
+    since no precision between those of two thresholds can be achieved.
     """
     rows = []
     for probabilities in scores.probabilities:
         points = metrics.curve(scores.labels, probabilities)
-        # A recall such as 3 / 10 must count as 0.3 in spite of rounding.
+        # A recall such as 3 / 10 must count as 0.3 despite rounding.
         reached = np.searchsorted(points.recall, RECALLS - 1e-9)
         rows.append(points.precision[reached])
     return np.stack(rows)
 
 
 def thresholds(name: str, rows: Mapping[str, tuple[Mark, Mark]], label: str) -> Markup:
-    """A metric at 0.5 and at the own threshold, one row per arm.
+    """Draws a metric at 0.5 and at the own threshold, one row per arm.
 
     Args:
       name: unique among the figures of a page.
@@ -148,7 +148,7 @@ def thresholds(name: str, rows: Mapping[str, tuple[Mark, Mark]], label: str) -> 
 
 
 def differences(name: str, rows: Mapping[str, tuple[Mark, Mark]], label: str) -> Markup:
-    """Differences with their intervals and a line at 0, one row per pair of arms.
+    """Draws differences with their intervals and a line at 0, one row per pair of arms.
 
     The names of a pair are on two lines.
     """
@@ -160,9 +160,9 @@ def differences(name: str, rows: Mapping[str, tuple[Mark, Mark]], label: str) ->
     return _dots(name, f"{label}. {values}.", rows, label, zero=True)
 
 
-def curves(judged: Mapping[str, Judged]) -> dict[str, NDArray[np.float64]]:
-    """`precision_at_recall` of each arm of a test split."""
-    return {name: precision_at_recall(arm.scores) for name, arm in judged.items()}
+def curves(evaluated: Mapping[str, EvaluatedArm]) -> dict[str, NDArray[np.float64]]:
+    """Returns `precision_at_recall` of each arm of a test split."""
+    return {name: precision_at_recall(arm.scores) for name, arm in evaluated.items()}
 
 
 def _bars(
@@ -208,7 +208,7 @@ def _value_text(mark: Mark) -> str:
 
 
 def _shortened(name: str) -> str:
-    """Each line of a label, truncated to fit beside the axes."""
+    """Truncates each line of a label to fit next to the axes."""
     lines = name.split("\n")
     fit = [line if len(line) <= _NAME_FITS else f"{line[: _NAME_FITS - 1]}…" for line in lines]
     return "\n".join(fit)

@@ -1,4 +1,4 @@
-"""What an arm of a study left, as plain arrays."""
+"""Reads the results of a study's arms as plain arrays."""
 
 import json
 import os
@@ -16,18 +16,18 @@ from components.arm_predictions import REPLICATE, SPLIT
 
 TRAINED = "trained"
 
-_NOT_FINITE = "gave probabilities that are not numbers from 0 to 1"
+_INVALID = "predicted probabilities that are not numbers from 0 to 1"
 
 
 @dataclass(frozen=True)
 class SplitScores:
-    """What an arm's replicates said of the images of a split, by rising image_id.
+    """Predictions of an arm's replicates on a split, in increasing order of image_id.
 
     Attributes:
       image_ids: str (n,).
       labels: int64 (n,), 1 for the positive class.
       class_names: str (n,).
-      probabilities: float32 (r, n), a row a trained replicate.
+      probabilities: float32 (r, n), one row per trained replicate.
     """
 
     image_ids: NDArray
@@ -43,8 +43,8 @@ class Replicate:
     Attributes:
       number: from 0; the same number has the same seed in every arm.
       random_state: the seed.
-      diverged: why it is left out; None where it is trained.
-      epochs: figures by epoch, see `components.trainer.history`.
+      diverged: why it is excluded; None if it is trained.
+      epochs: metrics by epoch, see `components.trainer.history`.
     """
 
     number: int
@@ -55,72 +55,72 @@ class Replicate:
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to train, and what its replicates came to.
+    """One way to train, with the results of its replicates.
 
     Attributes:
       name: unique in the study.
-      about: content of `arm.json`.
+      metadata: content of `arm.json`.
       replicates: in order of their number.
-      scores: by split; empty where no replicate is trained.
-      predictions: the rows that the scores come from.
+      scores: by split; empty if no replicate is trained.
+      predictions: the rows of `scores`, see `components.arm_predictions`.
     """
 
     name: str
-    about: dict[str, Any]
+    metadata: dict[str, Any]
     replicates: list[Replicate]
     scores: dict[str, SplitScores]
     predictions: pd.DataFrame
 
     @property
     def trained(self) -> list[Replicate]:
-        """Replicates that count, in the order of the rows of `SplitScores.probabilities`."""
+        """Trained replicates, in the order of the rows of `SplitScores.probabilities`."""
         return [replicate for replicate in self.replicates if replicate.diverged is None]
 
     @property
     def diverged(self) -> list[Replicate]:
-        """Replicates that are left out."""
+        """Replicates that are excluded."""
         return [replicate for replicate in self.replicates if replicate.diverged is not None]
 
     @property
     def test_splits(self) -> list[str]:
-        """Where the arm is judged."""
-        return self.about["test_splits"]
+        """Splits that the arm is evaluated on."""
+        return self.metadata["test_splits"]
 
     @property
     def val_split(self) -> str:
-        """Where its thresholds are chosen."""
-        return self.about["val_split"]
+        """Split that its thresholds are chosen on."""
+        return self.metadata["val_split"]
 
 
 def read(uri: str, name: str) -> Arm:
     """Reads an arm from its artifact.
 
     Args:
-      uri: of the artifact.
-      name: of the arm, as the study calls it.
+      uri: URI of the artifact.
+      name: name of the arm in the study.
 
     Raises:
       ValueError: the files contradict each other or the study.
     """
-    about = _read_json(uri, "arm.json")
-    if about["arm"] != name:
-        raise ValueError(f"{uri} is of arm {about['arm']!r}, the study has {name!r} in its place")
-    listed = sorted(_read_json(uri, "replicates.json"), key=lambda row: row[REPLICATE])
+    metadata = _read_json(uri, "arm.json")
+    if metadata["arm"] != name:
+        raise ValueError(f"{uri} must be of arm {name!r}. Received: {metadata['arm']!r}")
+    runs = sorted(_read_json(uri, "replicates.json"), key=lambda row: row[REPLICATE])
     rows = arm_predictions.read(uri)
-    broken = _not_finite(rows)
-    replicates = [_replicate(row, broken) for row in listed]
+    invalid = _invalid_replicates(rows)
+    replicates = [_replicate(row, invalid) for row in runs]
     kept = [replicate.number for replicate in replicates if replicate.diverged is None]
     rows = rows[rows[REPLICATE].isin(kept)]
-    wanted = dict.fromkeys([about["val_split"], *about["test_splits"]])
-    scores = {split: _scores(rows, split, kept, name) for split in wanted} if kept else {}
-    return Arm(name, about, replicates, scores, rows)
+    splits = dict.fromkeys([metadata["val_split"], *metadata["test_splits"]])
+    scores = {split: _scores(rows, split, kept, name) for split in splits} if kept else {}
+    return Arm(name, metadata, replicates, scores, rows)
 
 
 def check_same_images(arms: Sequence[Arm]) -> None:
-    """Paired comparisons need the same images under the same split name.
+    """Checks that a split has the same images in all arms, as paired comparisons require.
 
     Raises:
-      ValueError: two arms disagree on a split.
+      ValueError: a split has different images or labels in two arms.
     """
     seen: dict[str, tuple[str, SplitScores]] = {}
     for arm in arms:
@@ -129,14 +129,14 @@ def check_same_images(arms: Sequence[Arm]) -> None:
             same = np.array_equal(expected.image_ids, found.image_ids)
             if not same or not np.array_equal(expected.labels, found.labels):
                 raise ValueError(
-                    f"split {split!r} has {found.labels.size} images in arm {arm.name!r} that are "
-                    f"not the {expected.labels.size} of arm {first!r}; train both arms from the "
-                    "same sampled examples"
+                    f"split {split!r} must have the same images and labels in all arms; train all "
+                    f"of them from the same sampled examples. Received: {found.labels.size} images "
+                    f"in arm {arm.name!r}, {expected.labels.size} in arm {first!r}"
                 )
 
 
 def class_counts(arms: Sequence[Arm]) -> Mapping[tuple[str, int], int]:
-    """How often each (class, label) occurs, over all splits."""
+    """Counts the images of each (class, label) over all splits."""
     counts: dict[tuple[str, int], int] = {}
     seen: set[str] = set()
     for arm in arms:
@@ -149,18 +149,18 @@ def class_counts(arms: Sequence[Arm]) -> Mapping[tuple[str, int], int]:
     return counts
 
 
-def _replicate(row: Mapping[str, Any], broken: set[int]) -> Replicate:
+def _replicate(row: Mapping[str, Any], invalid: set[int]) -> Replicate:
     number, diverged = row[REPLICATE], None
     if row["status"] != TRAINED:
         diverged = row.get("detail") or row["status"]
-    elif number in broken:
-        diverged = _NOT_FINITE
+    elif number in invalid:
+        diverged = _INVALID
     return Replicate(number, row["random_state"], diverged, row["epochs"])
 
 
-def _not_finite(rows: pd.DataFrame) -> set[int]:
+def _invalid_replicates(rows: pd.DataFrame) -> set[int]:
     probabilities = rows[names.PROBABILITY]
-    # Written so that NaN, which is not within anything, is caught too.
+    # Negated, since this also finds NaN, which is not between any bounds.
     return set(rows.loc[~probabilities.between(0, 1), REPLICATE])
 
 
@@ -170,13 +170,13 @@ def _scores(rows: pd.DataFrame, split: str, kept: list[int], arm: str) -> SplitS
     images = int(counts.max())
     if images == 0 or counts.nunique() > 1:
         raise ValueError(
-            f"the predictions of arm {arm!r} must hold the same images of split {split!r} for "
-            f"each trained replicate; by replicate there are {counts.to_dict()}"
+            f"the predictions of arm {arm!r} must contain the same images of split {split!r} for "
+            f"each trained replicate. Received: number of images by replicate {counts.to_dict()}"
         )
     ids = found[names.IMAGE_ID].to_numpy().reshape(len(kept), images)
     labels = found[names.LABEL].to_numpy().reshape(len(kept), images)
     if (ids != ids[0]).any() or (labels != labels[0]).any():
-        raise ValueError(f"the replicates of arm {arm!r} were judged on different images")
+        raise ValueError(f"the replicates of arm {arm!r} must have the same images and labels")
     return SplitScores(
         image_ids=ids[0],
         labels=labels[0],

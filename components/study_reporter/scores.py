@@ -1,4 +1,4 @@
-"""What each replicate scores on a test split, and what the replicates come to together."""
+"""The metrics of each replicate on a test split, and their summary over replicates."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -15,32 +15,35 @@ from components.study_reporter.record import Arm, SplitScores
 AT_HALF = "at_half"
 AT_OWN = "at_own"
 THRESHOLDS = (AT_HALF, AT_OWN)
-"""Which threshold calls an image positive: 0.5, or the one that the replicate chose on val."""
+"""The threshold of each replicate: 0.5, or the one that is chosen on its predictions of val."""
 
 COUNTS = ("tp", "fp", "tn", "fn")
 RATES = ("accuracy", "precision", "recall", "f1")
-FREE = ("pr_auc", "loss")
-"""Metrics that no threshold enters."""
+THRESHOLD_FREE = ("pr_auc", "loss")
+"""Metrics that don't depend on a threshold."""
 
-# Keras clips likewise before it takes the logarithm.
+# As in Keras, which clips probabilities before it takes the logarithm.
 _EPSILON = 1e-7
 
 Values = dict[str, NDArray[np.float64]]
-"""A value a trained replicate, NaN where undefined, by metric."""
+"""By metric, one value per trained replicate; NaN if undefined."""
 
 
 def own_thresholds(arm: Arm, prevalence: float | None) -> NDArray[np.float64]:
-    """The threshold that each trained replicate chooses on its own predictions of val.
+    """Chooses a threshold for each trained replicate on its predictions of val.
 
-    It is the Calibrator's `best_f1`: the highest F1 on val with the scores smoothed.
+    The rule is the Calibrator's `best_f1`: the highest F1 on val with smoothed scores.
 
     Args:
-      arm: with at least one trained replicate.
-      prevalence: share of positives that val is weighed to, as the Calibrator weighs it; val's
-        own where None.
+      arm: must have at least one trained replicate.
+      prevalence: share of positives to which val is weighted, as in the Calibrator; None
+        for val's own.
+
+    Returns:
+      float64 (replicates,).
 
     Raises:
-      ValueError: val has images of one side only.
+      ValueError: val has only positives or only negatives.
     """
     val = arm.scores[arm.val_split]
     try:
@@ -56,17 +59,17 @@ def own_thresholds(arm: Arm, prevalence: float | None) -> NDArray[np.float64]:
 
 
 def at_thresholds(scores: SplitScores, thresholds: Iterable[float]) -> Values:
-    """Counts and rates of each replicate at a threshold of its own."""
+    """Computes counts and rates of each replicate, at one threshold per replicate."""
     rows = []
     for probabilities, threshold in zip(scores.probabilities, thresholds, strict=True):
-        called = metrics.is_positive(probabilities, threshold)
-        counts = metrics.confusion(scores.labels, called)
+        predicted = metrics.is_positive(probabilities, threshold)
+        counts = metrics.confusion(scores.labels, predicted)
         rows.append({**{name: getattr(counts, name) for name in COUNTS}, **metrics.rates(counts)})
     return {name: np.array([row[name] for row in rows], float) for name in (*COUNTS, *RATES)}
 
 
-def free_of_threshold(scores: SplitScores) -> Values:
-    """PR-AUC and loss of each replicate."""
+def threshold_free(scores: SplitScores) -> Values:
+    """Computes PR-AUC and loss of each replicate."""
     return {
         "pr_auc": np.array(
             [metrics.average_precision(scores.labels, row) for row in scores.probabilities]
@@ -76,38 +79,38 @@ def free_of_threshold(scores: SplitScores) -> Values:
 
 
 def cross_entropy(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> float:
-    """Mean binary cross-entropy in nats, of probabilities clipped to [1e-7, 1 - 1e-7]."""
+    """Computes mean binary cross-entropy in nats; clips probabilities to [1e-7, 1 - 1e-7]."""
     clipped = np.clip(probabilities.astype(np.float64), _EPSILON, 1 - _EPSILON)
     return float(-np.mean(np.where(labels == 1, np.log(clipped), np.log1p(-clipped))))
 
 
 def at_prevalence(values: Values, prevalence: float) -> Values:
-    """Precision and F1 of each replicate as they would be at a share of positives.
+    """Computes precision and F1 of each replicate at another share of positives.
 
     Args:
       values: counts of each replicate.
-      prevalence: see `components.evaluator.metrics.rates_at_prevalence`.
+      prevalence: the share of positives; see `components.evaluator.metrics.rates_at_prevalence`.
     """
     recall = values["tp"] / (values["tp"] + values["fn"])
-    alarms = values["fp"] / (values["fp"] + values["tn"])
-    found = metrics.rates_at_prevalence(recall, alarms, prevalence)
+    false_positive_rate = values["fp"] / (values["fp"] + values["tn"])
+    found = metrics.rates_at_prevalence(recall, false_positive_rate, prevalence)
     return {name: found[name] for name in ("precision", "f1")}
 
 
 def estimate(values: Sequence[float] | NDArray[np.float64], *, upper: float = 1) -> dict[str, Any]:
-    """Mean, standard deviation and interval of the mean over replicates.
+    """Computes mean, standard deviation and interval of the mean over replicates.
 
-    The interval is Student's, cut off at 0 and `upper`. It tells how far the mean of other
-    seeds may lie, on the same images. Replicates that are all the same, such as perfect ones,
-    don't tell it: a width of 0 would promise that no seed can differ.
+    The interval is Student's t, clipped to [0, `upper`]. It describes the variation of the mean
+    between seeds, on the same images. There is no interval if all replicates are equal, such as
+    perfect ones: a width of 0 would mean that no seed can differ.
 
     Args:
-      values: a value a replicate; those that are undefined (NaN) are left out.
-      upper: the most that the metric can be.
+      values: one value per replicate; undefined values (NaN) are excluded.
+      upper: maximum of the metric.
 
     Returns:
-      `mean`, `sd` (of n - 1), `interval` and `replicates`, how many were defined. `mean` is
-      None without any, `sd` with fewer than two, and `interval` also where `sd` is 0.
+      `mean`, `sd` (with n - 1), `interval` (95 %) and `replicates`, the number of defined values.
+      `mean` is None if there are none, `sd` with fewer than two, and `interval` also if `sd` is 0.
     """
     defined = np.asarray(values, np.float64)
     defined = defined[np.isfinite(defined)]
@@ -125,7 +128,7 @@ def estimate(values: Sequence[float] | NDArray[np.float64], *, upper: float = 1)
 
 
 def estimates(values: Values) -> dict[str, dict[str, Any]]:
-    """`estimate` of each metric; counts and the loss have no upper end."""
+    """Applies `estimate` to each metric; counts and the loss have no maximum."""
     return {
         name: estimate(row, upper=math.inf if name in (*COUNTS, "loss") else 1)
         for name, row in values.items()
@@ -133,14 +136,14 @@ def estimates(values: Values) -> dict[str, dict[str, Any]]:
 
 
 def pooled(scores: SplitScores, thresholds: Iterable[float]) -> dict[str, list[int]]:
-    """The confusion matrix summed over replicates, at each threshold.
+    """Computes the confusion matrix summed over replicates, at each threshold.
 
     Args:
-      scores: of the trained replicates.
-      thresholds: any, from 0 to 1.
+      scores: probabilities of the trained replicates.
+      thresholds: from 0 to 1, in any order.
 
     Returns:
-      `tp`, `fp`, `tn` and `fn`, a list of a count a threshold each.
+      `tp`, `fp`, `tn` and `fn`, each a list with one count per threshold.
     """
     bounds = np.asarray(list(thresholds), np.float32)
     positive = scores.labels == 1

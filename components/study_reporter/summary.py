@@ -1,4 +1,4 @@
-"""Everything a study came to, in numbers: the content of `study.json`."""
+"""All results of a study in numbers: the content of `study.json`."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,30 +9,30 @@ import numpy as np
 from components.evaluator import intervals
 from components.imbalance_sampler import census
 from components.study_reporter import answer, bootstrap, comparisons, record, scores
-from components.study_reporter.comparisons import Judged
-from components.study_reporter.contest import SIGNIFICANCE
+from components.study_reporter.comparisons import EvaluatedArm
+from components.study_reporter.ranking import SIGNIFICANCE
 from components.study_reporter.record import Arm
 
 GRID = tuple(hundredths / 100 for hundredths in range(1, 100))
-"""The thresholds that pooled confusion matrices are given at."""
+"""Thresholds of the pooled confusion matrices."""
 
 
 def summarize(
     arms: Sequence[Arm], tests: comparisons.Tests, *, title: str, study: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Figures, comparisons and the answer, as plain JSON values.
+    """Returns figures, comparisons and the answer, as plain JSON values.
 
     Args:
       arms: in the study's order.
-      tests: what `judge` gives of them.
-      title: what the page is called.
+      tests: the evaluated arms, see `evaluate`.
+      title: title of the page.
       study: `name`, `comparisons`, `baseline`, `settings` and `prevalence`, see
         `components.study_reporter.component`.
 
     Raises:
-      ValueError: arms do not fit together, or the study names an arm that is not there.
+      ValueError: the prevalence is invalid, or the study names an arm that does not exist.
     """
-    wanted = comparisons.pairs(
+    pairs = comparisons.pairs(
         [arm.name for arm in arms],
         study.get("comparisons", comparisons.ALL),
         study.get("baseline") or arms[0].name,
@@ -45,8 +45,8 @@ def summarize(
         "positive_classes": positive_classes(arms),
         "splits": _splits(arms, tests),
         "arms": [_arm(arm, tests, prevalence) for arm in arms],
-        "comparisons": comparisons.compare_all(tests, wanted),
-        "mcnemar": comparisons.mcnemar_all(tests, wanted),
+        "comparisons": comparisons.compare_all(tests, pairs),
+        "mcnemar": comparisons.mcnemar_all(tests, pairs),
         "pooled": _pooled(tests),
         "method": _method(prevalence),
         "settings": study.get("settings"),
@@ -55,18 +55,22 @@ def summarize(
     return plain(figures)
 
 
-def judge(arms: Sequence[Arm], prevalence: float | None) -> dict[str, dict[str, Judged]]:
-    """What each arm with a trained replicate scores, by test split and arm.
+def evaluate(arms: Sequence[Arm], prevalence: float | None) -> dict[str, dict[str, EvaluatedArm]]:
+    """Evaluates each arm with a trained replicate.
 
     Args:
       arms: in the study's order.
       prevalence: see `real_prevalence`; the arms' own thresholds are chosen for it.
 
+    Returns:
+      The evaluated arms, by test split and arm.
+
     Raises:
-      ValueError: arms have different images in a split, or a split has one side only.
+      ValueError: arms have different images in a split, or a split has only positives or only
+        negatives.
     """
     record.check_same_images(arms)
-    tests: dict[str, dict[str, Judged]] = {}
+    tests: dict[str, dict[str, EvaluatedArm]] = {}
     for arm in arms:
         if not arm.trained:
             continue
@@ -78,19 +82,19 @@ def judge(arms: Sequence[Arm], prevalence: float | None) -> dict[str, dict[str, 
             values: dict[str | None, scores.Values] = {
                 key: scores.at_thresholds(found, bounds) for key, bounds in thresholds.items()
             }
-            values[None] = scores.free_of_threshold(found)
+            values[None] = scores.threshold_free(found)
             numbers = [replicate.number for replicate in arm.trained]
-            tests.setdefault(split, {})[arm.name] = Judged(found, numbers, thresholds, values)
+            tests.setdefault(split, {})[arm.name] = EvaluatedArm(found, numbers, thresholds, values)
     return tests
 
 
 def positive_classes(arms: Sequence[Arm]) -> list[str]:
-    """The classes that are looked for, by name."""
+    """Returns the sorted names of the positive classes."""
     return sorted(name for name, label in record.class_counts(arms) if label == 1)
 
 
 def plain(value: Any) -> Any:
-    """JSON's own types, with None for what is not a finite number."""
+    """Converts a value to JSON types, with None for numbers that are not finite."""
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -102,43 +106,45 @@ def plain(value: Any) -> Any:
     return value
 
 
-def real_prevalence(arms: Sequence[Arm], asked: float | Mapping[str, float] | None) -> float | None:
-    """The real world's share of positives; None where the study gives none.
+def real_prevalence(
+    arms: Sequence[Arm], requested: float | Mapping[str, float] | None
+) -> float | None:
+    """Returns the real world's share of positives; None if the study has none.
 
     Args:
-      arms: whose classes are weighed.
-      asked: the share itself, or the weight of each class or side.
+      arms: arms with the classes of the study.
+      requested: the share, or the weight of each class or side.
 
     Raises:
-      ValueError: the weights don't fit the classes, or the share isn't between 0 and 1.
+      ValueError: the weights don't match the classes, or the share isn't between 0 and 1.
     """
     counts = record.class_counts(arms)
-    if asked is None or not counts:
+    if requested is None or not counts:
         return None
-    if isinstance(asked, Mapping):
-        return census.prevalence(asked, census.Census.of(counts))
-    if not 0 < asked < 1:
-        raise ValueError(f"the study's prevalence must lie between 0 and 1. Received: {asked}")
-    return float(asked)
+    if isinstance(requested, Mapping):
+        return census.prevalence(requested, census.Census.of(counts))
+    if not 0 < requested < 1:
+        raise ValueError(f"the study's prevalence must be between 0 and 1. Received: {requested}")
+    return float(requested)
 
 
 def _check_both_sides(labels: np.ndarray, arm: str, split: str) -> None:
     positives = int(labels.sum())
     if positives in (0, labels.size):
         raise ValueError(
-            f"arm {arm!r} is tested on split {split!r} with {positives} positive and "
-            f"{labels.size - positives} negative images; it needs some of both"
+            f"test split {split!r} of arm {arm!r} must contain positive and negative images. "
+            f"Received: {positives} positive and {labels.size - positives} negative"
         )
 
 
 def _splits(arms: Sequence[Arm], tests: comparisons.Tests) -> dict[str, dict[str, Any]]:
-    """Sizes of every split that an arm uses, those that are tested on by their images."""
+    """Returns the sizes of all splits; those of test splits are counted in the predictions."""
     found: dict[str, dict[str, Any]] = {}
     for arm in arms:
-        for split, sizes in arm.about["splits"].items():
+        for split, sizes in arm.metadata["splits"].items():
             found.setdefault(split, {**sizes, "is_test": split in tests})
-    for split, judged in tests.items():
-        labels = next(iter(judged.values())).scores.labels
+    for split, evaluated in tests.items():
+        labels = next(iter(evaluated.values())).scores.labels
         positives = int(labels.sum())
         found[split] = {
             "positives": positives,
@@ -149,10 +155,10 @@ def _splits(arms: Sequence[Arm], tests: comparisons.Tests) -> dict[str, dict[str
 
 
 def _arm(arm: Arm, tests: comparisons.Tests, prevalence: float | None) -> dict[str, Any]:
-    judged = {split: tests[split][arm.name] for split in arm.test_splits} if arm.trained else {}
-    own = next((found.thresholds[scores.AT_OWN] for found in judged.values()), np.empty(0))
+    evaluated = {split: tests[split][arm.name] for split in arm.test_splits} if arm.trained else {}
+    own = next((found.thresholds[scores.AT_OWN] for found in evaluated.values()), np.empty(0))
     return {
-        **arm.about,
+        **arm.metadata,
         "replicates": {
             "asked": len(arm.replicates),
             "trained": [replicate.number for replicate in arm.trained],
@@ -162,30 +168,30 @@ def _arm(arm: Arm, tests: comparisons.Tests, prevalence: float | None) -> dict[s
             ],
         },
         "threshold": {**scores.estimate(own), "values": own.tolist()},
-        "tests": {split: _test(found, prevalence) for split, found in judged.items()},
+        "tests": {split: _test(found, prevalence) for split, found in evaluated.items()},
         "epochs": _epochs(arm),
     }
 
 
-def _test(found: Judged, prevalence: float | None) -> dict[str, Any]:
-    at = {key: scores.estimates(found.values[key]) for key in scores.THRESHOLDS}
-    world = None
+def _test(arm: EvaluatedArm, prevalence: float | None) -> dict[str, Any]:
+    at = {key: scores.estimates(arm.values[key]) for key in scores.THRESHOLDS}
+    real_world = None
     if prevalence is not None:
-        world = {
-            key: scores.estimates(scores.at_prevalence(found.values[key], prevalence))
+        real_world = {
+            key: scores.estimates(scores.at_prevalence(arm.values[key], prevalence))
             for key in scores.THRESHOLDS
         }
-    return {**at, **scores.estimates(found.values[None]), "at_prevalence": world}
+    return {**at, **scores.estimates(arm.values[None]), "at_prevalence": real_world}
 
 
 def _epochs(arm: Arm) -> list[dict[str, Any]]:
-    """Loss by epoch over the trained replicates that came so far."""
+    """Summarizes the loss by epoch, over the trained replicates that reached the epoch."""
     rows = []
     for index in range(max((len(each.epochs) for each in arm.trained), default=0)):
-        came = [each.epochs[index] for each in arm.trained if len(each.epochs) > index]
+        reached = [each.epochs[index] for each in arm.trained if len(each.epochs) > index]
         row: dict[str, Any] = {"epoch": index + 1}
         for key in ("loss", "val_loss"):
-            values = [epoch[key] for epoch in came if epoch.get(key) is not None]
+            values = [epoch[key] for epoch in reached if epoch.get(key) is not None]
             row[key] = scores.estimate(values, upper=math.inf)
         rows.append(row)
     return rows
@@ -195,8 +201,8 @@ def _pooled(tests: comparisons.Tests) -> dict[str, Any]:
     return {
         "thresholds": list(GRID),
         "splits": {
-            split: {name: scores.pooled(arm.scores, GRID) for name, arm in judged.items()}
-            for split, judged in tests.items()
+            split: {name: scores.pooled(arm.scores, GRID) for name, arm in evaluated.items()}
+            for split, evaluated in tests.items()
         },
     }
 
@@ -208,5 +214,5 @@ def _method(prevalence: float | None) -> dict[str, Any]:
         "significance": SIGNIFICANCE,
         "bootstrap_draws": bootstrap.DRAWS,
         "threshold_rule": f"best_f1 on val, smoothed, at {balance}",
-        "undefined": "a rate whose denominator is 0 is null and left out of means",
+        "undefined": "a rate whose denominator is 0 is null and excluded from means",
     }

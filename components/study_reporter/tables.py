@@ -1,4 +1,4 @@
-"""The study's rows for a spreadsheet or a notebook."""
+"""The study's tables for a spreadsheet or a notebook."""
 
 import csv
 import io
@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from components.study_reporter import scores
-from components.study_reporter.comparisons import Judged, Tests
+from components.study_reporter.comparisons import EvaluatedArm, Tests
 from components.study_reporter.record import Arm, Replicate
 
 _SETTINGS = ("model", "sampling_strategy", "class_weight", "learning_rate")
@@ -31,13 +31,13 @@ COLUMNS = (
     "epochs",
     "threshold",
     *_AT,
-    *scores.FREE,
+    *scores.THRESHOLD_FREE,
 )
 """Columns of `runs.csv`; `_at_half` is at 0.5, `_at_own` at `threshold`."""
 
 
 def runs(arms: Sequence[Arm], tests: Tests) -> str:
-    """One row per arm, test split and replicate, as CSV.
+    """Returns one row per arm, test split and replicate, as CSV.
 
     Undefined figures and all figures of diverged replicates are empty.
     """
@@ -46,14 +46,14 @@ def runs(arms: Sequence[Arm], tests: Tests) -> str:
     writer.writeheader()
     for arm in arms:
         for split in arm.test_splits:
-            judged = tests.get(split, {}).get(arm.name)
+            evaluated = tests.get(split, {}).get(arm.name)
             for replicate in arm.replicates:
-                writer.writerow(_run(arm, split, replicate, judged))
+                writer.writerow(_run(arm, split, replicate, evaluated))
     return text.getvalue()
 
 
 def predictions(arms: Sequence[Arm]) -> pd.DataFrame:
-    """The predictions of all arms, with a first column `arm`."""
+    """Returns the predictions of all arms, with a first column `arm`."""
     frames = [arm.predictions.assign(arm=arm.name) for arm in arms if len(arm.predictions)]
     if not frames:
         return arms[0].predictions.assign(arm="")
@@ -62,32 +62,34 @@ def predictions(arms: Sequence[Arm]) -> pd.DataFrame:
     return rows[["arm", *rows.columns.drop("arm")]]
 
 
-def _run(arm: Arm, split: str, replicate: Replicate, judged: Judged | None) -> dict[str, Any]:
+def _run(
+    arm: Arm, split: str, replicate: Replicate, evaluated: EvaluatedArm | None
+) -> dict[str, Any]:
     row = {
         "arm": arm.name,
         "replicate": replicate.number,
         "random_state": replicate.random_state,
         "status": "trained" if replicate.diverged is None else "diverged",
         "detail": replicate.diverged or "",
-        "train_split": arm.about["train_split"],
+        "train_split": arm.metadata["train_split"],
         "val_split": arm.val_split,
         "test_split": split,
         "epochs": len(replicate.epochs),
     }
-    row |= {key: _cell(arm.about["settings"].get(key)) for key in _SETTINGS}
-    if judged is None or replicate.diverged is not None:
+    row |= {key: _cell(arm.metadata["settings"].get(key)) for key in _SETTINGS}
+    if evaluated is None or replicate.diverged is not None:
         return row
-    place = judged.replicates.index(replicate.number)
-    row["threshold"] = judged.thresholds[scores.AT_OWN][place]
+    index = evaluated.replicates.index(replicate.number)
+    row["threshold"] = evaluated.thresholds[scores.AT_OWN][index]
     for threshold in scores.THRESHOLDS:
-        for metric, values in judged.values[threshold].items():
-            value = int(values[place]) if metric in scores.COUNTS else _cell(values[place])
+        for metric, values in evaluated.values[threshold].items():
+            value = int(values[index]) if metric in scores.COUNTS else _cell(values[index])
             row[f"{metric}_{threshold}"] = value
-    return row | {metric: values[place] for metric, values in judged.values[None].items()}
+    return row | {metric: values[index] for metric, values in evaluated.values[None].items()}
 
 
 def _cell(value: Any) -> Any:
-    """Empty for None and NaN; JSON for nested values."""
-    if value is None or value != value:  # noqa: PLR0124 - NaN alone differs from itself
+    """Returns an empty cell for None and NaN, and JSON for nested values."""
+    if value is None or value != value:  # noqa: PLR0124 - only NaN differs from itself
         return ""
     return json.dumps(value) if isinstance(value, dict | list) else value

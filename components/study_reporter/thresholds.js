@@ -4,8 +4,8 @@
   const shown = document.getElementById("pooled-shown");
   const rows = document.querySelectorAll("tr[data-pooled]");
 
-  const figures = (counts, place) => {
-    const [tp, fp, tn, fn] = ["tp", "fp", "tn", "fn"].map((name) => counts[name][place]);
+  const figures = (counts, index) => {
+    const [tp, fp, tn, fn] = ["tp", "fp", "tn", "fn"].map((name) => counts[name][index]);
     return {
       tp, fp, tn, fn,
       recall: tp / (tp + fn),
@@ -23,16 +23,16 @@
   };
 
   const show = () => {
-    const place = Number(slider.value) - 1;
-    shown.textContent = pooled.thresholds[place].toFixed(2);
+    const index = Number(slider.value) - 1;
+    shown.textContent = pooled.thresholds[index].toFixed(2);
     for (const row of rows) {
       const [split, arm] = JSON.parse(row.dataset.pooled);
-      const found = figures(pooled.splits[split][arm], place);
+      const current = figures(pooled.splits[split][arm], index);
       for (const cell of row.querySelectorAll("[data-figure]")) {
         const name = cell.dataset.figure;
-        cell.firstChild.textContent = text(name, found[name]);
-        const of = { tp: found.tp + found.fn, fn: found.tp + found.fn, fp: found.fp + found.tn, tn: found.fp + found.tn }[name];
-        if (of) cell.style.setProperty("--share", found[name] / of);
+        cell.firstChild.textContent = text(name, current[name]);
+        const whole = { tp: current.tp + current.fn, fn: current.tp + current.fn, fp: current.fp + current.tn, tn: current.fp + current.tn }[name];
+        if (whole) cell.style.setProperty("--share", current[name] / whole);
       }
     }
   };

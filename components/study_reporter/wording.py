@@ -17,29 +17,29 @@ LABELS = {
 
 
 def quoted(name: str) -> str:
-    """A user's name in quotation marks."""
+    """Returns a user's name in quotation marks."""
     return f"“{name}”"
 
 
 def listed(names: Sequence[str]) -> str:
-    """Such as `“a”, “b” and “c”`."""
+    """Returns names as in `“a”, “b” and “c”`."""
     return joined([quoted(name) for name in names])
 
 
 def joined(parts: Sequence[str]) -> str:
-    """Parts of a sentence, with `and` before the last."""
+    """Joins parts of a sentence, with `and` before the last."""
     if len(parts) < 2:
         return "".join(parts)
     return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def plural(count: int, one: str, many: str | None = None) -> str:
-    """A count with its noun, such as `1 image` and `1,100 images`."""
+    """Returns a count with its noun, such as `1 image` and `1,100 images`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def signed(value: float | None, digits: int = 3) -> str:
-    """A difference with its sign, or without a sign if it is rounded to 0."""
+    """Returns a difference with its sign, or without a sign if it is rounded to 0."""
     if value is None:
         return DASH
     shown = f"{abs(value):.{digits}f}"
@@ -49,7 +49,7 @@ def signed(value: float | None, digits: int = 3) -> str:
 
 
 def span(bounds: Sequence[float] | None, digits: int = 3) -> str:
-    """The bounds of an interval, which may be negative."""
+    """Returns the bounds of an interval, which may be negative."""
     if bounds is None:
         return DASH
     low, high = (_negative(bound, digits) for bound in bounds)
@@ -57,17 +57,17 @@ def span(bounds: Sequence[float] | None, digits: int = 3) -> str:
 
 
 def range_of(bounds: Sequence[float], digits: int = 3) -> str:
-    """The bounds of a non-negative interval in short form."""
+    """Returns the bounds of a non-negative interval in short form."""
     return f"{bounds[0]:,.{digits}f}–{bounds[1]:,.{digits}f}"
 
 
 def gap(value: float) -> str:
-    """The size of a difference, with more digits if three would give 0."""
+    """Returns the size of a difference, with more digits if three would give 0."""
     return rate(abs(value))
 
 
 def p_value(p: float | None) -> str:
-    """Such as `p = 0.012` and `p < 0.001`, without line breaks."""
+    """Returns a p value such as `p = 0.012` or `p < 0.001`, without line breaks."""
     if p is None:
         return DASH
     shown = "< 0.001" if p < 0.001 else f"= {p:.3f}"
@@ -75,12 +75,12 @@ def p_value(p: float | None) -> str:
 
 
 def percent(share: float) -> str:
-    """A share such as `9.1 %` and `50 %`."""
+    """Returns a share such as `9.1 %` or `50 %`."""
     return f"{100 * share:.2g} %" if share < 0.995 else f"{100 * share:.3g} %"
 
 
 def amount(value: float | None) -> str:
-    """A mean count of images."""
+    """Returns a mean count of images."""
     return DASH if value is None else f"{value:,.1f}"
 
 

@@ -1,1 +1,1 @@
-"""Trainer: from the train and val splits to a SavedModel and the history of its training."""
+"""Trainer: trains on the train and val splits, writes a SavedModel and the training history."""

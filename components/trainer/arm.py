@@ -1,4 +1,4 @@
-"""The function that TFX's Trainer calls for an arm of a study: many seeds, all figures kept."""
+"""The function that TFX's Trainer calls for an arm of a study: one training per seed."""
 
 import json
 import logging
@@ -34,7 +34,7 @@ _LOGGER = logging.getLogger("outnumbered.trainer")
 ARM_FILE = "arm.json"
 REPLICATES_FILE = "replicates.json"
 WEIGHTS_FILE = "first_replicate.npz"
-"""`arr_0` and on, as Keras's `get_weights` of the trained part; none where it diverged."""
+"""`arr_0`, `arr_1`, …, as Keras's `get_weights` of the trained part; empty if it diverged."""
 
 
 OnEpoch = Callable[[Epoch], None]
@@ -42,14 +42,14 @@ OnEpoch = Callable[[Epoch], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """What tells an arm from the others, beside the trainer's settings.
+    """What distinguishes an arm from the others, in addition to the trainer's settings.
 
     Attributes:
-      name: what the report calls it.
-      train_split: the split that it learns from.
-      val_split: the split that it is watched on, and that its threshold is chosen on.
-      test_splits: the splits that it is judged on.
-      replicates: trainings, each by a seed of its own: the settings' seed plus its number.
+      name: name of the arm in the report.
+      train_split: the split to train on.
+      val_split: the split to monitor training and to choose the threshold on.
+      test_splits: the splits to evaluate on.
+      replicates: number of trainings; the seed of each is the settings' seed plus its number.
     """
 
     name: str
@@ -60,45 +60,46 @@ class Arm:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "Arm":
-        """The arm in `values`, which names every attribute and nothing else.
+        """Returns the arm in `values`, whose keys are the names of all attributes.
 
         Raises:
-          ValueError: a name is missing or unknown, or there is no replicate.
+          ValueError: a key is missing or unknown, or there is no replicate.
         """
         known = {field.name for field in fields(cls)}
         if known != values.keys():
-            raise ValueError(f"an arm has {sorted(known)}. Received: {sorted(values)}")
+            raise ValueError(f"keys of an arm must be {sorted(known)}. Received: {sorted(values)}")
         if values["replicates"] < 1:
-            raise ValueError(f"an arm wants 1 replicate or more. Received: {values['replicates']}")
+            raise ValueError(f"replicates must be at least 1. Received: {values['replicates']}")
         return cls(**values)
 
     def as_json(self) -> dict[str, Any]:
-        """The arm as plain JSON values; `from_mapping` reads them back."""
+        """Returns the arm as plain JSON values, which `from_mapping` reads."""
         return asdict(self)
 
     @property
-    def judged(self) -> list[str]:
-        """The splits whose probabilities are kept: val, then those of test."""
+    def evaluated_splits(self) -> list[str]:
+        """The splits whose probabilities are kept: val, then the test splits."""
         return list(dict.fromkeys([self.val_split, *self.test_splits]))
 
 
 def run_fn(fn_args: FnArgs) -> None:
-    """Trains every replicate of an arm and keeps all their figures and predictions.
+    """Trains every replicate of an arm and writes their metrics and predictions.
 
-    Writes to `fn_args.model_run_dir` `arm.json` (what the arm is), `replicates.json` (the
-    epochs of each), and `predictions.parquet` (the probability of each image of val and the
-    test splits by each replicate); to `fn_args.serving_model_dir` the weights of the trained
-    part of the first replicate. A replicate that diverges is told as such, and the others go
-    on. An arm that is cut off goes on after its last whole replicate.
+    Writes to `fn_args.model_run_dir` `arm.json` (the arm's settings and splits),
+    `replicates.json` (the epochs of each replicate), and `predictions.parquet` (the probability
+    of each image of val and the test splits by each replicate); to `fn_args.serving_model_dir`
+    the weights of the trained part of the first replicate. A replicate that diverges is recorded
+    with that status, and the others continue. An interrupted arm resumes after its last complete
+    replicate.
 
     Args:
-      fn_args: of TFX, with `custom_config` {"trainer": the settings, "arm": see `Arm`,
-        "checkpoint_root": the folder for interrupted trainings}; `train_files` holds one
-        pattern, `eval_files` one for each of the arm's judged splits, in order.
+      fn_args: TFX's arguments, with `custom_config` {"trainer": the settings, "arm": see `Arm`,
+        "checkpoint_root": the folder for interrupted trainings}; `train_files` has one
+        pattern, `eval_files` one for each of the arm's evaluated splits, in order.
 
     Raises:
-      ValueError: the settings or a split are not fit for training.
-      FileNotFoundError: a split or the file of weights is not there.
+      ValueError: the settings or a split can't be used for training.
+      FileNotFoundError: a split or the file of weights does not exist.
     """
     started = time.monotonic()
     config = fn_args.custom_config
@@ -106,9 +107,9 @@ def run_fn(fn_args: FnArgs) -> None:
     arm = Arm.from_mapping(config["arm"])
     splits = ArmSplits(
         train=read_split(arm.train_split, fn_args.train_files),
-        judged={
+        evaluated={
             name: read_split(name, [pattern])
-            for name, pattern in zip(arm.judged, fn_args.eval_files, strict=True)
+            for name, pattern in zip(arm.evaluated_splits, fn_args.eval_files, strict=True)
         },
     )
     training = _ArmTraining(settings, arm, splits, checkpoint_root=config["checkpoint_root"])
@@ -118,7 +119,7 @@ def run_fn(fn_args: FnArgs) -> None:
     _write_json(
         fn_args.model_run_dir,
         REPLICATES_FILE,
-        [_account(number, replicate) for number, replicate in enumerate(done)],
+        [_replicate_record(number, replicate) for number, replicate in enumerate(done)],
     )
     summary = _summary(settings, arm, splits)
     summary["seconds"] = round(time.monotonic() - started, 3)
@@ -128,19 +129,19 @@ def run_fn(fn_args: FnArgs) -> None:
 
 @dataclass(frozen=True)
 class ArmSplits:
-    """The images of an arm: what it learns from, and all splits that it is judged on."""
+    """The splits of an arm: the one to train on, and those to evaluate on."""
 
     train: Split
-    judged: Mapping[str, Split]
+    evaluated: Mapping[str, Split]
 
     @property
     def all(self) -> list[Split]:
         """Every split, train first."""
-        return [self.train, *self.judged.values()]
+        return [self.train, *self.evaluated.values()]
 
 
 class _ArmTraining:
-    """The training of all replicates that are not there yet."""
+    """Trains all replicates that are not trained yet."""
 
     def __init__(
         self, settings: TrainerSettings, arm: Arm, splits: ArmSplits, *, checkpoint_root: str
@@ -151,22 +152,22 @@ class _ArmTraining:
         self._folder = os.path.join(checkpoint_root, _identity(settings, arm, splits))
 
     def run(self) -> list[Replicate]:
-        """Returns: the replicates, in the order of their seeds."""
+        """Returns the replicates, in the order of their seeds."""
         seeds = [self._settings.random_state + number for number in range(self._arm.replicates)]
         kept = {seed: replicates.load(self._path(seed)) for seed in seeds}
         missing = [seed for seed, replicate in kept.items() if replicate is None]
         if len(missing) < len(seeds):
             found = len(seeds) - len(missing)
-            _LOGGER.info("arm %s goes on after %d of its replicates", self._arm.name, found)
+            _LOGGER.info("arm %s resumes after %d of its replicates", self._arm.name, found)
         for replicate in self._trained(missing) if missing else ():
             if replicate.random_state != seeds[0]:
-                replicate.weights = []  # those of the first are kept, for who wants to look
+                replicate.weights = []  # only those of the first are written
             replicates.save(replicate, self._path(replicate.random_state))
             kept[replicate.random_state] = replicate
         return [replicate for replicate in kept.values() if replicate is not None]
 
     def clear(self) -> None:
-        """Removes what was kept for the case of an interruption."""
+        """Removes what was saved to resume from."""
         if fileio.exists(self._folder):
             fileio.rmtree(self._folder)
 
@@ -218,19 +219,19 @@ class _ArmTraining:
         return ArmRows(
             train=rows[self._arm.train_split],
             val=self._arm.val_split,
-            judged={name: rows[name] for name in self._arm.judged},
+            evaluated={name: rows[name] for name in self._arm.evaluated_splits},
         )
 
 
 def _identity(settings: TrainerSettings, arm: Arm, splits: ArmSplits) -> str:
-    """A digest of all that a replicate depends on; how many there are is not part of it."""
-    content = [*origin(settings), arm.judged, *(split.digest for split in splits.all)]
+    """Returns a digest of what a replicate depends on; the number of replicates is not included."""
+    content = [*origin(settings), arm.evaluated_splits, *(split.digest for split in splits.all)]
     return f"arm-{identity(content)}"
 
 
 @contextmanager
 def _local(folder: str) -> Iterator[Path]:
-    """Where the rows lie while the arm trains."""
+    """Yields the folder of the rows while the arm trains: local, or temporary if it is remote."""
     if "://" not in folder:
         yield Path(folder)
         return
@@ -238,7 +239,7 @@ def _local(folder: str) -> Iterator[Path]:
         yield Path(temporary)
 
 
-def _account(number: int, replicate: Replicate) -> dict[str, Any]:
+def _replicate_record(number: int, replicate: Replicate) -> dict[str, Any]:
     return {
         "replicate": number,
         "random_state": replicate.random_state,
@@ -249,10 +250,10 @@ def _account(number: int, replicate: Replicate) -> dict[str, Any]:
 
 
 def _summary(settings: TrainerSettings, arm: Arm, splits: ArmSplits) -> dict[str, Any]:
-    own = arm.as_json()
+    values = arm.as_json()
     return {
-        "arm": own.pop("name"),
-        **own,
+        "arm": values.pop("name"),
+        **values,
         "settings": settings.model_dump(),
         "splits": {
             split.name: {"positives": split.positives, "negatives": split.negatives}
@@ -271,9 +272,9 @@ def _write_predictions(folder: str, done: Sequence[Replicate], splits: ArmSplits
             {
                 arm_predictions.REPLICATE: np.int32(number),
                 arm_predictions.SPLIT: name,
-                names.IMAGE_ID: _texts(splits.judged[name].image_ids),
-                names.LABEL: splits.judged[name].labels,
-                names.CLASS_NAME: _texts(splits.judged[name].class_names),
+                names.IMAGE_ID: _texts(splits.evaluated[name].image_ids),
+                names.LABEL: splits.evaluated[name].labels,
+                names.CLASS_NAME: _texts(splits.evaluated[name].class_names),
                 names.PROBABILITY: probabilities,
             }
         )

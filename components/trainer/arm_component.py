@@ -1,4 +1,4 @@
-"""An arm of a study as a component: the Trainer with the `run_fn` of many seeds."""
+"""An arm of a study as a component: the Trainer with the `run_fn` that trains many seeds."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,25 +21,25 @@ def arm_trainer(
     checkpoint_root: str,
     pipeline_root: RuntimeParameter | None = None,
 ) -> Trainer:
-    """The component that trains every replicate of an arm.
+    """Returns the component that trains every replicate of an arm.
 
     Args:
-      examples: Examples with the arm's splits, of images or of features.
+      examples: Examples with the arm's splits, of images or features.
       settings: the trainer's settings as plain JSON values, see `TrainerSettings`.
       arm: its name, splits and number of replicates.
-      checkpoint_root: folder in which an interrupted arm is kept until it has gone on to its
-        end; it must outlive the process, so no temporary one.
-      pipeline_root: parameter of a run: interrupted arms are kept in its folder
-        `checkpoints`, and not in `checkpoint_root`.
+      checkpoint_root: folder in which an interrupted arm is saved until it is finished; must
+        not be temporary, since it must still exist in the process that resumes it.
+      pipeline_root: run parameter; interrupted arms are saved in its folder `checkpoints`
+        instead of `checkpoint_root`.
 
     Returns:
-      a component named for the arm, with the outputs `model` and `model_run`.
+      a component named after the arm, with the outputs `model` and `model_run`.
     """
     spec = training_spec(
         examples,
         run_fn=_RUN_FN,
         train_splits=[arm.train_split],
-        eval_splits=arm.judged,
+        eval_splits=arm.evaluated_splits,
         config={
             executor.SETTINGS: dict(settings),
             "arm": arm.as_json(),

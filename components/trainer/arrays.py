@@ -10,16 +10,16 @@ from tfx.dsl.io import fileio
 
 
 def save(path: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes a NumPy archive, whole or not at all: a crash leaves the file that was there.
+    """Writes a NumPy archive atomically: a crash leaves the previous file.
 
     Args:
-      path: of the file; its folder is made.
-      arrays: by name; none of objects.
+      path: path of the file; its folder is created.
+      arrays: arrays by name; no object arrays.
     """
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     fileio.makedirs(os.path.dirname(path))
-    # A name of its own: two trainings of one pipeline root may save the same state.
+    # A unique name, since two trainings of one pipeline root may save the same state.
     partial = f"{path}.{uuid.uuid4().hex}.partial"
     with fileio.open(partial, "wb") as file:
         file.write(buffer.getvalue())
@@ -27,19 +27,19 @@ def save(path: str, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def load(path: str) -> dict[str, np.ndarray] | None:
-    """What `save` wrote, or None where there is no such file."""
+    """Returns what `save` wrote, or None if the file does not exist."""
     if not fileio.exists(path):
         return None
     with fileio.open(path, "rb") as file, np.load(io.BytesIO(file.read())) as saved:
         return dict(saved)
 
 
-def numbered(prefix: str, own: list[np.ndarray] | None) -> dict[str, np.ndarray]:
-    """Names for a list of arrays; `in_order` makes it of them again."""
-    return {f"{prefix}_{index}": array for index, array in enumerate(own or [])}
+def numbered(prefix: str, arrays: list[np.ndarray] | None) -> dict[str, np.ndarray]:
+    """Returns a list of arrays as arrays by name; `in_order` is the inverse."""
+    return {f"{prefix}_{index}": array for index, array in enumerate(arrays or [])}
 
 
 def in_order(prefix: str, saved: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """The arrays that `numbered` named."""
+    """Returns the list of arrays that `numbered` named."""
     count = sum(name.startswith(f"{prefix}_") for name in saved)
     return [saved[f"{prefix}_{index}"] for index in range(count)]

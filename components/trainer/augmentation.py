@@ -1,9 +1,9 @@
-"""Random changes to training images, a function of (seed, epoch, place in the epoch) alone."""
+"""Random changes of training images, which depend only on seed, epoch and batch number."""
 
 import tensorflow as tf
 
 _SMALLEST_CROP = 0.8
-"""Side of the smallest crop, as a share of the image's."""
+"""Side of the smallest crop, as a fraction of the image's."""
 
 
 def augment(images: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
@@ -23,14 +23,14 @@ def augment(images: tf.Tensor, *, seed: tf.Tensor) -> tf.Tensor:
     side = _SMALLEST_CROP + (1 - _SMALLEST_CROP) * side
     left, top = x * (1 - side), y * (1 - side)
     right, bottom = left + side, top + side
-    # A box whose right side comes first is sampled backwards: that is the mirror image.
+    # A box with right < left is sampled backwards, which mirrors the image.
     left, right = tf.where(mirror < 0.5, left, right), tf.where(mirror < 0.5, right, left)
     boxes = tf.stack([top, left, bottom, right], axis=1)
     return tf.image.crop_and_resize(images, boxes, tf.range(count), (size, size))
 
 
 def augment_batches(batches: tf.data.Dataset, *, random_state: int, epoch: int) -> tf.data.Dataset:
-    """Augments the images of a dataset of (images, labels), each batch with its own seed."""
+    """Augments the images of a dataset of (images, labels), with one seed per batch."""
 
     def augmented(index: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, ...]:
         images, labels = batch

@@ -1,4 +1,4 @@
-"""Where a training that was cut off goes on from."""
+"""Saves the state of a training, from which an interrupted training resumes."""
 
 import hashlib
 import json
@@ -24,13 +24,13 @@ Arrays = list[np.ndarray]
 
 @dataclass
 class TrainingState:
-    """All that the next epoch depends on.
+    """Everything that the next epoch depends on.
 
     Attributes:
-      epochs: the figures of those done.
-      variables: of the trained model and its optimizer after the last of them.
-      best: weights of the trained model after the best of them; None where the last are
-        kept whatever they are worth.
+      epochs: the metrics of the finished epochs.
+      variables: variables of the trained model and its optimizer after the last epoch.
+      best: weights of the trained model after the best epoch; None without early stopping,
+        which keeps the last.
     """
 
     epochs: list[Epoch] = field(default_factory=list)
@@ -39,19 +39,19 @@ class TrainingState:
 
 
 class Checkpoint:
-    """A folder that holds the state of one training, and is gone when that is done."""
+    """A folder with the state of one training, which is removed at the end of the training."""
 
     def __init__(self, folder: str):
-        """Names the folder; it is made when something is written.
+        """Sets the folder, which is created when something is written.
 
         Args:
-          folder: local or remote, of this training alone.
+          folder: local or remote folder, used by this training only.
         """
         self.folder = folder
         self._path = os.path.join(folder, "state.npz")
 
     def save(self, state: TrainingState) -> None:
-        """Replaces what was saved before; a crash meanwhile leaves that whole."""
+        """Replaces the saved state atomically: a crash leaves the previous one."""
         kept = {
             "epochs": np.array(json.dumps(state.epochs)),
             **arrays.numbered("variable", state.variables),
@@ -60,7 +60,7 @@ class Checkpoint:
         arrays.save(self._path, kept)
 
     def load(self) -> TrainingState:
-        """The state last saved, or that of a training not yet begun."""
+        """Returns the saved state, or the initial state if there is none."""
         kept = arrays.load(self._path)
         if kept is None:
             return TrainingState()
@@ -69,7 +69,7 @@ class Checkpoint:
             variables=arrays.in_order("variable", kept) or None,
             best=arrays.in_order("best", kept) or None,
         )
-        _LOGGER.info("going on after epoch %d of an interrupted training", len(state.epochs))
+        _LOGGER.info("resuming after epoch %d of an interrupted training", len(state.epochs))
         return state
 
     def clear(self) -> None:
@@ -79,19 +79,19 @@ class Checkpoint:
 
 
 def training_identity(settings: TrainerSettings, splits: Sequence[Split]) -> str:
-    """A digest that two trainings share exactly when they would come to the same model.
+    """Returns a digest that two trainings share if and only if they would give the same model.
 
-    It is made of the settings, the images, the content of the file of weights, and the code:
-    what a training has left is not continued by other code.
+    It covers the settings, the images, the content of the weights file, and the code: an
+    interrupted training is not resumed by other code.
     """
     return identity([*origin(settings), *(split.digest for split in splits)])
 
 
 def origin(settings: TrainerSettings) -> list[Any]:
-    """What a training depends on beside its images, as plain JSON values."""
+    """Returns what a training depends on, except for its images, as plain JSON values."""
     return [settings.model_dump(), weights.version(settings.weights), project_version()]
 
 
 def identity(content: Sequence[Any]) -> str:
-    """A digest of plain JSON values, as 32 hex digits."""
+    """Returns a digest of plain JSON values, 32 hex digits."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""TFX's Trainer with this project's `run_fn`, and parameters of its own."""
+"""TFX's Trainer with this project's `run_fn` and additional parameters."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ _RUN_FN = "components.trainer.run.run_fn"
 
 
 class TrainerSpec(standard_component_specs.TrainerSpec):
-    """TFX's spec, with what may be given anew with each run."""
+    """TFX's spec, with the settings that can be parameters of a run."""
 
     PARAMETERS = {
         **standard_component_specs.TrainerSpec.PARAMETERS,
@@ -31,14 +31,14 @@ class TrainerSpec(standard_component_specs.TrainerSpec):
 
 
 class Trainer(tfx_trainer.Trainer):
-    """TFX's Trainer, of which some settings can be parameters of a run."""
+    """TFX's Trainer, with some settings as optional parameters of a run."""
 
     SPEC_CLASS = TrainerSpec
     EXECUTOR_SPEC = ExecutorClassSpec(executor.Executor)
 
     def __init__(self, spec: TrainerSpec):
-        """Wires the component; `training_spec` makes the spec."""
-        # Not TFX's own: that makes a spec without the parameters.
+        """Specifies the component; `training_spec` makes the spec."""
+        # TFX's own constructor would make a spec without the parameters.
         BaseComponent.__init__(self, spec=spec)
 
 
@@ -53,20 +53,20 @@ def trainer(
     model: RuntimeParameter | None = None,
     pipeline_root: RuntimeParameter | None = None,
 ) -> Trainer:
-    """The component that trains on the split `train` and watches the split `val`.
+    """Returns the component that trains on the split `train` and monitors the split `val`.
 
     Args:
       examples: Examples with both splits.
       settings: the trainer's settings as plain JSON values, see `TrainerSettings`.
-      max_side: of the images in `examples`, as ImageExampleGen was given it; the model
-        records it and reads images by it.
+      max_side: ImageExampleGen's `max_side` for the images in `examples`; the model records
+        it and reads images with it.
       max_pixels: likewise.
-      checkpoint_root: folder in which an interrupted training is kept until it has gone
-        on to its end; it must outlive the process, so no temporary one.
-      epochs: parameter of a run that stands in for the setting.
-      model: parameter of a run that stands in for the setting.
-      pipeline_root: parameter of a run: interrupted trainings are kept in its folder
-        `checkpoints`, and not in `checkpoint_root`.
+      checkpoint_root: folder in which an interrupted training is saved until it is finished;
+        must not be temporary, since it must still exist in the process that resumes it.
+      epochs: run parameter that overrides the setting.
+      model: run parameter that overrides the setting.
+      pipeline_root: run parameter; interrupted trainings are saved in its folder
+        `checkpoints` instead of `checkpoint_root`.
 
     Returns:
       a component with the outputs `model` and `model_run`.
@@ -104,18 +104,18 @@ def training_spec(
     config: Mapping[str, Any],
     parameters: Mapping[str, RuntimeParameter | None],
 ) -> TrainerSpec:
-    """What a training is made of.
+    """Returns the spec of a training.
 
     Args:
       examples: Examples with the splits.
       run_fn: the import path of the function that trains.
-      train_splits: what it learns from.
-      eval_splits: what it is watched and judged on.
+      train_splits: the splits to train on.
+      eval_splits: the splits to monitor and evaluate on.
       config: `custom_config` of the function, plain JSON values, with the trainer's settings.
-      parameters: of a run, by the keys of `executor`; None where a run gives none.
+      parameters: run parameters by the keys of `executor`; None if a run has none.
     """
     keys = standard_component_specs
-    named = config[executor.SETTINGS]
+    settings = config[executor.SETTINGS]
     return TrainerSpec(
         **{
             keys.EXAMPLES_KEY: examples,
@@ -123,8 +123,8 @@ def training_spec(
             keys.TRAIN_ARGS_KEY: trainer_pb2.TrainArgs(splits=train_splits),
             keys.EVAL_ARGS_KEY: trainer_pb2.EvalArgs(splits=eval_splits),
             keys.CUSTOM_CONFIG_KEY: json_utils.dumps(
-                # Not read by the function: it makes a changed file miss TFX's cache.
-                {**config, executor.WEIGHTS_VERSION: weights.version(named["weights"])}
+                # Not read by the function: it invalidates TFX's cache when the file changes.
+                {**config, executor.WEIGHTS_VERSION: weights.version(settings["weights"])}
             ),
             **parameters,
             names.MODEL: Channel(type=standard_artifacts.Model),

@@ -1,4 +1,4 @@
-"""A split of images, read from its shard files."""
+"""Reads a split of images from its shard files."""
 
 import hashlib
 from collections.abc import Iterable
@@ -15,16 +15,16 @@ _SCAN_BATCH = 256
 
 @dataclass(frozen=True)
 class Split:
-    """What a split holds, short of its images.
+    """The content of a split, without its images.
 
     Attributes:
-      name: what messages call it.
+      name: name of the split in messages.
       files: its shards, in order.
       labels: int64 (n,), 1 for the positive class, in the order of the records.
       image_ids: bytes (n,), the images' identities.
       class_names: bytes (n,), the classes as the user named them.
-      features_shape: of the features that a FeatureExtractor put in the images' place; None
-        where the records hold images.
+      features_shape: shape of the features by which a FeatureExtractor replaced the images;
+        None if the records have images.
       digest: SHA-256, in hex, of all its records in order: the identity of its content.
     """
 
@@ -38,12 +38,12 @@ class Split:
 
     @property
     def positives(self) -> int:
-        """How many images are of the positive class."""
+        """Number of images of the positive class."""
         return int(self.labels.sum())
 
     @property
     def negatives(self) -> int:
-        """How many images are of any other class."""
+        """Number of images of all other classes."""
         return len(self.labels) - self.positives
 
 
@@ -51,23 +51,23 @@ def read_split(name: str, patterns: Iterable[str]) -> Split:
     """Reads the labels of a split and the identity of its content, in one pass.
 
     Args:
-      name: what messages call the split.
-      patterns: uncompressed TFRecord files of tf.Example, as TFX names them, see
+      name: name of the split in messages.
+      patterns: patterns of uncompressed TFRecord files of tf.Example, as TFX gives them, see
         `example_files.matching_files`.
 
     Raises:
       FileNotFoundError: no file matches.
-      ValueError: one of the two sides has no image.
+      ValueError: the split has no positive or no negative image.
     """
     patterns = list(patterns)
     files = sorted(file for pattern in patterns for file in example_files.matching_files(pattern))
     if not files:
-        raise FileNotFoundError(f"split {name!r} has no file; looked for {patterns}")
+        raise FileNotFoundError(f"split {name!r} has no files. Received: {patterns}")
     split = _scan(name, files)
     if not split.positives or not split.negatives:
         raise ValueError(
-            f"split {name!r} needs images of both sides, and has {split.positives} positive "
-            f"and {split.negatives} negative; raise its counts in sampler.splits"
+            f"split {name!r} must have positive and negative images; raise its counts in "
+            f"sampler.splits. Received: {split.positives} positive, {split.negatives} negative"
         )
     return split
 
@@ -106,14 +106,14 @@ def _column(parts: list[np.ndarray], dtype: type) -> np.ndarray:
 
 
 def feature_batches(split: Split, *, batch_size: int) -> tf.data.Dataset:
-    """A split's features, in the order of `split.labels`: float16 (b, *features_shape).
+    """Returns a split's features, in the order of `split.labels`: float16 (b, *features_shape).
 
     Raises:
-      ValueError: the records hold no features.
+      ValueError: the records have no features.
     """
     shape = split.features_shape
     if shape is None:
-        raise ValueError(f"split {split.name!r} holds images, not features of them")
+        raise ValueError(f"split {split.name!r} must have features. Received: images")
     feature = {names.FEATURES: tf.io.FixedLenFeature([], tf.string)}
 
     def parse(records: tf.Tensor) -> tf.Tensor:
@@ -127,10 +127,10 @@ def feature_batches(split: Split, *, batch_size: int) -> tf.data.Dataset:
 def image_batches(
     split: Split, preprocessing: Preprocessing, *, batch_size: int
 ) -> tf.data.Dataset:
-    """A split's images, once each, in the order of `split.labels`.
+    """Returns each of a split's images once, in the order of `split.labels`.
 
     Returns:
-      float32 (b, image_size, image_size, 3) with b of at most `batch_size`.
+      float32 (b, image_size, image_size, 3), where b is at most `batch_size`.
     """
     feature = {names.IMAGE: tf.io.FixedLenFeature([], tf.string)}
 

@@ -1,4 +1,4 @@
-"""How a training uses the devices that are there: nothing to set, nothing to know."""
+"""Configures training for the available devices, without any settings."""
 
 import logging
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ _LOGGER = logging.getLogger("outnumbered.trainer")
 
 @dataclass(frozen=True)
 class DevicePolicy:
-    """What is switched on.
+    """How the devices are used.
 
     Attributes:
       precision: Keras's dtype policy while training.
       jit_compile: whether XLA compiles the training step.
-      mirrored: whether each batch is spread over all GPUs.
+      mirrored: whether each batch is distributed over all GPUs.
     """
 
     precision: str
@@ -27,11 +27,11 @@ class DevicePolicy:
 
 
 def device_policy(gpus: int) -> DevicePolicy:
-    """What to switch on for this many GPUs.
+    """Returns the policy for this number of GPUs.
 
-    Without one, nothing: a CPU is slower in half precision, and XLA's compile time costs
-    more than it saves. With several, XLA is left out, since it compiles for one device and
-    the step spans them.
+    Without a GPU everything is off: a CPU is slower in half precision, and XLA takes more time
+    to compile than it saves. With several GPUs XLA is off, since it compiles for one device,
+    but the training step uses several.
     """
     if not gpus:
         return DevicePolicy(precision="float32", jit_compile=False, mirrored=False)
@@ -39,9 +39,9 @@ def device_policy(gpus: int) -> DevicePolicy:
 
 
 def use_devices() -> tuple[DevicePolicy, tf.distribute.Strategy]:
-    """The policy for this machine's GPUs, and the strategy to build and train under.
+    """Returns the policy for this machine's GPUs, and the strategy to build and train under.
 
-    GPU memory is taken as it is needed from then on, not all at once.
+    From then on GPU memory is allocated as needed, not all at once.
     """
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
@@ -55,14 +55,14 @@ def _let_memory_grow(gpu: tf.config.PhysicalDevice) -> None:
     try:
         tf.config.experimental.set_memory_growth(gpu, True)
     except RuntimeError as error:
-        # Too late when an earlier part of the same process has used the GPU; the training
-        # is as good, only less modest.
-        _LOGGER.warning("GPU memory is not shared: %s", error)
+        # It is too late if the process has already used the GPU; the training is the same, but
+        # uses all of the memory.
+        _LOGGER.warning("all of the GPU's memory is allocated at once: %s", error)
 
 
 @contextmanager
 def precision(policy: DevicePolicy) -> Iterator[None]:
-    """Layers made inside compute in the policy's precision; afterwards all is as it was."""
+    """Sets Keras's dtype policy to the policy's precision; afterwards restores the previous one."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy.precision)
     try:

@@ -1,4 +1,4 @@
-"""TFX's generic Trainer executor, with parameters of a run put into its settings."""
+"""TFX's generic Trainer executor, with run parameters that override the settings."""
 
 import os
 from collections.abc import Mapping
@@ -40,10 +40,10 @@ class Executor(GenericExecutor):
         Args:
           input_dict: `examples`.
           output_dict: `model` and `model_run`.
-          exec_properties: TFX's, and those of this module where they are set.
+          exec_properties: TFX's, and optionally those of this module.
 
         Raises:
-          ValueError: a parameter of the run is out of bounds.
+          ValueError: a run parameter is not allowed.
         """
         config = json_utils.loads(exec_properties[_CUSTOM_CONFIG])
         config = with_parameters(config, exec_properties)
@@ -54,10 +54,10 @@ class Executor(GenericExecutor):
 def with_parameters(
     config: Mapping[str, Any], exec_properties: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """`custom_config` with the parameters that are set in place of its own values.
+    """Returns `custom_config` with its values overridden by the run parameters that are set.
 
     Raises:
-      ValueError: a parameter is out of bounds.
+      ValueError: a run parameter is not allowed.
     """
     settings = dict(config[SETTINGS])
     if (epochs := exec_properties.get(EPOCHS)) is not None:

@@ -1,4 +1,4 @@
-"""The SavedModel that serves: bytes in, probability out, by the preprocessing of training."""
+"""Exports a SavedModel from encoded images to probabilities, with the training preprocessing."""
 
 import tempfile
 from pathlib import Path
@@ -16,15 +16,15 @@ _EXAMPLES = tf.TensorSpec([None], tf.string, name="examples")
 
 
 class ServedModel(tf.Module):
-    """A Keras model behind two signatures, for encoded images and for tf.Examples of them."""
+    """A Keras model with two signatures, for encoded images and for tf.Examples of them."""
 
     def __init__(self, model: keras.Model, rules: ReadingRules, asset_path: str):
         """Wraps the model.
 
         Args:
-          model: float32 (n, size, size, 3) to probabilities (n, 1).
-          rules: how the images that it was trained on were read.
-          asset_path: a file that holds the rules, to be copied into the SavedModel.
+          model: maps float32 (n, size, size, 3) to probabilities (n, 1).
+          rules: how the training images were read.
+          asset_path: file with the rules, to be copied into the SavedModel.
         """
         super().__init__()
         self._model = model
@@ -34,15 +34,15 @@ class ServedModel(tf.Module):
 
     @tf.function(input_signature=[_IMAGES])
     def predict_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Probabilities, float32 (n, 1), of JPEGs, PNGs, GIFs and BMPs as they are, string (n,).
+        """Returns probabilities, float32 (n, 1), of raw JPEGs, PNGs, GIFs and BMPs, string (n,).
 
-        They are read by the rules; one that can't be fails the request, with the reason.
+        They are read by the rules; if one can't be read, the request fails with the reason.
         """
         return self._probability(self._preprocessing.raw_batch(images, self._rules))
 
     @tf.function(input_signature=[_EXAMPLES])
     def predict_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The same of serialized tf.Examples, string (n,), that hold an image as it is stored."""
+        """Returns probabilities of serialized tf.Examples, string (n,), with stored images."""
         feature = {names.IMAGE: tf.io.FixedLenFeature([], tf.string)}
         images = tf.io.parse_example(examples, feature)[names.IMAGE]
         return self._probability(self._preprocessing.batch(images))
@@ -56,9 +56,9 @@ def export(model: keras.Model, rules: ReadingRules, folder: str) -> None:
     """Writes a SavedModel with the signatures `serving_default` and `predict_images`.
 
     Args:
-      model: float32 (n, size, size, 3) to probabilities (n, 1).
-      rules: how the images that it was trained on were read; they are among its assets.
-      folder: where it is written.
+      model: maps float32 (n, size, size, 3) to probabilities (n, 1).
+      rules: how the training images were read; written to the assets.
+      folder: folder of the SavedModel.
     """
     with tempfile.TemporaryDirectory() as assets:
         asset = Path(assets) / reading.ASSET_NAME

@@ -1,10 +1,9 @@
-"""What the trained part of a network takes in, computed once an image and kept on disk.
+"""The input of the trained part of a network, computed once per image and kept on disk.
 
-For a network that is trained whole these are its resized pixels; for one on a frozen body
-they are the body's output, which a FeatureExtractor may have computed before. Either way no
-image is decoded twice, whatever the number of epochs. The rows lie in one flat file that is
-mapped into memory: while it fits, the page cache serves it at the speed of memory; when it
-does not, it is read from disk.
+If the whole network is trained, the rows are its resized pixels; with a frozen body, they are
+the body's output, which a FeatureExtractor may have computed before. Either way no image is
+decoded twice, for any number of epochs. The rows are in one flat file that is mapped into memory:
+if it fits, the page cache holds it; if not, it is read from disk.
 """
 
 import os
@@ -28,8 +27,8 @@ class Rows:
     """The trained part's input for every image of a split.
 
     Attributes:
-      values: float32 (n, ...), in the order of the split's records; float16 where they are
-        a FeatureExtractor's.
+      values: float32 (n, ...), in the order of the split's records; float16 if they are from
+        a FeatureExtractor.
       labels: int64 (n,).
     """
 
@@ -45,14 +44,14 @@ def compute_rows(
     path: Path,
     jit_compile: bool = False,
 ) -> Rows:
-    """The rows of a split, from `path` if they lie there, else computed and written there.
+    """Returns the rows of a split, from `path` if it exists, else computed and written there.
 
     Args:
       split: the images.
-      body: maps images (b, size, size, 3) to rows (b, ...); None leaves the images.
-      preprocessing: makes images of encoded bytes.
-      path: of the file; whoever passes it answers for its being of the same split, body
-        and preprocessing.
+      body: maps images (b, size, size, 3) to rows (b, ...); None keeps the images.
+      preprocessing: converts encoded bytes to images.
+      path: path of the file; the caller guarantees that it is of the same split, body and
+        preprocessing.
       jit_compile: whether XLA compiles the body.
     """
     shape = (len(split.labels), *(preprocessing.shape if body is None else body.output_shape[1:]))
@@ -62,14 +61,14 @@ def compute_rows(
 
 
 def feature_rows(split: Split, *, path: Path) -> Rows:
-    """The features that the split's records hold, from `path` if they lie there.
+    """Returns the features in the split's records, from `path` if it exists.
 
     Args:
-      split: with features in the images' place.
-      path: of the file; whoever passes it answers for its being of the same split.
+      split: split with features instead of images.
+      path: path of the file; the caller guarantees that it is of the same split.
 
     Raises:
-      ValueError: the records hold no features.
+      ValueError: the records have no features.
     """
     if not path.exists():
         batches = feature_batches(split, batch_size=_BATCH_SIZE)
@@ -87,14 +86,14 @@ def _row_batches(
     progress = Progress(f"{split.name} images", total=len(split.labels))
     for images in image_batches(split, preprocessing, batch_size=_BATCH_SIZE):
         rows = images if run is None else run(images)
-        # A body in mixed precision answers in float16.
+        # A body in mixed precision returns float16.
         yield tf.cast(rows, tf.float32).numpy()
         progress.advance(len(images))
 
 
 def _write(batches: Iterator[np.ndarray], path: Path) -> None:
-    # Written as a stream and only then mapped: a full disk is an OSError here, and would
-    # be a signal that kills the process in a writable map.
+    # Written as a stream before it is mapped: a full disk raises OSError here, but in a
+    # writable map it would kill the process by a signal.
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     with partial.open("wb") as file:
@@ -104,12 +103,12 @@ def _write(batches: Iterator[np.ndarray], path: Path) -> None:
 
 
 def row_batches(rows: Rows, indices: tf.data.Dataset, *, batch_size: int) -> tf.data.Dataset:
-    """Batches of (row, label) in the order of `indices`.
+    """Returns batches of (row, label) in the order of `indices`.
 
     Args:
-      rows: where they are taken from.
+      rows: the rows.
       indices: int64 scalars.
-      batch_size: of all but the last batch.
+      batch_size: size of all batches except the last.
 
     Returns:
       float32 (b, ...) and float32 (b, 1).

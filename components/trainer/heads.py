@@ -1,13 +1,13 @@
-"""Many heads on the same frozen features, trained side by side.
+"""Trains many heads on the same frozen features together.
 
-A head on features is a small network: training one is mostly waiting for the next little
-operation, so replicates of it are stacked and each operation does the work of all. A head
-of tens of megabytes is the other way round: its weights pass through memory at each step,
-and stacking gains nothing. `stack_size` tells the two apart. Such a head is kept in blocks of
-rows instead: the optimizer changes a block while its gradient is still in the cache.
+A head on features is a small network, whose training time is mostly the overhead of many small
+operations, so its replicates are stacked and each operation computes all of them. A head of tens
+of megabytes is limited by memory bandwidth, since each step reads all weights, and stacking is no
+faster (see `stack_size`). Such a head is stored in blocks of rows instead: the optimizer updates a
+block while its gradient is still in the cache.
 
-Each replicate keeps its own weights, order of images and learning rate, so it comes to what
-it would have come to alone.
+Each replicate has its own weights, order of images and learning rate, so its result is the same
+as if it were trained alone.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,32 +21,32 @@ _STACK_BYTES = 16 * 2**20
 _MAX_STACK = 16
 _BLOCK_BYTES = 4 * 2**20
 _PREDICT_BATCH = 256
-# Those of keras.optimizers.Adam.
+# The defaults of keras.optimizers.Adam.
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7
-# That of keras.losses.BinaryFocalCrossentropy.
+# The default of keras.losses.BinaryFocalCrossentropy.
 _FOCAL_GAMMA = 2.0
 
 Weights = list[np.ndarray]
-"""Kernel and bias of each layer in turn, as Keras gives those of a head."""
+"""Kernel and bias of each layer in order, as Keras's `get_weights` returns them."""
 
 Blocks = list[tf.Variable]
-"""An array as blocks of its rows, one below the other."""
+"""An array, split into blocks of consecutive rows."""
 
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def stack_size(parameters: int) -> int:
-    """How many heads of this many parameters to train together; 1 where that isn't faster."""
+    """Returns how many heads of this many parameters to train together; 1 if that isn't faster."""
     return max(1, min(_MAX_STACK, _STACK_BYTES // (4 * parameters)))
 
 
 def crossentropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Binary cross-entropy of each image."""
+    """Returns the binary cross-entropy per image."""
     return tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
 
 
 def focal_crossentropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Focal loss of each image, gamma 2, without class balancing.
+    """Returns the focal loss per image, with gamma 2 and without class balancing.
 
     Source: T.-Y. Lin et al., Focal Loss for Dense Object Detection, ICCV 2017.
     """
@@ -58,13 +58,13 @@ LOSSES: dict[str, Loss] = {"binary_crossentropy": crossentropy, "focal": focal_c
 
 
 class HeadStack:
-    """Heads of one form: dense layers with relu between them and a sigmoid at the end."""
+    """Heads of the same architecture: dense layers with relu between them, and a final sigmoid."""
 
     def __init__(self, weights: Sequence[Weights], *, loss: str, penalty: float = 0.0):
-        """Takes the heads as they begin.
+        """Creates the heads.
 
         Args:
-          weights: of each of r replicates.
+          weights: initial weights of each of r replicates.
           loss: a key of `LOSSES`.
           penalty: factor of the sum of squares of the last kernel in the loss.
         """
@@ -72,30 +72,30 @@ class HeadStack:
         self._moments = [
             [
                 (tf.Variable(tf.zeros_like(block)), tf.Variable(tf.zeros_like(block)))
-                for block in _variables([own])
+                for block in _variables([head])
             ]
-            for own in self._weights
+            for head in self._weights
         ]
         self._steps = tf.Variable(0.0)
         self._loss = LOSSES[loss]
         self._penalty = penalty
 
     def get_weights(self, replicate: int) -> Weights:
-        """A copy of one head's weights."""
+        """Returns a copy of one head's weights."""
         return [
             np.concatenate([block.numpy() for block in blocks])
             for blocks in self._weights[replicate]
         ]
 
     def set_weights(self, replicate: int, weights: Weights) -> None:
-        """Replaces one head's weights; the optimizer's state stays."""
+        """Replaces one head's weights; the optimizer's state does not change."""
         for blocks, array in zip(self._weights[replicate], weights, strict=True):
             for block, rows in zip(blocks, np.array_split(array, len(blocks)), strict=True):
                 block.assign(rows)
 
     def penalties(self) -> np.ndarray:
-        """What the squared weights add to each head's loss: float32 (r,)."""
-        return np.array([float(self._penalty_of(own)) for own in self._weights], np.float32)
+        """Returns the penalty on the squared weights in each head's loss: float32 (r,)."""
+        return np.array([float(self._penalty_of(head)) for head in self._weights], np.float32)
 
     def run_epoch(
         self,
@@ -106,18 +106,18 @@ class HeadStack:
         loss_weights: np.ndarray,
         rates: Sequence[float],
     ) -> tuple[np.ndarray, np.ndarray]:
-        """One pass of Adam.
+        """Trains for one epoch with Adam.
 
         Args:
-          rows: what the heads learn from.
-          orders: int64 (r, n), the images of the pass for each replicate.
-          batch_size: of all but the last step.
+          rows: the training data.
+          orders: int64 (r, n), indices of the epoch's images for each replicate.
+          batch_size: images per step; the last step may have fewer.
           loss_weights: float32 (m,), the weight in the loss of each of the rows' m images.
           rates: learning rate of each replicate.
 
         Returns:
-          float32 (r, n) each: probability of each image as the head stood before it learned
-          from it, and its loss, weight and penalty within.
+          float32 (r, n) each: the probability of each image before the step that trains on it,
+          and its loss, including weight and penalty.
         """
         batches = _batches(rows, orders, loss_weights, batch_size=batch_size)
         probabilities, losses = self._run(batches, tf.constant(rates, tf.float32))
@@ -141,21 +141,21 @@ class HeadStack:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
             logits = self._logits(values)
-            penalties = tf.stack([self._penalty_of(own) for own in self._weights])
+            penalties = tf.stack([self._penalty_of(head) for head in self._weights])
             losses = loss_weights * self._loss(labels, logits) + penalties[:, None]
-            # The heads share nothing, so the gradient of the sum is each one's own.
+            # The heads share no variables, so the sum has the gradient of each head.
             total = tf.reduce_sum(tf.reduce_mean(losses, axis=1))
         self._update(tape.gradient(total, variables), rates)
         return logits, losses
 
-    def _penalty_of(self, own: Sequence[Blocks]) -> tf.Tensor:
+    def _penalty_of(self, head: Sequence[Blocks]) -> tf.Tensor:
         if not self._penalty:
             return 0.0
-        # The last pair of kernel and bias.
-        return self._penalty * tf.add_n([tf.reduce_sum(tf.square(block)) for block in own[-2]])
+        # The kernel of the last layer.
+        return self._penalty * tf.add_n([tf.reduce_sum(tf.square(block)) for block in head[-2]])
 
     def _logits(self, values: tf.Tensor) -> tf.Tensor:
-        """Of images (r, b, d), each replicate's own: (r, b)."""
+        """Returns logits (r, b) of images (r, b, d), which differ between replicates."""
         layers = list(zip(*self._weights, strict=True))
         hidden = values
         for index in range(0, len(layers), 2):
@@ -169,16 +169,16 @@ class HeadStack:
         self._steps.assign_add(1.0)
         powers = tf.pow(_BETA_1, self._steps), tf.pow(_BETA_2, self._steps)
         remaining = iter(gradients)
-        for replicate, own in enumerate(self._weights):
-            for variable, moments in zip(_variables([own]), self._moments[replicate], strict=True):
+        for replicate, head in enumerate(self._weights):
+            for variable, moments in zip(_variables([head]), self._moments[replicate], strict=True):
                 _adam(variable, moments, next(remaining), powers, rates[replicate])
 
     def logits(self, rows: Rows) -> np.ndarray:
-        """What the sigmoid turns into probabilities, of all rows by each head: float32 (r, m)."""
-        return np.concatenate([self._of_shared(part) for part in _parts(rows)], axis=1)
+        """Returns the logits of all rows for each head: float32 (r, m)."""
+        return np.concatenate([self._logits_of_shared(part) for part in _parts(rows)], axis=1)
 
     @tf.function(reduce_retracing=True)
-    def _of_shared(self, values: tf.Tensor) -> tf.Tensor:
+    def _logits_of_shared(self, values: tf.Tensor) -> tf.Tensor:
         shared = tf.cast(values, tf.float32)[None]
         repeated = tf.repeat(shared, len(self._weights), axis=0)
         return self._logits(repeated)
@@ -190,20 +190,20 @@ def _blocks(array: np.ndarray) -> Blocks:
 
 
 def _variables(weights: Sequence[Sequence[Blocks]]) -> list[tf.Variable]:
-    return [block for own in weights for blocks in own for block in blocks]
+    return [block for head in weights for blocks in head for block in blocks]
 
 
 def _product(values: tf.Tensor, kernels: Sequence[Blocks]) -> tf.Tensor:
-    """Values (r, b, d) times each replicate's kernel (d, h): (r, b, h)."""
+    """Returns values (r, b, d) times each replicate's kernel (d, h): (r, b, h)."""
     blocks = list(zip(*kernels, strict=True))
-    parts = tf.split(values, [own[0].shape[0] for own in blocks], axis=-1)
+    parts = tf.split(values, [stack[0].shape[0] for stack in blocks], axis=-1)
     return tf.add_n([_block_product(*pair) for pair in zip(parts, blocks, strict=True)])
 
 
 def _block_product(values: tf.Tensor, kernels: Sequence[tf.Variable]) -> tf.Tensor:
     if len(kernels) == 1:
-        # A stack of one would copy all weights at each step, and a product of many matrices
-        # is spread over cores by matrix.
+        # A stack of one would copy all weights at each step, and a batched product is
+        # parallelized over matrices, of which there is one.
         return tf.matmul(values[0], kernels[0])[None]
     return tf.matmul(values, tf.stack(kernels))
 
@@ -215,7 +215,7 @@ def _adam(
     powers: tuple[tf.Tensor, tf.Tensor],
     rate: tf.Tensor,
 ) -> None:
-    """Keras's Adam in TensorFlow's one kernel: one pass over the weights in place of ten."""
+    """Applies Keras's Adam in one kernel, which reads the weights once instead of ten times."""
     tf.raw_ops.ResourceApplyAdam(
         var=variable.handle,
         m=moments[0].handle,
@@ -243,7 +243,7 @@ def _parts(rows: Rows) -> Iterator[np.ndarray]:
 def _batches(
     rows: Rows, orders: np.ndarray, loss_weights: np.ndarray, *, batch_size: int
 ) -> tf.data.Dataset:
-    """Steps of an epoch: values (r, b, d), labels (r, b) and loss weights (r, b), float32."""
+    """Returns an epoch's steps: values (r, b, d), labels and loss weights (r, b), all float32."""
     values = _flat(rows.values)
     labels = rows.labels.astype(np.float32)
 
@@ -257,6 +257,6 @@ def _batches(
             part.set_shape((len(orders), None, *width))
         return tuple(parts)
 
-    # A step's images lie together in the transposed orders.
+    # In the transposed orders the images of a step are consecutive.
     steps = tf.data.Dataset.from_tensor_slices(orders.T).batch(batch_size)
     return steps.map(gather, num_parallel_calls=2, deterministic=True).prefetch(4)

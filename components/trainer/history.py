@@ -1,21 +1,21 @@
-"""The epochs of a training, and what follows from them: pure functions of their figures.
+"""The epochs of a training, and pure functions of their metrics.
 
-Whether to stop, which epoch was best and what the learning rate is are functions of the
-figures alone, so a training that resumes from them decides as if it had never stopped.
+Whether to stop, which epoch is best and what the learning rate is depend only on the metrics,
+so a resumed training makes the same decisions as an uninterrupted one.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 Epoch = dict[str, Any]
-"""One epoch's figures: `epoch` (from 1), `phase`, `seconds`, `learning_rate`, the loss and
-the metrics, and those on val under `val_` names."""
+"""One epoch's record: `epoch` (from 1), `phase`, `seconds`, `learning_rate`, the loss and the
+metrics, and those on val with the prefix `val_`."""
 
-WATCHED = "val_pr_auc"
-"""What the best epoch has most of: average precision on val. Train has no such figure."""
+MONITORED = "val_pr_auc"
+"""The metric that is highest in the best epoch: average precision on val. Not computed on train."""
 
 _COUNTS = frozenset({"tp", "fp", "tn", "fn"})
-# Keras's ReduceLROnPlateau has the same defaults.
+# The defaults of Keras's ReduceLROnPlateau.
 _LR_FACTOR = 0.1
 _LR_MIN_DELTA = 1e-4
 
@@ -23,37 +23,38 @@ _LR_MIN_DELTA = 1e-4
 def epoch_record(
     logs: dict[str, float], *, epoch: int, phase: str, learning_rate: float, seconds: float
 ) -> Epoch:
-    """An epoch's figures as JSON values, counts as integers."""
-    figures = {
+    """Returns an epoch's record as JSON values, with counts as integers."""
+    metrics = {
         name: round(value) if name.removeprefix("val_") in _COUNTS else float(value)
         for name, value in logs.items()
     }
     return {
         "epoch": epoch,
         "phase": phase,
-        **figures,
+        **metrics,
         "learning_rate": learning_rate,
         "seconds": round(seconds, 3),
     }
 
 
 def best_index(epochs: Sequence[Epoch]) -> int:
-    """Index of the epoch with the highest PR-AUC on val, the first where several are equal."""
-    return max(range(len(epochs)), key=lambda index: epochs[index][WATCHED])
+    """Returns the index of the epoch with the highest PR-AUC on val, the first of equal ones."""
+    return max(range(len(epochs)), key=lambda index: epochs[index][MONITORED])
 
 
 def exported_index(epochs: Sequence[Epoch], *, patience: int | None) -> int:
-    """Index of the epoch whose weights are kept: the best with early stopping, else the last."""
+    """Returns the index of the epoch to keep: with `patience` the best, else the last."""
     return len(epochs) - 1 if patience is None else best_index(epochs)
 
 
 def is_finished(epochs: Sequence[Epoch], *, limit: int, patience: int | None) -> bool:
-    """Whether training ends after these epochs.
+    """Returns whether training ends after these epochs.
 
     Args:
-      epochs: those of one phase so far.
-      limit: how many it has at most.
-      patience: epochs without a better PR-AUC on val after which it ends early.
+      epochs: the finished epochs of one phase.
+      limit: maximum number of epochs of the phase.
+      patience: epochs without a better PR-AUC on val after which it ends early; None never
+        ends it early.
     """
     if len(epochs) >= limit:
         return True
@@ -63,13 +64,13 @@ def is_finished(epochs: Sequence[Epoch], *, limit: int, patience: int | None) ->
 
 
 def learning_rate(epochs: Sequence[Epoch], *, initial: float, patience: int | None) -> float:
-    """The learning rate of the epoch that follows these.
+    """Returns the learning rate of the next epoch.
 
     Args:
-      epochs: those of one phase so far.
-      initial: of the first epoch.
-      patience: epochs without a lower loss on val (by 1e-4) after which it is divided by
-        ten; None keeps it.
+      epochs: the finished epochs of one phase.
+      initial: learning rate of the first epoch.
+      patience: epochs without a lower loss on val (by 1e-4) after which the rate is divided by
+        ten; None keeps it constant.
     """
     if patience is None:
         return initial

@@ -1,4 +1,4 @@
-"""The networks, each in the parts that training tells apart."""
+"""The networks, split into the parts that training treats differently."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +9,12 @@ from keras import layers
 from components.trainer.settings import TrainerSettings
 from components.trainer.weights import WEIGHTS_HELP, check_weights
 
-# Entry of the last two of Xception's fourteen blocks: what lies before it is general
-# enough to stay as ImageNet made it.
+# First layer of the last two of Xception's fourteen blocks: the layers before it are general
+# enough to keep their ImageNet weights.
 _FINE_TUNED_FROM = "block13_sepconv1_act"
-# Inverse strength of the pooled head's penalty, as scikit-learn's LogisticRegression counts
-# it: 2048 weights on some hundred images need one. Of 0.003 to 100 this did best.
+# Inverse strength of the pooled head's penalty, defined as in scikit-learn's
+# LogisticRegression: 2048 weights require a penalty if there are only hundreds of images. The best
+# of values from 0.003 to 100.
 _POOLED_HEAD_C = 0.01
 
 
@@ -22,13 +23,13 @@ class Network:
     """A network that maps images (b, size, size, 3) to probabilities (b, 1).
 
     Attributes:
-      full: all of it.
-      body: the part, from the images on, whose output is computed once an image because
-        nothing of it is ever trained; None where there is no such part.
+      full: the whole network.
+      body: the first part, from the images on, which is never trained, so that its output is
+        computed once per image; None if there is no such part.
       trained: the rest, from the body's output (or the images) to the probability. It
         shares its layers with `full`.
-      top: the part of `trained` that is pretrained: frozen at first, and trained on in
-        the end where fine-tuning is asked for; None where there is no such part.
+      top: the pretrained part of `trained`: frozen at first, and trained at the end with
+        fine-tuning; None if there is no such part.
     """
 
     full: keras.Model
@@ -40,13 +41,13 @@ class Network:
 def build_network(
     settings: TrainerSettings, *, epoch_images: int = 1, weights: str | None = None
 ) -> Network:
-    """The network that the settings ask for, with fresh weights in its head.
+    """Returns the network of the settings, with newly initialized weights in its head.
 
     Args:
-      settings: the trainer's.
-      epoch_images: how many images it is trained on in an epoch; the more they are, the
-        less a pooled head is held back. Of no consequence where it is not trained.
-      weights: of the pretrained body, in place of the settings'.
+      settings: the trainer's settings.
+      epoch_images: number of images per epoch; the more, the weaker the penalty of a pooled
+        head. Ignored unless the network is trained.
+      weights: weights of the pretrained body, instead of those of the settings.
 
     Raises:
       FileNotFoundError: the path of the weights does not exist.
@@ -67,7 +68,7 @@ def build_network(
 def build_head(
     settings: TrainerSettings, features_shape: Sequence[int], *, epoch_images: int = 1
 ) -> keras.Model:
-    """What sits on a pretrained body: its features (b, *features_shape) to probabilities (b, 1).
+    """Returns the head of a pretrained body: features (b, *features_shape) to probabilities (b, 1).
 
     Args: as `build_network`.
     """
@@ -81,12 +82,12 @@ def build_head(
 
 
 def pooled_penalty(images: int) -> float:
-    """Factor of the sum of squared weights in the pooled head's loss.
+    """Returns the factor of the sum of squared weights in the pooled head's loss.
 
-    The loss is a mean over images, so the penalty of the summed loss is divided by them.
+    The loss is a mean over images, so the penalty of the summed loss is divided by their number.
 
     Args:
-      images: how many the loss sums over in an epoch.
+      images: number of images per epoch.
     """
     return 1 / (2 * _POOLED_HEAD_C * images)
 
@@ -96,7 +97,7 @@ def _assemble(pretrained: keras.Model, head: keras.Model, settings: TrainerSetti
     trained = _chain(top, head) if top else head
     full = _chain(body, trained)
     if settings.augmentation:
-        # Every epoch has images of its own, so nothing can be computed ahead.
+        # Every epoch has different images, so nothing can be computed in advance.
         return Network(full=full, body=None, trained=full, top=top)
     return Network(full=full, body=body, trained=trained, top=top)
 
@@ -107,7 +108,7 @@ def _chain(first: keras.Model, second: keras.Model) -> keras.Model:
 
 
 def _split(pretrained: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """The pretrained network up to the block that fine-tuning begins with, and the rest."""
+    """Returns the pretrained network before the first fine-tuned block, and the rest."""
     border = pretrained.get_layer(_FINE_TUNED_FROM).input
     body = keras.Model(pretrained.input, border, name="body")
     top = keras.Model(border, pretrained.output, name="top")
@@ -116,10 +117,10 @@ def _split(pretrained: keras.Model) -> tuple[keras.Model, keras.Model]:
 
 
 def unfreeze(top: keras.Model) -> None:
-    """Makes the pretrained part trainable, all but its batch normalisation.
+    """Makes the pretrained part trainable, except for its batch normalisation.
 
-    The statistics of a few thousand images of two kinds are worse than ImageNet's; a
-    layer of it that is not trainable also normalises as in inference.
+    The statistics of a few thousand images of two classes are worse than ImageNet's. A batch
+    normalisation layer that is not trainable normalises as in inference.
     """
     top.trainable = True
     for layer in top.layers:
@@ -128,7 +129,7 @@ def unfreeze(top: keras.Model) -> None:
 
 
 def simple_cnn(image_size: int) -> keras.Model:
-    """Three convolutions and a hidden layer: 2,190,529 parameters at 128 x 128."""
+    """Returns a CNN of three convolutions and a hidden layer: 2,190,529 parameters at 128 x 128."""
 
     def convolution(filters: int) -> keras.Layer:
         return layers.Conv2D(
@@ -156,7 +157,7 @@ def simple_cnn(image_size: int) -> keras.Model:
 
 
 def _probability(penalty: keras.Regularizer | None = None) -> keras.Layer:
-    # float32 also in mixed precision: a sigmoid in float16 is 1 from 8.3 on.
+    # float32 even in mixed precision: in float16 the sigmoid of 8.3 and more is 1.
     return layers.Dense(
         1,
         activation="sigmoid",
@@ -167,26 +168,26 @@ def _probability(penalty: keras.Regularizer | None = None) -> keras.Layer:
 
 
 def flatten_head(features: keras.KerasTensor) -> keras.KerasTensor:
-    """The original's head: a feature map (b, h, w, c) into 512 units, then one."""
+    """Returns the notebook's head on a feature map (b, h, w, c): 512 units, then one."""
     hidden = layers.Dense(512, activation="relu")(layers.Flatten()(features))
     return _probability()(hidden)
 
 
 def pooled_head(features: keras.KerasTensor, *, images: int) -> keras.KerasTensor:
-    """Logistic regression on pooled features (b, c), with an L2 penalty.
+    """Returns logistic regression on pooled features (b, c), with an L2 penalty.
 
     Args:
       features: the body's output.
-      images: how many the loss sums over in an epoch.
+      images: number of images per epoch.
     """
     return _probability(keras.regularizers.L2(pooled_penalty(images)))(features)
 
 
 def xception_body(image_size: int, weights: str, *, pooled: bool) -> keras.Model:
-    """Xception without its classifier, images (b, size, size, 3) in [-1, 1] to features.
+    """Returns Xception without its classifier: images (b, size, size, 3) in [-1, 1] to features.
 
     Args:
-      image_size: side of the images, at least 71.
+      image_size: side of the images in pixels, at least 71.
       weights: `imagenet`, `none`, or the path of a Keras 3 weights file.
       pooled: whether the last feature map (b, h, w, 2048) is averaged to (b, 2048).
 
@@ -200,14 +201,15 @@ def xception_body(image_size: int, weights: str, *, pooled: bool) -> keras.Model
             input_shape=(image_size, image_size, 3),
             pooling="avg" if pooled else None,
         )
-    # Keras raises a bare Exception for a failed download, and for a file that does not
-    # fit whatever its reader of HDF5 raises.
+    # Keras raises Exception if the download fails, and the errors of its HDF5 reader if the
+    # file does not fit.
     except Exception as error:
         if weights == "imagenet":
             raise ConnectionError(
-                f"Keras could not fetch the ImageNet weights of Xception ({error}); where there "
-                f"is no network, set trainer.weights to a file: {WEIGHTS_HELP}"
+                f"Keras could not download the ImageNet weights of Xception ({error}); without a "
+                f"network, set trainer.weights to a file. {WEIGHTS_HELP}. Received: {weights!r}"
             ) from error
         raise ValueError(
-            f"trainer.weights: {weights!r} does not fit Xception ({error}); {WEIGHTS_HELP}"
+            f"trainer.weights does not fit Xception ({error}). {WEIGHTS_HELP}. "
+            f"Received: {weights!r}"
         ) from error

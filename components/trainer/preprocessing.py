@@ -1,4 +1,4 @@
-"""From encoded bytes to a network's input: the same function in training and in serving."""
+"""Converts encoded bytes to a network's input; used both in training and in serving."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,13 @@ from components.images.rules import ReadingRules
 class Preprocessing:
     """Decodes, resizes and scales an image; works eagerly, in tf.data and in a SavedModel.
 
-    A change after which the same bytes give other numbers is a new version of
+    A change that gives other numbers for the same bytes requires a new version of
     `components.images.rules`, which a model records.
 
     Attributes:
       image_size: side in pixels of the square that the image is resized to; its aspect
         is not kept.
-      pixel_range: what 0 and 255 become.
+      pixel_range: values to which 0 and 255 are mapped.
     """
 
     image_size: int
@@ -30,11 +30,11 @@ class Preprocessing:
         return (self.image_size, self.image_size, 3)
 
     def __call__(self, encoded: tf.Tensor) -> tf.Tensor:
-        """One image.
+        """Returns the pixels of one image.
 
         Args:
-          encoded: scalar string, the bytes of a JPEG or PNG of any size, as the reader of
-            `components.images` gives them.
+          encoded: scalar string, the bytes of a JPEG or PNG of any size, as returned by the
+            reader of `components.images`.
 
         Returns:
           float32 (image_size, image_size, 3), RGB, within `pixel_range`.
@@ -42,18 +42,18 @@ class Preprocessing:
         return self._scaled(graph.decode(encoded))
 
     def batch(self, encoded: tf.Tensor) -> tf.Tensor:
-        """Images of any sizes: string (n,) to float32 (n, image_size, image_size, 3)."""
+        """Maps images of any sizes, string (n,), to float32 (n, image_size, image_size, 3)."""
         return tf.map_fn(self, encoded, fn_output_signature=tf.TensorSpec(self.shape, tf.float32))
 
     def raw_batch(self, encoded: tf.Tensor, rules: ReadingRules) -> tf.Tensor:
-        """The same of images that no reader has seen, see `components.images.graph.read`.
+        """Maps raw images like `batch` maps stored ones, see `components.images.graph.read`.
 
         Args:
           encoded: JPEGs, PNGs, GIFs and BMPs, string (n,).
           rules: how they are read.
 
         Raises:
-          tf.errors.InvalidArgumentError: one can't be read as the reader does.
+          tf.errors.InvalidArgumentError: one can't be read as by the reader.
         """
 
         def scaled(numbered: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:

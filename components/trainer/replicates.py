@@ -1,7 +1,7 @@
-"""Replicates: one training by many seeds, each judged on the same images.
+"""Replicates: the same training with many seeds, each evaluated on the same images.
 
-Heads on frozen features train stacked, see `components.trainer.heads`; any other network
-trains whole, one replicate after the other.
+Heads on frozen features are trained in stacks, see `components.trainer.heads`; of any other
+network, one replicate is trained after the other.
 """
 
 import json
@@ -27,12 +27,12 @@ from components.trainer.training import (
     TRAIN,
     Training,
     TrainingDivergedError,
-    epoch_figures,
-    val_figures,
+    epoch_metrics,
+    val_metrics,
 )
 
 _PREDICT_BATCH = 64
-# Before the name of a split, in the file of a replicate.
+# Prefix of a split's name in the file of a replicate.
 _SPLIT = "split "
 
 TRAINED = "trained"
@@ -45,10 +45,10 @@ class Replicate:
 
     Attributes:
       random_state: its seed.
-      epochs: the figures of its epochs.
-      detail: why it diverged; empty where it didn't.
-      probabilities: by split, float32 (n,) in the order of the split; empty where it diverged.
-      weights: of the trained part of the network; empty where it diverged.
+      epochs: the metrics of its epochs.
+      detail: why it diverged; empty if it didn't.
+      probabilities: by split, float32 (n,) in the order of the split; empty if it diverged.
+      weights: weights of the trained part of the network; empty if it diverged.
     """
 
     random_state: int
@@ -65,17 +65,17 @@ class Replicate:
 
 @dataclass(frozen=True)
 class ArmRows:
-    """What the replicates of an arm learn from and are judged on.
+    """The rows that the replicates of an arm are trained and evaluated on.
 
     Attributes:
-      train: what they learn from.
-      val: what they are watched on; the name of its split.
-      judged: the rows of every split, val too, whose probabilities are kept.
+      train: rows to train on.
+      val: name of the split to monitor.
+      evaluated: rows of every split whose probabilities are kept, including val.
     """
 
     train: Rows
     val: str
-    judged: Mapping[str, Rows]
+    evaluated: Mapping[str, Rows]
 
 
 def train_heads(
@@ -88,10 +88,10 @@ def train_heads(
     """Trains a head on features for each seed, stack by stack.
 
     Args:
-      settings: the trainer's; their own seed is not used.
-      seeds: one a replicate.
+      settings: the trainer's settings; their seed is ignored.
+      seeds: one seed per replicate.
       rows: features.
-      on_epoch: is called with the figures of each epoch of each replicate.
+      on_epoch: called with the metrics of each epoch of each replicate.
 
     Yields:
       the replicates of one stack.
@@ -110,7 +110,7 @@ def _head(settings: TrainerSettings, seed: int, train: Rows) -> keras.Model:
 
 
 class _HeadTraining:
-    """The training of one stack."""
+    """Trains one stack."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class _HeadTraining:
         )
 
     def run(self) -> list[Replicate]:
-        """Trains all to their ends.
+        """Trains all replicates.
 
         Returns:
           the replicates, in the order of their seeds.
@@ -148,7 +148,7 @@ class _HeadTraining:
         for index, replicate in enumerate(self._replicates):
             if replicate.status == TRAINED:
                 self._stack.set_weights(index, replicate.weights)
-        self._judge()
+        self._evaluate()
         return self._replicates
 
     def _running(self) -> list[int]:
@@ -163,7 +163,7 @@ class _HeadTraining:
         ]
 
     def _run_epoch(self, running: Sequence[int]) -> None:
-        """One epoch of the whole stack; what it does to heads that have ended is not kept."""
+        """Trains the whole stack for one epoch; the result of finished heads is discarded."""
         settings, replicates = self._settings, self._replicates
         epoch = max(len(replicate.epochs) for replicate in replicates)
         rates = [self._rate(replicate) for replicate in replicates]
@@ -180,19 +180,19 @@ class _HeadTraining:
                 for replicate in replicates
             ]
         )
-        learned = self._stack.run_epoch(
+        outputs = self._stack.run_epoch(
             self._rows.train,
             orders,
             batch_size=settings.batch_size,
             loss_weights=self._loss_weights,
             rates=rates,
         )
-        watched = self._watch()
+        val = self._evaluate_val()
         seconds = (time.monotonic() - started) / len(replicates)
         for index in running:
-            probabilities, losses = learned[0][index], learned[1][index]
-            logs = epoch_figures(labels[orders[index]], probabilities, float(losses.mean()))
-            logs |= watched[index]
+            probabilities, losses = outputs[0][index], outputs[1][index]
+            logs = epoch_metrics(labels[orders[index]], probabilities, float(losses.mean()))
+            logs |= val[index]
             self._record(index, epoch, logs, rates[index], seconds)
 
     def _rate(self, replicate: Replicate) -> float:
@@ -203,15 +203,15 @@ class _HeadTraining:
             patience=settings.reduce_lr_on_plateau,
         )
 
-    def _watch(self) -> list[dict[str, float]]:
-        val = self._rows.judged[self._rows.val]
+    def _evaluate_val(self) -> list[dict[str, float]]:
+        val = self._rows.evaluated[self._rows.val]
         logits = self._stack.logits(val)
         labels = np.broadcast_to(val.labels.astype(np.float32), logits.shape)
         losses = LOSSES[self._settings.loss](labels, logits).numpy().mean(axis=1)
         losses = losses + self._stack.penalties()
         probabilities = tf.sigmoid(logits).numpy()
         return [
-            val_figures(val.labels, probabilities[index], float(losses[index]))
+            val_metrics(val.labels, probabilities[index], float(losses[index]))
             for index in range(len(self._replicates))
         ]
 
@@ -235,12 +235,12 @@ class _HeadTraining:
         if last and (patience is not None or len(replicate.epochs) == self._settings.epochs):
             replicate.weights = self._stack.get_weights(index)
 
-    def _judge(self) -> None:
-        for name, rows in self._rows.judged.items():
+    def _evaluate(self) -> None:
+        for name, rows in self._rows.evaluated.items():
             probabilities = tf.sigmoid(self._stack.logits(rows)).numpy()
-            for replicate, own in zip(self._replicates, probabilities, strict=True):
+            for replicate, values in zip(self._replicates, probabilities, strict=True):
                 if replicate.status == TRAINED:
-                    replicate.probabilities[name] = own
+                    replicate.probabilities[name] = values
 
 
 def train_network(
@@ -252,15 +252,15 @@ def train_network(
     checkpoint: Checkpoint,
     on_epoch: Callable[[Epoch], None],
 ) -> Replicate:
-    """Trains a whole network by one seed.
+    """Trains a whole network with one seed.
 
     Args:
-      settings: the trainer's; their own seed is not used.
-      seed: of weights and batches.
-      rows: images, or what the untrained part of the network makes of them.
+      settings: the trainer's settings; their seed is ignored.
+      seed: seed of weights and batches.
+      rows: images, or the output of the untrained part of the network.
       policy: how the devices are used.
-      checkpoint: where this replicate is kept after each epoch.
-      on_epoch: is called with each epoch's figures.
+      checkpoint: where this replicate is saved after each epoch.
+      on_epoch: called with the metrics of each epoch.
     """
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
@@ -276,7 +276,7 @@ def train_network(
     training = Training(
         network,
         train=rows.train,
-        val=rows.judged[rows.val],
+        val=rows.evaluated[rows.val],
         settings=settings,
         policy=policy,
         checkpoint=checkpoint,
@@ -288,7 +288,9 @@ def train_network(
         replicate.detail = str(error)
         return replicate
     replicate.weights = network.trained.get_weights()
-    replicate.probabilities = {name: _predict(network, own) for name, own in rows.judged.items()}
+    replicate.probabilities = {
+        name: _predict(network, split_rows) for name, split_rows in rows.evaluated.items()
+    }
     return replicate
 
 
@@ -299,28 +301,30 @@ def _predict(network: Network, rows: Rows) -> np.ndarray:
 
 
 def save(replicate: Replicate, path: str) -> None:
-    """Keeps a replicate, so that an arm which is cut off goes on after it; whole or not at all."""
-    kept = {
-        "account": np.array(json.dumps([replicate.random_state, replicate.detail])),
+    """Saves a replicate atomically, so that an interrupted arm can resume after it."""
+    saved = {
+        "replicate": np.array(json.dumps([replicate.random_state, replicate.detail])),
         "epochs": np.array(json.dumps(replicate.epochs)),
-        **{f"{_SPLIT}{name}": own for name, own in replicate.probabilities.items()},
+        **{f"{_SPLIT}{name}": values for name, values in replicate.probabilities.items()},
         **arrays.numbered("weight", replicate.weights),
     }
-    arrays.save(path, kept)
+    arrays.save(path, saved)
 
 
 def load(path: str) -> Replicate | None:
-    """A replicate that `save` kept, or None where there is none."""
-    kept = arrays.load(path)
-    if kept is None:
+    """Returns a replicate that `save` wrote, or None if there is none."""
+    saved = arrays.load(path)
+    if saved is None:
         return None
-    random_state, detail = json.loads(str(kept["account"]))
+    random_state, detail = json.loads(str(saved["replicate"]))
     return Replicate(
         random_state=random_state,
         detail=detail,
-        epochs=json.loads(str(kept["epochs"])),
+        epochs=json.loads(str(saved["epochs"])),
         probabilities={
-            name.removeprefix(_SPLIT): own for name, own in kept.items() if name.startswith(_SPLIT)
+            name.removeprefix(_SPLIT): values
+            for name, values in saved.items()
+            if name.startswith(_SPLIT)
         },
-        weights=arrays.in_order("weight", kept),
+        weights=arrays.in_order("weight", saved),
     )

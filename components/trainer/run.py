@@ -35,20 +35,20 @@ _LOGGER = logging.getLogger("outnumbered.trainer")
 
 
 def run_fn(fn_args: FnArgs) -> None:
-    """Trains the model that the settings ask for, and exports it.
+    """Trains the model of the settings and exports it.
 
     Writes a SavedModel to `fn_args.serving_model_dir`, and `history.json` and TensorBoard's
-    logs to `fn_args.model_run_dir`. A training that was interrupted goes on from its last
-    whole epoch when it is asked for again with the same settings and the same images.
+    logs to `fn_args.model_run_dir`. An interrupted training resumes after its last complete
+    epoch if it is started again with the same settings and images.
 
     Args:
-      fn_args: of TFX, with `custom_config` {"trainer": the settings, "reading": the
+      fn_args: TFX's arguments, with `custom_config` {"trainer": the settings, "reading": the
         `max_side` and `max_pixels` of the images, "checkpoint_root": the folder for
         interrupted trainings}.
 
     Raises:
-      ValueError: the settings or a split are not fit for training.
-      FileNotFoundError: a split or the file of weights is not there.
+      ValueError: the settings or a split can't be used for training.
+      FileNotFoundError: a split or the file of weights does not exist.
       TrainingDivergedError: the loss is no longer a number.
     """
     started = time.monotonic()
@@ -97,7 +97,7 @@ def _train(
 
 @contextmanager
 def _rows_folder(checkpoint: Checkpoint) -> Iterator[Path]:
-    """Where the rows lie: with the checkpoint, to be there after a crash, if that is local."""
+    """Yields the folder of the rows: the checkpoint's, to be kept after a crash, if it is local."""
     if "://" not in checkpoint.folder:
         yield Path(checkpoint.folder)
         return
@@ -116,8 +116,8 @@ def _rows(
         expected = tuple(network.trained.input_shape[1:])
         if split.features_shape != expected:
             raise ValueError(
-                f"split {split.name!r} holds features of shape {split.features_shape}, and the "
-                f"model that is trained takes {expected}; extract them for its settings"
+                f"split {split.name!r} must have features of shape {expected} for this model; "
+                f"extract them with its settings. Received: {split.features_shape}"
             )
         return feature_rows(split, path=folder / f"{split.name}.rows")
     return compute_rows(
@@ -130,8 +130,8 @@ def _rows(
 
 
 def _export(network: Network, settings: TrainerSettings, rules: ReadingRules, folder: str) -> None:
-    # A network of its own: in float32 whatever it was trained in, so that it serves on any
-    # device, and without the optimizer, which would triple the file.
+    # A new network: in float32 even after training in mixed precision, to serve on any device,
+    # and without the optimizer, which would triple the file's size.
     served = build_network(settings, weights="none").full
     served.set_weights(network.full.get_weights())
     export(served, rules, folder)

@@ -1,22 +1,22 @@
-"""What an epoch is made of: which images, how often, in which order, and with what weight.
+"""The images of an epoch: which ones, how often, in which order, and with what weight.
 
-Which images the train split holds is decided before, by `components.imbalance_sampler`. A new
+The images of the train split are chosen before, by `components.imbalance_sampler`. A new
 strategy is a case of `_side_sizes` here and a value of `settings.Strategy`.
 
-Strategies, in the words of imbalanced-learn:
+Strategies, named as in imbalanced-learn:
 
-- `representative`: every image once, the split's own balance.
+- `representative`: every image once, with the split's class balance.
 - `balanced`, also called `undersample`: the larger side is undersampled to the size of the
-  smaller, by a choice that the seed makes once and that holds for all epochs.
-- `oversample`: every image of the larger side once, those of the smaller repeated until
-  both sides are as many; no two of them differ by more than one repetition.
+  smaller; the choice depends on the seed and is the same in all epochs.
+- `oversample`: every image of the larger side once; those of the smaller are repeated until both
+  sides have the same size, with numbers of repetitions that differ by at most one.
 - a `Mixture` of undersample u and oversample o: first the larger side is undersampled
-  until the smaller is `u` times as many, then the smaller is repeated until it is `o` times
-  as many. A ratio that is reached already changes nothing; either may be left out.
+  until the smaller is `u` times its size, then the smaller is repeated until it is `o` times the
+  larger's size. A ratio that is already reached is ignored; either is optional.
 
-In each, the sides are interleaved evenly, and each epoch has an order of its own, a
-function of seed and epoch, so training that resumes at epoch k sees what it would have.
-tf.data mixes TensorFlow's global seed into the interleaving: `run_fn` sets that one too.
+In each, the sides are interleaved evenly, and the order of each epoch is a function of seed and
+epoch, so a training that resumes at epoch k sees the same images as an uninterrupted one.
+tf.data also uses TensorFlow's global seed for the interleaving, which `run_fn` sets.
 """
 
 from collections.abc import Sequence
@@ -32,12 +32,12 @@ _NEGATIVE_AND_POSITIVE = (names.NEGATIVE_LABEL, names.POSITIVE_LABEL)
 
 
 def epoch_size(labels: np.ndarray, strategy: Strategy) -> int:
-    """How many images an epoch has, repetitions counted."""
+    """Returns the number of images per epoch, including repetitions."""
     return sum(_side_sizes(labels, strategy))
 
 
 def _side_sizes(labels: np.ndarray, strategy: Strategy) -> list[int]:
-    """Images an epoch of the negative and of the positive side."""
+    """Returns the numbers of negative and positive images per epoch."""
     counts = [int(np.sum(labels == side)) for side in _NEGATIVE_AND_POSITIVE]
     match strategy:
         case "representative":
@@ -49,8 +49,8 @@ def _side_sizes(labels: np.ndarray, strategy: Strategy) -> list[int]:
         case Mixture():
             return _mixed(counts, strategy.undersample, strategy.oversample)
     raise ValueError(
-        "sampling_strategy must be 'representative', 'balanced', 'undersample', 'oversample' or "
-        f"a mixture. Received: {strategy!r}"
+        "sampling_strategy must be one of 'representative', 'balanced', 'undersample', "
+        f"'oversample' or a mixture. Received: {strategy!r}"
     )
 
 
@@ -66,11 +66,11 @@ def _mixed(counts: Sequence[int], undersample: float | None, oversample: float |
 def epoch_order(
     labels: np.ndarray, *, strategy: Strategy, random_state: int, epoch: int
 ) -> np.ndarray:
-    """The images of one epoch as int64 (n,), for who has all rows at hand.
+    """Returns the images of one epoch as int64 (n,), for rows that are in memory.
 
-    They are those of `epoch_indices`, mixed by the same rule: each next image is of a side
-    drawn with the sides' shares until one side has run out. tf.data takes a tenth of a second
-    for an order; the small heads that train on features are done with the epoch in that time.
+    They are the images of `epoch_indices`, mixed by the same rule: the side of each next image
+    is drawn in proportion to the sides' sizes until one side is exhausted. tf.data takes a tenth
+    of a second for an order, in which time a small head on features trains for an epoch.
 
     Args: as `epoch_indices`.
     """
@@ -89,7 +89,7 @@ def epoch_order(
 def _sides(
     labels: np.ndarray, strategy: Strategy, random_state: int, order: np.random.Generator
 ) -> list[np.ndarray]:
-    """The images of each side, in the order in which an epoch takes them."""
+    """Returns the images of each side, in the order of the epoch."""
     sides = []
     for label, size in zip(_NEGATIVE_AND_POSITIVE, _side_sizes(labels, strategy), strict=True):
         members = np.flatnonzero(labels == label)
@@ -102,13 +102,13 @@ def _sides(
 def epoch_indices(
     labels: np.ndarray, *, strategy: Strategy, random_state: int, epoch: int
 ) -> tf.data.Dataset:
-    """The images of one epoch, as int64 scalars that index `labels`.
+    """Returns the images of one epoch, as int64 scalars that index `labels`.
 
     Args:
       labels: int64 (n,) of 0 and 1.
       strategy: see above.
       random_state: seed of the choice and of the order.
-      epoch: which pass, from 0.
+      epoch: number of the epoch, from 0.
     """
     order = np.random.default_rng([random_state, epoch])
     sides = _sides(labels, strategy, random_state, order)
@@ -123,7 +123,7 @@ def epoch_indices(
 
 
 def _repeated(members: np.ndarray, size: int, order: np.random.Generator) -> np.ndarray:
-    """`size` of `members`, all of them in a new order before any is repeated."""
+    """Returns `size` of `members`, shuffled; each is repeated only after all were taken."""
     rounds = -(-size // len(members))
     return np.concatenate([order.permutation(members) for _ in range(rounds)])[:size]
 
@@ -134,14 +134,14 @@ def loss_weights(
     strategy: Strategy,
     class_weight: Literal["balanced"] | ClassWeight | None,
 ) -> dict[int, float] | None:
-    """The weight of each label in the loss, or None where all weigh the same.
+    """Returns the weight of each label in the loss, or None if they are equal.
 
-    `balanced` is n / (2 * n_side), scikit-learn's formula, over the images of an epoch: on
-    a strategy that has already evened the sides it is 1 for both.
+    `balanced` is n / (2 * n_side), scikit-learn's formula, over the images of an epoch: with
+    a strategy that already balances the sides it is 1 for both.
 
     Args:
       labels: int64 (n,) of 0 and 1.
-      strategy: what an epoch is made of.
+      strategy: the sampling strategy.
       class_weight: None, `balanced`, or the weight of each side.
     """
     if class_weight is None:

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from components.paths import WeightsPath
 from components.section import PositiveCount, Section, WholeNumber
 
-# The smallest side at which every layer of Xception has an output.
+# The smallest image side, in pixels, at which every layer of Xception has an output.
 XCEPTION_MIN_SIZE = 71
 
 PIXEL_RANGES = {"0..1": (0.0, 1.0), "-1..1": (-1.0, 1.0)}
@@ -25,65 +25,67 @@ class ClassWeight(Section):
 
 
 class Mixture(Section):
-    """First fewer of the larger side, then repetitions of the smaller, each up to a ratio."""
+    """Undersamples the larger side, then repeats the smaller, each up to a ratio."""
 
     undersample: Ratio | None = None
     oversample: Ratio | None = None
 
 
 Strategy = Literal["representative", "balanced", "undersample", "oversample"] | Mixture
-"""What an epoch is made of, see `components.trainer.sampling`."""
+"""The images of an epoch, see `components.trainer.sampling`."""
 
 
 class TrainerSettings(Section):
-    """The model and how it learns."""
+    """The model and its training."""
 
     model: Literal["cnn", "xception"] = Field(
-        default="cnn", description="The simple CNN, or Xception with a head of its own."
+        default="cnn", description="cnn: a simple CNN; xception: Xception with a new head."
     )
     weights: WeightsPath = Field(
         default="imagenet", description="imagenet, none, or the path of a Keras 3 weights file."
     )
     head: Literal["flatten", "pooled"] = Field(
-        default="pooled", description="flatten: the notebook's; pooled: averages over the image."
+        default="pooled",
+        description="flatten: the notebook's head; pooled: a head on averages over the image.",
     )
     image_size: Annotated[WholeNumber, Field(ge=16, le=1024)] = Field(
-        default=128, description="Side in pixels to which images are resized."
+        default=128, description="Side, in pixels, of the square that images are resized to."
     )
     input_scale: Literal["auto", "0..1", "-1..1"] = Field(
-        default="auto", description="Range of the pixels; auto: the model's own."
+        default="auto",
+        description="Range of the pixel values; auto: the range that the model expects.",
     )
     fine_tune: bool = Field(
-        default=False, description="Train Xception's last blocks too, once the head has settled."
+        default=False, description="Train Xception's last blocks too, after the head."
     )
     sampling_strategy: Strategy = Field(
         default="representative",
         description=(
-            "balanced, or undersample: fewer of the larger side; oversample: the smaller side "
-            "repeated; or both, up to ratios of the smaller to the larger."
+            "balanced, or undersample: fewer images of the larger side; oversample: the smaller "
+            "side repeated; or both, up to ratios of the smaller to the larger."
         ),
     )
     class_weight: Literal["balanced"] | ClassWeight | None = Field(
         default=None, description="Weights in the loss; balanced: n / (2 × images of the side)."
     )
     loss: Literal["binary_crossentropy", "focal"] = Field(
-        default="binary_crossentropy", description="The loss that is minimised."
+        default="binary_crossentropy", description="The loss to minimise."
     )
     augmentation: bool = Field(
         default=False, description="Random mirrors, zooms and shifts while training."
     )
-    epochs: PositiveCount = Field(default=20, description="Passes over the train split, at most.")
+    epochs: PositiveCount = Field(default=20, description="Maximum number of passes over train.")
     batch_size: PositiveCount = Field(default=16, description="Images per step.")
     learning_rate: Annotated[float, Field(gt=0, le=10)] = Field(
-        default=0.001, description="Adam's rate."
+        default=0.001, description="Learning rate of Adam."
     )
     early_stopping: PositiveCount | None = Field(
-        default=None, description="Epochs without a better val PR-AUC before training stops."
+        default=None, description="Epochs without a better val PR-AUC after which training stops."
     )
     reduce_lr_on_plateau: PositiveCount | None = Field(
-        default=None, description="Epochs without a better val loss before the rate is cut."
+        default=None, description="Epochs without a better val loss after which the rate is cut."
     )
-    random_state: int = Field(default=42, description="The seed of weights and batches.")
+    random_state: int = Field(default=42, description="Seed of weights and batches.")
 
     @model_validator(mode="after")
     def _model_fits(self) -> Self:
@@ -94,13 +96,13 @@ class TrainerSettings(Section):
             )
         if self.fine_tune and self.model != "xception":
             raise ValueError(
-                f"trainer.fine_tune requires a pretrained model, and {self.model!r} is not one; "
-                "set trainer.model to 'xception' or trainer.fine_tune to false"
+                "trainer.fine_tune requires a pretrained model; set trainer.model to 'xception' or "
+                f"trainer.fine_tune to false. Received: {self.model!r}"
             )
         return self
 
     @property
     def pixel_range(self) -> tuple[float, float]:
-        """Lowest and highest value of a pixel that the model sees."""
+        """Lowest and highest pixel value of the model's input."""
         scale = OWN_PIXEL_RANGE[self.model] if self.input_scale == "auto" else self.input_scale
         return PIXEL_RANGES[scale]

@@ -1,4 +1,4 @@
-"""A training's figures for TensorBoard, under the names that Keras gives them."""
+"""Writes the metrics of a training for TensorBoard, under Keras's names."""
 
 import os
 
@@ -6,14 +6,14 @@ import tensorflow as tf
 
 from components.trainer.history import Epoch
 
-_NOT_FIGURES = frozenset({"epoch", "phase"})
+_NOT_METRICS = frozenset({"epoch", "phase"})
 
 
 class TensorBoardLog:
-    """Writes each epoch's figures, those on val as a curve beside those on train."""
+    """Writes the metrics of each epoch, with separate curves for train and val."""
 
     def __init__(self, folder: str):
-        """Names the folder that TensorBoard is pointed to."""
+        """Sets the log folder."""
         self._writers = {
             side: tf.summary.create_file_writer(os.path.join(folder, side))
             for side in ("train", "validation")
@@ -22,7 +22,7 @@ class TensorBoardLog:
     def write(self, epoch: Epoch) -> None:
         """Adds one epoch."""
         for name, value in epoch.items():
-            if name in _NOT_FIGURES:
+            if name in _NOT_METRICS:
                 continue
             side = "validation" if name.startswith("val_") else "train"
             with self._writers[side].as_default(step=epoch["epoch"] - 1):

@@ -1,4 +1,4 @@
-"""The training loop: phases of epochs, each epoch a checkpoint."""
+"""The training loop: phases of epochs, with a checkpoint after each epoch."""
 
 import logging
 import math
@@ -25,7 +25,7 @@ from components.trainer.settings import TrainerSettings
 _LOGGER = logging.getLogger("outnumbered.trainer")
 
 _VAL_BATCH_SIZE = 32
-# Small enough that what ImageNet taught the body is bent, not broken.
+# Small enough to adapt the ImageNet weights of the body without destroying them.
 _FINE_TUNE_LEARNING_RATE_FACTOR = 0.01
 
 
@@ -35,11 +35,11 @@ class TrainingDivergedError(RuntimeError):
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training with one set of trainable weights and one optimizer.
+    """A part of a training with one set of trainable weights and one optimizer.
 
     Attributes:
-      name: what the history calls it.
-      learning_rate: at its start.
+      name: name of the phase in the history.
+      learning_rate: initial learning rate.
     """
 
     name: str
@@ -52,7 +52,7 @@ _EPOCH_NAMES = {TRAIN: "epoch", FINE_TUNE: "fine-tuning epoch"}
 
 
 def training_phases(settings: TrainerSettings) -> list[Phase]:
-    """First what is new in the network; then, if asked for, the pretrained blocks with it."""
+    """Returns the phases: the new layers, then with fine-tuning also the pretrained blocks."""
     rate = settings.learning_rate
     phases = [Phase(TRAIN, rate)]
     if settings.fine_tune:
@@ -61,7 +61,7 @@ def training_phases(settings: TrainerSettings) -> list[Phase]:
 
 
 class Training:
-    """Trains a network on rows that are computed already."""
+    """Trains a network on precomputed rows."""
 
     def __init__(
         self,
@@ -74,17 +74,17 @@ class Training:
         checkpoint: Checkpoint,
         on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     ):
-        """Gathers what a training needs.
+        """Configures a training.
 
         Args:
           network: built under the strategy and the precision of the policy.
-          train: what it learns from.
-          val: what it is watched on.
-          settings: the trainer's.
+          train: rows to train on.
+          val: rows to monitor.
+          settings: the trainer's settings.
           policy: how the devices are used.
-          checkpoint: where it is kept after each epoch, and goes on from.
-          on_epoch: is called with each epoch's figures, those from before an
-            interruption too.
+          checkpoint: where the state is saved after each epoch and resumed from.
+          on_epoch: called with the metrics of each epoch, including those before an
+            interruption.
         """
         self._network = network
         self._train = train
@@ -95,10 +95,10 @@ class Training:
         self._on_epoch = on_epoch
 
     def run(self) -> list[Epoch]:
-        """Trains to the end; the network then has the weights to export.
+        """Trains the network, which then has the weights to export.
 
         Returns:
-          the figures of all epochs.
+          the metrics of all epochs.
 
         Raises:
           TrainingDivergedError: the loss is no longer a number.
@@ -107,9 +107,9 @@ class Training:
         for epoch in state.epochs:
             self._on_epoch(epoch)
         phases = training_phases(self._settings)
-        begun = {epoch["phase"] for epoch in state.epochs}
+        started = {epoch["phase"] for epoch in state.epochs}
         for phase, following in zip(phases, [*phases[1:], None], strict=True):
-            if following is None or following.name not in begun:
+            if following is None or following.name not in started:
                 self._run_phase(phase, state)
         return state.epochs
 
@@ -148,7 +148,9 @@ class Training:
             jit_compile=self._policy.jit_compile,
         )
         model.optimizer.build(model.trainable_variables)
-        self._judge = _judge(model, loss(reduction=None), jit_compile=self._policy.jit_compile)
+        self._evaluate = _evaluation(
+            model, loss(reduction=None), jit_compile=self._policy.jit_compile
+        )
 
     def _run_epoch(self, phase: Phase, done: Sequence[Epoch], *, index: int) -> Epoch:
         settings, model = self._settings, self._network.trained
@@ -160,20 +162,20 @@ class Training:
         started = time.monotonic()
         logs = self._fit(index, name)
         if not math.isfinite(logs["loss"]):
-            # What diverged once does so again: nothing of it is worth going on from.
+            # A training that diverged would diverge again if it resumed.
             self._checkpoint.clear()
             raise TrainingDivergedError(
                 f"training diverged in {name}: the loss is {logs['loss']} at a learning rate "
-                f"of {rate:g}; lower trainer.learning_rate, or look for extreme class weights"
+                f"of {rate:g}; lower trainer.learning_rate, or check for extreme class weights"
             )
         epoch = history.epoch_record(
-            {**logs, **self._watch()},
+            {**logs, **self._val_logs()},
             epoch=index + 1,
             phase=phase.name,
             learning_rate=rate,
             seconds=time.monotonic() - started,
         )
-        self._tell(name, [*done, epoch])
+        self._log_epoch(name, [*done, epoch])
         return epoch
 
     def _fit(self, index: int, name: str) -> dict[str, float]:
@@ -188,18 +190,18 @@ class Training:
             callbacks=[_BatchProgress(name, self._epoch_size(), settings.batch_size)],
             verbose=0,
         )
-        return {figure: values[-1] for figure, values in fitted.history.items()}
+        return {name: values[-1] for name, values in fitted.history.items()}
 
-    def _watch(self) -> dict[str, float]:
-        """The figures on val, from one pass over it."""
-        outputs = [self._judge(*batch) for batch in self._val_batches()]
+    def _val_logs(self) -> dict[str, float]:
+        """Returns the metrics on val, from one pass over it."""
+        outputs = [self._evaluate(*batch) for batch in self._val_batches()]
         probabilities, losses = (
             np.concatenate([part.numpy() for part in parts]) for parts in zip(*outputs, strict=True)
         )
-        # What Keras adds to the loss of a batch: the penalties on the weights.
+        # Keras adds the penalties on the weights to the loss of each batch.
         penalty = sum(float(part) for part in self._network.trained.losses)
         loss = float(losses.mean(dtype=np.float64)) + penalty
-        return val_figures(self._val.labels, probabilities, loss)
+        return val_metrics(self._val.labels, probabilities, loss)
 
     def _epoch_size(self) -> int:
         return epoch_size(self._train.labels, self._settings.sampling_strategy)
@@ -224,13 +226,13 @@ class Training:
             batch_size=_VAL_BATCH_SIZE,
         )
 
-    def _tell(self, name: str, done: Sequence[Epoch]) -> None:
+    def _log_epoch(self, name: str, done: Sequence[Epoch]) -> None:
         last, seconds = done[-1], sum(epoch["seconds"] for epoch in done)
         _LOGGER.info(
             "%s: loss %.3g, val pr_auc %.3f, %s",
             name,
             last["loss"],
-            last[history.WATCHED],
+            last[history.MONITORED],
             time_left(seconds, len(done), self._settings.epochs),
         )
 
@@ -253,26 +255,26 @@ def _metrics() -> list[keras.Metric]:
     ]
 
 
-def _judge(
+def _evaluation(
     model: keras.Model, loss: keras.Loss, *, jit_compile: bool
 ) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """A function of rows and labels (b, 1): probability and loss of each, (b,)."""
+    """Returns a function of rows and labels (b, 1) that returns probabilities and losses (b,)."""
 
     @tf.function(jit_compile=jit_compile, reduce_retracing=True)
-    def judge(rows: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def evaluate(rows: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         probabilities = model(rows, training=False)
         return probabilities[:, 0], loss(labels, probabilities)
 
-    return judge
+    return evaluate
 
 
-def epoch_figures(labels: np.ndarray, probabilities: np.ndarray, loss: float) -> dict[str, float]:
-    """The loss and the figures at threshold 0.5, 0 where undefined.
+def epoch_metrics(labels: np.ndarray, probabilities: np.ndarray, loss: float) -> dict[str, float]:
+    """Returns the loss and the metrics at threshold 0.5; undefined metrics are 0.
 
     Args:
       labels: int (n,).
       probabilities: float32 (n,), in the same order.
-      loss: mean over the images.
+      loss: mean loss of the images.
     """
     counts = metrics.confusion(labels, metrics.is_positive(probabilities, 0.5))
     rates = metrics.rates(counts)
@@ -283,16 +285,16 @@ def epoch_figures(labels: np.ndarray, probabilities: np.ndarray, loss: float) ->
     }
 
 
-def val_figures(labels: np.ndarray, probabilities: np.ndarray, loss: float) -> dict[str, float]:
-    """`epoch_figures` and the PR-AUC of val, under `val_` names.
+def val_metrics(labels: np.ndarray, probabilities: np.ndarray, loss: float) -> dict[str, float]:
+    """Returns `epoch_metrics` and the PR-AUC of val, with the prefix `val_`.
 
-    Every training has its PR-AUC from here, since it decides which epoch is kept.
+    Every training uses this PR-AUC, which decides which epoch is kept.
     """
-    # A network that diverges has no order of images.
+    # The probabilities of a network that diverges are not numbers, so they have no order.
     ordered = math.isfinite(loss)
     pr_auc = metrics.average_precision(labels, probabilities) if ordered else 0.0
-    figures = {**epoch_figures(labels, probabilities, loss), "pr_auc": pr_auc}
-    return {f"val_{name}": value for name, value in figures.items()}
+    logs = {**epoch_metrics(labels, probabilities, loss), "pr_auc": pr_auc}
+    return {f"val_{name}": value for name, value in logs.items()}
 
 
 def _defined(rate: float) -> float:
@@ -300,7 +302,7 @@ def _defined(rate: float) -> float:
 
 
 def _all_variables(model: keras.Model) -> list[keras.Variable]:
-    """Weights, the states of dropout's random numbers, and the optimizer's moments."""
+    """Returns the weights, dropout's random states and the optimizer's moments."""
     return [*model.variables, *model.optimizer.variables]
 
 
@@ -314,7 +316,7 @@ def _restore(model: keras.Model, values: Arrays) -> None:
 
 
 class _BatchProgress(keras.callbacks.Callback):
-    """Says how far a long epoch is."""
+    """Logs the progress of a long epoch."""
 
     def __init__(self, epoch_name: str, images: int, batch_size: int):
         super().__init__()

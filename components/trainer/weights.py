@@ -1,20 +1,20 @@
-"""The weights of Xception as a user names them. Imports neither TensorFlow nor TFX."""
+"""The weights of Xception in the settings. Imports neither TensorFlow nor TFX."""
 
 import functools
 import hashlib
 import os
 
 NAMED = ("imagenet", "none")
-"""Weights that are no file."""
+"""Weights that are not a file."""
 
 WEIGHTS_HELP = (
-    "give 'imagenet', 'none', or the path of what "
-    "keras.applications.Xception(include_top=False).save_weights('NAME.weights.h5') writes"
+    "It must be 'imagenet', 'none', or the path of a file written by "
+    "keras.applications.Xception(include_top=False).save_weights('NAME.weights.h5')"
 )
 
 
 def check_weights(weights: str) -> None:
-    """Finds the file, if it is to be one.
+    """Checks that the weights exist if they are a file.
 
     Args:
       weights: `imagenet`, `none`, or a path.
@@ -23,19 +23,21 @@ def check_weights(weights: str) -> None:
       FileNotFoundError: the path does not exist.
     """
     if weights not in NAMED and not os.path.isfile(weights):
-        raise FileNotFoundError(f"trainer.weights: no such file: {weights!r}; {WEIGHTS_HELP}")
+        raise FileNotFoundError(
+            f"trainer.weights does not exist. {WEIGHTS_HELP}. Received: {weights!r}"
+        )
 
 
 def version(weights: str) -> str:
-    """What tells the weights from others of the same name: SHA-256 of the file, in hex.
+    """Returns the SHA-256 of the weights' file, in hex, which detects a file that was replaced.
 
-    A file is read once a process, and again when its size or time of change is another.
+    A file is read once per process, and again if its size or modification time changes.
 
     Args:
-      weights: as of `check_weights`.
+      weights: see `check_weights`.
 
     Returns:
-      Empty for weights that are no file, and where there is none to read here.
+      64 hex digits; empty if the weights are not a file, or if it does not exist here.
     """
     if weights in NAMED or not os.path.isfile(weights):
         return ""

@@ -32,7 +32,7 @@ _SCRATCH_PATH = "/work"
 # The image's files and folders belong to this group.
 _IMAGE_GROUP = 0
 STEP_LABEL = "outnumbered-step"
-"""Label of each step's pods: the step's name. Attempts at a step are told by it."""
+"""Label of each step's pods; its value is the name of the step."""
 
 
 def on_gpu(node_id: str, gpu: Gpu) -> bool:
@@ -130,7 +130,7 @@ def _empty_dirs(resources: Resources) -> list[kubernetes.EmptyDirMount]:
                 size_limit=resources.shared_memory,
             )
         )
-    # Always: the image's own folder can't be written by every user, nor on a read-only root.
+    # Always mounted: the image's own folder is writable only for the image's user and group.
     mounts.append(
         kubernetes.EmptyDirMount(
             volume_name="scratch",

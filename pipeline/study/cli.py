@@ -55,15 +55,15 @@ def study(
             paths.check_can_be_folder("feature_store", loaded.feature_store)
         check_trainers(loaded.trainer_of(arm) for arm in loaded.arms)
         data_version = check_data(loaded)
-    except (ValueError, FileNotFoundError) as error:  # of the settings, the data, the weights
+    except (ValueError, FileNotFoundError) as error:  # from the settings, the data or the weights
         fail(str(error), Exit.WRONG_USE, as_json=as_json)
     try:
         result = run.run_study(loaded, folder, data_version=data_version, use_cache=cache)
     except RunError as error:
         fail(str(error), Exit.FAILED, as_json=as_json)
     except KeyboardInterrupt:
-        again = "interrupted; run the same command again to resume"
-        fail(again, Exit.INTERRUPTED, as_json=as_json)
+        message = "interrupted; run the same command again to resume"
+        fail(message, Exit.INTERRUPTED, as_json=as_json)
     if as_json:
         print(json.dumps(summary.as_json(result)))
     else:

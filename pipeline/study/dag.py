@@ -26,7 +26,7 @@ def build(
     enable_cache: bool = True,
     parameters: RunParameters | None = None,
 ) -> Pipeline:
-    """The study: all arms, trained on the same images, and the report that compares them.
+    """Builds the study: all arms, trained on the same images, and the report that compares them.
 
     Args:
       study: the study's settings.

@@ -106,7 +106,7 @@ class StudySettings(ImageSettings):
             )
 
     def trainer_of(self, arm: Arm) -> TrainerSettings:
-        """The trainer settings of an arm: the study's, overridden by the arm's.
+        """Returns the trainer settings of an arm: the study's, overridden by the arm's.
 
         Raises:
           ValueError: the overrides are not valid trainer settings.
@@ -173,7 +173,7 @@ def load_any(
 
 
 def study_presets() -> list[str]:
-    """The names of the built-in studies, sorted."""
+    """Returns the sorted names of the built-in studies."""
     return preset_names(PRESETS_DIR)
 
 

@@ -14,7 +14,7 @@ _RATES = ("precision", "recall", "f1", "accuracy")
 
 
 def as_json(result: StudyResult) -> dict[str, Any]:
-    """The output of `outnumbered study --json`."""
+    """Returns the output of `outnumbered study --json`."""
     study = result.study
     return {
         "status": "done",
@@ -56,13 +56,13 @@ def show(result: StudyResult, console: Console) -> None:
         for replicate in arm["replicates"]["diverged"]:
             number, detail = replicate["replicate"], replicate["detail"]
             console.print(lines(f"{arm['arm']}: replicate {number} diverged: {detail}", "yellow"))
-    console.print(_places(result))
+    console.print(_paths(result))
 
 
 def _arms(arms: list[dict[str, Any]], split: str) -> RenderableType:
     shown = new_table(f"Means over replicates on {split}")
     shown.add_column("arm", no_wrap=True)
-    for header in ("precision", "recall", "F1", "own threshold", "F1 there", "PR-AUC"):
+    for header in ("precision", "recall", "F1", "own threshold", "F1 (own)", "PR-AUC"):
         shown.add_column(header, justify="right")
     for arm in arms:
         if split not in arm["tests"]:
@@ -79,5 +79,5 @@ def _arms(arms: list[dict[str, Any]], split: str) -> RenderableType:
     return shown
 
 
-def _places(result: StudyResult) -> RenderableType:
+def _paths(result: StudyResult) -> RenderableType:
     return Group(plain(f"Report:  {result.report}"), plain(f"Figures: {result.folder}"))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from components import paths
+from components.paths import PathError
 
 SELF = pwd.getpwuid(os.getuid())
 EACH = pytest.mark.parametrize("kind", [paths.local, paths.weights, paths.source])
@@ -69,3 +70,10 @@ def test_images_may_be_in_a_bucket_with_a_known_scheme():
         paths.source("minio://bucket/photos")
     with pytest.raises(ValueError, match="must contain the name of a bucket"):
         paths.source("gs:///")
+
+
+def test_a_folder_is_checked_by_writing_to_it_even_for_root(tmp_path):
+    with pytest.raises(PathError, match="store must be a writable folder: /proc is not"):
+        paths.check_can_be_folder("store", "/proc/x")
+    paths.check_can_be_folder("store", str(tmp_path / "new" / "folder"))
+    assert not any(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Kubernetes objects: rendered from an overlay, and read."""
+"""Renders the overlays and finds Kubernetes objects in them."""
 
 import shutil
 import subprocess
@@ -15,16 +15,16 @@ OVERLAYS = sorted(path.name for path in (DEPLOY / "overlays").iterdir())
 
 @cache
 def render(overlay):
-    """What `kubectl kustomize` makes of an overlay; skips the test where there is no kubectl."""
+    """Renders an overlay with `kubectl kustomize`; skips the test if kubectl is not installed."""
     return build(DEPLOY / "overlays" / overlay)
 
 
 def build(folder):
-    """What `kubectl kustomize` makes of a folder; skips the test where there is no kubectl."""
-    beside_python = Path(sys.executable).with_name("kubectl")
-    kubectl = str(beside_python) if beside_python.exists() else shutil.which("kubectl")
+    """Renders a folder with `kubectl kustomize`; skips the test if kubectl is not installed."""
+    in_environment = Path(sys.executable).with_name("kubectl")
+    kubectl = str(in_environment) if in_environment.exists() else shutil.which("kubectl")
     if kubectl is None:
-        pytest.skip("no kubectl beside Python or on the PATH")
+        pytest.skip("kubectl is neither in the folder of Python nor on the PATH")
     command = [kubectl, "kustomize", str(folder)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
@@ -32,12 +32,12 @@ def build(folder):
 
 
 def named(objects, kind):
-    """The objects of a kind, by name."""
+    """Returns the objects of a kind, by name."""
     return {item["metadata"]["name"]: item for item in objects if item["kind"] == kind}
 
 
 def pods(objects):
-    """The pod of each object that makes pods: its labels and its spec."""
+    """Returns the pod template, with labels and spec, of each object that creates pods."""
     templates = [
         item["spec"]["template"] for item in objects if item["kind"] in {"Deployment", "Job"}
     ]
@@ -49,13 +49,13 @@ MODEL_SERVER_NAMES = {"tf-serving", "kserve-container"}
 
 
 def container(pod, names):
-    """The one container of a pod that has one of these names."""
+    """Returns the only container of a pod with one of these names."""
     (found,) = [each for each in pod["spec"]["containers"] if each["name"] in names]
     return found
 
 
 def server(objects):
-    """The pod of the gateway and the model server."""
+    """Returns the pod of the gateway and the model server."""
     (found,) = [
         pod
         for pod in pods(objects)
@@ -65,7 +65,7 @@ def server(objects):
 
 
 def as_pod(service):
-    """The pod that KServe makes of an InferenceService's predictor, less KServe's own fields."""
+    """Returns the pod that KServe creates for a predictor, without KServe's own fields."""
     predictor = dict(service["spec"]["predictor"])
     model = dict(predictor.pop("model"))
     image = f"tensorflow/serving:{model.pop('runtimeVersion')}"
@@ -79,5 +79,5 @@ def as_pod(service):
 
 
 def matches(selector, labels):
-    """Whether a label selector of matchLabels alone takes an object with these labels."""
+    """Returns whether a selector, of matchLabels only, selects an object with these labels."""
     return selector["matchLabels"].items() <= labels.items()

@@ -11,5 +11,5 @@ def rendered(request):
 
 @pytest.fixture
 def jobs():
-    """The Jobs that an operator makes by hand, outside the overlays."""
+    """The Jobs that an operator creates manually, outside the overlays."""
     return [yaml.safe_load(path.read_text()) for path in sorted((DEPLOY / "jobs").glob("*.yaml"))]

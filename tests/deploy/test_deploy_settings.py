@@ -1,4 +1,4 @@
-"""The settings that come with the overlays load, and name what the overlays make."""
+"""The settings of each overlay are valid and match the objects of the overlay."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def test_each_overlay_has_settings_and_each_settings_file_an_overlay():
     assert stems == set(SETTINGS_OF.values())
 
 
-def test_the_account_the_claims_and_the_namespace_are_there(deployed):
+def test_the_account_the_claims_and_the_namespace_exist(deployed):
     settings, objects = deployed
     kubeflow = settings.kubeflow
     account = named(objects, "ServiceAccount")[kubeflow.service_account]
@@ -46,7 +46,7 @@ def test_the_account_the_claims_and_the_namespace_are_there(deployed):
     assert {volume.claim for volume in kubeflow.volumes} <= claims.keys()
 
 
-def test_the_steps_may_read_exactly_the_secrets_of_the_settings(deployed):
+def test_the_steps_can_read_exactly_the_secrets_of_the_settings(deployed):
     settings, objects = deployed
     role = named(objects, "Role")[settings.kubeflow.service_account]
     readable = {
@@ -58,7 +58,7 @@ def test_the_steps_may_read_exactly_the_secrets_of_the_settings(deployed):
     assert readable == {secret.name for secret in settings.kubeflow.secrets}
 
 
-def test_the_image_is_the_overlays_and_the_gpu_image_its_sibling(deployed):
+def test_the_images_of_the_settings_are_those_of_the_overlay(deployed):
     settings, objects = deployed
     images = {each["image"] for pod in pods(objects) for each in pod["spec"]["containers"]}
     assert settings.kubeflow.image in images
@@ -67,7 +67,7 @@ def test_the_image_is_the_overlays_and_the_gpu_image_its_sibling(deployed):
     assert settings.kubeflow.gpu_image == f"{settings.kubeflow.image}-gpu"
 
 
-def test_models_are_pushed_to_the_folder_that_is_made_and_served(deployed):
+def test_models_are_pushed_to_the_folder_that_is_created_and_served(deployed):
     settings, objects = deployed
     registry = PurePosixPath(settings.pusher.registry)
     (volume,) = [v for v in settings.kubeflow.volumes if registry.is_relative_to(v.path)]
@@ -103,32 +103,32 @@ def test_the_folders_belong_to_the_user_who_writes_and_the_image_knows_both_user
 
 
 def mounted(objects, holder, path):
-    """The claim and the folder of it that a container of the server has at a path."""
+    """Returns the claim, and the folder in it, that a container of the server mounts at a path."""
     (mount,) = [mount for mount in holder["volumeMounts"] if mount["mountPath"] == path]
     (volume,) = [v for v in server(objects)["spec"]["volumes"] if v["name"] == mount["name"]]
     return volume["persistentVolumeClaim"]["claimName"], mount["subPath"]
 
 
-def test_the_weights_are_where_the_job_puts_them(deployed, jobs):
+def test_the_weights_are_at_the_path_that_the_job_writes(deployed, jobs):
     settings, _ = deployed
     arguments = [arg for job in pods(jobs) for arg in job["spec"]["containers"][0]["args"]]
     assert settings.trainer.weights in arguments
 
 
-def test_the_namespace_may_hold_the_gpus_that_a_step_asks_for(deployed):
+def test_the_quota_allows_the_gpus_that_a_step_requests(deployed):
     settings, objects = deployed
     (quota,) = named(objects, "ResourceQuota").values()
     gpu = settings.kubeflow.gpu
     assert int(quota["spec"]["hard"][f"requests.{gpu.accelerator}"]) >= gpu.count > 0
 
 
-def test_gpu_steps_are_sent_to_gpu_nodes(deployed):
+def test_gpu_steps_are_scheduled_on_gpu_nodes(deployed):
     gpu = deployed[0].kubeflow.gpu
     assert gpu.node_selector
     assert gpu.accelerator in {toleration.key for toleration in gpu.tolerations}
 
 
-def test_the_store_of_the_artifacts_can_be_reached(deployed):
+def test_the_steps_can_reach_the_object_store(deployed):
     settings, objects = deployed
     policy = json.dumps(named(objects, "NetworkPolicy")["outnumbered-steps-object-store"])
     in_cluster = settings.kubeflow.pipeline_root.startswith("minio://")
@@ -142,12 +142,12 @@ def test_alerts_watch_the_pods_of_the_pipeline_and_the_served_model(deployed):
     text = json.dumps(rule)
     patterns = set(re.findall(r'owner_name=~\\"([^"\\]+)\\"', text))
     assert patterns
-    # A run that was submitted, and one of a schedule, to whose name a suffix is put bare.
+    # A submitted run, and a scheduled run, whose name has a suffix without a hyphen.
     for workflow in (f"{settings.name}-x7k2p", f"{settings.name}x7k2p-1-812"):
         assert all(re.fullmatch(pattern, workflow) for pattern in patterns)
     assert f"label_{STEP_LABEL.replace('-', '_')}" in text
-    asked = set(re.findall(r"outnumbered_gateway_\w+", text))
+    queried = set(re.findall(r"outnumbered_gateway_\w+", text))
     exposed = Metrics().text().decode()
-    assert asked
-    assert all(f"# HELP {name.removesuffix('_bucket')} " in exposed for name in asked)
-    assert settings.kubeflow.schedule.cron == "0 0 3 * * *"  # once a day, which 26 hours follow
+    assert queried
+    assert all(f"# HELP {name.removesuffix('_bucket')} " in exposed for name in queried)
+    assert settings.kubeflow.schedule.cron == "0 0 3 * * *"  # daily, as the alert's 26 hours assume

@@ -1,4 +1,4 @@
-"""Nothing that is deployed can do more than it must."""
+"""Deployed objects have only the permissions and network access that they require."""
 
 import os
 import re
@@ -31,7 +31,7 @@ def containers(objects):
     return [(pod["spec"], each) for pod in pods(objects) for each in pod["spec"]["containers"]]
 
 
-def test_every_container_is_confined(rendered, jobs):
+def test_every_container_has_a_restricted_security_context(rendered, jobs):
     for pod, each in containers(rendered + jobs):
         context = each["securityContext"]
         assert context["allowPrivilegeEscalation"] is False
@@ -45,7 +45,7 @@ def test_every_container_is_confined(rendered, jobs):
         assert not any("hostPath" in volume for volume in pod["volumes"])
 
 
-def test_every_container_has_bounds(rendered, jobs):
+def test_every_container_has_requests_and_limits(rendered, jobs):
     for _, each in containers(rendered + jobs):
         for kind in ("requests", "limits"):
             assert each["resources"][kind].keys() == {"cpu", "memory"}
@@ -77,28 +77,28 @@ def test_an_overlay_may_give_digests(tmp_path):
     assert not is_pinned("registry.example.com/outnumbered@sha256:0123")
 
 
-def test_every_image_has_a_tag_or_digest_of_its_own(rendered, jobs):
+def test_every_image_has_an_explicit_tag_or_digest(rendered, jobs):
     for _, each in containers(rendered + jobs):
         assert is_pinned(each["image"])
 
 
-def test_no_deployed_pod_may_land_on_a_gpu_node(rendered, jobs):
+def test_no_deployed_pod_can_run_on_a_gpu_node(rendered, jobs):
     for pod, each in containers(rendered + jobs):
         assert "tolerations" not in pod
         assert "nodeSelector" not in pod
         assert not any("gpu" in key for key in each["resources"]["limits"])
 
 
-def test_no_pod_holds_a_token_of_kubernetes(rendered, jobs):
+def test_no_pod_mounts_a_service_account_token(rendered, jobs):
     for pod, _ in containers(rendered + jobs):
         assert pod["automountServiceAccountToken"] is False
 
 
-def test_no_secret_is_written_down(rendered, jobs):
+def test_the_manifests_contain_no_secret(rendered, jobs):
     assert not named(rendered + jobs, "Secret")
 
 
-def test_roles_name_what_they_allow(rendered):
+def test_roles_have_no_wildcards(rendered):
     roles = named(rendered, "Role")
     assert roles
     assert not named(rendered, "ClusterRole")
@@ -109,7 +109,7 @@ def test_roles_name_what_they_allow(rendered):
             assert rule["resourceNames"]
 
 
-def test_roles_are_bound_to_accounts_that_are_there(rendered):
+def test_roles_are_bound_to_existing_accounts(rendered):
     roles, accounts = named(rendered, "Role"), named(rendered, "ServiceAccount")
     for binding in named(rendered, "RoleBinding").values():
         assert binding["roleRef"]["name"] in roles
@@ -118,7 +118,7 @@ def test_roles_are_bound_to_accounts_that_are_there(rendered):
             assert subject["namespace"] == "kubeflow"
 
 
-def test_the_model_servers_account_is_bound_to_nothing(rendered):
+def test_the_account_of_the_model_servers_has_no_role(rendered):
     bindings = named(rendered, "RoleBinding").values()
     subjects = {subject["name"] for binding in bindings for subject in binding["subjects"]}
     assert "outnumbered-serving" not in subjects
@@ -132,7 +132,7 @@ def policies_on(objects, labels):
     ]
 
 
-def test_the_steps_reach_what_is_named_and_nothing_reaches_them(rendered):
+def test_steps_have_allowed_egress_only_and_no_ingress(rendered):
     specs = policies_on(rendered, STEP_LABELS)
     assert {"policyTypes": ["Ingress", "Egress"]} in [
         {key: value for key, value in spec.items() if key != "podSelector"} for spec in specs
@@ -144,7 +144,7 @@ def test_the_steps_reach_what_is_named_and_nothing_reaches_them(rendered):
     assert {53, 443, 8887} <= ports
 
 
-def test_every_way_out_is_bounded_by_ports(rendered):
+def test_every_policy_rule_names_ports_and_peers(rendered):
     for policy in named(rendered, "NetworkPolicy").values():
         for rule in policy["spec"].get("egress", []) + policy["spec"].get("ingress", []):
             assert rule["ports"]
@@ -180,7 +180,7 @@ def test_the_steps_reach_the_kubernetes_api_at_the_overlays_address_alone(render
         assert "192.0.2.1/32" in (DEPLOY / "overlays" / name / "kustomization.yaml").read_text()
 
 
-def test_each_deployed_pod_is_under_a_policy_and_the_server_has_no_way_out(rendered):
+def test_each_deployed_pod_has_a_policy_that_denies_egress(rendered):
     for pod in pods(rendered):
         specs = policies_on(rendered, pod["metadata"]["labels"])
         assert specs
@@ -188,7 +188,7 @@ def test_each_deployed_pod_is_under_a_policy_and_the_server_has_no_way_out(rende
 
 
 @pytest.mark.parametrize("names", [GATEWAY_NAMES, MODEL_SERVER_NAMES])
-def test_the_server_is_probed_by_paths_that_need_no_token(rendered, names):
+def test_probes_use_paths_that_require_no_token(rendered, names):
     probes = {
         kind: probe for kind, probe in container(server(rendered), names).items() if "Probe" in kind
     }
@@ -199,7 +199,7 @@ def test_the_server_is_probed_by_paths_that_need_no_token(rendered, names):
     assert ("readinessProbe" in probes) or names == MODEL_SERVER_NAMES
 
 
-def test_the_model_server_listens_on_a_socket_of_the_pod_alone(rendered):
+def test_the_model_server_listens_only_on_a_socket_in_the_pod(rendered):
     gateway = container(server(rendered), GATEWAY_NAMES)
     model_server = container(server(rendered), MODEL_SERVER_NAMES)
     args = dict(arg.removeprefix("--").split("=") for arg in model_server["args"])
@@ -223,7 +223,7 @@ def test_nothing_but_the_gateways_port_can_be_reached(rendered):
         assert ports == {Settings.port}
 
 
-def test_the_gateway_ends_before_the_model_server(rendered):
+def test_the_gateway_stops_before_the_model_server(rendered):
     def wait(names):
         return int(container(server(rendered), names)["lifecycle"]["preStop"]["exec"]["command"][1])
 
@@ -233,17 +233,17 @@ def test_the_gateway_ends_before_the_model_server(rendered):
 
 @pytest.fixture(params=OVERLAYS)
 def with_tokens(request, tmp_path):
-    """The objects of an overlay that takes the component of tokens in."""
+    """The objects of an overlay with the component `tokens`."""
     overlay = DEPLOY / "overlays" / request.param
-    taken = {
+    kustomization = {
         "resources": [os.path.relpath(overlay, tmp_path)],
         "components": [os.path.relpath(DEPLOY / "serving" / "tokens", tmp_path)],
     }
-    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(taken))
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
     return build(tmp_path)
 
 
-def test_tokens_are_read_from_a_secret_that_must_be_there(with_tokens, rendered):
+def test_tokens_are_read_from_a_required_secret(with_tokens):
     gateway = container(server(with_tokens), GATEWAY_NAMES)
     (path,) = [i["value"] for i in gateway["env"] if i["name"] == f"{PREFIX}TOKENS_FILE"]
     (mount,) = [m for m in gateway["volumeMounts"] if m["name"] == "tokens"]
@@ -257,7 +257,7 @@ def test_tokens_are_read_from_a_secret_that_must_be_there(with_tokens, rendered)
     )
 
 
-def test_the_gateway_takes_every_variable_that_it_is_given(rendered, with_tokens):
+def test_the_gateway_accepts_every_variable_of_the_manifests(rendered, with_tokens):
     for objects in (rendered, with_tokens):
         env = container(server(objects), GATEWAY_NAMES)["env"]
         settings = from_environment({item["name"]: item["value"] for item in env})

@@ -1,4 +1,4 @@
-"""Each overlay renders to objects that Kubernetes' own schemas accept, and that fit together."""
+"""Each overlay renders to objects that are valid by their schemas and consistent."""
 
 import json
 from pathlib import Path
@@ -12,12 +12,12 @@ from gateway.settings import Settings
 
 SCHEMAS = Path(__file__).with_name("schemas")
 CUSTOM_KINDS = sorted(path.stem for path in SCHEMAS.glob("*.json"))
-# The oldest that is still in use, and a new one.
+# The oldest supported version and a recent one.
 KUBERNETES_VERSIONS = ("1.30", "1.34")
 
 
 def check(item, version):
-    """Raises unless the schema of Kubernetes, or of the custom kind, accepts the object."""
+    """Validates an object with the schema of Kubernetes or of its custom kind."""
     if item["kind"] in CUSTOM_KINDS:
         schema = json.loads((SCHEMAS / f"{item['kind']}.json").read_text())
         jsonschema.validate(item, schema)
@@ -32,13 +32,13 @@ def test_the_schemas_accept_every_object(rendered, version):
 
 
 @pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
-def test_the_schemas_accept_the_jobs_made_by_hand(jobs, version):
+def test_the_schemas_accept_the_manual_jobs(jobs, version):
     for job in jobs:
         check(job, version)
 
 
 @pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
-def test_the_pod_parts_of_a_custom_kind_are_a_pod(rendered, version):
+def test_the_pod_fields_of_an_inference_service_are_a_valid_pod(rendered, version):
     for service in named(rendered, "InferenceService").values():
         pod = {"apiVersion": "v1", "kind": "Pod", **as_pod(service)}
         kubernetes_validate.validate(pod, version, strict=True)
@@ -52,16 +52,16 @@ def test_a_misspelt_field_is_refused(rendered):
             check(wrong, KUBERNETES_VERSIONS[0])
 
 
-def test_every_object_lies_in_the_namespace_of_the_runs(rendered, jobs):
+def test_every_object_is_in_the_namespace_of_the_runs(rendered, jobs):
     assert {item["metadata"]["namespace"] for item in rendered + jobs} == {"kubeflow"}
 
 
-def test_no_two_objects_share_a_kind_and_name(rendered):
+def test_no_two_objects_have_the_same_kind_and_name(rendered):
     names = [(item["kind"], item["metadata"]["name"]) for item in rendered]
     assert len(names) == len(set(names))
 
 
-def test_pods_run_as_accounts_and_mount_volumes_that_are_there(rendered, jobs):
+def test_the_accounts_claims_and_config_maps_of_pods_exist(rendered, jobs):
     accounts, claims = named(rendered, "ServiceAccount"), named(rendered, "PersistentVolumeClaim")
     config_maps = named(rendered, "ConfigMap")
     for pod in pods(rendered + jobs):
@@ -73,7 +73,7 @@ def test_pods_run_as_accounts_and_mount_volumes_that_are_there(rendered, jobs):
                 assert volume["configMap"]["name"] in config_maps
 
 
-def test_the_registry_can_be_written_and_read_by_many_nodes(rendered):
+def test_many_nodes_can_write_and_read_the_registry(rendered):
     claim = named(rendered, "PersistentVolumeClaim")["outnumbered-registry"]
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
 
@@ -98,7 +98,7 @@ def test_services_monitors_and_budgets_select_the_server(rendered):
         assert any(matches(selector, service["metadata"]["labels"]) for service in services)
 
 
-def test_services_and_monitors_ask_the_gateway(rendered):
+def test_services_and_monitors_use_the_port_of_the_gateway(rendered):
     gateway = container(server(rendered), GATEWAY_NAMES)
     ports = {port["name"] for port in gateway["ports"]}
     services = named(rendered, "Service").values()

@@ -119,7 +119,7 @@ def test_images_that_contradict_the_settings_are_rejected_before_any_request(
 ):
     photos(tmp_path)
     (tmp_path / "photos" / "dogs").rename(tmp_path / "photos" / "Dogs")
-    refused(submit(settings, package), 2, "no class 'dogs'", "did you mean 'Dogs'")
+    refused(submit(settings, package), 2, "Received: 'dogs'", "did you mean 'Dogs'")
     assert server.requests == []
 
 

@@ -87,7 +87,7 @@ def test_a_compiled_study_gives_the_same_figures_as_a_local_run(
     # The arm's first pod was killed; the second resumed from the run's pipeline root.
     first, second = (pod for pod in pods if pod.task == "Trainer-cnn")
     assert first.process.returncode == -signal.SIGKILL
-    assert "arm cnn goes on after" in (second.folder / "log").read_text()
+    assert "arm cnn resumes after" in (second.folder / "log").read_text()
     assert not object_store.names(ARTIFACTS, f"{ROOT}/checkpoints")
 
     arms = {pod.task for pod in pods if pod.node == "gpu"}

@@ -48,7 +48,7 @@ def refused(result, *parts: str) -> None:
 
 
 def test_a_folder_that_does_not_exist(photos):
-    refused(run(photos, "--set", "data.source=nowhere"), "no such folder", "nowhere")
+    refused(run(photos, "--set", "data.source=nowhere"), "does not exist", "nowhere")
 
 
 def test_an_empty_folder(photos, tmp_path):
@@ -153,7 +153,7 @@ def test_settings_can_be_printed_and_used_again(photos, tmp_path):
 
 def test_prediction_without_a_model_says_what_to_give(photos, tmp_path):
     result = CliRunner().invoke(app, ["predict", str(photos), "--model", str(tmp_path)])
-    refused(result, "no model at", "--model")
+    refused(result, "--model must be the folder of a pushed model")
 
 
 def test_prediction_of_images_that_do_not_exist(tmp_path):

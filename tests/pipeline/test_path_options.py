@@ -130,4 +130,4 @@ def test_a_feature_store_that_is_a_file_is_refused_before_images_are_listed(tmp_
 def test_a_tilde_in_an_option_is_expanded(home):
     (home / "photo.jpg").touch()
     message = refused("predict", "~/photo.jpg", "--model", "~/models")
-    assert f"no model at {home}/models" in message
+    assert f"Received: {home}/models" in message

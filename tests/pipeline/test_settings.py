@@ -78,7 +78,7 @@ def test_overrides_do_not_change_their_input():
         ("population.prevalence={Class 1: -1}", ["population.prevalence.Class 1: ", "-1"]),
         ("sampler.group_by=patient", ["data.slices. Received: 'patient'"]),
         ("population.prevalence={dogs: 1}", ["prevalence must have weights for 'dogs'"]),
-        ("population.prevalence={cats: 10}", ["data.positive_class: no class 'dogs'", "'cats'"]),
+        ("population.prevalence={cats: 10}", ["data.positive_class must be one of", "'dogs'"]),
         ("beam.options=['--runner=FlinkRunner']", ["beam.options", "beam.runner"]),
         ("name=Dogs!", ["name: must be 2 to 63 lower-case letters", ". Received: 'Dogs!'"]),
     ],

@@ -58,8 +58,8 @@ def in_one_line(**changes: Any) -> str:
 def test_figures_at_prevalence_are_shown_next_to_those_on_test():
     lines = shown(prevalence=1 / 11).splitlines()
     (header,) = [line for line in lines if line.lstrip().startswith("metric")]
-    assert "test, 1 other to each" in header
-    assert "real world, 10 others to each" in header
+    assert "test, 1 negative per positive" in header
+    assert "real world, 10 negatives per positive" in header
     (precision,) = [line for line in lines if line.lstrip().startswith("precision")]
     assert precision.split() == [
         *("precision", "0.957", "0.800", "to", "0.950"),

@@ -1,1 +1,1 @@
-"""The gateway before TensorFlow Serving: it reads images just as training did, and guards."""
+"""Gateway in front of TensorFlow Serving: reads images as training did and limits requests."""

@@ -1,4 +1,4 @@
-"""`python -m gateway`."""
+"""Runs the gateway: `python -m gateway`."""
 
 import sys
 

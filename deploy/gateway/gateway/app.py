@@ -1,4 +1,4 @@
-"""The gateway's routes, and the parts that they use."""
+"""Routes of the gateway, and the ASGI application."""
 
 import asyncio
 import contextlib
@@ -14,16 +14,16 @@ from starlette.routing import Route
 
 from gateway import json_body, protocol_v1, protocol_v2
 from gateway.body import BodyReader
-from gateway.errors import RequestError, shown
+from gateway.errors import RequestError, shortened
 from gateway.guard import Guard
 from gateway.limits import Capacity, TokenBuckets, Tokens
 from gateway.metrics import CONTENT_TYPE, Metrics
+from gateway.predictions import PredictionResult
 from gateway.predictor import Predictor
 from gateway.reading import ImageReader
 from gateway.served import ServedModel
 from gateway.settings import Settings
 from gateway.upstream import ModelServer
-from gateway.verdict import Answer
 
 _VERSION_HEADER = "X-Model-Version"
 _HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -32,7 +32,7 @@ Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class Gateway:
-    """The routes, each a method, and what they share; made within the event loop."""
+    """Handlers of the routes and the objects that they share. Create it in the event loop."""
 
     def __init__(self, settings: Settings, metrics: Metrics):
         self._settings, self._metrics = settings, metrics
@@ -40,20 +40,20 @@ class Gateway:
         self._server = ModelServer(
             settings.upstream, settings.model_name, settings.upstream_timeout
         )
-        self._served = ServedModel(self._server, settings.registry, metrics.version)
+        self._served = ServedModel(self._server, settings.registry, metrics.set_version)
         self._bodies = BodyReader(settings)
-        self._in_flight = Capacity(settings.max_in_flight, "requests are in progress")
+        self._in_flight = Capacity(settings.max_in_flight, "requests in progress")
         self._predictor = Predictor(
             self._served,
             self._reader,
             self._server,
-            held=Capacity(settings.max_bytes_in_flight, "bytes of images are held"),
+            memory=Capacity(settings.max_bytes_in_flight, "bytes of images in memory"),
             metrics=metrics,
         )
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Follows which model is served, as long as it is open."""
+        """Keeps the served version up to date while the context is open."""
         follower = asyncio.create_task(self._served.follow(self._settings.poll_seconds))
         try:
             yield
@@ -63,74 +63,75 @@ class Gateway:
             await self._server.close()
 
     async def v1_predict(self, request: Request) -> Response:
-        """Verdicts, by the V1 protocol."""
+        """Predicts by the V1 protocol."""
         self._check_model(request)
         settings = self._settings
 
         def images(body: bytearray) -> list[bytes]:
             return protocol_v1.images(self._document(body), max_images=settings.max_images)
 
-        found = await self._judge(request, images)
-        return JSONResponse(protocol_v1.answer(found), headers=_version_of(found))
+        result = await self._predict(request, images)
+        return JSONResponse(protocol_v1.response_body(result), headers=_version_header(result))
 
     async def v2_infer(self, request: Request) -> Response:
-        """Verdicts, by the V2 protocol."""
+        """Predicts by the V2 protocol."""
         self._check_model(request)
         settings = self._settings
-        shape: dict[str, Any] = {}
+        form: dict[str, Any] = {}
 
         def images(body: bytearray) -> list[bytes]:
             head, binary = protocol_v2.split(bytes(body), request.headers.get(_HEADER_LENGTH))
             document = self._document(head)
-            shape.update(
-                asked=protocol_v2.outputs(document), identifier=protocol_v2.request_id(document)
+            form.update(
+                outputs=protocol_v2.requested_outputs(document),
+                identifier=protocol_v2.request_id(document),
             )
             return protocol_v2.images(document, binary, max_images=settings.max_images)
 
-        found = await self._judge(request, images)
-        body, length = protocol_v2.answer(found, model=settings.model_name, **shape)
-        headers = _version_of(found)
+        result = await self._predict(request, images)
+        body, length = protocol_v2.response_body(result, model=settings.model_name, **form)
+        headers = _version_header(result)
         if length is None:
             return Response(body, headers=headers, media_type="application/json")
         headers[_HEADER_LENGTH] = str(length)
         return Response(body, headers=headers, media_type="application/octet-stream")
 
     async def predict(self, request: Request) -> Response:
-        """The verdict on one image, which is the body."""
-        found = await self._judge(request, lambda body: [bytes(body)])
-        (verdict,) = found.verdicts
-        body = {**vars(verdict), "model_version": str(found.version)}
-        return JSONResponse(body, headers=_version_of(found))
+        """Predicts for one image, which is the whole body."""
+        result = await self._predict(request, lambda body: [bytes(body)])
+        (prediction,) = result.predictions
+        body = {**vars(prediction), "model_version": str(result.version)}
+        return JSONResponse(body, headers=_version_header(result))
 
     async def v1_models(self, request: Request) -> Response:
-        """The names of the models, of which there is one."""
+        """Lists the names of the models; there is exactly one."""
         return JSONResponse({"models": [self._settings.model_name]})
 
     async def v1_status(self, request: Request) -> Response:
-        """Which version is served."""
+        """Returns the status of the served version."""
         version = self._check_model(request)
         if version is not None:
             self._predictor.model(version)
         current = self._served.current
-        found = current.version if current else None
-        return JSONResponse(protocol_v1.status(self._settings.model_name, found))
+        served = current.version if current else None
+        return JSONResponse(protocol_v1.status(self._settings.model_name, served))
 
     async def v2_server(self, request: Request) -> Response:
-        """The server's name and the extensions of the protocol that it has."""
+        """Returns the name of the server and the protocol extensions that it supports."""
         return JSONResponse(protocol_v2.SERVER)
 
     async def v2_model(self, request: Request) -> Response:
-        """The inputs and outputs of the model."""
+        """Returns the inputs and outputs of the model."""
         model = self._predictor.model(self._check_model(request))
         return JSONResponse(protocol_v2.metadata(self._settings.model_name, model.version))
 
     async def v2_model_ready(self, request: Request) -> Response:
-        """Whether the model can be asked."""
+        """Readiness of the model."""
         self._predictor.model(self._check_model(request))
         return self._readiness({"name": self._settings.model_name})
 
     async def v2_ready(self, request: Request) -> Response:
-        """Readiness: whether verdicts can be given."""
+        """Readiness: whether the gateway can serve predictions."""
         return self._readiness({})
 
     async def v2_live(self, request: Request) -> Response:
@@ -142,16 +143,16 @@ class Gateway:
         return PlainTextResponse("ok")
 
     async def ready(self, request: Request) -> Response:
-        """Readiness: whether verdicts can be given, and if not, why."""
+        """Readiness: whether the gateway can serve predictions, and if not, the reason."""
         fault = self._served.fault
         return PlainTextResponse(fault or "ok", 503 if fault else 200)
 
     async def metrics(self, request: Request) -> Response:
-        """The metrics, in Prometheus' text format."""
+        """Returns the metrics in Prometheus' text format."""
         return Response(self._metrics.text(), headers={"content-type": CONTENT_TYPE})
 
     def routes(self) -> list[Route]:
-        """All routes."""
+        """Returns all routes."""
         model = "/models/{model}"
         version = "/models/{model}/versions/{version}"
         get: list[tuple[str, Endpoint]] = [
@@ -180,21 +181,21 @@ class Gateway:
             Route(path, endpoint, methods=["GET"]) for path, endpoint in get
         ]
 
-    async def _judge(
-        self, request: Request, images_of: Callable[[bytearray], list[bytes]]
-    ) -> Answer:
+    async def _predict(
+        self, request: Request, read_images: Callable[[bytearray], list[bytes]]
+    ) -> PredictionResult:
         version = self._check_model(request)
-        self._predictor.model(version)  # before the body is read
+        self._predictor.model(version)  # fails before the body is read
         record = request.scope["record"]
         with self._metrics.in_flight.track_inprogress():
             async with self._bodies.body(request) as body:
                 with self._in_flight.share(1):
-                    images = await self._reader.run(images_of, body)
+                    images = await self._reader.run(read_images, body)
                     record.images = len(images)
-                    found = await self._predictor.predict(images, version)
-        record.version = found.version
-        self._metrics.judged(found)
-        return found
+                    result = await self._predictor.predict(images, version)
+        record.version = result.version
+        self._metrics.count_predictions(result)
+        return result
 
     def _document(self, body: bytes | bytearray) -> dict[str, Any]:
         settings = self._settings
@@ -203,20 +204,20 @@ class Gateway:
         )
 
     def _check_model(self, request: Request) -> int | None:
-        """The version that the path names, None where it names none; 404 for another model."""
+        """Returns the version in the path, or None; raises 404 for another model."""
         name = request.path_params.get("model", self._settings.model_name)
         if name != self._settings.model_name:
             raise RequestError(
                 404,
                 "unknown_model",
-                f"the model must be {self._settings.model_name}. Received: {shown(name)}",
+                f"the model must be {self._settings.model_name}. Received: {shortened(name)}",
             )
         version = request.path_params.get("version")
         if version is None:
             return None
         if not version.isascii() or not version.isdigit() or len(version) > 18:
             raise RequestError(
-                404, "unknown_model", f"a version must be a number. Received: {shown(version)}"
+                404, "unknown_model", f"version must be a number. Received: {shortened(version)}"
             )
         return int(version)
 
@@ -225,21 +226,21 @@ class Gateway:
         return JSONResponse({**body, "ready": not fault}, 503 if fault else 200)
 
 
-def _version_of(found: Answer) -> dict[str, str]:
-    return {_VERSION_HEADER: str(found.version)}
+def _version_header(result: PredictionResult) -> dict[str, str]:
+    return {_VERSION_HEADER: str(result.version)}
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
-    """Starlette's own errors, such as 404 and 405, for the guard to answer in our form."""
+    """Converts Starlette's own errors, such as 404 and 405, so that the guard answers in JSON."""
     if not isinstance(error, HTTPException):
         raise error
     reason = {404: "unknown_path", 405: "method"}.get(error.status_code, "malformed")
-    received = f"{request.method[:10]} {shown(request.scope['path'])}"
+    received = f"{request.method[:10]} {shortened(request.scope['path'])}"
     raise RequestError(error.status_code, reason, f"{error.detail}. Received: {received}")
 
 
 def create_app(settings: Settings) -> Starlette:
-    """The gateway as an ASGI application.
+    """Creates the gateway as an ASGI application.
 
     Raises:
       SettingsError: the tokens cannot be read.
@@ -266,5 +267,5 @@ def create_app(settings: Settings) -> Starlette:
         exception_handlers={HTTPException: _http_error},
         lifespan=lifespan,
     )
-    app.router.redirect_slashes = False  # to whatever host a request names
+    app.router.redirect_slashes = False  # a redirect would go to the host that the request names
     return app

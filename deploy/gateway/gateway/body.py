@@ -1,4 +1,4 @@
-"""Reads the bodies of requests, of bounded size and within bounded time."""
+"""Reads request bodies within limits of size and time."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,39 +12,39 @@ from gateway.settings import Settings
 
 
 class BodyReader:
-    """Reads bodies, of which a number may arrive at a time.
+    """Reads request bodies, a limited number at a time.
 
-    A body that is still arriving is not counted among the requests in progress, so that slow
-    clients, and those that send nothing at all, hold up no others.
+    A body that is still arriving does not count as a request in progress, so that clients that
+    send slowly, or nothing at all, do not block others.
     """
 
     def __init__(self, settings: Settings):
         self._settings = settings
-        self._arriving = Capacity(settings.max_bodies_arriving, "bodies are arriving")
-        self._held = Capacity(settings.max_bytes_in_flight, "bytes of bodies are held")
+        self._arriving = Capacity(settings.max_bodies_arriving, "bodies arriving")
+        self._memory = Capacity(settings.max_bytes_in_flight, "bytes of bodies in memory")
 
     @asynccontextmanager
     async def body(self, request: Request) -> AsyncIterator[bytearray]:
-        """Reads a body, and counts its bytes among those that are held until the end.
+        """Reads a body; its bytes count against the limit until the context closes.
 
         Raises:
-          RequestError: 413, once it is longer than is taken, of which no more is read; 408, where
-            it takes too long; 415, where it is compressed; 503, where no room is left for it.
+          RequestError: 413, as soon as it exceeds the limit, and the rest is not read; 408, if it
+            takes too long; 415, if it is compressed; 503, if no memory is left for it.
         """
         _check_head(request, self._settings.max_body_bytes)
-        with self._held.share() as share:
+        with self._memory.share() as share:
             with self._arriving.share(1):
-                body = await self._arrived(request, share)
+                body = await self._receive(request, share)
             yield body
 
-    async def _arrived(self, request: Request, share: Share) -> bytearray:
+    async def _receive(self, request: Request, share: Share) -> bytearray:
         limit, seconds = self._settings.max_body_bytes, self._settings.body_timeout
         body = bytearray()
         try:
             async with asyncio.timeout(seconds):
                 async for chunk in request.stream():
                     _check_length(len(body) + len(chunk), limit)
-                    share.take(len(chunk))
+                    share.acquire(len(chunk))
                     body += chunk
         except TimeoutError as error:
             message = f"the body took longer than {seconds:g} s"

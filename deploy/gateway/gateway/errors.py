@@ -1,4 +1,4 @@
-"""Errors that answer a request, each with its HTTP status and a reason to count it by."""
+"""Errors that are sent to clients, each with an HTTP status and a reason for the metrics."""
 
 from collections.abc import Mapping, Sequence
 from reprlib import Repr
@@ -10,14 +10,14 @@ _SHORT.maxlist = _SHORT.maxdict = _SHORT.maxlevel = 3
 
 
 class RequestError(Exception):
-    """A request that is answered with an error.
+    """Error response to a request.
 
     Attributes:
-      status: of HTTP.
-      reason: one word, by which metrics count.
-      message: for the one who sent the request.
-      retry_after: seconds after which it may be sent again; None where that would not help.
-      refused: of each refused image its index, reason and detail.
+      status: HTTP status code.
+      reason: one word, the label of the metrics.
+      message: text for the client.
+      retry_after: seconds until the client may retry; None if a retry would not help.
+      refused: index, reason and detail of each refused image.
     """
 
     def __init__(
@@ -38,10 +38,10 @@ class RequestError(Exception):
 
 
 def malformed(message: str) -> RequestError:
-    """The error of a request that does not follow its protocol."""
+    """Creates the error for a request that does not follow its protocol."""
     return RequestError(400, "malformed", message)
 
 
-def shown(value: object) -> str:
-    """A value as an error message shows it: its parts cut short, on one line."""
+def shortened(value: object) -> str:
+    """Returns a value for an error message: on one line, with long parts cut."""
     return _SHORT.repr(value)

@@ -1,4 +1,4 @@
-"""Middleware before every route: rates, tokens, the deadline, the access log and errors."""
+"""Middleware in front of every route: rate limits, tokens, deadline, access log and errors."""
 
 import asyncio
 import json
@@ -16,10 +16,10 @@ from gateway.errors import RequestError
 from gateway.limits import TokenBuckets, Tokens
 from gateway.metrics import Metrics
 
-# Open to everyone at any rate: the cluster's probes and Prometheus ask them.
+# Without token and rate limit, for the cluster's probes and Prometheus.
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 
-_CLIENT_CLOSED = 499  # as nginx logs a client that disconnected before its answer
+_CLIENT_CLOSED = 499  # nginx's code for a client that disconnected before the response
 
 _access = logging.getLogger("gateway.access")
 _log = logging.getLogger("gateway")
@@ -27,14 +27,14 @@ _log = logging.getLogger("gateway")
 
 @dataclass
 class Record:
-    """What the access log says of a request besides its duration; never an image or a token.
+    """Access log entry of a request, without its duration; holds no image data and no token.
 
     Attributes:
-      route: `v1`, `v2` or `raw` where verdicts were asked for, else `other`.
-      status: of the answer.
-      images: how many there were.
-      version: of the model that judged them.
-      reason: why there was an error.
+      route: `v1`, `v2` or `raw` for prediction requests, else `other`.
+      status: HTTP status code of the response.
+      images: number of images.
+      version: version of the model that made the predictions.
+      reason: reason of the error.
     """
 
     route: str
@@ -45,7 +45,7 @@ class Record:
 
 
 class Guard:
-    """Admits requests, logs them and answers those that fail with an error in JSON."""
+    """Admits requests, logs them and returns errors as JSON."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Guard:
         self._metrics, self._timeout = metrics, timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers a request."""
+        """Handles a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -68,16 +68,16 @@ class Guard:
         record = scope["record"] = Record(_route(scope["method"], scope["path"]))
         is_open = scope["path"] in OPEN_PATHS
 
-        async def noting(message: Message) -> None:
+        async def send_and_record(message: Message) -> None:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
             await send(message)
 
         try:
-            await self._answer(scope, receive, noting, is_open)
+            await self._answer(scope, receive, send_and_record, is_open)
         finally:
             if not is_open:
-                self._note(scope, record, time.perf_counter() - start)
+                self._log_request(scope, record, time.perf_counter() - start)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, is_open: bool) -> None:
         record: Record = scope["record"]
@@ -96,23 +96,23 @@ class Guard:
             error = RequestError(
                 504, "request_timeout", f"the request took longer than {self._timeout:g} s"
             )
-        except Exception:  # a fault of the gateway: its traceback goes to the log only
-            _log.exception("a request failed")
-            error = RequestError(500, "internal", "the gateway failed; its log says why")
+        except Exception:  # a bug in the gateway: the traceback goes to the log only
+            _log.exception("request failed")
+            error = RequestError(500, "internal", "the gateway failed; see its log")
         record.reason = error.reason
-        self._metrics.refused(error)
-        if not record.status:  # else part of an answer is sent, and the connection is cut
+        self._metrics.count_refusal(error)
+        if not record.status:  # otherwise the response has begun, and the connection is closed
             await error_response(error)(scope, receive, send)
 
     def _admit(self, request: Request) -> None:
         authorization = request.headers.get("authorization", "")
         address = request.client.host if request.client else "unknown"
-        self._buckets.take(self._tokens.client(authorization, address))
+        self._buckets.take(self._tokens.client_key(authorization, address))
         self._tokens.check(authorization)
 
-    def _note(self, scope: Scope, record: Record, seconds: float) -> None:
+    def _log_request(self, scope: Scope, record: Record, seconds: float) -> None:
         if record.route != "other":
-            self._metrics.answered(record.route, record.status, seconds)
+            self._metrics.count_request(record.route, record.status, seconds)
         line = {
             "client": scope["client"][0] if scope.get("client") else None,
             "method": scope["method"][:10],
@@ -133,7 +133,7 @@ def _route(method: str, path: str) -> str:
 
 
 def error_response(error: RequestError) -> JSONResponse:
-    """An error as both protocols give it, with the reason beside the words."""
+    """Returns an error in the form of both protocols, with the reason in addition."""
     body: dict[str, Any] = {"error": error.message, "reason": error.reason}
     headers = {}
     if error.refused:

@@ -1,4 +1,4 @@
-"""Prometheus metrics: latency, requests, verdicts, scores and refusals."""
+"""Prometheus metrics: latency, requests, predictions, scores and refusals."""
 
 import logging
 from contextlib import AbstractContextManager
@@ -7,8 +7,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from gateway.errors import RequestError
+from gateway.predictions import PredictionResult
 from gateway.upstream import UpstreamError
-from gateway.verdict import Answer
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -20,7 +20,7 @@ _SCORES = tuple(edge / 20 for edge in range(1, 21))
 
 
 class Metrics:
-    """The gateway's metrics, in a registry of their own."""
+    """The gateway's metrics in their own registry."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
@@ -33,13 +33,13 @@ class Metrics:
                 f"{_PREFIX}_{name}_seconds", text, labels, registry=registry, buckets=_SECONDS
             )
 
-        self._requests = counter("requests", "Requests for verdicts", "route", "status")
-        self._latency = seconds("request", "Time from a request's head to its answer", "route")
+        self._requests = counter("requests", "Prediction requests", "route", "status")
+        self._latency = seconds("request", "Time from request headers to response", "route")
         self._reading = seconds("read", "Time to read the images of a request")
-        self._upstream = seconds("upstream", "Time that the model server took")
-        self._errors = counter("upstream_errors", "Failures of the model server", "code")
-        self._verdicts = counter("verdicts", "Images by the model's verdict", "verdict")
-        self._refused = counter("refused_requests", "Requests refused", "reason")
+        self._upstream = seconds("upstream", "Response time of the model server")
+        self._errors = counter("upstream_errors", "Errors of the model server", "code")
+        self._predictions = counter("verdicts", "Predictions by predicted class", "verdict")
+        self._refused = counter("refused_requests", "Refused requests", "reason")
         self._images = counter("refused_images", "Images refused by the reader", "reason")
         self._scores = Histogram(
             f"{_PREFIX}_score",
@@ -48,48 +48,49 @@ class Metrics:
             buckets=_SCORES,
         )
         self.in_flight = Gauge(
-            f"{_PREFIX}_in_flight", "Requests for verdicts without an answer yet", registry=registry
+            f"{_PREFIX}_in_flight", "Prediction requests in progress", registry=registry
         )
         self._version = Gauge(
-            f"{_PREFIX}_model_version", "Version that is served; 0 for none", registry=registry
+            f"{_PREFIX}_model_version", "Served version of the model; 0 if none", registry=registry
         )
-        for verdict in ("positive", "negative"):
-            self._verdicts.labels(verdict)
+        for predicted in ("positive", "negative"):
+            self._predictions.labels(predicted)
 
-    def reading(self) -> AbstractContextManager[object]:
-        """Times the reading of a request's images."""
+    def time_reading(self) -> AbstractContextManager[object]:
+        """Measures how long reading the images of a request takes."""
         return self._reading.time()
 
-    def upstream(self) -> AbstractContextManager[object]:
-        """Times the model server."""
+    def time_upstream(self) -> AbstractContextManager[object]:
+        """Measures the response time of the model server."""
         return self._upstream.time()
 
-    def upstream_error(self, error: UpstreamError) -> None:
-        """Counts and logs a failure of the model server."""
+    def count_upstream_error(self, error: UpstreamError) -> None:
+        """Counts and logs an error of the model server."""
         self._errors.labels(error.code).inc()
         _log.warning("model server: %s: %.300r", error.code, error.detail)
 
-    def version(self, version: int | None) -> None:
-        """Sets the version that is served."""
+    def set_version(self, version: int | None) -> None:
+        """Sets the served version; None if no model is served."""
         self._version.set(version or 0)
 
-    def answered(self, route: str, status: int, seconds: float) -> None:
-        """Counts a request for verdicts."""
+    def count_request(self, route: str, status: int, seconds: float) -> None:
+        """Counts a prediction request and its duration."""
         self._requests.labels(route, str(status)).inc()
         self._latency.labels(route).observe(seconds)
 
-    def judged(self, answer: Answer) -> None:
-        """Counts verdicts and their probabilities."""
-        for verdict in answer.verdicts:
-            self._verdicts.labels("positive" if verdict.is_positive else "negative").inc()
-            self._scores.observe(verdict.probability)
+    def count_predictions(self, result: PredictionResult) -> None:
+        """Counts predictions and their probabilities."""
+        for prediction in result.predictions:
+            predicted = "positive" if prediction.is_positive else "negative"
+            self._predictions.labels(predicted).inc()
+            self._scores.observe(prediction.probability)
 
-    def refused(self, error: RequestError) -> None:
-        """Counts a request that got an error, and each image that was refused."""
+    def count_refusal(self, error: RequestError) -> None:
+        """Counts a request that ended in an error, and each of its refused images."""
         self._refused.labels(error.reason).inc()
         for image in error.refused:
             self._images.labels(image["reason"]).inc()
 
     def text(self) -> bytes:
-        """The metrics in Prometheus' text format."""
+        """Returns the metrics in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""Images read as training read them, a few at a time and off the event loop."""
+"""Reads images as training did, in threads and a limited number at a time."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from gateway.limits import Share
 
 
 def load_rules(registry: Path, version: int) -> ReadingRules:
-    """The reading rules of a model of the registry.
+    """Loads the reading rules of a model in the registry.
 
     Raises:
-      RulesError: they do not exist, cannot be read, or are other than this version follows.
+      RulesError: they do not exist, cannot be read, or are not supported by this version.
     """
     model = registry / str(version)
     try:
@@ -28,31 +28,30 @@ def load_rules(registry: Path, version: int) -> ReadingRules:
 
 
 class ImageReader:
-    """The project's reader on threads of its own: Pillow decodes without Python's lock."""
+    """Runs the project's reader in threads; Pillow releases the GIL while it decodes."""
 
     def __init__(self, decoders: int):
-        """Starts no thread yet.
+        """Creates the thread pool; threads start on first use.
 
         Args:
-          decoders: images that are decoded at a time, of all requests together; the rest wait.
+          decoders: maximum number of images decoded at a time, of all requests together.
         """
         self._threads = ThreadPoolExecutor(decoders, thread_name_prefix="decoder")
 
     async def read(self, images: Sequence[bytes], rules: ReadingRules, share: Share) -> list[bytes]:
-        """Each image as the model takes it, in order; nothing is left out.
+        """Reads all images for the model, in order.
 
-        Once the request is cancelled or fails, its images that still wait are not read.
+        If the request is cancelled or fails, its images that are still waiting are not read.
 
         Args:
-          images: encoded.
-          rules: of the model.
-          share: counts the bytes of what is read; a small file can become a large one.
+          images: encoded images.
+          rules: reading rules of the model.
+          share: counts the bytes after reading; a small file can become a large one.
 
         Raises:
-          RequestError: 422, which names each image that is refused; 413 or 503, where the share
-            has no room.
+          RequestError: 422, which names each refused image; 413 or 503, if the share is exhausted.
         """
-        tasks = [asyncio.create_task(self._counted(image, rules, share)) for image in images]
+        tasks = [asyncio.create_task(self._read_counted(image, rules, share)) for image in images]
         try:
             found = await asyncio.gather(*tasks)
         finally:
@@ -67,20 +66,20 @@ class ImageReader:
             raise _refusal(refused, len(images))
         return [item for item in found if isinstance(item, bytes)]
 
-    async def _counted(
+    async def _read_counted(
         self, image: bytes, rules: ReadingRules, share: Share
     ) -> bytes | RefusedImageError:
         found = await self.run(_read, image, rules)
         if isinstance(found, bytes):
-            share.take(len(found))
+            share.acquire(len(found))
         return found
 
     async def run(self, function: Any, *arguments: Any) -> Any:
-        """The result of a function that runs on the same threads, such as parsing a long body."""
+        """Runs a function, such as parsing a long body, in the same threads."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
     def close(self) -> None:
-        """Ends the threads once they have no work."""
+        """Stops the threads after their current work, without waiting for it."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
@@ -94,7 +93,7 @@ def _read(image: bytes, rules: ReadingRules) -> bytes | RefusedImageError:
 def _refusal(refused: list[dict[str, Any]], count: int) -> RequestError:
     first = refused[0]
     message = (
-        f"{len(refused)} of {count} images cannot be read, so none was judged; the first is image "
-        f"{first['index']}, {first['reason']}: {first['detail']}"
+        f"{len(refused)} of {count} images cannot be read, so no predictions were made; the first "
+        f"is image {first['index']}, {first['reason']}: {first['detail']}"
     )
     return RequestError(422, "image_refused", message, refused=refused)

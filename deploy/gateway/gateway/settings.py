@@ -1,4 +1,4 @@
-"""The gateway's settings, each an environment variable."""
+"""Settings of the gateway, read from environment variables."""
 
 import os
 from collections.abc import Mapping
@@ -10,36 +10,36 @@ PREFIX = "OUTNUMBERED_GATEWAY_"
 
 
 class SettingsError(ValueError):
-    """A setting that cannot be used; the message names it."""
+    """Invalid setting; the message names it."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Where the model is, and what a request may ask for.
+    """Location of the model, and limits of requests.
 
     Attributes:
-      registry: the folder whose `<version>/assets` holds each model's reading rules.
-      upstream: TensorFlow Serving's gRPC, `host:port` or `unix:/path`.
-      model_name: as TensorFlow Serving and the requests name it.
+      registry: folder whose `<version>/assets` holds the reading rules of each version.
+      upstream: gRPC address of TensorFlow Serving, `host:port` or `unix:/path`.
+      model_name: name of the model in TensorFlow Serving and in requests.
       host: address to listen on.
       port: port to listen on.
-      tokens_file: file of bearer tokens, one on each line; none where it is not set.
-      max_body_bytes: longest body.
-      max_bytes_in_flight: bytes of all bodies that are held at a time, and as many of the images
-        once they are read.
-      max_bodies_arriving: requests at a time whose body has not arrived yet.
-      max_in_flight: requests in progress at a time, once their bodies have arrived.
-      max_images: images of a request.
-      max_json_depth: how deep JSON may nest.
-      max_json_tokens: brackets, commas and strings that JSON may have.
-      rate: requests a second of one client, known by its token or its address; 0 for no limit.
-      burst: requests of one client at once.
-      header_timeout: seconds for a connection to bring the whole head of its next request.
-      body_timeout: seconds for a request's body.
-      request_timeout: seconds for a request in all.
-      upstream_timeout: seconds for TensorFlow Serving.
-      poll_seconds: seconds between two look-ups of the served version.
-      decoders: images decoded at a time.
+      tokens_file: file of bearer tokens, one per line; if not set, no token is required.
+      max_body_bytes: maximum bytes of a request body.
+      max_bytes_in_flight: maximum bytes of all bodies in memory at a time, and, separately, of
+        all images after reading.
+      max_bodies_arriving: maximum number of requests whose body is still arriving.
+      max_in_flight: maximum number of requests in progress, counted after their body arrived.
+      max_images: maximum number of images per request.
+      max_json_depth: maximum nesting depth of JSON.
+      max_json_tokens: maximum number of brackets, commas and strings in JSON.
+      rate: requests per second per client (its token, or else its address); 0 for no limit.
+      burst: requests at once per client.
+      header_timeout: seconds for a connection to send all headers of its next request.
+      body_timeout: seconds for the body of a request.
+      request_timeout: seconds for a request in total.
+      upstream_timeout: seconds for a call to TensorFlow Serving.
+      poll_seconds: seconds between look-ups of the served version.
+      decoders: maximum number of images decoded at a time.
     """
 
     registry: Path
@@ -72,10 +72,10 @@ class Settings:
             )
 
     def tokens(self) -> list[str]:
-        """The bearer tokens.
+        """Reads the bearer tokens.
 
         Raises:
-          SettingsError: `tokens_file` is set and cannot be read, or holds none.
+          SettingsError: `tokens_file` is set, but cannot be read or contains no token.
         """
         if self.tokens_file is None:
             return []
@@ -84,15 +84,17 @@ class Settings:
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f"{PREFIX}TOKENS_FILE cannot be read: {error}") from error
         if not found:
-            raise SettingsError(f"{PREFIX}TOKENS_FILE has no token. Received: {self.tokens_file}")
+            raise SettingsError(
+                f"{PREFIX}TOKENS_FILE must contain a token. Received: {self.tokens_file}"
+            )
         return found
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
-    """The settings that the environment holds; the rest have their defaults.
+    """Reads the settings from environment variables; the others have their defaults.
 
     Raises:
-      SettingsError: a variable is unknown, is required, or has a value that is not allowed.
+      SettingsError: a variable is unknown, a required one is missing, or a value is invalid.
     """
     given = {k.removeprefix(PREFIX): v for k, v in environment.items() if k.startswith(PREFIX)}
     known = {field.name.upper(): field for field in fields(Settings)}
@@ -119,6 +121,6 @@ def _value(name: str, kind: Any, text: str) -> Any:
     least = 0 if name == "RATE" else 1 if kind is int else 0.001
     if not least <= value < float("inf"):
         raise SettingsError(
-            f"{PREFIX}{name} must be a number from {least:g} up. Received: {text!r}"
+            f"{PREFIX}{name} must be a number of at least {least:g}. Received: {text!r}"
         )
     return value

@@ -1,4 +1,4 @@
-"""A gRPC client of TensorFlow Serving: which version it serves, and its verdicts on images."""
+"""gRPC client of TensorFlow Serving: its served version, and its predictions for images."""
 
 import math
 import struct
@@ -9,7 +9,7 @@ import grpc
 
 from gateway import serving_pb2 as messages
 from gateway.errors import RequestError
-from gateway.verdict import Verdict
+from gateway.predictions import Prediction
 
 # The exported model's signature, its input and its outputs.
 SIGNATURE = "predict_images"
@@ -28,17 +28,17 @@ _OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 2000),
 ]
 
-# Numbers in `tensor_content`: little-endian on every machine that TensorFlow Serving is built for.
+# `tensor_content` is little-endian on every platform that TensorFlow Serving is built for.
 _CONTENT = {messages.DT_FLOAT: "f", messages.DT_INT64: "q"}
 _VALUES = {messages.DT_FLOAT: "float_val", messages.DT_INT64: "int64_val"}
 
 
 class UpstreamError(Exception):
-    """TensorFlow Serving did not answer, or not with verdicts.
+    """TensorFlow Serving did not respond, or its response is invalid.
 
     Attributes:
-      code: gRPC's name of it, such as `UNAVAILABLE`; `ANSWER` where the answer cannot be read.
-      detail: for the log only; it may name parts of the model.
+      code: gRPC status, such as `UNAVAILABLE`; `ANSWER` if the response cannot be read.
+      detail: for the log only, as it may name parts of the model.
     """
 
     def __init__(self, code: str, detail: str):
@@ -47,27 +47,27 @@ class UpstreamError(Exception):
         self.detail = detail
 
     def as_request_error(self) -> RequestError:
-        """What the one who sent the request is told."""
-        busy = "the model server has no room for the request"
+        """Returns the error for the client."""
+        busy = "the model server has no resources left for the request"
         status, message, retry_after = {
             "UNAVAILABLE": (503, "the model server cannot be reached", 2.0),
             "RESOURCE_EXHAUSTED": (503, busy, 2.0),
-            "NOT_FOUND": (503, "the model server has no such model", 2.0),
+            "NOT_FOUND": (503, "the model server does not have the model", 2.0),
             "DEADLINE_EXCEEDED": (504, "the model server took too long", None),
         }.get(self.code, (502, f"the model server failed ({self.code})", None))
         return RequestError(status, "upstream", message, retry_after=retry_after)
 
 
 class ModelServer:
-    """A model of TensorFlow Serving."""
+    """A model in TensorFlow Serving."""
 
     def __init__(self, target: str, model: str, timeout: float):
-        """Opens a channel, which connects when it is first used, and again after a loss.
+        """Opens a channel, which connects on first use and reconnects after a failure.
 
         Args:
           target: `host:port` or `unix:/path`.
-          model: its name there.
-          timeout: seconds for each call.
+          model: name of the model in TensorFlow Serving.
+          timeout: seconds per call.
         """
         self._model, self._timeout = model, timeout
         self._channel = grpc.aio.insecure_channel(target, options=_OPTIONS)
@@ -83,10 +83,10 @@ class ModelServer:
         )
 
     async def available_version(self) -> int | None:
-        """The newest version that can be asked for verdicts; None where there is none.
+        """Returns the newest version that can serve predictions; None if there is none.
 
         Raises:
-          UpstreamError: there is no answer.
+          UpstreamError: there is no response.
         """
         request = messages.GetModelStatusRequest(model_spec={"name": self._model})
         response = await self._call(self._status, request)
@@ -97,17 +97,17 @@ class ModelServer:
         ]
         return max(versions, default=None)
 
-    async def verdicts(self, version: int, images: Sequence[bytes]) -> list[Verdict]:
-        """One version's verdicts on images, in their order, in one call.
+    async def predict(self, version: int, images: Sequence[bytes]) -> list[Prediction]:
+        """Returns a version's predictions for images, in order, with one call.
 
         Raises:
-          UpstreamError: there is no answer, or it is not a verdict on each image.
+          UpstreamError: there is no response, or it is not one prediction per image.
         """
         response = await self._call(self._predict, predict_request(self._model, version, images))
-        return read_verdicts(response, version, len(images))
+        return read_predictions(response, version, len(images))
 
     async def close(self) -> None:
-        """Ends the channel."""
+        """Closes the channel."""
         await self._channel.close()
 
     async def _call(self, method: Any, request: Any) -> Any:
@@ -118,7 +118,7 @@ class ModelServer:
 
 
 def predict_request(model: str, version: int, images: Sequence[bytes]) -> messages.PredictRequest:
-    """The request for verdicts on images."""
+    """Creates the request for predictions."""
     request = messages.PredictRequest()
     request.model_spec.name = model
     request.model_spec.version.value = version
@@ -131,43 +131,47 @@ def predict_request(model: str, version: int, images: Sequence[bytes]) -> messag
     return request
 
 
-def read_verdicts(response: messages.PredictResponse, version: int, count: int) -> list[Verdict]:
-    """The verdicts that a response holds.
+def read_predictions(
+    response: messages.PredictResponse, version: int, count: int
+) -> list[Prediction]:
+    """Reads the predictions in a response.
 
     Args:
-      response: of TensorFlow Serving.
-      version: that was asked for.
-      count: of images that were sent.
+      response: response of TensorFlow Serving.
+      version: requested version.
+      count: number of images that were sent.
 
     Raises:
-      UpstreamError: it is another version's, or not a verdict on each image.
+      UpstreamError: it is of another version, or not one prediction per image.
     """
     served = response.model_spec.version.value
     if served != version:
-        raise UpstreamError("ANSWER", f"version {served} answered for version {version}")
+        raise UpstreamError("ANSWER", f"version must be {version}. Received: {served}")
     probabilities = _column(response, PROBABILITY, messages.DT_FLOAT, count)
     positive = _column(response, IS_POSITIVE, messages.DT_INT64, count)
     if not all(math.isfinite(value) and 0 <= value <= 1 for value in probabilities):
-        raise UpstreamError("ANSWER", f"{PROBABILITY} is not in [0, 1]: {probabilities}")
-    return [Verdict(p, bool(i)) for p, i in zip(probabilities, positive, strict=True)]
+        raise UpstreamError("ANSWER", f"{PROBABILITY} must be in [0, 1]. Received: {probabilities}")
+    return [Prediction(p, bool(i)) for p, i in zip(probabilities, positive, strict=True)]
 
 
 def _column(response: messages.PredictResponse, name: str, dtype: Any, count: int) -> list[Any]:
-    """The numbers of an output of shape (count,) or (count, 1)."""
+    """Returns the values of an output of shape (count,) or (count, 1)."""
     tensor = response.outputs.get(name)
     if tensor is None or tensor.dtype != dtype:
-        raise UpstreamError("ANSWER", f"output {name} is missing, or not of type {dtype}")
+        raise UpstreamError("ANSWER", f"output {name} is missing or is not of type {dtype}")
     shape = [dim.size for dim in tensor.tensor_shape.dim]
     if shape not in ([count], [count, 1]):
         raise UpstreamError("ANSWER", f"output {name} has shape {shape} for {count} images")
     values = _numbers(tensor, count)
     if len(values) != count:
-        raise UpstreamError("ANSWER", f"output {name} holds {len(values)} numbers, not {count}")
+        raise UpstreamError(
+            "ANSWER", f"output {name} must hold {count} values. Received: {len(values)}"
+        )
     return values
 
 
 def _numbers(tensor: messages.TensorProto, count: int) -> list[Any]:
-    """The tensor's numbers; of a run of equal ones at the end, one may stand for all."""
+    """Returns the values of a tensor; its field may hold a run of equal last values only once."""
     if tensor.tensor_content:
         item = struct.Struct(f"<{_CONTENT[tensor.dtype]}")
         whole = len(tensor.tensor_content) % item.size == 0

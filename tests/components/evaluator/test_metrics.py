@@ -163,7 +163,7 @@ def test_intervals_of_perfect_counts_are_about_as_wide_as_that_of_recall(positiv
 @pytest.mark.parametrize("distance", [1.5, 4])
 def test_intervals_have_coverage_at_one_to_twenty_positives(distance):
     model = Model(distance)
-    held = [model.held(positives, 10 * positives, trials=60) for positives in (1, 2, 5, 20)]
+    held = [model.coverage(positives, 10 * positives, trials=60) for positives in (1, 2, 5, 20)]
     for name in METRICS:
         shares = [each[name] for each in held]
         assert min(shares) >= (0.9 if name in ("pr_auc", "auc") else 0.8), name

@@ -1,4 +1,4 @@
-"""FeatureExtractor on Beam, with a real Xception of random weights."""
+"""FeatureExtractor on Beam, with a real Xception with random weights."""
 
 import io
 import json
@@ -62,7 +62,7 @@ def images(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def extract(tmp_path_factory):
-    """Runs the component; returns the Examples artifact that it made."""
+    """Runs the component; returns its output artifact."""
 
     def run(uri: Path, store: Path | str, *, given=tuple(COUNTS), **changes):
         examples, featured = standard_artifacts.Examples(), standard_artifacts.Examples()
@@ -107,7 +107,7 @@ def _values(example: tf.train.Example) -> np.ndarray:
     return flat.reshape(features["features_shape"].int64_list.value)
 
 
-def test_features_take_the_place_of_the_image_and_all_else_stays(images, featured):
+def test_features_replace_the_image_and_nothing_else_changes(images, featured):
     assert json.loads(featured.split_names) == ["train", "val"]
     for split, count in COUNTS.items():
         before, after = _records(str(images), split), _records(featured.uri, split)
@@ -122,7 +122,7 @@ def test_features_take_the_place_of_the_image_and_all_else_stays(images, feature
                 assert other.features.feature[key] == one.features.feature[key]
 
 
-def test_features_are_what_the_backbone_makes_of_the_image(images, featured):
+def test_features_are_the_backbones_output_for_the_image(images, featured):
     backbone = Backbone(weights="none", pooled=True, image_size=SIZE, input_scale="-1..1")
     body = backbone.build()
     for one, other in zip(
@@ -133,26 +133,26 @@ def test_features_are_what_the_backbone_makes_of_the_image(images, featured):
         np.testing.assert_allclose(_values(other), expected, rtol=2e-3, atol=1e-4)
 
 
-def test_an_image_that_is_known_does_not_go_through_the_backbone_again(
+def test_the_features_of_a_known_image_are_not_computed_again(
     images, store, featured, extract, tmp_path
 ):
-    def kept() -> list[str]:
+    def stored() -> list[str]:
         return [line for part in store.rglob("*.ids") for line in part.read_text().splitlines()]
 
     again = extract(images, store)
-    assert len(kept()) == sum(COUNTS.values())
+    assert len(stored()) == sum(COUNTS.values())
     assert _records(again.uri, "val") == _records(featured.uri, "val")
-    # Other splits, four images that are known and two that are not.
+    # Another split, with four known images and two new ones.
     _write(tmp_path / "grown", "test", [0, 1, 2, 11, 20, 21])
     grown = extract(tmp_path / "grown", store, given=["test"])
     assert len(_records(grown.uri, "test")) == 6
-    assert len(kept()) == len(set(kept())) == sum(COUNTS.values()) + 2
+    assert len(stored()) == len(set(stored())) == sum(COUNTS.values()) + 2
 
 
-def test_what_was_made_of_a_file_by_other_settings_has_features_of_its_own(
+def test_the_same_file_stored_with_other_settings_has_other_features(
     images, store, featured, extract, tmp_path
 ):
-    # As with another data.max_side: the same file, and so the same image_id, in another form.
+    # As with another data.max_side: the same image_id, but another stored image.
     folder = Path(split_dir(str(tmp_path / "smaller"), "val"))
     folder.mkdir(parents=True)
     other = tf.train.Example.FromString(_example(10))
@@ -167,7 +167,7 @@ def test_what_was_made_of_a_file_by_other_settings_has_features_of_its_own(
     assert not np.array_equal(_values(one), _values(first))
 
 
-def test_a_reader_of_the_weights_finds_them_whole_while_another_run_writes_them(
+def test_the_weights_are_complete_for_readers_while_another_run_writes_them(
     images, extract, tmp_path, monkeypatch
 ):
     extract(images, tmp_path)
@@ -175,20 +175,20 @@ def test_a_reader_of_the_weights_finds_them_whole_while_another_run_writes_them(
     whole, seen = weights.read_bytes(), []
     save = keras.Model.save_weights
 
-    def watched_save(self, path, *arguments, **options):
+    def interrupted_save(self, path, *arguments, **options):
         save(self, path, *arguments, **options)
         Path(path).write_bytes(Path(path).read_bytes()[:1000])  # half-way
         seen.append(weights.read_bytes() == whole)
         save(self, path, *arguments, **options)
 
-    monkeypatch.setattr(keras.Model, "save_weights", watched_save)
+    monkeypatch.setattr(keras.Model, "save_weights", interrupted_save)
     _write(tmp_path / "grown", "test", [50])
     extract(tmp_path / "grown", tmp_path, given=["test"])
     assert seen == [True]
     assert [path.name for path in weights.parent.iterdir() if path.name.startswith(".")] == []
 
 
-def test_features_of_other_code_are_kept_apart(monkeypatch):
+def test_features_of_other_code_have_another_key(monkeypatch):
     backbone = Backbone(weights="none", pooled=True, image_size=SIZE, input_scale="-1..1")
     body = backbone.build()
     before = backbone.key(body)
@@ -196,7 +196,7 @@ def test_features_of_other_code_are_kept_apart(monkeypatch):
     assert backbone.key(body) != before
 
 
-def test_other_weights_under_the_same_name_are_other_features(tmp_path):
+def test_features_of_other_weights_under_the_same_name_have_another_key(tmp_path):
     def key(seed: int) -> str:
         keras.utils.set_random_seed(seed)
         path = tmp_path / "body.weights.h5"
@@ -211,14 +211,14 @@ def test_other_weights_under_the_same_name_are_other_features(tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"pooled": False}, {"image_size": 80}, {"input_scale": "0..1"}])
-def test_features_of_other_settings_are_kept_apart(change):
+def test_features_of_other_settings_have_another_key(change):
     settings = {"weights": "none", "pooled": True, "image_size": SIZE, "input_scale": "-1..1"}
     one, other = Backbone(**settings), Backbone(**settings | change)
     assert one.key(one.build()) != other.key(other.build())
 
 
 @pytest.mark.parametrize("module", ["images/graph", "trainer/preprocessing", "trainer/models"])
-def test_features_are_known_by_the_code_from_a_stored_image_to_them(module, monkeypatch, tmp_path):
+def test_the_key_of_features_depends_on_the_code_that_computes_them(module, monkeypatch, tmp_path):
     shutil.copytree(Path(code_version.__file__).parent, tmp_path / "components")
     monkeypatch.setattr(code_version, "_ROOT", tmp_path)
     backbone = Backbone(weights="none", pooled=True, image_size=SIZE, input_scale="0..1")
@@ -229,7 +229,7 @@ def test_features_are_known_by_the_code_from_a_stored_image_to_them(module, monk
     assert backbone.key(body) != before
 
 
-def test_without_a_store_nothing_is_left_but_the_splits(images, extract):
+def test_without_a_store_only_the_splits_remain(images, extract):
     featured = extract(images, "")
     assert sorted(path.name for path in Path(featured.uri).iterdir()) == [
         "Split-train",
@@ -237,12 +237,12 @@ def test_without_a_store_nothing_is_left_but_the_splits(images, extract):
     ]
 
 
-def test_only_the_splits_that_are_asked_for_are_written(images, store, extract):
+def test_only_the_requested_splits_are_written(images, store, extract):
     featured = extract(images, store, splits='["val"]')
     assert json.loads(featured.split_names) == ["val"]
     assert [path.name for path in Path(featured.uri).iterdir()] == ["Split-val"]
 
 
-def test_weights_that_are_not_there_are_named(images, extract, tmp_path):
-    with pytest.raises(FileNotFoundError, match="no such file"):
+def test_weights_that_do_not_exist_are_refused(images, extract, tmp_path):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
         extract(images, tmp_path, weights="/nowhere/xception.h5")

@@ -8,7 +8,7 @@ def _features(*values: float) -> np.ndarray:
     return np.array(values, np.float16)[:, None] * np.ones((1, 3), np.float16)
 
 
-def test_what_is_added_is_found_by_image(tmp_path):
+def test_added_features_are_found_by_image(tmp_path):
     store = FeatureStore(tmp_path / "store")
     assert store.image_ids() == set()
     store.add(["a", "b"], _features(1, 2))
@@ -20,13 +20,13 @@ def test_what_is_added_is_found_by_image(tmp_path):
     assert reader["a"].dtype == np.float16
 
 
-def test_features_stay_on_disk_until_they_are_asked_for(tmp_path):
+def test_features_are_read_from_disk_only_when_requested(tmp_path):
     store = FeatureStore(tmp_path / "store")
     store.add(["a"], _features(1))
     assert isinstance(store.reader()["a"], np.memmap)
 
 
-def test_a_part_that_was_cut_off_does_not_count(tmp_path):
+def test_an_incomplete_part_is_ignored(tmp_path):
     store = FeatureStore(tmp_path / "store")
     store.add(["a"], _features(1))
     (listing,) = store.folder.glob("*.ids")
@@ -36,7 +36,7 @@ def test_a_part_that_was_cut_off_does_not_count(tmp_path):
         store.reader()["a"]
 
 
-def test_a_part_that_lacks_rows_does_not_count(tmp_path):
+def test_a_part_without_all_rows_is_ignored(tmp_path):
     store = FeatureStore(tmp_path / "store")
     store.add(["a", "b"], _features(1, 2))
     store.add(["c"], _features(3))
@@ -48,7 +48,7 @@ def test_a_part_that_lacks_rows_does_not_count(tmp_path):
     np.testing.assert_array_equal(store.reader()["b"], [2, 2, 2])
 
 
-def test_a_listing_that_is_being_written_does_not_count(tmp_path):
+def test_a_listing_that_is_being_written_is_ignored(tmp_path):
     store = FeatureStore(tmp_path / "store")
     store.add(["a"], _features(1))
     (listing,) = store.folder.glob("*.ids")
@@ -56,7 +56,7 @@ def test_a_listing_that_is_being_written_does_not_count(tmp_path):
     assert store.image_ids() == set()
 
 
-def test_work_done_twice_leaves_one_part(tmp_path):
+def test_adding_the_same_features_twice_leaves_one_part(tmp_path):
     store = FeatureStore(tmp_path / "store")
     for _ in range(2):
         store.add(["a", "b"], _features(1, 2))

@@ -1,4 +1,4 @@
-"""A source of pictures, and a run of the component on one."""
+"""Fixtures: a source of pictures, and a run of the component on a source."""
 
 import json
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ def _features(example) -> dict[str, Any]:
 
 @pytest.fixture
 def ingest(tmp_path):
-    """Runs the component's executor in a folder of its own; keywords are the component's."""
+    """Runs the component's executor in its own folder; keywords are the component's."""
 
     def run(source: Path, *, workers: int = 1, name: str = "out", **settings: Any) -> Ingested:
         from tfx.types import standard_artifacts
@@ -80,7 +80,7 @@ def ingest(tmp_path):
 
 
 def _beam_options(workers: int) -> list[str]:
-    # A container image, which FnApiRunner has no use for, keeps TFX from packing itself.
+    # FnApiRunner ignores the container image, but with it TFX doesn't package itself.
     options = ["--runner=FnApiRunner", "--sdk_container_image=unused"]
     if workers > 1:
         options += [f"--direct_num_workers={workers}", "--direct_running_mode=multi_threading"]

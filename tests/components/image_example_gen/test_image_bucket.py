@@ -1,4 +1,4 @@
-"""Names in a bucket are names, whatever signs are in them."""
+"""Names in a bucket are taken literally, even if they look like patterns."""
 
 import os
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from components.image_example_gen.sources import SourceError, data_version, list
 
 BUCKET = "photos"
 ODD = ["exp[1]/dogs/a[1].png", "exp[1]/dogs/b?.png", "exp[1]/cats*/c.png"]
-BESIDE = ["exp1/dogs/a1.png", "exp1/cats/c.png", "exp1/birds/d.png"]
+MATCHED = ["exp1/dogs/a1.png", "exp1/cats/c.png", "exp1/birds/d.png"]
 
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
-    """The URI of a bucket with files whose names look like patterns, and others beside them."""
+    """The URI of a bucket with files whose names look like patterns, and files that these match."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     variables = {
@@ -31,13 +31,13 @@ def bucket() -> Iterator[str]:
             patch.setenv(name, value)
         client = boto3.client("s3")
         client.create_bucket(Bucket=BUCKET)
-        for key in [*ODD, *BESIDE]:
+        for key in [*ODD, *MATCHED]:
             client.put_object(Bucket=BUCKET, Key=key, Body=key.encode())
         yield f"s3://{BUCKET}"
     server.stop()
 
 
-def test_a_source_whose_name_looks_like_a_pattern_is_listed_and_nothing_beside_it(bucket):
+def test_a_source_whose_name_looks_like_a_pattern_is_listed_and_nothing_else(bucket):
     records = list_images(f"{bucket}/exp[1]", positive_class="dogs")
     assert [record.uri for record in records] == ["cats*/c.png", "dogs/a[1].png", "dogs/b?.png"]
     assert {record.class_name for record in records} == {"cats*", "dogs"}
@@ -45,8 +45,8 @@ def test_a_source_whose_name_looks_like_a_pattern_is_listed_and_nothing_beside_i
         assert files.read_bytes(record.path).decode() == f"exp[1]/{record.uri}"
 
 
-@pytest.mark.parametrize("key", [*ODD, *BESIDE])
-def test_a_file_is_found_by_its_very_name(bucket, key):
+@pytest.mark.parametrize("key", [*ODD, *MATCHED])
+def test_a_file_is_found_by_its_exact_name(bucket, key):
     found = files.find(key, f"{bucket}/{key}")
     assert found is not None
     assert (found.path, found.size) == (f"{bucket}/{key}", len(key))
@@ -57,7 +57,7 @@ def test_a_pattern_finds_no_file(bucket, key):
     assert files.find(key, f"{bucket}/{key}") is None
 
 
-def test_a_manifest_s_uri_is_no_pattern(bucket, tmp_path):
+def test_a_uri_in_a_manifest_is_not_a_pattern(bucket, tmp_path):
     manifest = tmp_path / "rows.csv"
     rows = ["exp[1]/dogs/a[1].png,dogs", f"{bucket}/exp[1]/cats*/c.png,cats"]
     manifest.write_text("\n".join(["uri,label", *rows]) + "\n")
@@ -65,9 +65,9 @@ def test_a_manifest_s_uri_is_no_pattern(bucket, tmp_path):
     assert [os.path.basename(record.path) for record in records] == ["c.png", "a[1].png"]
 
 
-def test_an_object_replaced_by_another_of_its_size_is_noticed_by_its_checksum(bucket):
+def test_an_object_replaced_by_another_of_its_size_is_detected_by_its_checksum(bucket):
     def version(verify: str) -> str:
-        # As if nothing but the content told them apart: the store keeps whole seconds.
+        # Without times, since the store keeps whole seconds, only the content differs.
         records = [record._replace(mtime_ns=0) for record in list_images(f"{bucket}/exp1")]
         return data_version(records, verify=verify)
 
@@ -83,8 +83,8 @@ def test_an_object_replaced_by_another_of_its_size_is_noticed_by_its_checksum(bu
     assert version("content") == before["content"]
 
 
-def test_an_object_without_a_checksum_is_refused_and_never_taken_for_unchanged(bucket):
+def test_an_object_without_a_checksum_is_refused_and_never_treated_as_unchanged(bucket):
     records = list_images(f"{bucket}/exp1")
     gone = [record._replace(path=f"{record.path}.gone") for record in records]
-    with pytest.raises(SourceError, match=r"the checksum of s3://.*\.gone can't be had"):
+    with pytest.raises(SourceError, match=r"cannot get the checksum of s3://.*\.gone "):
         data_version(gone, verify="content")

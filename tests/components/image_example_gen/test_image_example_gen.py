@@ -20,7 +20,7 @@ def by_uri(ingested) -> dict:
     return {example["uri"].decode(): example for example in ingested.examples}
 
 
-def test_an_image_becomes_an_example_with_all_its_features(photos, ingest):
+def test_an_image_becomes_an_example_with_all_features(photos, ingest):
     run = ingest(photos)
     data = (photos / "dogs/0001.jpg").read_bytes()
     example = by_uri(run)["dogs/0001.jpg"]
@@ -40,7 +40,7 @@ def test_an_image_becomes_an_example_with_all_its_features(photos, ingest):
     )
 
 
-def test_examples_come_in_the_order_of_their_uris_and_nothing_else_is_left(photos, ingest):
+def test_examples_are_sorted_by_uri_and_no_other_files_remain(photos, ingest):
     run = ingest(photos)
     uris = [example["uri"] for example in run.examples]
     assert uris == sorted(uris)
@@ -50,7 +50,7 @@ def test_examples_come_in_the_order_of_their_uris_and_nothing_else_is_left(photo
     assert run.quarantine == []
 
 
-def test_all_classes_but_the_positive_are_negative(photos, ingest):
+def test_all_classes_except_the_positive_one_are_negative(photos, ingest):
     write_pictures(photos / "birds", 2, first_seed=200)
     examples = ingest(photos, positive_class="birds").examples
     labels = {(example["class_name"], example["label"]) for example in examples}
@@ -75,7 +75,7 @@ def test_max_side_scales_images_down(photos, ingest):
 
 
 def add_bad_images(photos) -> dict[str, str]:
-    """Puts images of all kinds of trouble into a source; gives the reason of each."""
+    """Adds images with each kind of fault to a source; returns the reason of each."""
     jpeg = encoded(picture(50))
     write(photos / "cats/empty.jpg", b"")
     write(photos / "cats/text.jpg", b"this is no image")
@@ -97,11 +97,11 @@ def add_bad_images(photos) -> dict[str, str]:
     }
 
 
-def test_bad_images_go_to_quarantine_with_a_reason_and_good_ones_stay(photos, ingest):
+def test_bad_images_are_quarantined_with_a_reason_and_good_ones_are_kept(photos, ingest):
     reasons = add_bad_images(photos)
     write(photos / "dogs/a GIF by content.jpg", encoded(picture(60), "GIF"))
     write(photos / "dogs/größe 写真.JPG", encoded(picture(61)))
-    write(photos / "dogs/Thumbs.db", b"not an image, and not a trouble")
+    write(photos / "dogs/Thumbs.db", b"not an image")
     run = ingest(photos, max_pixels=1_000_000)
     assert {row["uri"]: row["reason"] for row in run.quarantine} == reasons
     assert all(row["detail"] and row["class_name"] for row in run.quarantine)
@@ -113,14 +113,14 @@ def test_bad_images_go_to_quarantine_with_a_reason_and_good_ones_stay(photos, in
     assert run.summary["listed"] == 18
 
 
-def test_a_file_larger_than_its_pixels_could_need_is_not_read(photos, ingest):
+def test_a_file_larger_than_its_pixels_can_need_is_not_read(photos, ingest):
     with open(photos / "dogs/sparse.jpg", "wb") as file:
         file.truncate(1 << 40)
     (row,) = ingest(photos).quarantine
     assert (row["uri"], row["reason"]) == ("dogs/sparse.jpg", "too_large")
 
 
-def test_a_file_that_vanishes_after_the_listing_is_missing(tmp_path):
+def test_a_file_that_is_deleted_after_the_listing_is_missing(tmp_path):
     staging = shards.Staging(str(tmp_path))
     record = ImageRecord("cats/1.jpg", str(tmp_path / "1.jpg"), "cats", (), 10, 0)
     staging.write_listing(0, 7, [record])
@@ -141,7 +141,7 @@ def test_equal_images_are_kept_once(photos, ingest):
 
 @pytest.fixture
 def many(tmp_path):
-    """A source of three shards: with duplicates, near-duplicates and bad images among them."""
+    """A source of three shards, including duplicates, near-duplicates and bad images."""
     source = tmp_path / "many"
     write_pictures(source / "cats", 200, first_seed=1000)
     write_pictures(source / "dogs", 100, first_seed=2000)
@@ -151,17 +151,17 @@ def many(tmp_path):
     return source
 
 
-def test_every_image_has_its_own_hash_whatever_resembles_it(many, ingest):
+def test_every_image_has_its_own_hash_even_if_another_resembles_it(many, ingest):
     pair = ("cats/0001.jpg", "dogs/near.jpg")
-    own = {uri: read_image((many / uri).read_bytes()).perceptual_hash for uri in pair}
-    assert len(set(own.values())) == 2
+    expected = {uri: read_image((many / uri).read_bytes()).perceptual_hash for uri in pair}
+    assert len(set(expected.values())) == 2
     run = ingest(many)
     hashes = {uri: example["perceptual_hash"].decode() for uri, example in by_uri(run).items()}
     assert len(run.shards) == 3
-    assert {uri: hashes[uri] for uri in pair} == {uri: as_hex(own[uri]) for uri in pair}
+    assert {uri: hashes[uri] for uri in pair} == {uri: as_hex(expected[uri]) for uri in pair}
 
 
-def test_the_output_is_the_same_whatever_the_workers_and_the_order_of_the_manifest(many, ingest):
+def test_the_output_does_not_depend_on_the_workers_and_the_order_of_the_manifest(many, ingest):
     rows = [f"{path.relative_to(many)},{path.parent.name}" for path in sorted(many.glob("*/*"))]
     write(many / "forward.csv", "\n".join(["uri,label", *rows]).encode())
     write(many / "backward.csv", "\n".join(["uri,label", *reversed(rows)]).encode())
@@ -191,7 +191,7 @@ def test_a_shard_that_loses_all_its_images_leaves_no_gap(tmp_path, ingest):
     ]
 
 
-def test_too_many_bad_images_stop_the_run_and_their_list_lies_beside(photos, ingest, tmp_path):
+def test_too_many_bad_images_stop_the_run_and_their_list_is_kept(photos, ingest, tmp_path):
     reasons = add_bad_images(photos)
     with pytest.raises(BadImagesError, match=r"8 of 16 images were refused.*2 label_conflict") as e:
         ingest(photos, max_bad_fraction=0.4, max_pixels=1_000_000)
@@ -201,7 +201,7 @@ def test_too_many_bad_images_stop_the_run_and_their_list_lies_beside(photos, ing
     assert os.listdir(tmp_path / "out/examples/1") == []
 
 
-def test_a_class_of_bad_images_only_stops_the_run(photos, ingest):
+def test_a_class_with_only_bad_images_stops_the_run(photos, ingest):
     for path in (photos / "dogs").iterdir():
         path.write_bytes(b"")
     with pytest.raises(BadImagesError, match="no image of class 'dogs' is left"):
@@ -213,13 +213,13 @@ def test_a_source_that_cannot_be_listed_stops_the_run(photos, ingest):
         ingest(photos, positive_class="dgos")
 
 
-def test_the_account_is_logged(photos, ingest, caplog):
+def test_the_counts_are_logged(photos, ingest, caplog):
     with caplog.at_level(logging.INFO, logger="outnumbered.image_example_gen"):
         ingest(photos)
-    assert "8 images: 8 accepted, 0 duplicates, 0 in quarantine" in caplog.messages
+    assert "8 images: 8 accepted, 0 duplicates, 0 quarantined" in caplog.messages
 
 
-def test_what_a_storage_system_leaves_is_no_image_and_is_accounted_for(photos, ingest, caplog):
+def test_leftovers_of_a_storage_system_are_not_images_and_are_counted(photos, ingest, caplog):
     for class_name in ("cats", "dogs"):
         for path in sorted((photos / class_name).iterdir()):
             preview = photos / class_name / "@eaDir" / path.name / "SYNOPHOTO_THUMB_M.jpg"
@@ -237,7 +237,7 @@ def test_what_a_storage_system_leaves_is_no_image_and_is_accounted_for(photos, i
 
 @pytest.fixture
 def run_pipeline(tmp_path):
-    """Runs the component and StatisticsGen on TFX's own runner, with a store of metadata."""
+    """Runs the component and StatisticsGen on TFX's own runner, with a metadata store."""
 
     def run(source, **settings) -> None:
         import tfx.components  # noqa: F401 - before TensorFlow Data Validation
@@ -269,7 +269,7 @@ def run_pipeline(tmp_path):
     return run
 
 
-def test_tfx_reads_the_examples_and_reads_the_source_anew_only_when_it_changed(
+def test_tfx_reads_the_examples_and_reads_the_source_again_only_if_it_changed(
     photos, run_pipeline, tmp_path
 ):
     from tensorflow_data_validation import load_stats_binary
@@ -287,7 +287,7 @@ def test_tfx_reads_the_examples_and_reads_the_source_anew_only_when_it_changed(
     assert load_stats_binary(str(statistics)).datasets[0].num_examples == 9
 
 
-def test_the_list_of_refused_images_outlives_the_failed_run(photos, run_pipeline, tmp_path):
+def test_the_list_of_refused_images_is_kept_after_a_failed_run(photos, run_pipeline, tmp_path):
     write(photos / "dogs/empty.jpg", b"")
     with pytest.raises(BadImagesError, match="1 of 9 images were refused"):
         run_pipeline(photos, max_bad_fraction=0.1)

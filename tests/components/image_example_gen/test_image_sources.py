@@ -14,7 +14,7 @@ import pytest
 from apache_beam.io.localfilesystem import LocalFileSystem
 
 from components import beam_io, names
-from components.image_example_gen.files import account
+from components.image_example_gen.files import passed_over_text
 from components.image_example_gen.sources import (
     SourceError,
     class_names,
@@ -47,12 +47,12 @@ def test_each_folder_is_a_class_and_each_file_below_it_an_image(tmp_path):
     assert {(record.size, record.slices) for record in records} == {(len(DATA), ())}
 
 
-def test_any_unicode_and_spaces_in_names_are_kept(tmp_path):
+def test_unicode_and_spaces_in_names_are_kept(tmp_path):
     names = ["Größe é/ein Bild – 写真 🐶.jpg", "two  spaces/ leading.jpg", "z/#%?*[1].jpg"]
     assert uris(list_images(str(make(tmp_path / "s", *names)))) == sorted(names)
 
 
-def test_a_name_that_is_not_unicode_is_listed_in_writing(tmp_path):
+def test_a_name_that_is_not_unicode_is_listed_with_escapes(tmp_path):
     source = make(tmp_path / "s", "cats/1.jpg", "dogs/1.jpg")
     path = os.path.join(os.fsencode(source), b"dogs", b"caf\xe9.jpg")
     with open(path, "wb") as file:
@@ -104,27 +104,27 @@ def test_leftovers_of_operating_and_storage_systems_are_passed_over_and_counted(
     assert passed_over == {kind: len(left) for kind, left in LEFTOVERS.items()}
 
 
-def test_what_was_passed_over_is_said_where_nothing_is_left(tmp_path):
+def test_an_error_about_missing_images_lists_what_was_passed_over(tmp_path):
     source = make(tmp_path / "s", "cats/1.jpg", ".dogs/1.jpg")
-    listing_fails(source, r"one class only, 'cats'.*passed over: \.dogs/ \(1\)")
+    listing_fails(source, r"two classes.*passed over: \.dogs/ \(1\)\. Received: 'cats' only")
     source = make(tmp_path / "t", "@eaDir/1.jpg", ".dogs/1.jpg")
-    listing_fails(source, r"it is empty \(passed over: \.dogs/ \(1\), @eaDir/ \(1\)\)")
+    listing_fails(source, r"is empty \(passed over: \.dogs/ \(1\), @eaDir/ \(1\)\)")
 
 
-def test_an_account_of_many_kinds_is_cut_short():
+def test_a_text_about_many_kinds_is_shortened():
     passed_over = {f".{number}/": 1 for number in range(12)} | {"@eaDir/": 1200}
-    assert account({}) == ""
-    assert account(passed_over).startswith("passed over: @eaDir/ (1,200), .0/ (1), ")
-    assert account(passed_over).endswith(" and 3 more kinds")
+    assert passed_over_text({}) == ""
+    assert passed_over_text(passed_over).startswith("passed over: @eaDir/ (1,200), .0/ (1), ")
+    assert passed_over_text(passed_over).endswith(" and 3 more kinds")
 
 
-def test_a_source_may_lie_in_a_folder_that_would_be_passed_over(tmp_path):
+def test_a_source_may_be_in_a_folder_that_would_be_passed_over(tmp_path):
     (tmp_path / "@tmp").mkdir()
     source = make(tmp_path / "@tmp" / ".photos", "cats/1.jpg", "dogs/1.jpg")
     assert uris(list_images(str(source))) == ["cats/1.jpg", "dogs/1.jpg"]
 
 
-def test_a_pipe_is_no_image(tmp_path):
+def test_a_pipe_is_not_an_image(tmp_path):
     source = make(tmp_path / "s", "cats/1.jpg", "dogs/1.jpg")
     os.mkfifo(source / "dogs" / "pipe.jpg")
     passed_over = Counter()
@@ -145,10 +145,10 @@ SPELLINGS = {
 
 @pytest.mark.parametrize("case", SPELLINGS)
 def test_a_class_in_two_spellings_is_refused(tmp_path, case):
-    twins = SPELLINGS[case]
-    source = make(tmp_path / "s", "cats/1.jpg", *(f"{name}/1.jpg" for name in twins))
-    named = " and ".join(re.escape(f"{name!r} (a folder)") for name in twins)
-    listing_fails(source, f"the classes {named}, which differ in their spelling only")
+    spellings = SPELLINGS[case]
+    source = make(tmp_path / "s", "cats/1.jpg", *(f"{name}/1.jpg" for name in spellings))
+    found = " and ".join(re.escape(f"{name!r} (a folder)") for name in spellings)
+    listing_fails(source, f"classes that differ only in spelling; .* Received: {found}")
 
 
 def test_a_label_in_two_spellings_is_refused_with_its_lines(source):
@@ -174,7 +174,7 @@ def test_names_are_the_same_however_their_accents_are_composed(tmp_path):
         assert {record.slices for record in records} == {((nfc, nfc),), ((nfc, "x"),)}
 
 
-def test_links_are_followed_once_and_dangling_ones_listed(tmp_path):
+def test_links_are_followed_once_and_dangling_links_are_listed(tmp_path):
     source = make(tmp_path / "s", "cats/1.jpg")
     make(tmp_path / "elsewhere", "2.jpg")
     (source / "dogs").symlink_to(tmp_path / "elsewhere")
@@ -233,12 +233,12 @@ def test_a_manifest_from_a_spreadsheet_is_read(source):
     assert uris(list_images(str(source), manifest=path)) == ["cats/1.jpg", "dogs/1.jpg"]
 
 
-def test_a_manifest_is_sought_in_the_source_too(source):
+def test_a_manifest_is_also_searched_for_in_the_source(source):
     manifest(source, CSV)
     assert len(list_images(str(source), manifest="manifest.csv")) == 2
 
 
-def test_a_manifest_may_point_out_of_the_source(source, tmp_path):
+def test_a_manifest_may_point_outside_of_the_source(source, tmp_path):
     outside = make(tmp_path / "t", "3.jpg") / "3.jpg"
     path = manifest(source, f"uri,label\ncats/1.jpg,cats\n{outside},dogs\n")
     assert {record.uri for record in list_images(str(source), manifest=path)} == {
@@ -247,7 +247,7 @@ def test_a_manifest_may_point_out_of_the_source(source, tmp_path):
     }
 
 
-def test_the_order_of_a_manifest_has_no_say(source):
+def test_the_order_of_a_manifest_is_ignored(source):
     lines = CSV.splitlines()
     shuffled = "\n".join([lines[0], *reversed(lines[1:])])
     first = list_images(str(source), manifest=manifest(source, CSV), slices=["breed"])
@@ -256,7 +256,7 @@ def test_the_order_of_a_manifest_has_no_say(source):
     assert data_version(first) == data_version(second)
 
 
-def test_a_row_given_twice_counts_once_and_two_labels_of_one_file_both_count(source):
+def test_a_repeated_row_counts_once_and_both_labels_of_one_file_count(source):
     rows = "uri,label\ncats/1.jpg,cats\ncats/1.jpg,cats\ndogs/1.jpg,dogs\ndogs/1.jpg,cats\n"
     records = list_images(str(source), manifest=manifest(source, rows))
     assert [(record.uri, record.class_name) for record in records] == [
@@ -274,19 +274,19 @@ SPELLED += ["file://{source}/cats/1.jpg", "file://localhost{source}/c%61ts/1.jpg
 def test_two_rows_for_one_file_may_not_contradict_each_other(source, uri):
     rows = f"uri,label,light\ndogs/1.jpg,dogs,day\ncats/1.jpg,cats,day\n{uri},cats,night\n"
     path = manifest(source, rows.format(source=source))
-    match = "contradicts itself on .*: 'light' is 'day' in line 3 and 'night' in line 4"
+    match = "two values of 'light' for .* Received: 'day' in line 3 and 'night' in line 4"
     listing_fails(source, match, manifest=path, slices=["light"])
     assert uris(list_images(str(source), manifest=path)) == ["cats/1.jpg", "dogs/1.jpg"]
 
 
-def test_spaces_around_a_value_make_no_contradiction(source):
+def test_spaces_around_a_value_are_not_a_contradiction(source):
     rows = "uri,label,light\ndogs/1.jpg,dogs,day\ncats/1.jpg,cats,day\ncats/1.jpg,cats, day\u00a0\n"
     path = manifest(source, rows)
     assert len(list_images(str(source), manifest=path, slices=["light"])) == 2
 
 
 def test_the_hash_seed_of_python_does_not_change_the_order(source):
-    # Two files of which the uri is the same: one name is not Unicode, the other as it is written.
+    # Two files with the same uri: one name is not Unicode, the other is its escaped form.
     for number in range(6):
         for name in (b"%d\xe9.jpg" % number, b"%d\\xe9.jpg" % number):
             Path(os.fsdecode(os.path.join(os.fsencode(source), b"dogs", name))).write_bytes(DATA)
@@ -306,7 +306,7 @@ def test_the_hash_seed_of_python_does_not_change_the_order(source):
     assert len(seen) == 1
 
 
-def test_data_version_changes_with_what_it_stands_for(source, tmp_path):
+def test_data_version_changes_with_what_it_digests(source, tmp_path):
     path = manifest(source, CSV)
     first = list_images(str(source), manifest=path, slices=["breed"])
     versions = {data_version(first), data_version(list_images(str(source), manifest=path))}
@@ -321,7 +321,7 @@ def test_data_version_changes_with_what_it_stands_for(source, tmp_path):
 
 
 def rewritten_in_place(path, place: int) -> None:
-    """Changes one byte of a file, and neither its size nor its time of change."""
+    """Changes one byte of a file, but not its size and modification time."""
     status = path.stat()
     with path.open("r+b") as file:
         file.seek(place)
@@ -330,11 +330,11 @@ def rewritten_in_place(path, place: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verify", "notices_head", "notices_tail"),
+    ("verify", "detects_head", "detects_tail"),
     [("size_and_time", False, False), ("heads", True, False), ("content", True, True)],
 )
-def test_an_image_rewritten_in_place_is_noticed_as_closely_as_was_asked(
-    source, verify, notices_head, notices_tail
+def test_an_image_rewritten_in_place_is_detected_according_to_verify(
+    source, verify, detects_head, detects_tail
 ):
     def version() -> str:
         return data_version(list_images(str(source)), verify=verify)
@@ -344,9 +344,9 @@ def test_an_image_rewritten_in_place_is_noticed_as_closely_as_was_asked(
     first = version()
     rewritten_in_place(image, 150_000)
     second = version()
-    assert (second != first) == notices_tail
+    assert (second != first) == detects_tail
     rewritten_in_place(image, 60_000)
-    assert (version() != second) == notices_head
+    assert (version() != second) == detects_head
 
 
 @pytest.mark.parametrize("verify", ["size_and_time", "heads", "content"])
@@ -361,13 +361,13 @@ def test_a_copy_with_its_times_is_the_same_data(source, tmp_path, verify):
     assert len(versions) == 1
 
 
-def test_each_image_looked_at_is_counted(source):
+def test_progress_advances_once_per_image(source):
     records, counted = list_images(str(source)), []
     data_version(records, advance=lambda: counted.append(1))
     assert len(counted) == len(records)
 
 
-def test_data_version_stays_when_the_source_moves(source, tmp_path):
+def test_data_version_does_not_change_when_the_source_moves(source, tmp_path):
     before = data_version(list_images(str(source)))
     source.rename(tmp_path / "moved")
     assert data_version(list_images(str(tmp_path / "moved"))) == before
@@ -378,113 +378,122 @@ def listing_fails(source, match: str, **arguments) -> None:
         list_images(str(source), **arguments)
 
 
-def test_a_folder_that_is_not_one_is_refused(tmp_path):
-    listing_fails(tmp_path / "none", "no such folder: .*none")
-    listing_fails(make(tmp_path / "s", "a.zip") / "a.zip", "is a file, not a folder")
+def test_a_source_that_is_not_a_folder_is_refused(tmp_path):
+    listing_fails(tmp_path / "none", "does not exist; .* Received: .*none")
+    listing_fails(make(tmp_path / "s", "a.zip") / "a.zip", r"must be a folder; .*: the file .*zip")
 
 
 def test_a_folder_without_images_is_refused(tmp_path):
-    listing_fails(make(tmp_path / "empty"), "no images .*it is empty")
+    listing_fails(make(tmp_path / "empty"), "no images .* is empty")
     (tmp_path / "empty" / "cats").mkdir()
-    listing_fails(tmp_path / "empty", "no images .*it is empty")
+    listing_fails(tmp_path / "empty", "no images .* is empty")
 
 
 def test_images_without_class_folders_are_refused(tmp_path):
     source = make(tmp_path / "s", "b.jpg", "a.jpg")
-    listing_fails(source, r"2 files directly in it, such as 'a\.jpg', and no class folders")
+    listing_fails(source, r"no class folders; .* 2 files directly in it, such as 'a\.jpg'")
 
 
-def test_one_class_only_is_refused(tmp_path):
+def test_a_single_class_is_refused(tmp_path):
     source = make(tmp_path / "s", "cats/1.jpg")
     (source / "dogs").mkdir()
-    listing_fails(source, "one class only, 'cats'", positive_class="dogs")
+    listing_fails(source, "at least two classes.* Received: 'cats' only", positive_class="dogs")
 
 
-@pytest.mark.parametrize("asked", ["dog", "Dogs", "dgos"])
-def test_a_positive_class_that_is_not_there_gets_the_nearest_suggested(source, asked):
-    listing_fails(
-        source, f"no class '{asked}'.*'cats', 'dogs'; did you mean 'dogs'", positive_class=asked
-    )
+@pytest.mark.parametrize("name", ["dog", "Dogs", "dgos"])
+def test_the_nearest_class_is_suggested_for_a_positive_class_that_does_not_exist(source, name):
+    match = f"one of 'cats', 'dogs'; did you mean 'dogs'.* Received: '{name}'"
+    listing_fails(source, match, positive_class=name)
 
 
 @pytest.mark.parametrize("found", ["Dogs", "dogs ", "dogs\u00a0", "dogs\u200b"])
-def test_a_positive_class_spelled_otherwise_is_refused_with_both_spellings(tmp_path, found):
+def test_a_positive_class_in_another_spelling_is_refused_with_both_spellings(tmp_path, found):
     source = make(tmp_path / "s", "cats/1.jpg", f"{found}/1.jpg")
     match = re.escape(f"did you mean {found!r}?")
-    listing_fails(source, f"no class 'dogs'; .*{match}", positive_class="dogs")
+    listing_fails(source, f"{match} Received: 'dogs'", positive_class="dogs")
 
 
-def test_a_positive_class_like_no_other_gets_none_suggested(source):
-    with pytest.raises(SourceError, match="no class 'zebra'") as error:
+def test_no_class_is_suggested_for_a_positive_class_unlike_all_others(source):
+    with pytest.raises(SourceError, match="Received: 'zebra'") as error:
         list_images(str(source), positive_class="zebra")
     assert "did you mean" not in str(error.value)
 
 
-def test_a_class_that_is_not_among_the_known_is_refused(source):
+def test_a_class_that_is_not_known_is_refused(source):
     path = manifest(source, CSV.replace("jpg,dogs", "jpg,dgos"))
-    match = "unknown class in .*no class 'dgos'; .*did you mean 'dogs'"
+    match = "each class in .*did you mean 'dogs'.* Received: 'dgos'"
     listing_fails(source, match, manifest=path, known_classes={"cats", "dogs"})
 
 
-def test_slices_need_a_manifest_that_has_them(source):
-    listing_fails(source, "need a manifest", slices=["breed"])
+def test_slices_require_a_manifest_that_has_them(source):
+    listing_fails(source, "require a manifest", slices=["breed"])
     path = manifest(source, CSV)
-    listing_fails(source, "no column 'bred'.*did you mean 'breed'", manifest=path, slices=["bred"])
-    listing_fails(source, "'width' is a name", manifest=path, slices=["width"])
-    listing_fails(source, "names a column twice", manifest=path, slices=["breed", "breed"])
+    match = "did you mean 'breed'.* Received: 'bred'"
+    listing_fails(source, match, manifest=path, slices=["bred"])
+    listing_fails(source, "a name that .* Received: 'width'", manifest=path, slices=["width"])
+    listing_fails(source, "each column once", manifest=path, slices=["breed", "breed"])
 
 
 BAD_MANIFESTS = {
-    "no uri": ("file,label\na,cats\n", r"no column 'uri'; found \['file', 'label'\]"),
-    "no label": ("uri,breed\ncats/1.jpg,x\n", r"no column 'label'; found \['breed', 'uri'\]"),
-    "empty label": ("uri,label\ncats/1.jpg,cats\ndogs/1.jpg, \n", "line 3: empty 'label'"),
-    "short row": ("uri,label\ncats/1.jpg\n", "line 2: empty 'label'"),
-    "empty uri": ("uri,label\n,cats\n", "line 2: empty 'uri'"),
-    "long row": ("uri,label\ncats/1.jpg,cats,x\n", "line 2: 3 fields, but the header has 2"),
-    "twice": ("uri,label,uri\na,b,c\n", r"columns \['uri'\] more than once"),
+    "no uri": ("file,label\na,cats\n", r"no column 'uri'; .*Received: \['file', 'label'\]"),
+    "no label": ("uri,breed\ncats/1.jpg,x\n", r"no column 'label'; .*Received: \['breed', 'uri'\]"),
+    "empty label": ("uri,label\ncats/1.jpg,cats\ndogs/1.jpg, \n", "line 3: 'label' is empty"),
+    "short row": ("uri,label\ncats/1.jpg\n", "line 2: 'label' is empty"),
+    "empty uri": ("uri,label\n,cats\n", "line 2: 'uri' is empty"),
+    "long row": (
+        "uri,label\ncats/1.jpg,cats,x\n",
+        "line 2 must have 2 fields, .*: 3 fields",
+    ),
+    "twice": ("uri,label,uri\na,b,c\n", r"repeated columns; .*Received: \['uri'\]"),
     "no rows": ("uri,label\n", "has no rows"),
     "empty": ("", "no column 'uri'"),
     "missing": (
         "uri,label\ncats/1.jpg,cats\ndogs/9.jpg,dogs\n",
-        r"files that do not exist: 'dogs/9\.jpg' \(line 3\)",
+        r"files that do not exist; .*Received: 'dogs/9\.jpg' \(line 3\)",
     ),
-    "a folder": ("uri,label\ncats,cats\n", r"files that do not exist: 'cats' \(line 2\)"),
+    "a folder": (
+        "uri,label\ncats,cats\n",
+        r"files that do not exist; .*Received: 'cats' \(line 2\)",
+    ),
     "spelling": ("URI,label\na,b\n", "no column 'uri'; .*rename 'URI' to 'uri'"),
-    "invisible label": ("uri,label\ncats/1.jpg,\u200b\n", "line 2: empty 'label'"),
-    "twice, composed": ("uri,label,\u00e9,e\u0301\n", "more than once"),
+    "invisible label": ("uri,label\ncats/1.jpg,\u200b\n", "line 2: 'label' is empty"),
+    "twice, composed": ("uri,label,\u00e9,e\u0301\n", "repeated columns"),
     "quotes": ('uri,label\n"cats/1.jpg,cats\n', "line 2"),
 }
 
 
 @pytest.mark.parametrize("case", BAD_MANIFESTS)
-def test_a_csv_manifest_that_is_wrong_is_refused_with_the_place(source, case):
+def test_an_invalid_csv_manifest_is_refused_with_the_line(source, case):
     text, match = BAD_MANIFESTS[case]
     listing_fails(source, match, manifest=manifest(source, text))
 
 
 BAD_JSON_LINES = {
     "broken": ('{"uri": "cats/1.jpg", "label": "cats"}\n{"uri": "dogs', "line 2 is not JSON"),
-    "array": ('[{"uri": "cats/1.jpg"}]', "line 1 is not a JSON object"),
+    "array": ('[{"uri": "cats/1.jpg"}]', "line 1 must be a JSON object"),
     "no label": ('{"uri": "cats/1.jpg"}', "line 1, has no column 'label'"),
-    "null label": ('{"uri": "cats/1.jpg", "label": null}', "line 1: empty 'label'"),
-    "nested": ('{"uri": "cats/1.jpg", "label": {"a": 1}}', "line 1: 'label' is {\"a\": 1}"),
-    "key twice": ('{"uri": "cats/1.jpg", "label": "a", "label": "b"}', "the key 'label' twice"),
-    "key twice, spaces": ('{"uri": "a", "label": "a", "label ": "b"}', "the key 'label' twice"),
+    "null label": ('{"uri": "cats/1.jpg", "label": null}', "line 1: 'label' is empty"),
+    "nested": (
+        '{"uri": "cats/1.jpg", "label": {"a": 1}}',
+        "line 1: 'label' must .*: {\"a\": 1}",
+    ),
+    "key twice": ('{"uri": "cats/1.jpg", "label": "a", "label": "b"}', "repeated key.*: 'label'"),
+    "key twice, spaces": ('{"uri": "a", "label": "a", "label ": "b"}', "repeated key.*: 'label'"),
     "long number": ('{"uri": ' + "9" * 5000 + "}", "line 1 is not JSON"),
     "deep": ("[" * 100_000, "line 1 is not JSON"),
-    "surrogate": ('{"uri": "cats/1.jpg", "label": "\\ud800"}', "line 1: 'label' is .*Unicode"),
+    "surrogate": ('{"uri": "cats/1.jpg", "label": "\\ud800"}', "line 1: 'label' must be Unicode"),
 }
 
 
 @pytest.mark.parametrize("case", BAD_JSON_LINES)
-def test_a_json_lines_manifest_that_is_wrong_is_refused_with_the_place(source, case):
+def test_an_invalid_json_lines_manifest_is_refused_with_the_line(source, case):
     text, match = BAD_JSON_LINES[case]
     listing_fails(source, match, manifest=manifest(source, text, "m.jsonl"))
 
 
 def test_a_manifest_that_cannot_be_read_is_refused(source):
-    listing_fails(source, "no such manifest: none.csv", manifest="none.csv")
-    listing_fails(source, "neither CSV nor JSON lines", manifest=manifest(source, CSV, "m.xlsx"))
+    listing_fails(source, "does not exist, .* Received: none.csv", manifest="none.csv")
+    listing_fails(source, "must end in one of", manifest=manifest(source, CSV, "m.xlsx"))
     (source / "latin.csv").write_bytes("uri,label\ncafé,x\n".encode("latin-1"))
     listing_fails(source, "not UTF-8", manifest="latin.csv")
 
@@ -500,21 +509,21 @@ def test_a_slice_column_in_two_spellings_is_refused(source):
         {"uri": "dogs/1.jpg", "label": "dogs", "Light": "day"},
     ]
     path = manifest(source, "\n".join(map(json.dumps, rows)), "m.jsonl")
-    listing_fails(source, "the columns 'Light', 'light', which", manifest=path, slices=["light"])
+    listing_fails(source, "Received: 'Light', 'light'", manifest=path, slices=["light"])
 
 
 @pytest.mark.parametrize("column", sorted(names.RESERVED_FEATURES))
-def test_no_slice_column_has_a_name_that_a_later_step_uses(source, column):
+def test_a_slice_column_with_a_name_that_a_later_step_uses_is_refused(source, column):
     path = manifest(source, f"uri,label,{column}\n")
-    listing_fails(source, f"'{column}' is a name", manifest=path, slices=[column])
+    listing_fails(source, f"a name that .* Received: '{column}'", manifest=path, slices=[column])
 
 
 URIS = {
-    "https://example.org/dog.jpg": r"images at https:// can't be read: .*\(line 3\); download them",
+    "https://example.org/dog.jpg": r"images at https:// can't be read; download them .* \(line 3\)",
     "HTTP://example.org/dog.jpg": "images at http:// can't be read",
     "ftp://example.org/dog.jpg": "images at ftp:// can't be read",
     "nowhere://bucket/dog.jpg": "images at nowhere:// can't be read",
-    "file://server/share/dog.jpg": "images at file:// can't be read: .*write file:///path",
+    "file://server/share/dog.jpg": "images at file:// can't be read; write file:///path",
 }
 
 
@@ -533,7 +542,7 @@ def test_a_file_uri_is_a_path(source):
 
 
 class SilentStore(LocalFileSystem):
-    """A Beam file system that answers to nothing."""
+    """A Beam file system that never answers."""
 
     @classmethod
     def scheme(cls):
@@ -543,7 +552,7 @@ class SilentStore(LocalFileSystem):
         threading.Event().wait()
 
 
-def test_a_store_that_does_not_answer_is_given_up(source, monkeypatch):
+def test_a_store_that_does_not_answer_times_out(source, monkeypatch):
     monkeypatch.setattr(beam_io, "CONTACT_SECONDS", 0.1)
     match = "silent://bucket did not answer within 0.1 seconds; check the network"
     listing_fails("silent://bucket/photos", match)
@@ -552,7 +561,7 @@ def test_a_store_that_does_not_answer_is_given_up(source, monkeypatch):
     listing_fails(source, match, manifest=path)
 
 
-def test_an_s3_that_does_not_answer_is_given_up(monkeypatch):
+def test_an_s3_that_does_not_answer_times_out(monkeypatch):
     monkeypatch.setattr(beam_io, "CONTACT_SECONDS", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -563,7 +572,7 @@ def test_an_s3_that_does_not_answer_is_given_up(monkeypatch):
 
 
 class Bucket(LocalFileSystem):
-    """A Beam file system with a scheme of its own: `bucket://` and a path on this disk."""
+    """A Beam file system for `bucket://` followed by a path on the local disk."""
 
     @classmethod
     def scheme(cls):
@@ -584,7 +593,7 @@ class Bucket(LocalFileSystem):
         return "/".join([basepath.rstrip("/"), *paths])
 
 
-def test_a_bucket_is_listed_and_read_as_a_folder_is(source):
+def test_a_bucket_is_listed_and_read_like_a_folder(source):
     local = list_images(str(source), positive_class="dogs")
     remote = list_images(f"bucket://{source}/", positive_class="dogs")
     assert [(r.uri, r.class_name, r.size) for r in remote] == [
@@ -601,23 +610,23 @@ def test_a_manifest_in_a_bucket_is_read(source):
         ("dogs/1.jpg", {"breed": ""}),
     ]
     manifest(source, CSV.replace("dogs/1", "dogs/9"))
-    listing_fails(f"bucket://{source}", "do not exist: 'dogs/9", manifest="manifest.csv")
+    listing_fails(f"bucket://{source}", "do not exist; .*: 'dogs/9", manifest="manifest.csv")
 
 
-def test_a_bucket_that_is_not_there_is_refused():
-    listing_fails("nowhere://bucket/photos", "can't be listed")
+def test_a_bucket_that_does_not_exist_is_refused():
+    listing_fails("nowhere://bucket/photos", "cannot list")
 
 
 @pytest.mark.parametrize("path", ["nowhere://bucket/m.csv", "gs://m.csv"])
-def test_a_manifest_in_a_bucket_that_is_not_there_is_refused(source, path):
+def test_a_manifest_in_a_bucket_that_does_not_exist_is_refused(source, path):
     listing_fails(source, "manifest .* can't be read", manifest=path)
 
 
-def test_listing_imports_nothing_heavy():
-    heavy = "{'tensorflow', 'tfx', 'apache_beam', 'numpy', 'PIL', 'pandas'}"
+def test_listing_imports_no_large_library():
+    large = "{'tensorflow', 'tfx', 'apache_beam', 'numpy', 'PIL', 'pandas'}"
     code = (
         "import sys; import components.image_example_gen.sources; "
-        f"sys.exit(', '.join({heavy} & set(sys.modules)) or None)"
+        f"sys.exit(', '.join({large} & set(sys.modules)) or None)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

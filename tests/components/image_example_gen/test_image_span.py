@@ -3,12 +3,12 @@ import pytest
 from components.image_example_gen.sources import SourceError
 
 
-def test_the_span_stands_in_for_its_place_in_the_source(photos, ingest):
+def test_the_span_replaces_its_placeholder_in_the_source(photos, ingest):
     photos.rename(photos.with_name("photos-7"))
     found = ingest(photos.with_name("photos-{SPAN}"), span="7")
     assert found.examples
 
 
-def test_a_source_with_a_place_for_a_span_wants_one(photos, ingest):
-    with pytest.raises(SourceError, match="has a place for a span, and none was given"):
+def test_a_source_with_a_placeholder_for_a_span_requires_one(photos, ingest):
+    with pytest.raises(SourceError, match=r"requires a span.* Received: ''"):
         ingest(photos.with_name("photos-{SPAN}"))

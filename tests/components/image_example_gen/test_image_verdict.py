@@ -6,7 +6,7 @@ from components.image_example_gen.sources import ImageRecord
 from components.image_example_gen.verdict import (
     Decoded,
     Refusal,
-    complaint,
+    failure,
     judge,
     quarantine_rows,
     summary,
@@ -38,7 +38,7 @@ def decoded(images) -> Decoded:
 VERDICT = judge(RECORDS, decoded(IMAGES), REFUSALS)
 
 
-def account(verdict=VERDICT, max_bad_fraction=1.0):
+def counts(verdict=VERDICT, max_bad_fraction=1.0):
     return summary(
         RECORDS,
         verdict,
@@ -48,30 +48,30 @@ def account(verdict=VERDICT, max_bad_fraction=1.0):
     )
 
 
-def test_of_equal_images_the_smallest_uri_stays():
+def test_of_equal_images_the_one_with_the_smallest_uri_is_kept():
     assert VERDICT.kept == {0, 5}
     assert VERDICT.duplicates == 1
 
 
-def test_all_copies_go_where_the_same_bytes_stand_in_two_classes():
+def test_all_copies_of_the_same_bytes_in_two_classes_are_quarantined():
     assert quarantine_rows(RECORDS, VERDICT) == [
         {
             "uri": "a/3.jpg",
             "class_name": "cats",
             "reason": "label_conflict",
-            "detail": "the same bytes are b/1.jpg in class dogs",
+            "detail": "the same bytes are also b/1.jpg of class dogs",
         },
         {
             "uri": "b/1.jpg",
             "class_name": "dogs",
             "reason": "label_conflict",
-            "detail": "the same bytes are a/3.jpg in class cats",
+            "detail": "the same bytes are also a/3.jpg of class cats",
         },
         {
             "uri": "b/2.jpg",
             "class_name": "dogs",
             "reason": "label_conflict",
-            "detail": "the same bytes are a/3.jpg in class cats",
+            "detail": "the same bytes are also a/3.jpg of class cats",
         },
         {
             "uri": "c/1.jpg",
@@ -82,8 +82,8 @@ def test_all_copies_go_where_the_same_bytes_stand_in_two_classes():
     ]
 
 
-def test_the_account_adds_up():
-    found = account()
+def test_the_counts_of_the_summary_add_up():
+    found = counts()
     assert found == {
         "listed": 7,
         "accepted": 2,
@@ -100,25 +100,25 @@ def test_the_account_adds_up():
 
 def test_max_bad_fraction_is_the_largest_that_passes():
     rows = quarantine_rows(RECORDS, VERDICT)
-    assert complaint(account(max_bad_fraction=4 / 7), rows) == ""
-    assert complaint(account(max_bad_fraction=0.5), rows) == (
+    assert failure(counts(max_bad_fraction=4 / 7), rows) == ""
+    assert failure(counts(max_bad_fraction=0.5), rows) == (
         "4 of 7 images were refused, more than max_bad_fraction 0.5 allows: 3 label_conflict, "
         "1 undecodable; the first are a/3.jpg (label_conflict), b/1.jpg (label_conflict), "
         "b/2.jpg (label_conflict), c/1.jpg (undecodable)"
     )
 
 
-def test_a_class_that_is_gone_is_complained_of():
+def test_a_class_without_images_left_is_a_failure():
     refusals = [Refusal(row, "undecodable", "") for row in range(3)]
     images = [(*image[:2], None) if row < 3 else image for row, image in enumerate(IMAGES)]
     verdict = judge(RECORDS, decoded(images), refusals)
-    found = account(verdict)
+    found = counts(verdict)
     assert found["by_class"] == {"cats": 0, "dogs": 2}
-    assert "no image of class 'cats' is left" in complaint(found, [])
+    assert "no image of class 'cats' is left" in failure(found, [])
 
 
-def test_nothing_decoded_is_judged_too():
+def test_a_source_of_which_no_image_decodes_is_a_failure():
     everything = [Refusal(row, "empty", "0 bytes") for row in range(len(RECORDS))]
     verdict = judge(RECORDS, decoded([]), everything)
     assert (verdict.kept, verdict.duplicates) == (set(), 0)
-    assert "no image of class 'cats' is left" in complaint(account(verdict), [])
+    assert "no image of class 'cats' is left" in failure(counts(verdict), [])

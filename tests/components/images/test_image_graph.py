@@ -1,4 +1,4 @@
-"""The served model's own reading: to the very pixels of the reader, or refused."""
+"""The served model reads images to exactly the reader's pixels, or refuses them."""
 
 import struct
 
@@ -46,7 +46,7 @@ def reloaded(tmp_path_factory):
 
 
 def stored(data: bytes, max_side: int) -> np.ndarray:
-    """The pixels that training has of an image."""
+    """The pixels of an image in training."""
     return graph.decode(read_image(data, max_side=max_side).data).numpy()
 
 
@@ -144,20 +144,20 @@ SOME = ["JPEG, orientation 6", "PNG of RGBA", "animated GIF", "BMP"]
 
 
 @pytest.mark.parametrize("kind", SOME)
-def test_it_is_the_same_eagerly_and_in_a_saved_model(kind, reloaded):
+def test_reading_is_the_same_eagerly_and_in_a_saved_model(kind, reloaded):
     expected = stored(READ[kind], 40)
     np.testing.assert_array_equal(READERS[40].eagerly(tf.constant(READ[kind])), expected)
     np.testing.assert_array_equal(reloaded(tf.constant(READ[kind])), expected)
 
 
 @pytest.mark.parametrize("kind", READ)
-def test_what_the_reader_stores_is_read_as_it_is(kind):
+def test_an_image_that_the_reader_stored_is_only_decoded(kind):
     data = read_image(READ[kind], max_side=40).data
     np.testing.assert_array_equal(READERS[40](tf.constant(data)), graph.decode(data))
 
 
 def bmp(depth: int, **changes: int) -> bytes:
-    """The header of a BMP of another kind, and pixels of nothing."""
+    """A BMP with an unusual header, and zeros as pixels."""
     size = changes.get("size", 40)
     header = struct.pack("<IiiHHIIiiII", size, 8, 8, 1, depth, changes.get("packing", 0), *[0] * 5)
     return b"BM" + struct.pack("<III", 2000, 0, 54 + 1024) + header + bytes(2000)
@@ -183,7 +183,7 @@ REFUSED = {
         encoded(PICTURE).replace(b"\xff\xc0\0\x11\x08", b"\xff\xc0\0\x11\x0c"),
         "8 bits",
     ),
-    "JPEG of two EXIF blocks": (
+    "JPEG with two EXIF blocks": (
         with_segment(encoded(PICTURE, exif=exif(6)), big_endian(3)),
         "more than one EXIF",
     ),
@@ -191,12 +191,12 @@ REFUSED = {
         encoded(PICTURE, exif=big_endian(6).replace(b"\x01\x12\0\x03", b"\x01\x12\0\x02")),
         "not a single number",
     ),
-    "JPEG of a damaged EXIF block": (
+    "JPEG with a damaged EXIF block": (
         encoded(PICTURE, exif=exif(6).tobytes().replace(b"\0\0\0\x09", b"\0\x09\0\0", 1)),
         "EXIF block is damaged",
     ),
     "JPEG turned by XMP": (encoded(PICTURE, xmp=xmp(6)), "XMP"),
-    "JPEG of nothing but its start": (b"\xff\xd8\xff", "not well-formed"),
+    "start of a JPEG": (b"\xff\xd8\xff", "not well-formed"),
     "16-bit PNG": (
         encoded(Image.fromarray(np.full((9, 9), 40_000, np.uint16)), "PNG"),
         "PNG of 16 bits",
@@ -211,14 +211,14 @@ REFUSED = {
     ),
     "PNG with more transparent entries than colours": (
         png(8, 3, [b"\0"], 1, PLTE=b"\xff\0\0", tRNS=b"\x80\x80"),
-        "what is transparent",
+        "defines transparency",
     ),
     "PNG with a transparent grey beyond its depth": (
         png(2, 0, [b"\x1b"], 4, tRNS=b"\0\x05"),
-        "what is transparent",
+        "defines transparency",
     ),
     "GIF with transparency": (encoded(PALETTE, "GIF", transparency=3), "transparent"),
-    "truncated GIF": (encoded(PALETTE, "GIF")[:-900], "cut off"),
+    "truncated GIF": (encoded(PALETTE, "GIF")[:-900], "truncated"),
     "WebP": (encoded(PICTURE, "WEBP"), "WebP"),
     "TIFF": (encoded(PICTURE, "TIFF"), "TIFF"),
     "big endian TIFF": (b"MM\0*" + bytes(100), "TIFF"),
@@ -236,7 +236,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_can_not_be_read_as_the_reader_does_is_refused_with_the_reason(kind):
+def test_an_image_that_is_not_read_as_by_the_reader_is_refused_with_the_reason(kind):
     data, reason = REFUSED[kind]
     message = f"image 7 is refused: .*{reason}.*; send it through the gateway"
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
@@ -260,7 +260,7 @@ def test_an_image_of_too_many_pixels_is_refused_by_its_header():
 
 
 def damaged(data: bytes, rng: np.random.Generator) -> bytes:
-    """The file with some of its first octets changed, in which headers lie."""
+    """The file with some of its first octets changed, which contain the headers."""
     copy = bytearray(data)
     for place in rng.integers(2, min(len(copy), 700), rng.integers(1, 5)):
         copy[place] = rng.integers(256)

@@ -9,11 +9,11 @@ from components.images.perceptual_hash import as_hex, perceptual_hash
 from components.images.reader import read_image
 
 NEAR = 4
-"""Bits in which the hashes of near-duplicates differ at most."""
+"""Maximum number of bits in which the hashes of near-duplicates differ."""
 
 
 def photo_like(seed: int) -> Image.Image:
-    """A picture without the extremes that an edit would cut off."""
+    """A picture without extreme values, which an edit would clip."""
     return ImageEnhance.Contrast(picture(seed, size=(320, 240))).enhance(0.7)
 
 
@@ -32,7 +32,7 @@ EDITS = {
 
 
 def distances(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Bits in which each hash differs from each of the others."""
+    """Numbers of bits in which each hash differs from each of the others."""
     return np.bitwise_count(hashes[:, None] ^ others[None, :])
 
 
@@ -45,7 +45,7 @@ def test_the_hash_of_a_near_duplicate_differs_in_a_few_bits(edit):
     assert not near[~np.eye(50, dtype=bool)].any()
 
 
-def test_the_hashes_of_other_pictures_differ_in_many_bits():
+def test_the_hashes_of_different_pictures_differ_in_many_bits():
     hashes = np.array([perceptual_hash(picture(seed)) for seed in range(200)], dtype=np.uint64)
     assert distances(hashes, hashes)[~np.eye(200, dtype=bool)].min() > NEAR
 
@@ -55,14 +55,14 @@ def test_a_picture_of_one_colour_has_hash_0():
     assert {perceptual_hash(Image.new("RGB", (99, 77), colour)) for colour in colours} == {0}
 
 
-def test_the_hash_of_a_picture_stays_what_it_is():
+def test_the_hash_of_a_picture_never_changes():
     gradient = Image.radial_gradient("L")
     assert as_hex(perceptual_hash(gradient)) == "6e919966a6dc9962"
     assert as_hex(0) == "0" * 16
 
 
-@pytest.mark.skipif(not PHOTOGRAPHS.is_dir(), reason="no shared photographs beside the project")
-def test_of_real_photographs_only_the_near_duplicates_have_hashes_so_near():
+@pytest.mark.skipif(not PHOTOGRAPHS.is_dir(), reason="no shared photographs next to the project")
+def test_among_real_photographs_only_near_duplicates_have_similar_hashes():
     paths = sorted(PHOTOGRAPHS.glob("*/*.jpg"))
     hashes = [read_image(path.read_bytes()).perceptual_hash for path in paths]
     values = np.array(hashes, dtype=np.uint64)

@@ -15,7 +15,7 @@ DEEP = LEVELS.astype(np.uint16) * 257
 
 
 def pixels(data: bytes) -> np.ndarray:
-    """What is stored of an image, uint8 (height, width, 3)."""
+    """The stored pixels of an image, uint8 (height, width, 3)."""
     stored = read_image(data).data
     assert stored.startswith(b"\x89PNG")
     return np.asarray(Image.open(io.BytesIO(stored)))
@@ -34,7 +34,7 @@ def refusal(data: bytes) -> RefusedImageError:
 
 
 def tiff(rows: bytes, *, order: str = "<", **changes: int | tuple[int, ...]) -> bytes:
-    """A TIFF of one strip, 4 x 2 grey pixels of 16 bits unless tags say otherwise."""
+    """A TIFF of one strip, by default of 4 x 2 grey pixels of 16 bits; keywords change tags."""
     tags = {256: 4, 257: 2, 258: 16, 259: 1, 262: 1, 273: 8, 277: 1, 278: 2, 279: len(rows)}
     tags |= {int(tag[1:]): value for tag, value in changes.items()}
     rows += bytes(len(rows) % 2)
@@ -109,7 +109,7 @@ COLOURED = {
 
 
 @pytest.mark.parametrize("kind", COLOURED)
-def test_colours_of_16_bits_keep_their_highest_8(kind):
+def test_16_bit_colours_keep_their_highest_8_bits(kind):
     np.testing.assert_array_equal(pixels(COLOURED[kind]), RGB16 >> 8)
 
 
@@ -151,7 +151,7 @@ def without_adobe_marker(data: bytes) -> bytes:
     return data[:start] + data[start + 2 + int.from_bytes(data[start + 2 : start + 4]) :]
 
 
-def test_a_cmyk_jpeg_is_read_as_adobe_inverts_it_and_without_its_marker_refused():
+def test_a_cmyk_jpeg_is_inverted_with_adobes_marker_and_refused_without_it():
     data = encoded(picture(1).convert("CMYK"), quality=95)
     stored = Image.open(io.BytesIO(read_image(data).data))
     difference = np.abs(np.asarray(stored, int) - np.asarray(picture(1), int)).mean()
@@ -160,17 +160,18 @@ def test_a_cmyk_jpeg_is_read_as_adobe_inverts_it_and_without_its_marker_refused(
 
 
 UNREAD = {
+    "preview of a camera's raw file": tiff(LEVELS.tobytes(), t254=1, t258=8),
     "CIELAB TIFF": tiff(bytes(24), t258=(8, 8, 8), t262=8, t277=3),
-    "16-bit channels apart": tiff(
+    "16-bit channels in separate planes": tiff(
         np.moveaxis(RGB16, -1, 0).tobytes(), t258=(16, 16, 16), t262=2, t277=3, t284=2
     ),
-    "a transparent colour of 16 bits": png(
+    "a transparent 16-bit colour": png(
         16, 2, [struct.pack(">6H", *range(0, 60000, 10000))], 2, tRNS=struct.pack(">3H", 1, 2, 3)
     ),
 }
 
 
 @pytest.mark.parametrize("kind", UNREAD)
-def test_what_is_stored_in_a_way_that_is_not_read_is_refused_with_what_to_do(kind):
+def test_pixels_stored_in_an_unsupported_way_are_refused_with_what_to_do(kind):
     error = refusal(UNREAD[kind])
     assert (error.reason, "save it" in error.detail) == ("undecodable", True)

@@ -19,12 +19,12 @@ JPEG = encoded(PICTURE, quality=90)
 
 
 def decoded(data: bytes) -> np.ndarray:
-    """The picture as training sees it, uint8 (height, width, 3)."""
+    """The picture's pixels in training, uint8 (height, width, 3)."""
     return tf.io.decode_image(data, channels=3, expand_animations=False).numpy()
 
 
 def difference(data: bytes, expected: Image.Image) -> float:
-    """Mean difference of two pictures, in levels of 256."""
+    """Mean absolute difference of two pictures, in levels of 0 to 255."""
     pixels = decoded(data)
     assert pixels.shape == (expected.height, expected.width, 3)
     return np.abs(pixels.astype(int) - np.asarray(expected).astype(int)).mean()
@@ -109,7 +109,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("kind", OTHERS)
-def test_any_other_image_becomes_rgb_that_tensorflow_decodes(kind):
+def test_any_other_image_is_converted_to_rgb_that_tensorflow_decodes(kind):
     data, expected = OTHERS[kind]
     image = read_image(data)
     assert image.data != data
@@ -117,7 +117,7 @@ def test_any_other_image_becomes_rgb_that_tensorflow_decodes(kind):
     assert difference(image.data, expected) < 8
 
 
-def test_lossless_stays_lossless_and_lossy_stays_small():
+def test_a_lossless_image_stays_lossless_and_a_lossy_one_becomes_jpeg():
     assert difference(read_image(encoded(PICTURE, "BMP")).data, PICTURE) == 0
     assert read_image(encoded(PICTURE, "BMP")).data.startswith(b"\x89PNG")
     assert read_image(encoded(PICTURE, "WEBP")).data.startswith(b"\xff\xd8")
@@ -125,7 +125,7 @@ def test_lossless_stays_lossless_and_lossy_stays_small():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
-def test_exif_orientation_is_honoured(kind, orientation):
+def test_exif_orientation_is_applied(kind, orientation):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     data = encoded(PICTURE, kind, exif=exif, quality=95)
@@ -138,7 +138,7 @@ def test_exif_orientation_is_honoured(kind, orientation):
     )
 
 
-def test_a_broken_exif_block_does_not_cost_the_image():
+def test_an_image_with_a_broken_exif_block_is_accepted():
     data = encoded(PICTURE, exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff")
     assert read_image(data).data == data
 
@@ -162,7 +162,7 @@ def test_an_image_that_does_not_decode_is_refused(kind):
     assert refusal(BROKEN[kind]).reason == "undecodable"
 
 
-def test_a_jpeg_that_is_scaled_down_is_read_to_its_end_too():
+def test_a_jpeg_that_is_scaled_down_is_also_read_to_its_end():
     large = encoded(picture(3, size=(640, 480)), quality=90)
     assert refusal(large[:-300], max_side=64).reason == "undecodable"
 
@@ -170,16 +170,45 @@ def test_a_jpeg_that_is_scaled_down_is_read_to_its_end_too():
 @pytest.mark.parametrize(
     "data", [b"this is no image" * 9, b"\0", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"]
 )
-def test_what_is_no_image_is_refused(data):
+def test_a_file_that_is_not_an_image_is_refused(data):
     assert refusal(data).reason == "not_an_image"
 
 
-def test_no_bytes_at_all_are_refused():
+UNSUPPORTED = {
+    "HEIC": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100),
+    "HEIF": b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(100),
+    "JPEG XL": b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(100),
+    "ICO": encoded(PICTURE, "ICO"),
+    "PSD": b"8BPS\0\x01" + bytes(100),
+    "camera raw": b"FUJIFILMCCD-RAW " + bytes(100),
+    "DDS": encoded(PICTURE, "DDS"),
+    "QOI": b"qoif" + bytes(100),
+}
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_an_image_of_an_unsupported_format_is_undecodable_and_to_be_converted(name):
+    error = refusal(UNSUPPORTED[name])
+    assert error.reason == "undecodable"
+    assert error.detail.startswith(
+        f"{name} is not supported; convert it to JPEG or PNG; supported formats are JPEG, PNG, "
+    )
+    assert error.detail.endswith(f"Received: {UNSUPPORTED[name][:16]!r}")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "WEBP", "TIFF"])
+def test_a_damaged_header_of_a_supported_format_is_undecodable(kind):
+    error = refusal(encoded(PICTURE, kind)[:16])
+    assert error.reason == "undecodable"
+    assert "is not supported" not in error.detail
+
+
+def test_an_empty_file_is_refused():
     assert refusal(b"").reason == "empty"
 
 
 def png_header(width: int, height: int) -> bytes:
-    """The start of a 1-bit PNG, and nothing of its pixels."""
+    """The start of a 1-bit PNG, without its pixels."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     checksum = struct.pack(">I", zlib.crc32(header))
     start = struct.pack(">I", 8) + b"IDAT" + bytes(12)
@@ -191,25 +220,25 @@ def test_a_decompression_bomb_is_refused_by_its_header():
     bomb = refusal(png_header(9_000, 9_000))
     assert (bomb.reason, bomb.detail) == (
         "too_large",
-        "9000 x 9000 pixels, at most 50,000,000 are taken",
+        "at most 50,000,000 pixels are allowed. Received: 9000 x 9000 pixels",
     )
 
 
-def test_more_bytes_than_the_pixels_need_are_refused():
+def test_more_bytes_than_the_pixels_can_need_are_refused():
     pixels = PICTURE.width * PICTURE.height
     most = 8 * pixels + 2**20
     assert read_image(JPEG.ljust(most, b"\0"), max_pixels=pixels)
     assert refusal(JPEG.ljust(most + 1, b"\0"), max_pixels=pixels).reason == "too_large"
 
 
-def test_max_pixels_is_the_largest_that_is_taken():
+def test_max_pixels_is_the_largest_size_that_is_accepted():
     pixels = PICTURE.width * PICTURE.height
     assert read_image(JPEG, max_pixels=pixels).data == JPEG
     assert refusal(JPEG, max_pixels=pixels - 1).reason == "too_large"
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_an_image_is_scaled_down_to_max_side_and_keeps_its_aspect(kind):
+def test_an_image_is_scaled_down_to_max_side_and_keeps_its_aspect_ratio(kind):
     large = picture(5, size=(600, 400))
     image = read_image(encoded(large, kind, quality=95), max_side=150)
     assert (image.width, image.height) == (150, 100)
@@ -228,7 +257,7 @@ def test_max_side_bounds_the_longest_side_of_the_upright_image():
     assert (image.width, image.height) == (100, 150)
 
 
-def test_what_is_encoded_anew_carries_nothing_of_the_source_but_its_pixels():
+def test_an_image_that_is_encoded_again_keeps_only_the_pixels_of_the_source():
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 3
     exif[ExifTags.Base.Artist] = "someone"
@@ -254,7 +283,7 @@ def damaged(data: bytes, rng: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["baseline JPEG", "progressive JPEG", "PNG"])
-def test_a_damaged_file_is_refused_or_decodes_in_training_never_anything_else(kind):
+def test_a_damaged_file_is_either_refused_or_decodes_in_training(kind):
     rng = random.Random(0)
     accepted = 0
     for _ in range(400):
@@ -267,7 +296,7 @@ def test_a_damaged_file_is_refused_or_decodes_in_training_never_anything_else(ki
     assert 0 < accepted < 400
 
 
-def test_a_jpeg_that_pillow_decodes_and_tensorflow_does_not_is_encoded_anew():
+def test_a_jpeg_that_pillow_decodes_and_tensorflow_does_not_is_encoded_again():
     stray_marker = JPEG[:-2] + b"\xff\xfe" + JPEG[-2:]
     with pytest.raises(tf.errors.InvalidArgumentError):
         decoded(stray_marker)
@@ -275,15 +304,15 @@ def test_a_jpeg_that_pillow_decodes_and_tensorflow_does_not_is_encoded_anew():
     assert difference(image.data, PICTURE) < 8
 
 
-def test_an_arithmetic_coded_jpeg_is_taken_only_if_it_decodes_in_training():
-    # Start of frame 9 says of a frame that it is so coded.
+def test_an_arithmetic_coded_jpeg_is_accepted_only_if_it_decodes_in_training():
+    # Start of frame 9 means arithmetic coding.
     arithmetic = JPEG.replace(b"\xff\xc0", b"\xff\xc9", 1)
     assert not jpeg.is_whole(arithmetic)
     image = read_image(arithmetic)
     assert decoded(image.data).shape == (image.height, image.width, 3)
 
 
-def test_a_whole_jpeg_is_told_from_others():
+def test_a_whole_jpeg_is_recognized():
     assert jpeg.is_whole(JPEG)
     assert jpeg.is_whole(PLAIN["JPEG with restart markers"])
     assert jpeg.is_whole(PLAIN["progressive JPEG"])
@@ -295,7 +324,7 @@ def test_a_whole_jpeg_is_told_from_others():
     assert not jpeg.is_whole(b"")
 
 
-def test_a_whole_png_is_told_from_others():
+def test_a_whole_png_is_recognized():
     data = PLAIN["PNG"]
     assert png.is_whole(data)
     assert png.is_whole(data + b"trailing")
@@ -305,6 +334,6 @@ def test_a_whole_png_is_told_from_others():
     assert not png.is_whole(b"")
 
 
-def test_the_reader_needs_neither_tensorflow_nor_tfx():
+def test_the_reader_imports_neither_tensorflow_nor_tfx():
     program = "import sys, components.images.reader; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -7,7 +7,7 @@ from components.images.rules import ReadingRules, RulesError, read_rules, shrunk
 RULES = ReadingRules(image_size=128, pixel_range=(-1.0, 1.0), max_side=256, max_pixels=1000)
 
 
-def test_rules_survive_being_written(tmp_path):
+def test_rules_survive_a_round_trip_through_json(tmp_path):
     (tmp_path / "assets").mkdir()
     (tmp_path / "assets" / "reading_rules.json").write_text(RULES.to_json())
     assert read_rules(tmp_path) == RULES
@@ -25,10 +25,10 @@ def test_rules_of_another_version_are_refused():
 
 
 @pytest.mark.parametrize("change", [{"gamma": 2.2}, {"background": None}])
-def test_rules_with_other_names_are_refused(change):
+def test_rules_with_other_keys_are_refused(change):
     values = json.loads(RULES.to_json()) | change
     values = {name: value for name, value in values.items() if value is not None}
-    with pytest.raises(RulesError, match=r"reading rules are .* Received"):
+    with pytest.raises(RulesError, match=r"keys of the reading rules must be .* Received"):
         ReadingRules.from_json(json.dumps(values))
 
 
@@ -43,5 +43,5 @@ def test_rules_with_other_names_are_refused(change):
         ((1001, 500), 500, (500, 250)),
     ],
 )
-def test_the_longest_side_becomes_max_side_and_the_aspect_stays(size, max_side, expected):
+def test_the_longest_side_becomes_max_side_and_the_aspect_ratio_is_kept(size, max_side, expected):
     assert shrunk_size(*size, max_side) == expected

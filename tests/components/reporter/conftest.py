@@ -7,7 +7,7 @@ from components.pusher.registry import Pushed
 
 @pytest.fixture(scope="session")
 def reported(tmp_path_factory):
-    """A run and its report: a fair model whose test split has more positives than the world."""
+    """A run and its report; its test split has a higher prevalence than the real world."""
     run = some_run(
         tmp_path_factory.mktemp("run"),
         refusals=[
@@ -15,13 +15,13 @@ def reported(tmp_path_factory):
                 "uri": f"cats/broken {number}.jpg",
                 "class_name": "cats",
                 "reason": "undecodable",
-                "detail": "ends early",
+                "detail": "truncated",
             }
             for number in range(25)
         ],
         pushed=Pushed(version=7, path="/models/7", is_new=True),
         data_check=findings.of_check(ORIGIN, [NEW_CLASS]),
-        # The last is passed by a hair.
+        # The last is only just passed.
         gates=["recall >= 0.5", "precision >= 0.2", "recall >= 0.70"],
     )
     return run.write(), *run.report()

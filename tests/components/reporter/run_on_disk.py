@@ -1,4 +1,4 @@
-"""Lays out a run's artifacts as the components before the Reporter leave them."""
+"""Writes a run's artifacts like the components before the Reporter."""
 
 import io
 import json
@@ -112,9 +112,9 @@ class Run:
             prevalence=self.prevalence,
         )
         summary.write(figures, self.uri(names.EVALUATION))
-        asked = gates.parse_all(self.gates)
+        parsed = gates.parse_all(self.gates)
         verdict = gates.verdict(
-            asked,
+            parsed,
             figures["metrics"],
             figures["at_prevalence"],
             self.data_check,
@@ -124,11 +124,11 @@ class Run:
         findings_file.write(self.data_check, self.uri(names.ANOMALIES))
         blessing.write(verdict, self.artifact(names.BLESSING), self.artifact(names.MODEL))
         pushed_model.write(self.artifact(names.PUSHED_MODEL), self.pushed)
-        self._write_accounts()
+        self._write_reports()
         return self
 
     def report(self) -> tuple[str, dict]:
-        """Runs the Reporter; gives the page and the metrics."""
+        """Runs the Reporter; returns the page and the metrics."""
         inputs = {key: [self.artifact(key)] for key in KINDS if key != names.REPORT}
         executor.Executor().Do(
             inputs,
@@ -160,9 +160,9 @@ class Run:
         breeds = np.array(self.breeds)
         members = {(): np.ones(len(breeds), bool)}
         members |= {(("breed", str(breed)),): breeds == breed for breed in np.unique(breeds)}
-        called = self.probabilities >= THRESHOLD
+        predicted = self.probabilities >= THRESHOLD
         return [
-            SliceCounts(dict(key), confusion(self.labels[chosen], called[chosen]))
+            SliceCounts(dict(key), confusion(self.labels[chosen], predicted[chosen]))
             for key, chosen in members.items()
         ]
 
@@ -183,7 +183,7 @@ class Run:
         }
         return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
 
-    def _write_accounts(self) -> None:
+    def _write_reports(self) -> None:
         positives = int(self.labels.sum())
         used = {self.positive_class: positives, "cats": len(self.labels) - positives}
         self._json(
@@ -251,7 +251,7 @@ class Run:
 
 
 def picture(index: int) -> bytes:
-    """A JPEG of 300 x 200 pixels whose colour tells the index."""
+    """A JPEG of 300 x 200 pixels whose colour depends on the index."""
     buffer = io.BytesIO()
     colour = (index % 8 * 32, index // 8 % 8 * 32, index // 64 % 8 * 32)
     Image.new("RGB", (300, 200), colour).save(buffer, "JPEG")
@@ -259,7 +259,7 @@ def picture(index: int) -> bytes:
 
 
 def some_run(root: Path, *, positives: int = 100, negatives: int = 400, **changes) -> Run:
-    """A fair model, with one breed that it finds far less often than the others."""
+    """A model of medium quality, with a much lower recall for one breed."""
     rng = np.random.default_rng(3)
     labels = np.repeat([1, 0], [positives, negatives])
     breeds = [

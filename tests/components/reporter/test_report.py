@@ -17,7 +17,7 @@ from components.reporter.component import Reporter, ReporterSpec
 
 
 class Page(HTMLParser):
-    """The page as a browser sees it: elements with attributes, and text."""
+    """The parsed page: elements with attributes, and text."""
 
     def __init__(self, html: str):
         super().__init__()
@@ -43,7 +43,7 @@ class Page(HTMLParser):
         return " ".join(self.text.split())
 
 
-def test_metrics_json_holds_the_run_for_a_program(reported):
+def test_metrics_json_has_the_results_of_the_run(reported):
     run, _, metrics = reported
     evaluation = summary.read(run.uri(names.EVALUATION))
     for key in ("metrics", "intervals", "at_prevalence", "slices"):
@@ -76,12 +76,12 @@ def test_metrics_json_holds_the_run_for_a_program(reported):
 def test_the_page_says_how_images_are_read_and_shrunk(reported):
     _, html, _ = reported
     assert (
-        "laid on white, scaled down to 96 pixels (Lanczos, antialiased), and resized to 64 x 64 "
-        "pixels (bilinear, antialiased) between -1 and 1." in Page(html).flat_text
+        "composited onto white, scaled down to 96 pixels (Lanczos, antialiased), and resized to "
+        "64 x 64 pixels (bilinear, antialiased) between -1 and 1." in Page(html).flat_text
     )
 
 
-def test_the_page_opens_with_the_answer(reported):
+def test_the_page_starts_with_the_answer(reported):
     _, html, metrics = reported
     page = Page(html)
     assert metrics["answer"] in page.flat_text
@@ -89,7 +89,7 @@ def test_the_page_opens_with_the_answer(reported):
     assert page.flat_text.index(metrics["answer"]) < page.flat_text.index("Verdict")
 
 
-def test_the_page_asks_for_nothing_outside_itself(reported):
+def test_the_page_has_no_external_resources(reported):
     _, html, _ = reported
     page = Page(html)
     for tag, attributes in page.elements:
@@ -111,7 +111,7 @@ def test_every_id_is_unique_and_every_reference_has_its_target(reported):
     assert {first or second for first, second in used} <= set(ids)
 
 
-def test_figures_images_and_tables_can_be_read_without_seeing(reported):
+def test_figures_images_and_tables_are_accessible_without_sight(reported):
     _, html, metrics = reported
     page = Page(html)
     labels = [svg["aria-label"] for svg in page.all("svg")]
@@ -123,7 +123,7 @@ def test_figures_images_and_tables_can_be_read_without_seeing(reported):
     assert page.all("html") == [{"lang": "en"}]
 
 
-def test_figures_wear_the_pages_colours_in_light_and_dark(reported):
+def test_figures_have_the_pages_colours_in_light_and_dark_mode(reported):
     _, html, _ = reported
     drawings = "".join(re.findall(r"<svg.*?</svg>", html, re.DOTALL))
     assert "var(--ink)" in drawings
@@ -131,8 +131,8 @@ def test_figures_wear_the_pages_colours_in_light_and_dark(reported):
     assert "prefers-color-scheme: dark" in html
 
 
-def test_what_users_named_is_shown_and_never_run(tmp_path):
-    name = "<script>$x$&amp;犬"  # Short enough to stand whole in the figures.
+def test_names_of_users_are_escaped(tmp_path):
+    name = "<script>$x$&amp;犬"  # Short enough not to be cut in the figures.
     run = some_run(
         tmp_path,
         positives=30,
@@ -151,7 +151,7 @@ def test_what_users_named_is_shown_and_never_run(tmp_path):
     assert metrics["positive_class"] == name
     assert any(name in svg["aria-label"] for svg in page.all("svg"))
     drawn = Page("".join(re.findall(r"<svg.*?</svg>", html, re.DOTALL))).text
-    assert f"called “{name}”" in drawn
+    assert f"predicted “{name}”" in drawn
 
 
 def average_colour(data_uri):
@@ -183,7 +183,7 @@ def test_slices_are_ranked_with_the_worst_marked(reported):
     _, html, metrics = reported
     borzoi = next(row for row in metrics["slices"] if row["slice"] == {"breed": "borzoi"})
     text = Page(html).flat_text
-    recall = text[text.index("Where “dogs” are missed") : text.index("Where false alarms")]
+    recall = text[text.index("Missed “dogs”") : text.index("False alarms slice")]
     assert "breed = borzoi worst" in recall
     assert f"{borzoi['fn']} {borzoi['recall']:.3f}" in recall
     assert (
@@ -191,12 +191,12 @@ def test_slices_are_ranked_with_the_worst_marked(reported):
         if ("The most" in recall)
         else recall.index("borzoi") < recall.index("beagle")
     )
-    # Only negatives have no breed, and all positives have one.
+    # All positives, but not all negatives, have a breed.
     assert "(none)" not in recall
     assert "breed = (none)" in text
 
 
-def test_the_accounts_of_sampling_and_quarantine_are_shown(reported):
+def test_sampling_and_quarantine_are_shown(reported):
     _, html, _ = reported
     text = Page(html).flat_text
     assert "test dogs 100 200 100" in text
@@ -204,9 +204,9 @@ def test_the_accounts_of_sampling_and_quarantine_are_shown(reported):
         "240 images are near-duplicates of others, in 31 clusters, the largest of 160 (8 %" in text
     )
     assert "Warning: one cluster <holds> 160 of 1,990 images." in text
-    assert "1,900 stay where an earlier draw placed them and 90 are new; 3 are held back" in text
+    assert "1,900 keep their split from an earlier draw and 90 are new; 3 are held back" in text
     assert "2,025 images were listed, 1,990 accepted, 10 dropped as exact duplicates, 25" in text
-    assert "Passed over as no images: @eaDir/ (3), hidden files (1)." in text
+    assert "Passed over, not images: @eaDir/ (3), hidden files (1)." in text
     assert "cats/broken 19.jpg" in text
     assert "cats/broken 20.jpg" not in text
     assert "The first 20 of 25" in text
@@ -223,18 +223,18 @@ def test_anomalies_of_the_data_are_shown_with_what_to_do(reported):
     assert "edit /models/schema/schema.pbtxt, or delete /models/schema to start over" in text
 
 
-def test_data_without_an_anomaly_is_said_to_be_as_it_was(tmp_path):
+def test_data_without_anomalies_is_reported_to_match_the_schema(tmp_path):
     run = some_run(tmp_path, positives=10, negatives=20, data_check=findings.of_check(ORIGIN, []))
     html, _ = run.write().report()
-    assert "No anomaly: classes, columns, sizes and shares are as in the schema of version 6" in (
+    assert "No anomalies: classes, columns, sizes and shares match the schema of version 6" in (
         Page(html).flat_text
     )
 
 
-def test_another_balance_in_the_world_is_shown_beside_the_splits(reported):
+def test_the_real_worlds_balance_is_shown_next_to_the_splits(reported):
     _, html, metrics = reported
     text = Page(html).flat_text
-    assert "The real world has 49 others to each, a share of 0.02; the split has 4 others" in text
+    assert "The real world has 49 negatives per positive, a share of 0.02; the split has 4" in text
     row = next(part for part in text.split("Precision ") if part.startswith("0."))
     in_split, in_world = metrics["metrics"]["precision"], metrics["at_prevalence"]["precision"]
     assert row.startswith(f"{in_split:.3f}")
@@ -243,7 +243,7 @@ def test_another_balance_in_the_world_is_shown_beside_the_splits(reported):
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory):
-    """A run without history, refusals, push and gates, at the real world's balance."""
+    """A run without history, refusals, push and gates, at the real world's prevalence."""
     run = some_run(
         tmp_path_factory.mktemp("bare"),
         positives=30,
@@ -256,41 +256,43 @@ def bare(tmp_path_factory):
     return Page(html).flat_text, metrics
 
 
-def test_a_run_that_lacks_things_says_what_it_lacks(bare):
+def test_a_run_without_optional_parts_names_what_is_missing(bare):
     text, metrics = bare
-    assert "No history was recorded" in text
-    assert "No image was refused" in text
-    assert "Nothing was checked: no schema has been kept yet; this run's schema is kept" in text
+    assert "This model has no training history" in text
+    assert "No images were refused" in text
+    assert "The data was not checked: no schema has been kept yet; this run's schema is kept" in (
+        text
+    )
     assert "No model was pushed" in text
-    assert "No gate was set" in text
+    assert "No gates are set" in text
     assert metrics["training"] is None
     assert metrics["pushed_model"] is None
     assert metrics["blessed"] is False
     assert metrics["answer"].startswith("Not blessed: ")
 
 
-def test_at_the_worlds_own_balance_there_is_one_figure_with_one_interval(bare):
+def test_at_the_real_worlds_prevalence_each_metric_is_shown_once(bare):
     text, metrics = bare
-    assert "so has the split" in text
+    assert "the split has the same" in text
     assert "test split real world" not in text
     assert metrics["at_prevalence"]["intervals"] == metrics["intervals"]
     assert metrics["at_prevalence"]["precision"] == pytest.approx(metrics["metrics"]["precision"])
 
 
-def test_the_page_says_at_which_balance_the_threshold_was_chosen(reported, bare):
+def test_the_page_shows_the_balance_at_which_the_threshold_was_chosen(reported, bare):
     _, html, metrics = reported
     text, point = Page(html).flat_text, metrics["operating_point"]
     assert (point["prevalence"], point["own_balance"]["prevalence"]) == (0.02, 0.2)
-    assert "to which val was weighed: 49 others to each, where val itself has 4 others" in text
-    assert f"At its own balance precision was {point['own_balance']['precision']:.3f}" in text
-    assert f"where precision was {point['precision']:.3f}" in text
+    assert "49 negatives per positive; val itself has 4 negatives per positive. Unweighted" in text
+    assert f"Unweighted, precision is {point['own_balance']['precision']:.3f}" in text
+    assert f"with precision {point['precision']:.3f}" in text
     assert point["remarks"][0] in text
-    assert "which is that of val: 2 others to each" in bare[0]
+    assert "2 negatives per positive, which val has too" in bare[0]
 
 
-def test_a_passed_gate_shows_its_interval_and_whether_it_reaches_beyond(reported):
+def test_a_passed_gate_shows_whether_its_interval_extends_beyond_it(reported):
     _, html, metrics = reported
-    text, doubt = Page(html).flat_text, "the interval reaches beyond the gate"
+    text, doubt = Page(html).flat_text, "the interval extends beyond the gate"
     assert [gate["may_be_missed"] for gate in metrics["gates"]] == [False, False, True]
     assert text.count(doubt) == 1
     low, high = metrics["gates"][2]["interval"]
@@ -298,26 +300,26 @@ def test_a_passed_gate_shows_its_interval_and_whether_it_reaches_beyond(reported
     assert "the true recall may be below the gate" in metrics["reason"]
 
 
-def test_a_model_that_never_fires_gets_a_report(tmp_path):
+def test_a_model_that_predicts_no_positives_gets_a_report(tmp_path):
     run = some_run(tmp_path, positives=10, negatives=20)
     run.probabilities = run.probabilities * 0.4
     html, metrics = run.write().report()
     assert metrics["metrics"]["precision"] is None
     assert metrics["intervals"]["precision"] is None
-    assert "raises no alarm at all" in metrics["answer"]
-    assert "There was none." in html
+    assert "raises no alarm," in metrics["answer"]
+    assert "There were none." in html
 
 
-def test_images_that_are_not_among_the_examples_are_an_error(tmp_path):
+def test_predictions_of_images_that_are_not_in_the_examples_are_an_error(tmp_path):
     run = some_run(tmp_path, positives=10, negatives=20)
     run.write()
     for shard in (tmp_path / "examples" / "Split-test").iterdir():
         shard.write_bytes(b"")
-    with pytest.raises(ValueError, match="not among the examples"):
+    with pytest.raises(ValueError, match="the examples must be those of the predictions"):
         run.report()
 
 
-def test_the_components_parameters_are_plain_text_for_a_cluster():
+def test_the_components_parameters_are_plain_text():
     inputs = {key: Channel(type=kind.type) for key, kind in ReporterSpec.INPUTS.items()}
     reporter = Reporter(**inputs, title="a run", settings={"trainer": {"model": "cnn"}})
     assert reporter.exec_properties["title"] == "a run"

@@ -6,7 +6,7 @@ from components.reporter import figures, provenance, slices, wording
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "text"),
     [
         (0.87, "87 of 100"),
         (1.0, "100 of 100"),
@@ -15,8 +15,8 @@ from components.reporter import figures, provenance, slices, wording
         (0.0004, "4 of 10,000"),
     ],
 )
-def test_a_rate_is_said_of_a_hundred_unless_that_would_round_it_away(value, said):
-    assert wording.of_hundred(value) == said
+def test_a_rate_is_given_per_hundred_unless_it_would_be_rounded_to_none_or_all(value, text):
+    assert wording.of_hundred(value) == text
 
 
 @pytest.mark.parametrize(
@@ -26,30 +26,30 @@ def test_a_rate_is_said_of_a_hundred_unless_that_would_round_it_away(value, said
         (1.0, "1.00"),
         (0.998, "0.998"),
         (0.9996, "0.9996"),
-        (0.9 - 0.8 - 0.1, "0.00"),  # not quite 0, as floats have it
+        (0.9 - 0.8 - 0.1, "0.00"),  # not exactly 0 in floats
     ],
 )
-def test_a_rate_that_is_not_one_never_looks_like_one(value, shown):
+def test_a_rate_is_never_rounded_to_0_or_1(value, shown):
     assert wording.rate(value, 2) == shown
 
 
-def test_what_is_undefined_is_a_dash():
+def test_an_undefined_value_is_a_dash():
     assert wording.rate(None) == wording.interval(None) == wording.DASH
 
 
 @pytest.mark.parametrize(
-    ("prevalence", "said"),
+    ("prevalence", "text"),
     [
-        (1 / 11, "10 others to each"),
-        (0.0909, "10 others to each"),
-        (0.28, "2.6 others to each"),
-        (0.0001, "9,999 others to each"),
-        (0.5, "1 other to each"),
-        (0.75, "3 of them to each other image"),
+        (1 / 11, "10 negatives per positive"),
+        (0.0909, "10 negatives per positive"),
+        (0.28, "2.6 negatives per positive"),
+        (0.0001, "9,999 negatives per positive"),
+        (0.5, "1 negative per positive"),
+        (0.75, "3 positives per negative"),
     ],
 )
-def test_a_balance_is_said_as_others_to_each(prevalence, said):
-    assert wording.balance(prevalence) == said
+def test_a_balance_is_given_as_negatives_per_positive(prevalence, text):
+    assert wording.balance(prevalence) == text
 
 
 def slice_row(name, tp, fn, low, high):
@@ -66,16 +66,16 @@ def evaluation(*rows):
     return {"metrics": {"recall": 0.8, "tp": 80, "fn": 20}, "slices": list(rows)}
 
 
-def test_surely_bad_comes_before_bad_luck():
-    unlucky, bad = slice_row("one image", 0, 1, 0.0, 0.79), slice_row("many", 10, 30, 0.14, 0.4)
-    ranking = slices.by_recall(evaluation(unlucky, bad))
+def test_a_certainly_bad_slice_comes_before_one_with_few_images():
+    small, bad = slice_row("one image", 0, 1, 0.0, 0.79), slice_row("many", 10, 30, 0.14, 0.4)
+    ranking = slices.by_recall(evaluation(small, bad))
     assert [row.name for row in ranking.rows] == ["breed = many", "breed = one image"]
     assert [row.is_worst for row in ranking.rows] == [True, False]
     assert [row.is_below for row in ranking.rows] == [True, True]
     assert ranking.floor == 0.0
 
 
-def test_a_slice_that_is_the_whole_or_has_none_of_the_class_is_left_out():
+def test_a_slice_with_all_or_none_of_the_class_is_left_out():
     whole, none = slice_row("all", 80, 20, 0.7, 0.9), slice_row("cats", 0, 0, 0, 0)
     half = slice_row("half", 40, 10, 0.67, 0.89)
     ranking = slices.by_recall(evaluation(whole, none, half))
@@ -84,7 +84,7 @@ def test_a_slice_that_is_the_whole_or_has_none_of_the_class_is_left_out():
     assert ranking.floor == 0.6
 
 
-def test_of_many_slices_the_worst_are_shown_and_the_rest_counted():
+def test_only_the_worst_of_many_slices_are_shown_and_the_rest_is_counted():
     rows = [slice_row(f"{n:02}", 1, 1, 0.1, 0.5 + n / 100) for n in range(35)]
     ranking = slices.by_recall(evaluation(*reversed(rows)))
     assert [row.name for row in ranking.rows] == [f"breed = {n:02}" for n in range(30)]
@@ -101,7 +101,7 @@ def test_settings_become_dotted_keys():
     ]
 
 
-def test_the_trainer_s_settings_are_those_that_it_had():
+def test_the_trainer_settings_are_those_that_were_used():
     compiled = {"name": "dogs", "trainer": {"epochs": 20, "model": "cnn", "fine_tune": None}}
     history = {"settings": {"epochs": 3, "model": "xception", "random_state": 42}}
     assert provenance.as_trained(compiled, history) == {
@@ -111,7 +111,7 @@ def test_the_trainer_s_settings_are_those_that_it_had():
     assert provenance.as_trained(compiled, None) == compiled
 
 
-def test_a_curve_of_very_many_points_stays_small_and_keeps_its_shape():
+def test_a_curve_with_very_many_points_gives_a_small_svg():
     rng = np.random.default_rng(0)
     labels = np.repeat([1, 0], [20_000, 100_000])
     points = metrics.curve(labels, rng.beta(1 + 2 * labels, 3 - labels))

@@ -6,7 +6,7 @@ from study_on_disk import ArmOnDisk, StudyOnDisk
 
 @pytest.fixture(scope="session")
 def shifted(tmp_path_factory):
-    """Arms of one skill, two of which call too much or too little at 0.5; one lost a replicate."""
+    """Three arms of equal skill: two with shifted probabilities, one with a diverged replicate."""
     arms = [
         ArmOnDisk("balanced", shift=2.5, settings={"sampling_strategy": "balanced"}),
         ArmOnDisk("unbalanced", shift=-0.8),

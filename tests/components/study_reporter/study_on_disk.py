@@ -1,4 +1,4 @@
-"""Arms of a study on disk, simulated so that the truth is known."""
+"""Writes simulated arms of a study, whose true differences are known."""
 
 import json
 from collections.abc import Sequence
@@ -18,13 +18,17 @@ EPOCHS = 6
 
 @dataclass
 class ArmOnDisk:
-    """How an arm's models score.
+    """The simulated predictions of an arm.
 
     Attributes:
-      name: of the arm.
-      shift: log odds added to every image: moves what 0.5 calls positive, not the ranking.
-      skill: distance of the two classes in log odds; that of the noise of images is about 2.
+      name: name of the arm.
+      shift: log odds added to every image; changes the predictions at 0.5, not the ranking.
+      skill: distance of the two classes in log odds; the noise of an image has a standard deviation
+        of about 2.
+      val_split: split for choosing the threshold.
+      test_splits: splits for the evaluation.
       diverged: reason by replicate.
+      settings: settings of the arm, added to the defaults.
     """
 
     name: str
@@ -38,7 +42,7 @@ class ArmOnDisk:
 
 @dataclass
 class StudyOnDisk:
-    """Arms judged on the same images; each split's positives and negatives by name."""
+    """Arms evaluated on the same images; `splits` has the positives and negatives of each split."""
 
     root: Path
     arms: Sequence[ArmOnDisk]
@@ -53,7 +57,7 @@ class StudyOnDisk:
         for index, arm in enumerate(self.arms):
             folder = self.folder(index)
             folder.mkdir(parents=True)
-            (folder / "arm.json").write_text(json.dumps(self._about(arm)))
+            (folder / "arm.json").write_text(json.dumps(self._metadata(arm)))
             rows = [self._replicate(arm, number) for number in range(self.replicates)]
             (folder / "replicates.json").write_text(json.dumps(rows))
             pq.write_table(self._predictions(arm, index), folder / "predictions.parquet")
@@ -68,7 +72,7 @@ class StudyOnDisk:
         ]
 
     def report(self, **study) -> Path:
-        """Runs the StudyReporter; gives the folder of the report."""
+        """Runs the StudyReporter and returns the folder of the report."""
         inputs = {}
         for index in range(len(self.arms)):
             run = standard_artifacts.ModelRun()
@@ -85,21 +89,21 @@ class StudyOnDisk:
         return Path(report.uri)
 
     def images(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Labels, and how hard each image is for every model."""
+        """Returns labels, and the difficulty of each image for all models."""
         positives, negatives = self.splits[split]
         rng = np.random.default_rng([self.seed, *split.encode()])
         labels = np.repeat([1, 0], [positives, negatives])
         return labels, rng.normal(0, 1.6, labels.size)
 
     def probabilities(self, arm: ArmOnDisk, index: int, number: int, split: str) -> np.ndarray:
-        labels, hardness = self.images(split)
+        labels, difficulty = self.images(split)
         rng = np.random.default_rng([self.seed, index, number])
         own_shift = rng.normal(0, 0.3)
         noise = np.random.default_rng([self.seed, index, number, *split.encode()])
-        scores = arm.skill * (labels - 0.5) + hardness + noise.normal(0, 1.0, labels.size)
+        scores = arm.skill * (labels - 0.5) + difficulty + noise.normal(0, 1.0, labels.size)
         return 1 / (1 + np.exp(-(scores + arm.shift + own_shift)))
 
-    def _about(self, arm: ArmOnDisk) -> dict:
+    def _metadata(self, arm: ArmOnDisk) -> dict:
         return {
             "arm": arm.name,
             "settings": {
@@ -150,12 +154,13 @@ class StudyOnDisk:
             for split in dict.fromkeys([arm.val_split, *arm.test_splits]):
                 labels, _ = self.images(split)
                 count = labels.size
-                places = range(count)
                 classes = [self.positive_class if label else "cats" for label in labels]
                 columns = {
                     arm_predictions.REPLICATE: [number] * count,
                     arm_predictions.SPLIT: [split] * count,
-                    names.IMAGE_ID: [f"{split}{place * 7919 % 100003:06d}" for place in places],
+                    names.IMAGE_ID: [
+                        f"{split}{index * 7919 % 100003:06d}" for index in range(count)
+                    ],
                     names.LABEL: labels.tolist(),
                     names.CLASS_NAME: classes,
                     names.PROBABILITY: self.probabilities(arm, index, number, split),

@@ -11,7 +11,7 @@ def weights_of(labels, draws):
 
 @pytest.fixture(scope="module")
 def models():
-    """Labels, and scores of three models with many equal ones."""
+    """Labels, and probabilities of three models with many ties."""
     rng = np.random.default_rng(2)
     labels = np.repeat([1, 0], [20, 60])
     rng.shuffle(labels)
@@ -26,24 +26,24 @@ def test_each_draw_keeps_the_sizes_of_the_classes(models):
     assert (weights[labels == 1].sum(axis=0) == 20).all()
     assert (weights[labels == 0].sum(axis=0) == 60).all()
     assert weights.mean() == pytest.approx(1)
-    # A count of a binomial of n trials with chance 1 / n.
+    # The variance of a binomial count with n trials and probability 1 / n.
     assert weights[labels == 0].var() == pytest.approx(1 - 1 / 60, rel=0.05)
 
 
-def test_drawn_metrics_are_those_of_the_drawn_images(models):
+def test_metrics_of_a_draw_are_those_of_its_images(models):
     labels, rows = models
     rates = bootstrap.rates(labels, rows >= 0.5, draws=8)
     areas = bootstrap.average_precisions(labels, rows, draws=8)
     weights = weights_of(labels, 8)
     for model, probabilities in enumerate(rows):
-        called = probabilities >= 0.5
+        predicted = probabilities >= 0.5
         for draw in range(8):
             weight = {"sample_weight": weights[:, draw]}
             expected = {
-                "recall": sklearn_metrics.recall_score(labels, called, **weight),
-                "precision": sklearn_metrics.precision_score(labels, called, **weight),
-                "f1": sklearn_metrics.f1_score(labels, called, **weight),
-                "accuracy": sklearn_metrics.accuracy_score(labels, called, **weight),
+                "recall": sklearn_metrics.recall_score(labels, predicted, **weight),
+                "precision": sklearn_metrics.precision_score(labels, predicted, **weight),
+                "f1": sklearn_metrics.f1_score(labels, predicted, **weight),
+                "accuracy": sklearn_metrics.accuracy_score(labels, predicted, **weight),
             }
             for name, value in expected.items():
                 assert rates[name][model, draw] == pytest.approx(value)
@@ -51,7 +51,7 @@ def test_drawn_metrics_are_those_of_the_drawn_images(models):
             assert areas[model, draw] == pytest.approx(area, abs=1e-6)
 
 
-def test_replicates_are_drawn_with_the_variance_of_their_mean():
+def test_draws_of_replicates_have_the_variance_of_their_mean():
     values = np.array([0.1, 0.5, 0.2, 0.9])
     drawn = values @ bootstrap.replicate_weights(4, 50_000)
     assert drawn.mean() == pytest.approx(values.mean(), abs=0.005)
@@ -68,7 +68,7 @@ def image_weights():
 
 
 def interval(rng, weights, *, replicates, by_image, by_replicate, by_both):
-    """Of a metric that is a mean over images, of arms that differ in chance alone."""
+    """Returns the interval for a mean over images, of arms without a true difference."""
     values = (
         rng.normal(0, by_image, IMAGES)
         + rng.normal(0, by_replicate, (replicates, 1))
@@ -89,36 +89,38 @@ def interval(rng, weights, *, replicates, by_image, by_replicate, by_both):
     ],
 )
 @pytest.mark.parametrize("replicates", [3, 10])
-def test_intervals_hold_the_truth_whatever_varies(image_weights, spread, replicates):
+def test_intervals_contain_the_true_value_for_any_source_of_variance(
+    image_weights, spread, replicates
+):
     rng = np.random.default_rng(0)
     found = [interval(rng, image_weights, replicates=replicates, **spread) for _ in range(200)]
-    held = np.mean([low <= 0 <= high for low, high in found])
-    assert 0.91 <= held <= 1
+    coverage = np.mean([low <= 0 <= high for low, high in found])
+    assert 0.91 <= coverage <= 1
 
 
-def test_intervals_are_no_wider_than_they_must_be(image_weights):
+def test_intervals_are_as_wide_as_the_standard_error_requires(image_weights):
     rng, spread = np.random.default_rng(0), {"by_image": 0.3, "by_replicate": 0, "by_both": 0.9}
     found = [interval(rng, image_weights, replicates=10, **spread) for _ in range(60)]
     error = np.sqrt(0.3**2 / IMAGES + 0.9**2 / (10 * IMAGES))
     assert np.mean(np.diff(found)) == pytest.approx(2 * 1.96 * error, rel=0.15)
 
 
-def test_equal_arms_differ_in_nothing():
+def test_equal_arms_have_no_difference():
     values, drawn = np.full(4, 0.8), np.random.default_rng(0).random((4, 100))
     found = bootstrap.compare(values, values, (drawn, drawn), images=50)
     assert (found["difference"], found["p"]) == (0, 1)
-    # That no image told them apart leaves as many as three in a hundred that would.
+    # With no discordant image among 50, a difference of more than 3 % is still possible.
     low, high = found["interval"]
     assert -low == high
     assert 0.03 < high < 0.08
 
 
 @pytest.mark.parametrize(("images", "shown"), [(1, False), (3, False), (50, True)])
-def test_a_difference_that_no_draw_changes_is_as_sure_as_its_images_are_many(images, shown):
-    """The first arm gets all right and the second none, whatever images are drawn."""
-    right, wrong = np.ones(3), np.zeros(3)
+def test_a_difference_that_no_draw_changes_is_shown_only_with_many_images(images, shown):
+    """In every draw, the first arm classifies all images correctly and the second none."""
+    correct, incorrect = np.ones(3), np.zeros(3)
     drawn = np.ones((3, 100)), np.zeros((3, 100))
-    found = bootstrap.compare(right, wrong, drawn, images=images)
+    found = bootstrap.compare(correct, incorrect, drawn, images=images)
     assert found["difference"] == 1
     assert found["interval"][0] < 1 == found["interval"][1]
     assert 0 < found["p"] < 1
@@ -127,12 +129,12 @@ def test_a_difference_that_no_draw_changes_is_as_sure_as_its_images_are_many(ima
 
 def test_a_metric_that_is_undefined_for_an_arm_is_not_compared():
     values, drawn = np.full(4, 0.8), np.full((4, 100), 0.8)
-    nothing = np.full(4, np.nan), np.full((4, 100), np.nan)
-    found = bootstrap.compare(values, nothing[0], (drawn, nothing[1]), images=50)
+    undefined = np.full(4, np.nan), np.full((4, 100), np.nan)
+    found = bootstrap.compare(values, undefined[0], (drawn, undefined[1]), images=50)
     assert found == {"difference": None, "interval": None, "p": None}
 
 
-def test_undefined_draws_are_left_out():
+def test_undefined_draws_are_excluded():
     values = np.array([0.8, 0.6, np.nan])
     rng = np.random.default_rng(0)
     drawn = rng.normal(0.7, 0.01, (3, 400))
@@ -143,7 +145,7 @@ def test_undefined_draws_are_left_out():
     assert found["interval"][0] < 0.7 < found["interval"][1]
 
 
-def test_one_replicate_leaves_the_chance_of_the_images():
+def test_with_one_replicate_only_the_images_vary():
     rng = np.random.default_rng(0)
     drawn = rng.normal(0.1, 0.02, (1, 4000))
     found = bootstrap.compare(

@@ -14,7 +14,7 @@ from tfx.types import Channel, standard_artifacts
 from components import arm_predictions
 from components.study_reporter import comparisons, record, scores, summary
 from components.study_reporter.component import study_reporter
-from components.study_reporter.contest import SIGNIFICANCE
+from components.study_reporter.ranking import SIGNIFICANCE
 
 
 class Page(HTMLParser):
@@ -34,13 +34,13 @@ class Page(HTMLParser):
 
 
 def report(tmp_path, arms, study=None, **changes):
-    made = StudyOnDisk(tmp_path / "arms", arms, **changes).write()
-    folder = made.report(**(study or {}))
+    study_on_disk = StudyOnDisk(tmp_path / "arms", arms, **changes).write()
+    folder = study_on_disk.report(**(study or {}))
     html = (folder / "study.html").read_text(encoding="utf-8")
     return html, json.loads((folder / "study.json").read_text(encoding="utf-8"))
 
 
-def test_means_are_over_trained_replicates_alone(shifted):
+def test_means_are_over_trained_replicates_only(shifted):
     study, _, figures = shifted
     balanced, _, oversampled = figures["arms"]
     assert balanced["replicates"]["trained"] == list(range(10))
@@ -52,13 +52,13 @@ def test_means_are_over_trained_replicates_alone(shifted):
     labels, _ = study.images("test")
     found = []
     for number in (0, 1, 2, 4, 5, 6, 7, 8, 9):
-        called = study.probabilities(study.arms[2], 2, number, "test") >= 0.5
-        found.append(np.count_nonzero(called & (labels == 1)))
+        predicted = study.probabilities(study.arms[2], 2, number, "test") >= 0.5
+        found.append(np.count_nonzero(predicted & (labels == 1)))
     assert test["at_half"]["tp"]["mean"] == pytest.approx(np.mean(found))
     assert test["at_half"]["tp"]["sd"] == pytest.approx(np.std(found, ddof=1))
 
 
-def test_a_shift_is_found_at_half_and_gone_at_own_thresholds(shifted):
+def test_a_shift_causes_a_difference_at_0_5_but_not_at_own_thresholds(shifted):
     _, _, figures = shifted
     f1 = {
         (row["first"], row["second"], row["threshold"]): row
@@ -77,18 +77,18 @@ def test_a_shift_is_found_at_half_and_gone_at_own_thresholds(shifted):
     )
 
 
-def test_equal_arms_are_seldom_told_apart(tmp_path):
-    told = 0
+def test_a_difference_between_equal_arms_is_rarely_shown(tmp_path):
+    shown = 0
     for seed in range(12):
         arms = [ArmOnDisk("a"), ArmOnDisk("b")]
         splits = {"train": (1, 1), "val": (40, 200), "test": (60, 300)}
         study = StudyOnDisk(tmp_path / str(seed), arms, splits=splits, replicates=4, seed=seed)
-        rows = comparisons.compare_all(summary.judge(study.write().read(), None), [("b", "a")])
-        told += any(row["p_corrected"] < SIGNIFICANCE for row in rows)
-    assert told <= 3
+        rows = comparisons.compare_all(summary.evaluate(study.write().read(), None), [("b", "a")])
+        shown += any(row["p_corrected"] < SIGNIFICANCE for row in rows)
+    assert shown <= 3
 
 
-def test_a_family_is_all_comparisons_in_a_metric(shifted):
+def test_all_comparisons_in_a_metric_are_one_family(shifted):
     _, _, figures = shifted
     for metric in comparisons.COMPARED:
         rows = [row for row in figures["comparisons"] if row["metric"] == metric]
@@ -97,22 +97,22 @@ def test_a_family_is_all_comparisons_in_a_metric(shifted):
         assert smallest["p_corrected"] == pytest.approx(min(1, len(rows) * smallest["p"]))
 
 
-def test_real_world_precision_follows_the_weights_of_the_classes(shifted):
+def test_real_world_precision_depends_on_the_weights_of_the_classes(shifted):
     _, _, figures = shifted
     assert figures["prevalence"] == pytest.approx(1 / 51)
     test = figures["arms"][0]["tests"]["test"]
-    world = test["at_prevalence"]["at_half"]["precision"]["mean"]
-    assert 0 < world < test["at_half"]["precision"]["mean"]
+    real_world = test["at_prevalence"]["at_half"]["precision"]["mean"]
+    assert 0 < real_world < test["at_half"]["precision"]["mean"]
 
 
-def test_every_run_is_a_row(shifted):
+def test_runs_csv_has_one_row_per_run(shifted):
     _, folder, figures = shifted
     with (folder / "runs.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 30
     assert [row["arm"] for row in rows[::10]] == ["balanced", "unbalanced", "oversampled"]
-    lost = rows[23]
-    assert (lost["status"], lost["detail"], lost["f1_at_half"]) == (
+    diverged = rows[23]
+    assert (diverged["status"], diverged["detail"], diverged["f1_at_half"]) == (
         "diverged",
         "loss is NaN in epoch 2",
         "",
@@ -123,7 +123,7 @@ def test_every_run_is_a_row(shifted):
     assert int(rows[0]["tp_at_half"]) + int(rows[0]["fn_at_half"]) == 100
 
 
-def test_every_prediction_is_kept(shifted):
+def test_predictions_parquet_contains_every_prediction(shifted):
     _, folder, _ = shifted
     rows = pq.read_table(folder / "predictions.parquet").to_pandas()
     assert rows.groupby("arm", observed=True).size().to_dict() == {
@@ -134,7 +134,7 @@ def test_every_prediction_is_kept(shifted):
     assert list(rows.columns) == ["arm", *arm_predictions.SCHEMA.names]
 
 
-def test_the_page_runs_its_own_script_and_asks_for_nothing_outside_itself(shifted):
+def test_the_page_runs_only_its_own_script_and_loads_nothing(shifted):
     _, folder, figures = shifted
     html = (folder / "study.html").read_text(encoding="utf-8")
     page = Page(html)
@@ -150,7 +150,7 @@ def test_the_page_runs_its_own_script_and_asks_for_nothing_outside_itself(shifte
     assert len(ids) == len(set(ids))
 
 
-def test_the_slider_finds_the_counts_of_each_row(shifted):
+def test_the_slider_has_the_counts_of_each_row(shifted):
     _, folder, figures = shifted
     html = (folder / "study.html").read_text(encoding="utf-8")
     (data,) = re.findall(r'id="pooled-counts">(.*?)</script>', html, re.DOTALL)
@@ -168,7 +168,7 @@ def test_the_slider_finds_the_counts_of_each_row(shifted):
     assert {a + b for a, b in zip(counts["tp"], counts["fn"], strict=True)} == {1000}
 
 
-def test_what_users_named_is_shown_and_never_run(tmp_path):
+def test_user_text_is_escaped(tmp_path):
     name = "</script><b>$x$ & \"犬\" 'a'"
     html, figures = report(
         tmp_path,
@@ -186,20 +186,20 @@ def test_what_users_named_is_shown_and_never_run(tmp_path):
     assert figures["positive_classes"] == ["<s>"]
 
 
-def test_an_arm_that_diverged_does_not_sink_the_others(tmp_path):
+def test_a_diverged_arm_does_not_affect_the_others(tmp_path):
     arms = [
-        ArmOnDisk("lost", diverged={0: "loss is NaN", 1: "loss is NaN"}),
+        ArmOnDisk("unstable", diverged={0: "loss is NaN", 1: "loss is NaN"}),
         ArmOnDisk("a"),
         ArmOnDisk("b"),
     ]
     html, figures = report(tmp_path, arms, replicates=2)
     assert figures["arms"][0]["tests"] == {}
     assert {row["first"] for row in figures["comparisons"]} == {"b"}
-    sentence = "All 2 replicates of “lost” diverged, so it is not evaluated: loss is NaN."
+    sentence = "All 2 replicates of “unstable” diverged, so it is not evaluated: loss is NaN."
     assert sentence in Page(html).text
 
 
-def test_a_study_in_which_all_diverged_still_has_its_report(tmp_path):
+def test_a_study_without_trained_replicates_has_a_report(tmp_path):
     html, figures = report(tmp_path, [ArmOnDisk("a", diverged={0: "NaN"})], replicates=1)
     assert figures["answer"]["headline"] == (
         "No arm has a trained replicate, so there are no results."
@@ -207,7 +207,7 @@ def test_a_study_in_which_all_diverged_still_has_its_report(tmp_path):
     assert "“a” diverged" in Page(html).text
 
 
-def test_one_arm_with_one_replicate_has_no_spread(tmp_path):
+def test_one_replicate_has_no_standard_deviation_and_no_interval(tmp_path):
     html, figures = report(tmp_path, [ArmOnDisk("only")], replicates=1)
     estimate = figures["arms"][0]["tests"]["test"]["at_half"]["f1"]
     assert (estimate["sd"], estimate["interval"]) == (None, None)
@@ -216,7 +216,7 @@ def test_one_arm_with_one_replicate_has_no_spread(tmp_path):
     assert "the effect of the seed is unknown" in Page(html).text
 
 
-def test_models_are_judged_on_each_of_their_test_sets(tmp_path):
+def test_an_arm_is_evaluated_on_each_of_its_test_sets(tmp_path):
     arms = [ArmOnDisk("a", shift=1, test_splits=("test", "even")), ArmOnDisk("b")]
     splits = {"train": (5, 5), "val": (50, 500), "test": (50, 500), "even": (200, 200)}
     html, figures = report(tmp_path, arms, splits=splits, replicates=3, study={"prevalence": 0.02})
@@ -239,7 +239,7 @@ def test_replicates_without_finite_probabilities_count_as_diverged(tmp_path):
     assert len(scores.own_thresholds(arm, None)) == 1
 
 
-def test_arms_with_other_images_under_the_same_split_are_refused(tmp_path):
+def test_arms_with_different_images_in_a_split_are_rejected(tmp_path):
     small = {"train": (5, 5), "val": (20, 60), "test": (20, 60)}
     one = StudyOnDisk(tmp_path / "one", [ArmOnDisk("a")], splits=small, replicates=1).write()
     other = StudyOnDisk(
@@ -248,32 +248,35 @@ def test_arms_with_other_images_under_the_same_split_are_refused(tmp_path):
         splits={**small, "test": (20, 70)},
         replicates=1,
     ).write()
-    with pytest.raises(ValueError, match="split 'test' has 90 images in arm 'b' that are not"):
-        summary.judge([*one.read(), *other.read()], None)
+    with pytest.raises(
+        ValueError,
+        match=r"split 'test' must have the same images.*Received: 90 images in arm 'b', 80",
+    ):
+        summary.evaluate([*one.read(), *other.read()], None)
 
 
-def test_a_missing_replicate_is_refused(tmp_path):
+def test_a_replicate_without_predictions_is_rejected(tmp_path):
     study = StudyOnDisk(tmp_path, [ArmOnDisk("a")], replicates=2).write()
     path = study.folder(0) / "predictions.parquet"
     rows = pq.read_table(path).to_pandas()
     rows[rows["replicate"] == 0].to_parquet(path)
-    with pytest.raises(ValueError, match="arm 'a' must hold the same images of split 'val'"):
+    with pytest.raises(ValueError, match="arm 'a' must contain the same images of split 'val'"):
         study.read()
 
 
-def test_pairs_are_all_those_with_the_baseline_or_those_listed():
+def test_pairs_are_all_those_with_the_baseline_or_a_list():
     arms = ["a", "b", "c"]
     assert comparisons.pairs(arms, "all", "b") == [("a", "b"), ("c", "b"), ("c", "a")]
     assert comparisons.pairs(arms, "baseline", "a") == [("b", "a"), ("c", "a")]
     assert comparisons.pairs(arms, [["a", "c"]], "a") == [("a", "c")]
-    for asked, baseline, message in (
-        ("all", "x", "baseline names arm 'x'"),
-        ([["a", "x"]], "a", "comparisons names arm 'x'"),
-        ([["a", "a"]], "a", "compared with itself"),
+    for requested, baseline, message in (
+        ("all", "x", "baseline must contain only arms of the study.*Received: 'x'"),
+        ([["a", "x"]], "a", "comparisons must contain only arms of the study.*Received: 'x'"),
+        ([["a", "a"]], "a", r"not compare an arm with itself\. Received: \['a', 'a'\]"),
         ("some", "a", "must be 'all', 'baseline' or a list"),
     ):
         with pytest.raises(ValueError, match=message):
-            comparisons.pairs(arms, asked, baseline)
+            comparisons.pairs(arms, requested, baseline)
 
 
 def test_mcnemar_is_the_mid_p_of_the_discordant_images():
@@ -285,21 +288,21 @@ def test_mcnemar_is_the_mid_p_of_the_discordant_images():
     assert comparisons.mcnemar(0, 4) == pytest.approx(1 / 16)
 
 
-def judged(*, positive: bool, votes: int) -> comparisons.Judged:
-    """An arm of ten replicates and one image, which `votes` of them call positive."""
+def evaluated_arm(*, positive: bool, votes: int) -> comparisons.EvaluatedArm:
+    """Returns an arm of ten replicates, of which `votes` classify the only image as positive."""
     probabilities = np.repeat([0.9, 0.1], [votes, 10 - votes]).astype(np.float32)[:, None]
     labels = np.array([int(positive)])
     found = record.SplitScores(np.array(["a"]), labels, np.array(["dogs"]), probabilities)
     thresholds = {key: np.full(10, 0.5) for key in scores.THRESHOLDS}
-    return comparisons.Judged(found, list(range(10)), thresholds, {})
+    return comparisons.EvaluatedArm(found, list(range(10)), thresholds, {})
 
 
 @pytest.mark.parametrize("positive", [True, False])
 @pytest.mark.parametrize("tied_first", [True, False])
-@pytest.mark.parametrize("right", [True, False])
-def test_a_tie_of_five_to_five_leans_to_neither_side(positive, tied_first, right):
-    decided = judged(positive=positive, votes=10 if positive == right else 0)
-    arms = [judged(positive=positive, votes=5), decided]
+@pytest.mark.parametrize("correct", [True, False])
+def test_a_tie_counts_for_neither_arm(positive, tied_first, correct):
+    unanimous = evaluated_arm(positive=positive, votes=10 if positive == correct else 0)
+    arms = [evaluated_arm(positive=positive, votes=5), unanimous]
     tests = {"test": dict(zip("ab", arms if tied_first else arms[::-1], strict=True))}
     for row in comparisons.mcnemar_all(tests, [("a", "b")]):
         assert (row["only_first"], row["only_second"], row["p"]) == (0, 0, 1)
@@ -307,13 +310,13 @@ def test_a_tie_of_five_to_five_leans_to_neither_side(positive, tied_first, right
 
 @pytest.mark.parametrize("positive", [True, False])
 def test_a_majority_of_one_decides(positive):
-    right = judged(positive=positive, votes=6 if positive else 4)
-    wrong = judged(positive=positive, votes=4 if positive else 6)
-    (row, _) = comparisons.mcnemar_all({"test": {"a": right, "b": wrong}}, [("a", "b")])
+    correct = evaluated_arm(positive=positive, votes=6 if positive else 4)
+    incorrect = evaluated_arm(positive=positive, votes=4 if positive else 6)
+    (row, _) = comparisons.mcnemar_all({"test": {"a": correct, "b": incorrect}}, [("a", "b")])
     assert (row["only_first"], row["only_second"]) == (1, 0)
 
 
-def test_the_component_has_an_input_an_arm_whatever_their_names():
+def test_the_component_has_one_input_per_arm():
     arms = {"class weight 10": standard_artifacts.ModelRun, "b": standard_artifacts.ModelRun}
     channels = {name: Channel(type=kind) for name, kind in arms.items()}
     component = study_reporter(channels, title="t", study={"name": "s"})

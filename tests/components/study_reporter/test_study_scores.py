@@ -12,7 +12,7 @@ from components.study_reporter.record import SplitScores
 
 @pytest.fixture(scope="module")
 def found():
-    """Scores of four replicates, some of them equal, on 30 positives and 120 others."""
+    """Probabilities of four replicates, with ties, on 30 positives and 120 negatives."""
     rng = np.random.default_rng(5)
     labels = np.repeat([1, 0], [30, 120])
     rows = np.round(np.clip(rng.normal(0.3 + 0.3 * labels, 0.2, (4, 150)), 0, 0.99), 2)
@@ -21,18 +21,18 @@ def found():
     return SplitScores(ids, labels, names, rows.astype(np.float32))
 
 
-def test_figures_are_those_of_scikit_learn(found):
+def test_metrics_equal_those_of_scikit_learn(found):
     at_half = scores.at_thresholds(found, [0.5] * 4)
-    free = scores.free_of_threshold(found)
+    free = scores.threshold_free(found)
     for row, probabilities in enumerate(found.probabilities):
-        called = probabilities >= np.float32(0.5)
-        tn, fp, fn, tp = sklearn_metrics.confusion_matrix(found.labels, called).ravel()
+        predicted = probabilities >= np.float32(0.5)
+        tn, fp, fn, tp = sklearn_metrics.confusion_matrix(found.labels, predicted).ravel()
         assert [at_half[name][row] for name in ("tp", "fp", "tn", "fn")] == [tp, fp, tn, fn]
         expected = {
-            "precision": sklearn_metrics.precision_score(found.labels, called),
-            "recall": sklearn_metrics.recall_score(found.labels, called),
-            "f1": sklearn_metrics.f1_score(found.labels, called),
-            "accuracy": sklearn_metrics.accuracy_score(found.labels, called),
+            "precision": sklearn_metrics.precision_score(found.labels, predicted),
+            "recall": sklearn_metrics.recall_score(found.labels, predicted),
+            "f1": sklearn_metrics.f1_score(found.labels, predicted),
+            "accuracy": sklearn_metrics.accuracy_score(found.labels, predicted),
         }
         for name, value in expected.items():
             assert at_half[name][row] == pytest.approx(value)
@@ -42,19 +42,19 @@ def test_figures_are_those_of_scikit_learn(found):
         assert free["loss"][row] == pytest.approx(sklearn_metrics.log_loss(found.labels, clipped))
 
 
-def test_precision_is_undefined_where_nothing_is_called_positive(found):
+def test_precision_is_undefined_without_positive_predictions(found):
     values = scores.at_thresholds(found, [0.5, 1.0, 1.0, 0.5])
     assert np.isnan(values["precision"]).tolist() == [False, True, True, False]
     assert values["f1"][1] == 0
     assert scores.estimates(values)["precision"]["replicates"] == 2
 
 
-def test_certain_and_wrong_gives_a_finite_loss():
+def test_the_loss_of_certain_but_wrong_predictions_is_finite():
     loss = scores.cross_entropy(np.array([1, 0]), np.array([0, 1], np.float32))
     assert loss == pytest.approx(-math.log(1e-7))
 
 
-def test_an_estimate_is_the_mean_with_students_interval():
+def test_an_estimate_is_the_mean_with_a_t_interval():
     values = [0.80, 0.84, 0.83, 0.90]
     estimate = scores.estimate(values)
     assert estimate["mean"] == pytest.approx(np.mean(values))
@@ -64,7 +64,7 @@ def test_an_estimate_is_the_mean_with_students_interval():
     assert estimate["replicates"] == 4
 
 
-def test_an_interval_ends_where_the_metric_ends():
+def test_an_interval_is_clipped_to_the_range_of_the_metric():
     assert scores.estimate([0.9, 1.0, 1.0])["interval"][1] == 1
     assert scores.estimate([0.0, 0.0, 0.2])["interval"][0] == 0
     assert scores.estimate([90.0, 100.0], upper=math.inf)["interval"][1] > 100
@@ -86,13 +86,13 @@ def test_fewer_than_two_different_replicates_have_no_interval(values, expected):
 def test_pooled_counts_are_the_sums_over_replicates(found):
     thresholds = [0.01, 0.3, 0.57, 0.99]
     pooled = scores.pooled(found, thresholds)
-    for place, threshold in enumerate(thresholds):
+    for index, threshold in enumerate(thresholds):
         values = scores.at_thresholds(found, [threshold] * 4)
         for name in scores.COUNTS:
-            assert pooled[name][place] == values[name].sum()
+            assert pooled[name][index] == values[name].sum()
 
 
-def test_own_thresholds_are_chosen_on_val_and_undo_a_shift(tmp_path):
+def test_own_thresholds_are_chosen_on_val_and_compensate_a_shift(tmp_path):
     arms = [ArmOnDisk("plain"), ArmOnDisk("shifted", shift=3)]
     plain, shifted = StudyOnDisk(tmp_path, arms, replicates=4).write().read()
     logit = [
@@ -102,20 +102,20 @@ def test_own_thresholds_are_chosen_on_val_and_undo_a_shift(tmp_path):
     assert np.mean(logit[1]) - np.mean(logit[0]) == pytest.approx(3, abs=0.7)
 
 
-def test_own_thresholds_are_those_of_the_population_whatever_vals_balance(tmp_path):
+def test_with_a_prevalence_own_thresholds_do_not_depend_on_the_balance_of_val(tmp_path):
     splits = {"train": (9, 9), "val": (200, 2000), "balanced": (200, 200), "test": (100, 1000)}
     arms = [ArmOnDisk("a", skill=4), ArmOnDisk("b", skill=4, val_split="balanced")]
     study = StudyOnDisk(tmp_path, arms, splits=splits, replicates=4).write()
-    own, weighed = (
+    own, weighted = (
         [np.mean(scores.own_thresholds(arm, prevalence)) for arm in study.read()]
         for prevalence in (None, 1 / 11)
     )
     assert own[0] - own[1] > 0.2
-    assert weighed[0] == pytest.approx(own[0])
-    assert weighed[1] == pytest.approx(own[0], abs=0.07)
+    assert weighted[0] == pytest.approx(own[0])
+    assert weighted[1] == pytest.approx(own[0], abs=0.07)
 
 
-def test_at_prevalence_precision_falls_with_the_share_of_positives(found):
+def test_precision_decreases_with_the_prevalence(found):
     values = scores.at_thresholds(found, [0.5] * 4)
     own = scores.at_prevalence(values, 30 / 150)
     assert own["precision"] == pytest.approx(values["precision"])

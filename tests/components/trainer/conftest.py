@@ -1,4 +1,4 @@
-"""A small Examples artifact of real JPEG and PNG images, and settings to train on it."""
+"""Fixtures: a small Examples artifact of real JPEG and PNG images, and settings to train on it."""
 
 import io
 from pathlib import Path
@@ -29,7 +29,7 @@ SETTINGS = {
 
 
 def encoded_image(seed: int, label: int) -> bytes:
-    """A noisy image, redder where it is positive; odd seeds are PNG, even ones JPEG."""
+    """A noisy image, redder if it is positive; PNG for odd seeds, JPEG for even ones."""
     rng = np.random.default_rng(seed)
     height, width = rng.integers(20, 60, size=2)
     pixels = rng.integers(0, 160, (height, width, 3))
@@ -85,7 +85,7 @@ def examples_uri(tmp_path_factory, write_split) -> Path:
 
 @pytest.fixture(scope="session")
 def make_settings():
-    """Settings of a tiny CNN, changed by keyword."""
+    """Makes settings of a tiny CNN; keywords override them."""
     from components.trainer.settings import TrainerSettings
 
     return lambda **changes: TrainerSettings.model_validate(SETTINGS | changes)
@@ -93,7 +93,7 @@ def make_settings():
 
 @pytest.fixture(scope="session")
 def run_trainer_in(examples_uri):
-    """Runs `run_fn` within a folder; returns (serving folder, model run folder)."""
+    """Runs `run_fn` in a folder; returns (serving folder, model run folder)."""
     from tfx.components.trainer.fn_args_utils import FnArgs
 
     from components.trainer.run import run_fn
@@ -120,5 +120,5 @@ def run_trainer_in(examples_uri):
 
 @pytest.fixture
 def run_trainer(run_trainer_in, tmp_path):
-    """The same within the test's own folder, by name and changed settings."""
+    """Runs `run_fn` in the test's folder, by name and changed settings."""
     return lambda name="run", **changes: run_trainer_in(tmp_path, name, **changes)

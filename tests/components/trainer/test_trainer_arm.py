@@ -1,4 +1,4 @@
-"""An arm's trainings, on images and on features, whole and cut off."""
+"""An arm's trainings, on images and on features, complete and interrupted."""
 
 import json
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def _feature_example(index: int, label: int, rng: np.random.Generator) -> bytes:
 
 
 def _write_features(uri: Path, *, seed: int) -> Path:
-    """Examples of features: train of 40, val of 20, test of 24 images, a quarter positive."""
+    """Writes Examples of features: 40 train, 20 val and 24 test images, a quarter positive."""
     rng = np.random.default_rng(seed)
     for split, count in {"train": 40, "val": 20, "test": 24}.items():
         folder = Path(split_dir(str(uri), split))
@@ -58,19 +58,19 @@ def featured(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def pictured(tmp_path_factory, write_split) -> Path:
-    """Examples of images, the same splits in small."""
+    """Smaller Examples of images, with the same splits."""
     uri = tmp_path_factory.mktemp("pictured")
     for place, split in enumerate(["train", "val", "test"]):
         write_split(uri, split, 8, 4, first_seed=1000 * place)
     return uri
 
 
-class Ran:
-    """What an arm left."""
+class ArmResult:
+    """The files that an arm wrote."""
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.about = json.loads((folder / "run/arm.json").read_text())
+        self.summary = json.loads((folder / "run/arm.json").read_text())
         self.replicates = json.loads((folder / "run/replicates.json").read_text())
         self.predictions = pd.read_parquet(folder / "run/predictions.parquet")
 
@@ -82,7 +82,7 @@ class Ran:
 
 @pytest.fixture
 def run_arm(make_settings, tmp_path):
-    def run(uri: Path, name: str = "arm", *, arm: dict | None = None, **changes) -> Ran:
+    def run(uri: Path, name: str = "arm", *, arm: dict | None = None, **changes) -> ArmResult:
         folder = tmp_path / name
         arm = ARM | (arm or {})
         run_fn(
@@ -98,48 +98,48 @@ def run_arm(make_settings, tmp_path):
                 },
             )
         )
-        return Ran(folder)
+        return ArmResult(folder)
 
     return run
 
 
-def test_an_arm_tells_what_it_is(featured, run_arm):
-    about = run_arm(featured, **ON_FEATURES).about
-    assert about["arm"] == "tried"
-    assert about["settings"]["learning_rate"] == 0.05
-    assert about["splits"]["train"] == {"positives": 10, "negatives": 30}
-    assert set(about["splits"]) == {"train", "val", "test"}
+def test_an_arm_records_its_settings_and_splits(featured, run_arm):
+    summary = run_arm(featured, **ON_FEATURES).summary
+    assert summary["arm"] == "tried"
+    assert summary["settings"]["learning_rate"] == 0.05
+    assert summary["splits"]["train"] == {"positives": 10, "negatives": 30}
+    assert set(summary["splits"]) == {"train", "val", "test"}
 
 
 @pytest.mark.parametrize("on", ["features", "images"])
-def test_every_replicate_has_epochs_and_a_probability_for_each_judged_image(
+def test_every_replicate_has_epochs_and_a_probability_for_each_evaluated_image(
     on, featured, pictured, run_arm
 ):
     uri, changes = (featured, ON_FEATURES) if on == "features" else (pictured, {"image_size": 16})
-    ran = run_arm(uri, arm={"replicates": 2}, **changes)
-    assert [each["status"] for each in ran.replicates] == ["trained", "trained"]
-    assert [each["random_state"] for each in ran.replicates] == [42, 43]
-    assert [len(each["epochs"]) for each in ran.replicates] == [2, 2]
-    last = ran.replicates[0]["epochs"][-1]
+    result = run_arm(uri, arm={"replicates": 2}, **changes)
+    assert [each["status"] for each in result.replicates] == ["trained", "trained"]
+    assert [each["random_state"] for each in result.replicates] == [42, 43]
+    assert [len(each["epochs"]) for each in result.replicates] == [2, 2]
+    last = result.replicates[0]["epochs"][-1]
     assert {"loss", "val_loss", "tp", "fp", "tn", "fn", "val_pr_auc", "learning_rate"} <= set(last)
-    counts = ran.predictions.groupby(["replicate", "split"]).size()
+    counts = result.predictions.groupby(["replicate", "split"]).size()
     images = {"features": (20, 24), "images": (12, 12)}[on]
     assert [counts[0, "val"], counts[0, "test"]] == list(images)
     assert len(counts) == 4
-    assert ran.predictions["probability"].between(0, 1).all()
-    assert list(ran.probabilities(0)) != list(ran.probabilities(1))
+    assert result.predictions["probability"].between(0, 1).all()
+    assert list(result.probabilities(0)) != list(result.probabilities(1))
 
 
-def test_the_figures_of_val_are_those_of_its_kept_probabilities(featured, run_arm):
-    ran = run_arm(featured, **ON_FEATURES)
-    rows = ran.predictions.query("replicate == 1 and split == 'val'")
+def test_the_metrics_of_val_are_those_of_its_kept_probabilities(featured, run_arm):
+    result = run_arm(featured, **ON_FEATURES)
+    rows = result.predictions.query("replicate == 1 and split == 'val'")
     called = rows["probability"] >= 0.5
-    last = ran.replicates[1]["epochs"][-1]
+    last = result.replicates[1]["epochs"][-1]
     assert last["val_tp"] == int((called & (rows["label"] == 1)).sum())
     assert last["val_fp"] == int((called & (rows["label"] == 0)).sum())
 
 
-def test_a_replicate_is_the_same_whatever_stack_it_is_in(featured, run_arm, monkeypatch):
+def test_a_replicate_does_not_depend_on_its_stack(featured, run_arm, monkeypatch):
     together = run_arm(featured, "together", **ON_FEATURES)
     monkeypatch.setattr(replicates, "stack_size", lambda parameters: 1)
     alone = run_arm(featured, "alone", **ON_FEATURES)
@@ -149,25 +149,25 @@ def test_a_replicate_is_the_same_whatever_stack_it_is_in(featured, run_arm, monk
         )
 
 
-def test_early_stopping_ends_each_replicate_by_itself(featured, run_arm):
-    ran = run_arm(featured, **ON_FEATURES | {"epochs": 30, "early_stopping": 2})
-    for number, replicate in enumerate(ran.replicates):
-        watched = [epoch["val_pr_auc"] for epoch in replicate["epochs"]]
-        best = int(np.argmax(watched))
-        assert len(watched) == min(30, best + 3)
-        kept = ran.predictions.query(f"replicate == {number} and split == 'val'")
+def test_early_stopping_ends_each_replicate_separately(featured, run_arm):
+    result = run_arm(featured, **ON_FEATURES | {"epochs": 30, "early_stopping": 2})
+    for number, replicate in enumerate(result.replicates):
+        pr_aucs = [epoch["val_pr_auc"] for epoch in replicate["epochs"]]
+        best = int(np.argmax(pr_aucs))
+        assert len(pr_aucs) == min(30, best + 3)
+        kept = result.predictions.query(f"replicate == {number} and split == 'val'")
         found = metrics.average_precision(kept["label"], kept["probability"])
-        assert found == pytest.approx(watched[best])
+        assert found == pytest.approx(pr_aucs[best])
 
 
-def test_val_loss_is_that_of_the_kept_epoch_with_the_penalty_within(featured, run_arm):
-    ran = run_arm(featured, **ON_FEATURES | {"epochs": 30, "early_stopping": 2})
-    epochs = ran.replicates[0]["epochs"]
+def test_val_loss_is_that_of_the_kept_epoch_including_the_penalty(featured, run_arm):
+    result = run_arm(featured, **ON_FEATURES | {"epochs": 30, "early_stopping": 2})
+    epochs = result.replicates[0]["epochs"]
     kept = epochs[int(np.argmax([epoch["val_pr_auc"] for epoch in epochs]))]
-    rows = ran.predictions.query("replicate == 0 and split == 'val'")
+    rows = result.predictions.query("replicate == 0 and split == 'val'")
     labels, probabilities = rows["label"].to_numpy(), rows["probability"].to_numpy(np.float64)
     entropy = -np.log(np.where(labels == 1, probabilities, 1 - probabilities)).mean()
-    with np.load(ran.folder / "model" / arm_module.WEIGHTS_FILE) as saved:
+    with np.load(result.folder / "model" / arm_module.WEIGHTS_FILE) as saved:
         squares = np.square(saved["arr_0"]).sum()
     assert kept["val_loss"] == pytest.approx(entropy + pooled_penalty(40) * squares, abs=1e-5)
     assert kept is not epochs[-1]
@@ -181,13 +181,13 @@ def test_the_learning_rate_of_each_replicate_falls_on_its_own_plateau(featured, 
 
 
 @pytest.mark.parametrize("on", ["features", "images"])
-def test_a_diverging_arm_says_so_and_does_not_fail(on, featured, pictured, run_arm):
+def test_a_diverging_arm_is_recorded_and_does_not_fail(on, featured, pictured, run_arm):
     uri, changes = (featured, ON_FEATURES) if on == "features" else (pictured, {"image_size": 16})
-    wild = {"class_weight": {"positive": 1e38, "negative": 1e38}, "learning_rate": 10.0}
-    ran = run_arm(uri, arm={"replicates": 2}, **changes | wild)
-    assert [each["status"] for each in ran.replicates] == ["diverged", "diverged"]
-    assert "loss is" in ran.replicates[0]["detail"]
-    assert ran.predictions.empty
+    diverging = {"class_weight": {"positive": 1e38, "negative": 1e38}, "learning_rate": 10.0}
+    result = run_arm(uri, arm={"replicates": 2}, **changes | diverging)
+    assert [each["status"] for each in result.replicates] == ["diverged", "diverged"]
+    assert "loss is" in result.replicates[0]["detail"]
+    assert result.predictions.empty
 
 
 def _cut_off_after(number: int, original) -> object:
@@ -202,7 +202,7 @@ def _cut_off_after(number: int, original) -> object:
 
 @pytest.fixture
 def cut_off(featured, run_arm, monkeypatch):
-    """An arm on features that ended after two of its replicates."""
+    """An arm on features, interrupted after two of its replicates."""
     original = arm_module._ArmTraining._trained
     with monkeypatch.context() as patch:
         patch.setattr(arm_module._ArmTraining, "_trained", _cut_off_after(2, original))
@@ -211,23 +211,23 @@ def cut_off(featured, run_arm, monkeypatch):
 
 
 @pytest.fixture
-def asked(monkeypatch) -> list[int]:
-    """The seeds that are trained from here on."""
+def trained_seeds(monkeypatch) -> list[int]:
+    """The seeds that are trained after this fixture is set up."""
     original = arm_module._ArmTraining._trained
     seeds: list[int] = []
 
-    def spy(self, wanted):
-        seeds.extend(wanted)
-        return original(self, wanted)
+    def spy(self, missing):
+        seeds.extend(missing)
+        return original(self, missing)
 
     monkeypatch.setattr(arm_module._ArmTraining, "_trained", spy)
     return seeds
 
 
 @pytest.mark.usefixtures("cut_off")
-def test_an_arm_that_was_cut_off_trains_only_what_is_missing(featured, run_arm, asked):
+def test_an_interrupted_arm_trains_only_the_missing_replicates(featured, run_arm, trained_seeds):
     again = run_arm(featured, "again", **ON_FEATURES)
-    assert asked == [44]
+    assert trained_seeds == [44]
     whole = run_arm(featured, "whole", **ON_FEATURES)
     for number in range(3):
         np.testing.assert_allclose(
@@ -236,22 +236,22 @@ def test_an_arm_that_was_cut_off_trains_only_what_is_missing(featured, run_arm, 
 
 
 @pytest.mark.usefixtures("cut_off")
-def test_replicates_of_other_settings_are_not_gone_on_with(featured, run_arm, asked):
+def test_an_arm_does_not_resume_from_other_settings(featured, run_arm, trained_seeds):
     run_arm(featured, "again", **ON_FEATURES | {"learning_rate": 0.04})
-    assert asked == [42, 43, 44]
+    assert trained_seeds == [42, 43, 44]
 
 
 @pytest.mark.usefixtures("cut_off")
-def test_replicates_of_other_images_are_not_gone_on_with(run_arm, asked, tmp_path):
+def test_an_arm_does_not_resume_from_other_images(run_arm, trained_seeds, tmp_path):
     run_arm(_write_features(tmp_path / "others", seed=1), "again", **ON_FEATURES)
-    assert asked == [42, 43, 44]
+    assert trained_seeds == [42, 43, 44]
 
 
-def test_nothing_is_left_for_resuming_when_an_arm_is_done(featured, run_arm, tmp_path):
+def test_no_checkpoint_remains_after_an_arm_is_finished(featured, run_arm, tmp_path):
     run_arm(featured, **ON_FEATURES)
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
-def test_no_replicate_is_refused(featured, run_arm):
-    with pytest.raises(ValueError, match="1 replicate or more"):
+def test_zero_replicates_are_refused(featured, run_arm):
+    with pytest.raises(ValueError, match=r"at least 1\. Received: 0"):
         run_arm(featured, arm={"replicates": 0}, **ON_FEATURES)

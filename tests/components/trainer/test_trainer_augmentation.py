@@ -10,7 +10,7 @@ def _images(count: int) -> np.ndarray:
     return np.random.default_rng(0).uniform(-1, 1, (count, 12, 12, 3)).astype(np.float32)
 
 
-def test_a_flat_image_stays_as_it_is():
+def test_a_flat_image_does_not_change():
     images = np.full((6, 12, 12, 3), 0.25, np.float32)
     np.testing.assert_allclose(augment(images, seed=SEED), images, atol=1e-6)
 
@@ -23,7 +23,7 @@ def test_about_half_of_the_images_are_mirrored():
     assert 0.4 < mirrored.mean() < 0.6
 
 
-def test_no_more_than_a_fifth_of_a_side_is_cut_off():
+def test_at_most_a_fifth_of_a_side_is_cropped():
     ramp = np.tile(np.linspace(0, 1, 12, dtype=np.float32)[None, None, :, None], (400, 12, 1, 3))
     images = augment(ramp, seed=SEED).numpy()
     kept = np.abs(images[:, 6, -1, 0] - images[:, 6, 0, 0])

@@ -9,7 +9,7 @@ from components.images.rules import read_rules
 from components.trainer.component import trainer
 
 
-def test_tfx_runs_the_trainer_from_its_settings(examples_uri, tmp_path, make_settings):
+def test_tfx_runs_the_trainer_with_its_settings(examples_uri, tmp_path, make_settings):
     examples = Importer(
         source_uri=str(examples_uri),
         artifact_type=standard_artifacts.Examples,

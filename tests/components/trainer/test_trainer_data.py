@@ -5,7 +5,7 @@ from components.trainer.data import image_batches, read_split
 from components.trainer.preprocessing import Preprocessing
 
 
-def test_a_split_is_read_from_the_pattern_that_tfx_gives(examples_uri):
+def test_a_split_is_read_from_the_pattern_that_tfx_passes(examples_uri):
     split = read_split("train", [f"{examples_uri}/Split-train/*"])
     assert [file[-5:] for file in split.files] == ["00002", "00002"]
     assert (split.negatives, split.positives) == (12, 4)
@@ -17,7 +17,7 @@ def test_shards_are_read_in_the_order_of_their_names(examples_uri):
     assert split.digest == read_split("train", [f"{folder}/*"]).digest
 
 
-def test_a_folder_whose_name_looks_like_a_pattern_is_read_and_not_the_one_it_would_match(
+def test_a_folder_whose_name_looks_like_a_pattern_is_read_and_not_the_one_it_matches(
     tmp_path, write_split
 ):
     pattern = write_split(tmp_path / "exp[1]", "train", 3, 2)
@@ -27,7 +27,7 @@ def test_a_folder_whose_name_looks_like_a_pattern_is_read_and_not_the_one_it_wou
     assert all("exp[1]" in file for file in split.files)
 
 
-def test_images_come_once_each_in_the_order_of_the_labels(examples_uri):
+def test_each_image_is_read_once_in_the_order_of_the_labels(examples_uri):
     split = read_split("train", [f"{examples_uri}/Split-train/*"])
     batches = list(image_batches(split, Preprocessing(8, (0.0, 1.0)), batch_size=5))
     assert [len(batch) for batch in batches] == [5, 5, 5, 1]
@@ -36,7 +36,7 @@ def test_images_come_once_each_in_the_order_of_the_labels(examples_uri):
     np.testing.assert_array_equal(redness > 0.45, split.labels == 1)
 
 
-def test_the_digest_is_of_the_content_not_of_the_place(examples_uri, tmp_path, write_split):
+def test_the_digest_depends_on_the_content_and_not_on_the_path(examples_uri, tmp_path, write_split):
     pattern = write_split(tmp_path / "copy", "train", 12, 4)
     other = write_split(tmp_path / "other", "train", 12, 4, first_seed=1)
     digest = read_split("train", [f"{examples_uri}/Split-train/*"]).digest
@@ -48,11 +48,11 @@ def test_the_digest_is_of_the_content_not_of_the_place(examples_uri, tmp_path, w
 def test_a_split_of_one_side_is_refused_with_its_counts(tmp_path, write_split, counts):
     pattern = write_split(tmp_path, "val", *counts)
     negatives, positives = counts
-    message = f"split 'val' .* has {positives} positive and {negatives} negative"
+    message = f"split 'val' .* Received: {positives} positive, {negatives} negative"
     with pytest.raises(ValueError, match=message):
         read_split("val", [pattern])
 
 
-def test_a_split_without_files_is_refused_with_the_place(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"split 'val' has no file; looked for .*Split-val"):
+def test_a_split_without_files_is_refused_with_the_pattern(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"'val' has no files\. Received: .*Split-val"):
         read_split("val", [f"{tmp_path}/Split-val/*"])

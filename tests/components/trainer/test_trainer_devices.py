@@ -18,7 +18,7 @@ from components.trainer.models import build_network
         (4, DevicePolicy("mixed_float16", jit_compile=False, mirrored=True)),
     ],
 )
-def test_what_is_switched_on_follows_from_the_number_of_gpus(gpus, expected):
+def test_the_policy_depends_on_the_number_of_gpus(gpus, expected):
     assert device_policy(gpus) == expected
 
 
@@ -31,7 +31,7 @@ def test_this_machine_gets_the_policy_of_its_gpus():
     assert strategy.num_replicas_in_sync == max(gpus, 1)
 
 
-def test_mixed_precision_computes_in_half_and_answers_in_full(make_settings):
+def test_mixed_precision_computes_in_half_and_returns_full_precision(make_settings):
     with precision(device_policy(1)):
         network = build_network(make_settings())
     assert keras.config.dtype_policy().name == "float32"
@@ -68,7 +68,7 @@ for attempt in range(2):
 """
 
 
-def test_a_training_spread_over_devices_is_saved_and_goes_on(make_settings, tmp_path):
+def test_a_training_distributed_over_devices_is_saved_and_resumes(make_settings, tmp_path):
     settings = make_settings(epochs=2, early_stopping=5).model_dump()
     done = subprocess.run(
         [sys.executable, "-c", MIRRORED, repr(settings), str(tmp_path / "checkpoint")],

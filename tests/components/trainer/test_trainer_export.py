@@ -17,12 +17,12 @@ def split(examples_uri):
 
 @pytest.fixture(scope="module", params=["cnn", "xception"])
 def exported(request, split, make_settings, tmp_path_factory):
-    """The signatures of an exported model, and what the Keras model says of the split."""
+    """The signatures of an exported model, and the Keras model's probabilities of the split."""
     settings = make_settings(model=request.param, head="flatten", image_size=71)
     keras.utils.set_random_seed(0)
     model = build_network(settings).full
     if request.param == "xception":
-        # Its random weights give every image about the same, which would prove nothing.
+        # With its random weights all images have about the same probability.
         *others, kernel, bias = model.get_weights()
         model.set_weights([*others, 1000 * kernel, bias])
     preprocessing = Preprocessing(settings.image_size, settings.pixel_range)
@@ -33,7 +33,7 @@ def exported(request, split, make_settings, tmp_path_factory):
     return tf.saved_model.load(folder).signatures, model(images, training=False).numpy()
 
 
-def test_tf_examples_get_the_keras_models_own_probability(exported, split):
+def test_tf_examples_get_the_keras_models_probabilities(exported, split):
     signatures, expected = exported
     records = list(tf.data.TFRecordDataset(list(split.files)).as_numpy_iterator())
     outputs = signatures["serving_default"](examples=tf.constant(records))
@@ -43,7 +43,7 @@ def test_tf_examples_get_the_keras_models_own_probability(exported, split):
     np.testing.assert_allclose(outputs["probability"], expected, atol=1e-5)
 
 
-def test_encoded_images_of_any_size_get_the_same(exported, split):
+def test_encoded_images_of_any_size_get_the_same_probabilities(exported, split):
     signatures, expected = exported
     records = tf.data.TFRecordDataset(list(split.files)).as_numpy_iterator()
     features = [tf.train.Example.FromString(record).features.feature for record in records]

@@ -44,21 +44,21 @@ def test_without_a_body_the_rows_are_the_images(split, tmp_path):
     np.testing.assert_array_equal(rows.labels, split.labels)
 
 
-def test_with_a_body_the_rows_are_what_it_gives_in_inference(split, body, tmp_path):
+def test_with_a_body_the_rows_are_its_output_in_inference(split, body, tmp_path):
     rows = compute_rows(split, body, PREPROCESSING, path=tmp_path / "rows")
     expected = body(_images(split), training=False)
     np.testing.assert_allclose(rows.values, expected, atol=1e-6)
 
 
-def test_rows_that_lie_there_are_not_computed_again(split, body, tmp_path):
+def test_existing_rows_are_not_computed_again(split, body, tmp_path):
     first = compute_rows(split, body, PREPROCESSING, path=tmp_path / "rows")
     np.full(first.values.shape, 7, np.float32).tofile(tmp_path / "rows")
     again = compute_rows(split, body, PREPROCESSING, path=tmp_path / "rows")
     assert (again.values == 7).all()
 
 
-def test_rows_that_were_cut_off_are_computed_again(split, body, tmp_path):
-    (tmp_path / "rows.partial").write_bytes(b"left by a crash")
+def test_partial_rows_are_computed_again(split, body, tmp_path):
+    (tmp_path / "rows.partial").write_bytes(b"written before a crash")
     rows = compute_rows(split, body, PREPROCESSING, path=tmp_path / "rows")
     assert rows.values.shape == (16, 4)
     assert not (tmp_path / "rows.partial").exists()

@@ -10,7 +10,7 @@ from components.trainer.models import build_head, pooled_penalty
 IMAGES = 44
 BATCH = 8
 SEEDS = (3, 4, 5)
-# The last has a kernel that is kept in blocks, of 1201 and of 1200 rows.
+# The last has a kernel in two blocks, of 1201 and 1200 rows.
 SHAPES = {"pooled": (12,), "flatten": (2, 2, 3), "flatten, large": (7, 7, 49)}
 SIZES = {head: int(np.prod(shape)) for head, shape in SHAPES.items()}
 
@@ -19,7 +19,7 @@ def _rows(head: str) -> Rows:
     rng = np.random.default_rng(0)
     labels = (np.arange(IMAGES) % 4 == 0).astype(np.int64)
     values = rng.normal(size=(IMAGES, *SHAPES[head])) + labels.reshape(-1, *[1] * len(SHAPES[head]))
-    # Steps of Adam are as long in many dimensions as in few, and would leap over every minimum.
+    # Adam's steps have the same size in each dimension, so in many dimensions they overshoot.
     scale = SIZES["flatten"] / SIZES[head]
     return Rows((values * scale).astype(np.float16), labels)
 
@@ -53,17 +53,17 @@ def _stack(models, head: str, *, loss: str = "binary_crossentropy") -> HeadStack
 def _run(stack: HeadStack, rows: Rows, seeds, *, rates=None, loss_weights=None, epochs: int = 3):
     weights = np.ones(IMAGES, np.float32) if loss_weights is None else loss_weights
     for _ in range(epochs):
-        told = stack.run_epoch(
+        outputs = stack.run_epoch(
             rows,
             _orders(seeds),
             batch_size=BATCH,
             loss_weights=weights,
             rates=rates or [0.01] * len(seeds),
         )
-    return told
+    return outputs
 
 
-def test_stacked_heads_come_to_what_each_comes_to_alone(make_head, head):
+def test_stacked_heads_give_the_same_result_as_each_alone(make_head, head):
     rows = _rows(head)
     together = _stack([make_head(seed) for seed in SEEDS], head)
     rates = [0.01, 0.003, 0.02]
@@ -77,7 +77,7 @@ def test_stacked_heads_come_to_what_each_comes_to_alone(make_head, head):
 
 
 @pytest.mark.parametrize("loss", sorted(LOSSES))
-def test_a_stack_trains_as_keras_does(make_head, head, loss):
+def test_a_stack_trains_like_keras(make_head, head, loss):
     rows = _rows(head)
     models = [make_head(seed) for seed in SEEDS[:2]]
     stack = _stack(models, head, loss=loss)
@@ -92,7 +92,7 @@ def test_a_stack_trains_as_keras_does(make_head, head, loss):
         model.compile(keras.optimizers.Adam(0.01), keras_loss())
         order = _orders(SEEDS[:2])[index]
         for _ in range(3):
-            told = model.fit(
+            fitted = model.fit(
                 rows.values[order].astype(np.float32),
                 rows.labels[order, None].astype(np.float32),
                 batch_size=BATCH,
@@ -100,19 +100,19 @@ def test_a_stack_trains_as_keras_does(make_head, head, loss):
                 class_weight=side_weights,
                 verbose=0,
             )
-        assert losses[index].mean() == pytest.approx(told.history["loss"][0], abs=1e-5)
+        assert losses[index].mean() == pytest.approx(fitted.history["loss"][0], abs=1e-5)
         expected = model.predict(rows.values.astype(np.float32), verbose=0)[:, 0]
         found = tf.sigmoid(stack.logits(rows))[index]
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_the_penalty_is_keras_s(make_head, head):
+def test_the_penalty_equals_keras_s(make_head, head):
     model = make_head(1)
     (penalty,) = _stack([model], head).penalties()
     assert penalty == pytest.approx(float(sum(model.losses)), abs=1e-6)
 
 
-def test_a_head_that_diverges_leaves_its_neighbours_alone(make_head, head):
+def test_a_head_that_diverges_does_not_affect_the_others(make_head, head):
     rows = _rows(head)
     both = _stack([make_head(1), make_head(2)], head)
     _run(both, rows, [1, 2], rates=[float("inf"), 0.01])
@@ -123,7 +123,7 @@ def test_a_head_that_diverges_leaves_its_neighbours_alone(make_head, head):
     np.testing.assert_allclose(logits[1], alone.logits(rows)[0], atol=1e-4)
 
 
-def test_weights_go_out_and_back(make_head, head):
+def test_weights_can_be_read_and_set(make_head, head):
     models = [make_head(1), make_head(2)]
     stack = _stack(models, head)
     first = stack.get_weights(0)

@@ -16,7 +16,7 @@ def _epochs(pr_aucs=(), losses=()):
     ]
 
 
-def test_counts_become_integers_and_figures_stay():
+def test_counts_become_integers_and_other_metrics_do_not_change():
     logs = {"tp": 3.0, "val_fn": 2.0, "loss": 0.25}
     record = history.epoch_record(logs, epoch=1, phase="train", learning_rate=0.1, seconds=1.23456)
     assert record["tp"] == 3
@@ -59,7 +59,7 @@ def test_the_exported_epoch_is_the_best_with_early_stopping_and_the_last_without
     losses=st.lists(st.floats(0, 2), max_size=12),
     patience=st.integers(1, 4),
 )
-def test_the_learning_rate_falls_as_keras_lets_it_fall(losses, patience):
+def test_the_learning_rate_is_reduced_as_by_keras(losses, patience):
     import keras
 
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])

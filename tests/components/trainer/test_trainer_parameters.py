@@ -5,7 +5,7 @@ from components.trainer.executor import with_parameters
 CONFIG = {"trainer": {"epochs": 20, "model": "cnn", "batch_size": 16}, "checkpoint_root": "here"}
 
 
-def test_parameters_of_a_run_stand_in_for_settings():
+def test_run_parameters_override_settings():
     changed = with_parameters(
         CONFIG, {"epochs": 3, "model_name": "xception", "pipeline_root": "s3://bucket/root"}
     )
@@ -17,17 +17,17 @@ def test_parameters_of_a_run_stand_in_for_settings():
 
 
 @pytest.mark.parametrize("unset", [{}, {"epochs": None, "model_name": "", "pipeline_root": None}])
-def test_parameters_that_are_not_set_change_nothing(unset):
+def test_parameters_that_are_not_set_are_ignored(unset):
     assert with_parameters(CONFIG, unset) == CONFIG
 
 
 @pytest.mark.parametrize(
-    ("parameters", "complaint"),
+    ("parameters", "message"),
     [
         ({"epochs": 0}, "'epochs' must be at least 1. Received: 0"),
         ({"model_name": "resnet"}, "'model' must be one of .*'cnn'.*. Received: 'resnet'"),
     ],
 )
-def test_a_parameter_out_of_bounds_is_refused(parameters, complaint):
-    with pytest.raises(ValueError, match=complaint):
+def test_a_parameter_that_is_not_allowed_is_refused(parameters, message):
+    with pytest.raises(ValueError, match=message):
         with_parameters(CONFIG, parameters)

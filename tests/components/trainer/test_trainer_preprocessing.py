@@ -29,14 +29,14 @@ def test_an_image_is_decoded_shrunk_with_antialiasing_and_scaled(pixels, kind):
     np.testing.assert_allclose(image, expected, atol=1e-6)
 
 
-def test_what_is_shrunk_keeps_its_mean_where_it_alternates():
+def test_a_shrunk_pattern_keeps_its_mean():
     pixels = np.zeros((64, 64, 3), np.uint8)
     pixels[::2] = 255
     image = Preprocessing(8, (0.0, 1.0))(_encoded(pixels, "PNG")).numpy()
     np.testing.assert_allclose(image[1:-1], 0.5, atol=0.02)
 
 
-def test_what_is_enlarged_is_interpolated_between_neighbours(pixels):
+def test_an_enlarged_image_is_interpolated_between_neighbours(pixels):
     expected = tf.image.resize(pixels, (96, 96), method="bilinear") / 255.0
     image = Preprocessing(96, (0.0, 1.0))(_encoded(pixels, "PNG"))
     np.testing.assert_allclose(image, expected, atol=1e-5)
@@ -57,7 +57,7 @@ def test_grey_and_transparent_images_become_rgb(pixels):
     assert preprocessing(_encoded(alpha, "PNG")).shape == (8, 8, 3)
 
 
-def test_eager_dataset_and_batch_give_the_very_same(pixels):
+def test_eager_dataset_and_batch_give_the_same_pixels(pixels):
     preprocessing = Preprocessing(16, (-1.0, 1.0))
     encoded = [_encoded(pixels, "JPEG"), _encoded(pixels[:21], "PNG")]
     eager = np.stack([preprocessing(one).numpy() for one in encoded])

@@ -1,4 +1,4 @@
-"""A trained model's verdicts on raw files, by each way that an image takes to it."""
+"""A trained model's predictions for raw files, by each path from file to model."""
 
 import io
 import json
@@ -36,7 +36,7 @@ def photographs(class_name: str, count: int) -> list[bytes]:
 
 @pytest.fixture(scope="module")
 def training_data() -> tuple[list[bytes], np.ndarray]:
-    """Photographs of cats and dogs where they are; else blotches, light and dark."""
+    """Photographs of cats and dogs if they exist; else light and dark blotches."""
     if PHOTOGRAPHS.is_dir():
         cats, dogs = photographs("cats", 60), photographs("dogs", 60)
     else:
@@ -49,7 +49,7 @@ def training_data() -> tuple[list[bytes], np.ndarray]:
 
 
 def small_network() -> keras.Model:
-    """Two convolutions, without what would keep them from learning a few images by heart."""
+    """Two convolutions without regularisation, which overfit a few images."""
     return keras.Sequential(
         [
             keras.Input((SIZE, SIZE, 3)),
@@ -63,7 +63,7 @@ def small_network() -> keras.Model:
 
 @pytest.fixture(scope="module", params=[0, 40])
 def model(request, training_data, tmp_path_factory) -> Path:
-    """A calibrated SavedModel of a network that was trained until it reacts."""
+    """A calibrated SavedModel of a network, trained until its probabilities differ."""
     rules = ReadingRules(image_size=SIZE, pixel_range=(0.0, 1.0), max_side=request.param)
     images, labels = training_data
     stored = [read_image(data, max_side=rules.max_side).data for data in images]
@@ -81,7 +81,7 @@ def model(request, training_data, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def raw(training_data) -> dict[str, bytes]:
-    """Images as they come: phone JPEGs, cut-outs, and what the web has."""
+    """Images as found in practice: phone JPEGs, cut-outs, and formats of web pages."""
     images = training_data[0]
     sources = [Image.open(io.BytesIO(images[index])).convert("RGB") for index in (0, 1, -2, -1)]
     kinds = {}
@@ -105,7 +105,7 @@ def probabilities(outputs: dict[str, tf.Tensor]) -> np.ndarray:
     return outputs["probability"].numpy()[:, 0]
 
 
-def test_raw_files_the_reader_and_ingestion_come_to_one_verdict(model, raw, tmp_path):
+def test_raw_files_the_reader_and_ingestion_give_the_same_probabilities(model, raw, tmp_path):
     rules = read_rules(model)
     signatures = tf.saved_model.load(str(model)).signatures
     stored = [read_image(data, max_side=rules.max_side).data for data in raw.values()]
@@ -119,7 +119,7 @@ def test_raw_files_the_reader_and_ingestion_come_to_one_verdict(model, raw, tmp_
     np.testing.assert_array_equal(read, ingested)
     np.testing.assert_allclose(served, ingested, atol=1e-6)
     np.testing.assert_allclose(predicted, ingested, atol=1e-6)
-    assert np.ptp(ingested) > 0.3, "a model that does not react would prove nothing"
+    assert np.ptp(ingested) > 0.3, "the probabilities must differ between images"
 
 
 def example(data: bytes) -> bytes:
@@ -128,7 +128,7 @@ def example(data: bytes) -> bytes:
     return made.SerializeToString()
 
 
-def test_neither_the_batch_nor_the_order_matters(model, raw, tmp_path):
+def test_predictions_depend_neither_on_the_batch_nor_on_the_order(model, raw, tmp_path):
     files = [write(tmp_path / name, data) for name, data in list(raw.items())[:34]]
     together = {row.path: row.probability for row in predict(model, files)}
     alone = {file: next(iter(predict(model, [file]))).probability for file in files[::16]}
@@ -139,13 +139,13 @@ def test_neither_the_batch_nor_the_order_matters(model, raw, tmp_path):
         assert probability == pytest.approx(together[file], abs=1e-6)
 
 
-def test_the_rules_and_the_operating_point_lie_side_by_side_in_the_assets(model):
+def test_the_rules_and_the_operating_point_are_in_the_assets(model):
     assets = {path.name: json.loads(path.read_text()) for path in (model / "assets").iterdir()}
     assert set(assets) == {"operating_point.json", "reading_rules.json"}
     assert assets["reading_rules.json"]["image_size"] == SIZE
 
 
-def test_one_image_that_is_refused_is_named_with_its_place(model):
+def test_a_refused_image_is_named_with_its_index(model):
     served = tf.saved_model.load(str(model)).signatures["predict_images"]
     images = [encoded(picture(1)), encoded(picture(2), "WEBP")]
     with pytest.raises(tf.errors.InvalidArgumentError, match="image 1 is refused: it is a WebP"):

@@ -18,8 +18,8 @@ def _history(model_run: Path) -> dict:
     return json.loads((model_run / "history.json").read_text())
 
 
-def _figures(model_run: Path) -> list[dict]:
-    """The epochs' figures without the seconds, which no seed fixes."""
+def _epochs(model_run: Path) -> list[dict]:
+    """The epochs' metrics without the seconds, which vary."""
     return [{**epoch, "seconds": 0} for epoch in _history(model_run)["epochs"]]
 
 
@@ -46,7 +46,7 @@ def plain(run_trainer_in, tmp_path_factory) -> tuple[Path, Path]:
     return run_trainer_in(tmp_path_factory.mktemp("plain"))
 
 
-def test_the_history_has_every_figure_of_every_epoch(plain):
+def test_the_history_has_every_metric_of_every_epoch(plain):
     _, model_run = plain
     history = _history(model_run)
     assert history["model"] == "cnn"
@@ -56,20 +56,20 @@ def test_the_history_has_every_figure_of_every_epoch(plain):
     assert history["exported_epoch"] == 2
     for epoch in history["epochs"]:
         assert {*METRICS, *(f"val_{name}" for name in METRICS), "val_pr_auc"} <= epoch.keys()
-        # Keras's own, on train, would be another figure under the same name.
+        # Keras's metric on train has the same name but another definition.
         assert "pr_auc" not in epoch
         assert epoch["tp"] + epoch["fp"] + epoch["tn"] + epoch["fn"] == 16
         assert epoch["val_tp"] + epoch["val_fp"] + epoch["val_tn"] + epoch["val_fn"] == 9
         assert epoch["learning_rate"] == 0.001
 
 
-def test_tensorboard_gets_the_figures_of_train_and_val(plain):
+def test_tensorboard_gets_the_metrics_of_train_and_val(plain):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     _, model_run = plain
-    for side, figure in (("train", "epoch_recall"), ("validation", "epoch_pr_auc")):
+    for side, metric in (("train", "epoch_recall"), ("validation", "epoch_pr_auc")):
         events = EventAccumulator(str(model_run / "tensorboard" / side)).Reload()
-        assert {"epoch_loss", figure} <= set(events.Tags()["tensors"])
+        assert {"epoch_loss", metric} <= set(events.Tags()["tensors"])
         assert [event.step for event in events.Tensors("epoch_loss")] == [0, 1]
 
 
@@ -78,9 +78,9 @@ def test_the_same_seed_gives_the_same_training(plain, run_trainer, examples_uri,
         again, again_run = run_trainer()
     model, model_run = plain
     records = _records(examples_uri)
-    assert _figures(again_run) == _figures(model_run)
+    assert _epochs(again_run) == _epochs(model_run)
     np.testing.assert_array_equal(_predict(again, records), _predict(model, records))
-    # What a user sees meanwhile.
+    # The progress that a user sees.
     assert "16 of 16 train images, done" in caplog.messages
     line = next(line for line in caplog.messages if line.startswith("epoch 1/2: loss "))
     assert ", val pr_auc " in line
@@ -93,7 +93,7 @@ def test_another_seed_gives_another_training(plain, run_trainer, examples_uri):
     assert not np.allclose(_predict(other, records), _predict(plain[0], records))
 
 
-def test_a_frozen_body_is_trained_through_its_head_alone(run_trainer, examples_uri):
+def test_with_a_frozen_body_only_the_head_is_trained(run_trainer, examples_uri):
     model, model_run = run_trainer(epochs=1, model="xception", image_size=71)
     history = _history(model_run)
     assert history["trainable_parameters"] == 2049
@@ -115,14 +115,14 @@ def test_early_stopping_exports_the_best_epoch(run_trainer, examples_uri):
     assert pr_auc == pytest.approx(history["epochs"][best - 1]["val_pr_auc"], abs=1e-4)
 
 
-def test_a_training_that_diverges_says_so_and_leaves_nothing_to_go_on_from(run_trainer, tmp_path):
+def test_a_training_that_diverges_fails_and_leaves_no_checkpoint(run_trainer, tmp_path):
     with pytest.raises(TrainingDivergedError, match=r"the loss is (nan|inf) .* of 10; lower"):
         run_trainer(learning_rate=10.0, class_weight={"positive": 1e38, "negative": 1e38})
     assert not any((tmp_path / "checkpoints").iterdir())
 
 
 class _CutOff(logging.Handler):
-    """Ends the training, as a signal would, when it tells of a certain epoch."""
+    """Interrupts the training, like a signal, when it logs a given epoch."""
 
     def __init__(self, start: str):
         super().__init__()
@@ -148,7 +148,7 @@ def cut_off_at():
     logger.setLevel(level)
 
 
-def test_a_training_that_was_cut_off_goes_on_as_if_it_had_not_been(
+def test_an_interrupted_training_resumes_with_the_same_result(
     run_trainer, examples_uri, tmp_path, caplog, cut_off_at
 ):
     install, remove = cut_off_at
@@ -172,12 +172,12 @@ def test_a_training_that_was_cut_off_goes_on_as_if_it_had_not_been(
     lines = [line for line in caplog.messages if line.startswith("epoch ")]
     assert [line[:9] for line in lines] == ["epoch 3/4", "epoch 4/4"]
     assert not folder.exists()
-    assert _figures(resumed_run) == _figures(whole_run)
+    assert _epochs(resumed_run) == _epochs(whole_run)
     records = _records(examples_uri)
     np.testing.assert_array_equal(_predict(resumed, records), _predict(whole, records))
 
 
-def test_the_saved_model_needs_nothing_but_tensorflow(plain, examples_uri, tmp_path):
+def test_the_saved_model_requires_only_tensorflow(plain, examples_uri, tmp_path):
     model, _ = plain
     records = _records(examples_uri)
     np.save(tmp_path / "images.npy", np.array(_images(records), dtype=object))

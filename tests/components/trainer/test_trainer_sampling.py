@@ -23,19 +23,19 @@ def test_representative_takes_every_image_once():
     assert sorted(_epoch("representative")) == list(range(34))
 
 
-def test_balanced_takes_as_many_of_each_side_as_the_smaller_has():
+def test_balanced_takes_the_size_of_the_smaller_side_from_each_side():
     epoch = _epoch("balanced")
     assert len(set(epoch)) == len(epoch) == 8
     assert LABELS[epoch].sum() == 4
 
 
-def test_balanced_keeps_its_choice_over_the_epochs_and_changes_it_with_the_seed():
+def test_the_choice_of_balanced_depends_on_the_seed_and_not_on_the_epoch():
     chosen = set(_epoch("balanced"))
     assert set(_epoch("balanced", epoch=5)) == chosen
     assert set(_epoch("balanced", random_state=43)) != chosen
 
 
-def test_oversample_takes_the_larger_side_once_and_spreads_the_smaller_evenly():
+def test_oversample_takes_the_larger_side_once_and_repeats_the_smaller_evenly():
     epoch = _epoch("oversample")
     counts = np.bincount(epoch, minlength=34)
     assert (counts[:30] == 1).all()
@@ -50,7 +50,7 @@ def test_the_positive_side_may_be_the_larger(strategy):
 
 
 @pytest.mark.parametrize("strategy", ["representative", "balanced", "oversample"])
-def test_an_epoch_is_a_function_of_seed_and_number_alone(strategy):
+def test_an_epoch_depends_only_on_seed_and_number(strategy):
     first = _epoch(strategy, epoch=3)
     np.testing.assert_array_equal(_epoch(strategy, epoch=3), first)
     assert list(_epoch(strategy, epoch=4)) != list(first)
@@ -66,11 +66,11 @@ def test_the_sides_are_interleaved_evenly(strategy):
     assert np.abs(shares - expected).max() < 0.15
 
 
-def test_no_class_weight_weighs_all_the_same():
+def test_without_class_weight_all_weights_are_equal():
     assert loss_weights(LABELS, strategy="representative", class_weight=None) is None
 
 
-def test_balanced_weights_are_those_of_scikit_learn():
+def test_balanced_weights_equal_scikit_learns():
     from sklearn.utils.class_weight import compute_class_weight
 
     expected = compute_class_weight("balanced", classes=np.array([0, 1]), y=LABELS)
@@ -79,17 +79,17 @@ def test_balanced_weights_are_those_of_scikit_learn():
 
 
 @pytest.mark.parametrize("strategy", ["balanced", "oversample"])
-def test_balanced_weights_count_what_the_strategy_has_evened_already(strategy):
+def test_balanced_weights_are_1_if_the_strategy_balances_the_sides(strategy):
     weights = loss_weights(LABELS, strategy=strategy, class_weight="balanced")
     assert weights == {0: 1.0, 1: 1.0}
 
 
-def test_given_weights_go_with_any_strategy():
-    given = ClassWeight(positive=3.0, negative=0.5)
-    assert loss_weights(LABELS, strategy="oversample", class_weight=given) == {0: 0.5, 1: 3.0}
+def test_explicit_weights_do_not_depend_on_the_strategy():
+    weights = ClassWeight(positive=3.0, negative=0.5)
+    assert loss_weights(LABELS, strategy="oversample", class_weight=weights) == {0: 0.5, 1: 3.0}
 
 
-def test_an_unknown_strategy_is_refused_by_name():
+def test_an_unknown_strategy_is_refused():
     with pytest.raises(ValueError, match="Received: 'smote'"):
         epoch_size(LABELS, "smote")
 
@@ -104,7 +104,7 @@ def test_an_unknown_strategy_is_refused_by_name():
         (Mixture(undersample=None, oversample=0.1), (30, 4)),
     ],
 )
-def test_a_mixture_first_takes_fewer_of_the_larger_side_then_repeats_the_smaller(mixture, sizes):
+def test_a_mixture_first_undersamples_the_larger_side_then_repeats_the_smaller(mixture, sizes):
     epoch = _epoch(mixture)
     assert (np.sum(LABELS[epoch] == 0), np.sum(LABELS[epoch] == 1)) == sizes
     flipped = (1 - LABELS)[_epoch(mixture, labels=1 - LABELS)]
@@ -120,13 +120,13 @@ STRATEGIES = ["representative", "undersample", "oversample", MIXTURE]
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
-def test_an_order_holds_the_very_images_of_the_epoch(strategy):
+def test_an_order_has_exactly_the_images_of_the_epoch(strategy):
     for epoch in (0, 1):
         assert sorted(_order(strategy, epoch=epoch)) == sorted(_epoch(strategy, epoch=epoch))
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
-def test_an_order_is_a_function_of_seed_and_number_alone(strategy):
+def test_an_order_depends_only_on_seed_and_number(strategy):
     first = _order(strategy, epoch=3)
     np.testing.assert_array_equal(_order(strategy, epoch=3), first)
     assert list(_order(strategy, epoch=4)) != list(first)

@@ -1,7 +1,7 @@
 import pytest
 
 
-def test_settings_survive_the_way_through_json(make_settings):
+def test_settings_survive_a_round_trip_through_json(make_settings):
     import json
 
     from components.trainer.settings import TrainerSettings
@@ -37,6 +37,6 @@ def test_settings_that_contradict_each_other_are_refused(make_settings, changes,
         ("cnn", "-1..1", (-1.0, 1.0)),
     ],
 )
-def test_auto_is_the_range_that_the_model_was_made_for(make_settings, model, input_scale, expected):
+def test_auto_is_the_range_that_the_model_expects(make_settings, model, input_scale, expected):
     settings = make_settings(model=model, input_scale=input_scale, image_size=128)
     assert settings.pixel_range == expected

@@ -1,4 +1,4 @@
-"""Phases and checkpoints, on a network small enough to train in a blink."""
+"""Phases and checkpoints, on a network that trains in a fraction of a second."""
 
 import keras
 import numpy as np
@@ -12,11 +12,11 @@ from components.trainer.data import Split
 from components.trainer.devices import device_policy
 from components.trainer.features import Rows
 from components.trainer.models import Network
-from components.trainer.training import Training, training_phases, val_figures
+from components.trainer.training import Training, training_phases, val_metrics
 
 
 def _network() -> Network:
-    """A pretrained part with batch normalisation, frozen, under a new layer."""
+    """A frozen pretrained part with batch normalisation, followed by a new layer."""
     keras.utils.set_random_seed(0)
     top = keras.Sequential(
         [keras.Input((3,)), layers.Dense(4, "relu"), layers.BatchNormalization()], name="top"
@@ -36,11 +36,11 @@ def rows() -> Rows:
 
 @pytest.fixture(scope="module")
 def train(rows, make_settings):
-    """Trains a fresh network with changed settings; returns it and its epochs' figures."""
+    """Trains a new network with changed settings; returns it and the metrics of its epochs."""
 
     def run(folder, on_epoch=lambda epoch: None, **changes) -> tuple[Network, list]:
         network = _network()
-        fresh = Training(
+        training = Training(
             network,
             train=rows,
             val=rows,
@@ -49,7 +49,7 @@ def train(rows, make_settings):
             checkpoint=Checkpoint(str(folder / "checkpoint")),
             on_epoch=on_epoch,
         )
-        return network, fresh.run()
+        return network, training.run()
 
     return run
 
@@ -65,13 +65,13 @@ FINE_TUNING = {
 
 @pytest.fixture(scope="module")
 def whole(train, tmp_path_factory):
-    """A training in two phases that nothing interrupts."""
+    """An uninterrupted training in two phases."""
     return train(tmp_path_factory.mktemp("whole"), **FINE_TUNING)
 
 
-def test_the_new_layers_are_trained_first_and_the_pretrained_ones_after(train, tmp_path):
+def test_the_new_layers_are_trained_first_and_then_the_pretrained_ones(train, tmp_path):
     initial = _network().top.get_weights()
-    # Without early stopping, which would put the weights of the best epoch back.
+    # Without early stopping, which would restore the weights of the best epoch.
     network, epochs = train(tmp_path, **{**FINE_TUNING, "early_stopping": None})
     assert [epoch["phase"] for epoch in epochs] == ["train"] * 2 + ["fine_tune"] * 2
     kernel, _, *normalisation = network.top.get_weights()
@@ -80,29 +80,29 @@ def test_the_new_layers_are_trained_first_and_the_pretrained_ones_after(train, t
         np.testing.assert_array_equal(after, before)
 
 
-def test_fine_tuning_learns_slowly(make_settings):
+def test_fine_tuning_has_a_lower_learning_rate(make_settings):
     first, second = training_phases(make_settings(**FINE_TUNING, learning_rate=0.01))
     assert first.learning_rate == 0.01
     assert second.learning_rate == pytest.approx(0.0001)
 
 
 # In the first phase, at its end, and in the second.
-@pytest.mark.parametrize("cut_off_after", [1, 2, 3])
-def test_a_cut_off_in_either_phase_changes_nothing_in_the_end(
-    train, whole, tmp_path, cut_off_after
+@pytest.mark.parametrize("last_epoch", [1, 2, 3])
+def test_an_interruption_in_either_phase_does_not_change_the_result(
+    train, whole, tmp_path, last_epoch
 ):
-    def cut_off(epoch: dict) -> None:
-        if epoch["epoch"] == cut_off_after:
+    def interrupt(epoch: dict) -> None:
+        if epoch["epoch"] == last_epoch:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path, cut_off, **FINE_TUNING)
-    told: list[dict] = []
-    resumed, epochs = train(tmp_path, told.append, **FINE_TUNING)
+        train(tmp_path, interrupt, **FINE_TUNING)
+    reported: list[dict] = []
+    resumed, epochs = train(tmp_path, reported.append, **FINE_TUNING)
     expected, expected_epochs = whole
     assert [{**e, "seconds": 0} for e in epochs] == [{**e, "seconds": 0} for e in expected_epochs]
-    # TensorBoard's log begins anew, so the epochs from before are told again.
-    assert told == epochs
+    # TensorBoard's log is written from the start, so earlier epochs are reported again.
+    assert reported == epochs
     for after, before in zip(resumed.full.get_weights(), expected.full.get_weights(), strict=True):
         np.testing.assert_array_equal(after, before)
 
@@ -116,8 +116,8 @@ def test_an_epoch_has_the_images_of_its_strategy(train, tmp_path, strategy, imag
     assert epoch["val_tp"] + epoch["val_fp"] + epoch["val_tn"] + epoch["val_fn"] == 32
 
 
-def test_class_weights_weigh_in_the_loss_of_train_alone(train, tmp_path):
-    # A rate of about nothing, so that both see the same network.
+def test_class_weights_only_affect_the_loss_of_train(train, tmp_path):
+    # With this rate the network hardly changes.
     _, (plain,) = train(tmp_path / "plain", epochs=1, learning_rate=1e-9)
     weights = {"positive": 2.0, "negative": 2.0}
     _, (doubled,) = train(tmp_path, epochs=1, learning_rate=1e-9, class_weight=weights)
@@ -126,22 +126,22 @@ def test_class_weights_weigh_in_the_loss_of_train_alone(train, tmp_path):
 
 
 def _interpolated(labels, probabilities) -> float:
-    """What Keras calls the area under the precision-recall curve."""
+    """Keras's interpolated area under the precision-recall curve."""
     area = keras.metrics.AUC(curve="PR")
     area.update_state(labels, probabilities)
     return float(area.result())
 
 
 @pytest.mark.parametrize("loss", ["binary_crossentropy", "focal"])
-def test_the_figures_on_val_are_those_of_one_exact_pass(rows, make_settings, tmp_path, loss):
+def test_the_metrics_on_val_are_those_of_one_exact_pass(rows, make_settings, tmp_path, loss):
     keras.utils.set_random_seed(0)
     penalty = keras.regularizers.L2(1e-6)
     model = keras.Sequential(
         [keras.Input((3,)), layers.Dense(1, "sigmoid", kernel_regularizer=penalty)]
     )
-    # Saturated: many probabilities are 0 or 1 in float32, and some of them are wrong.
+    # Saturated: many probabilities are 0 or 1 in float32, some of them wrong.
     model.set_weights([np.full((3, 1), 40.0), np.array([-30.0])])
-    # 40 images are a batch and a part of one.
+    # 40 images are one full batch and a smaller one.
     val = Rows(
         np.concatenate([rows.values, rows.values[:8]]), np.append(rows.labels, rows.labels[:8])
     )
@@ -164,24 +164,24 @@ def test_the_figures_on_val_are_those_of_one_exact_pass(rows, make_settings, tmp
 
 def test_a_run_and_a_study_keep_the_same_epoch_of_saturated_scores():
     labels = np.array([1, 1, 0, 0, 0, 0])
-    # Of the first, Keras's thresholds see one tie; its order is perfect all the same.
+    # Keras's thresholds treat the scores of `ordered` as equal, but their order is perfect.
     ordered = np.array([1 - 1e-7, 1 - 2e-7, 1 - 3e-7, 1 - 4e-7, 1 - 5e-7, 1 - 6e-7], np.float32)
     fair = np.array([0.9, 0.4, 0.5, 0.1, 0.1, 0.1], np.float32)
-    epochs = [val_figures(labels, scores, 0.1) for scores in (fair, ordered)]
+    epochs = [val_metrics(labels, scores, 0.1) for scores in (fair, ordered)]
     assert history.best_index(epochs) == 1
     assert _interpolated(labels, ordered) < _interpolated(labels, fair)
-    # One function gives the figure that both decide by.
-    assert training.val_figures is replicates.val_figures
+    # Both decide by the same function.
+    assert training.val_metrics is replicates.val_metrics
 
 
-def test_the_learning_rate_falls_on_a_plateau(train, tmp_path):
-    # So low a rate that nothing gets better.
+def test_the_learning_rate_is_reduced_on_a_plateau(train, tmp_path):
+    # With this rate the loss does not improve.
     _, epochs = train(tmp_path, epochs=4, learning_rate=1e-9, reduce_lr_on_plateau=1)
     rates = [epoch["learning_rate"] for epoch in epochs]
     assert rates == pytest.approx([1e-9, 1e-9, 1e-10, 1e-11])
 
 
-def test_trainings_share_an_identity_only_with_settings_and_images_in_common(make_settings):
+def test_trainings_share_an_identity_only_if_settings_and_images_are_the_same(make_settings):
     def split(digest: str) -> Split:
         return Split(
             name="train",
@@ -199,7 +199,7 @@ def test_trainings_share_an_identity_only_with_settings_and_images_in_common(mak
     assert training_identity(make_settings(epochs=9), [split("a"), split("b")]) != identity
 
 
-def test_a_checkpoint_is_replaced_whole(tmp_path):
+def test_a_checkpoint_is_replaced_completely(tmp_path):
     checkpoint = Checkpoint(str(tmp_path / "checkpoint"))
     assert checkpoint.load() == TrainingState()
     checkpoint.save(TrainingState([{"epoch": 1}], [np.ones(2), np.array(3)], None))

@@ -1,4 +1,4 @@
-"""Which weights, splits and code a training that was cut off belongs to."""
+"""Which weights, splits and code an interrupted training may be resumed with."""
 
 import os
 from pathlib import Path
@@ -19,7 +19,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_file_is_told_by_its_content(file):
+def test_a_file_is_identified_by_its_content(file):
     first = weights.version(str(file))
     os.utime(file, ns=(1, 1))
     assert weights.version(str(file)) == first
@@ -34,25 +34,25 @@ def test_an_unchanged_file_is_read_once(file, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["imagenet", "none", "/nowhere/xception.weights.h5"])
-def test_what_is_no_file_here_has_no_version(name):
+def test_weights_that_are_not_a_file_here_have_no_version(name):
     assert weights.version(name) == ""
 
 
 @pytest.fixture
 def identities(examples_uri, make_settings, file):
-    """The identities of a training and of an arm from the weights at one path."""
+    """The identities of a training and of an arm with the weights at one path."""
     splits = [read_split(name, [f"{examples_uri}/Split-{name}/*"]) for name in ("train", "val")]
     arm = Arm(name="a", train_split="train", val_split="val", test_splits=(), replicates=1)
 
     def both() -> tuple[str, str]:
         settings = make_settings(model="xception", weights=str(file), image_size=71)
-        own = ArmSplits(train=splits[0], judged={"val": splits[1]})
-        return training_identity(settings, splits), arm_module._identity(settings, arm, own)
+        arm_splits = ArmSplits(train=splits[0], evaluated={"val": splits[1]})
+        return training_identity(settings, splits), arm_module._identity(settings, arm, arm_splits)
 
     return both
 
 
-def test_what_other_weights_at_the_same_path_have_left_is_not_continued(identities, file):
+def test_a_training_with_other_weights_at_the_same_path_is_not_resumed(identities, file):
     before = identities()
     assert identities() == before
     file.write_bytes(b"two")
@@ -60,7 +60,7 @@ def test_what_other_weights_at_the_same_path_have_left_is_not_continued(identiti
         assert one != other
 
 
-def test_what_other_code_has_left_is_not_continued(identities, monkeypatch):
+def test_a_training_of_other_code_is_not_resumed(identities, monkeypatch):
     before = identities()
     monkeypatch.setattr(checkpoint, "project_version", lambda: "other")
     for one, other in zip(before, identities(), strict=True):

@@ -5,14 +5,14 @@ from serving_stand_in import StandIn
 
 @pytest.fixture
 def registry(tmp_path):
-    """A registry whose model 1 takes images up to 40 pixels."""
+    """A registry with version 1, which scales images down to 40 pixels."""
     write_rules(tmp_path, 1, max_side=40)
     return tmp_path
 
 
 @pytest.fixture
 def stand_in():
-    """A model server that listens."""
+    """A model server that is listening."""
     found = StandIn()
     found.start()
     yield found
@@ -21,6 +21,6 @@ def stand_in():
 
 @pytest.fixture
 def client(registry, stand_in):
-    """A client of a gateway before the model server."""
+    """A client of a gateway in front of the model server."""
     with running(registry, stand_in.target) as found:
         yield found

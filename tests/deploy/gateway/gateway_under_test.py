@@ -1,4 +1,4 @@
-"""The gateway on a real port of this machine, and what a client does with it."""
+"""The gateway on a local port, and a client of it."""
 
 import contextlib
 import json
@@ -13,12 +13,12 @@ from components.images.rules import ReadingRules
 from gateway.server import server
 from gateway.settings import Settings
 
-LIMIT = 30
-"""Seconds after which a loop that waits gives up."""
+TIMEOUT = 30
+"""Seconds after which waiting fails."""
 
 
 @dataclass
-class Answered:
+class Response:
     status: int
     headers: dict
     body: bytes
@@ -33,35 +33,35 @@ class Client:
 
     def __init__(self, port):
         self.port = port
-        self._pool = urllib3.PoolManager(maxsize=32, retries=False, timeout=LIMIT)
+        self._pool = urllib3.PoolManager(maxsize=32, retries=False, timeout=TIMEOUT)
 
     def get(self, path, **options):
-        return self.ask("GET", path, **options)
+        return self.request("GET", path, **options)
 
     def post(self, path, body, **options):
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return self.ask("POST", path, body=data, **options)
+        return self.request("POST", path, body=data, **options)
 
-    def ask(self, method, path, **options):
+    def request(self, method, path, **options):
         found = self._pool.request(method, f"http://127.0.0.1:{self.port}{path}", **options)
-        return Answered(found.status, found.headers, found.data)
+        return Response(found.status, found.headers, found.data)
 
     def metric(self, name):
-        """The value of a metric, named with its labels; 0 where there is none."""
+        """Returns the value of a metric, named with its labels; 0 if it does not exist."""
         for line in self.get("/metrics").body.decode().splitlines():
             if line.startswith(f"outnumbered_gateway_{name} "):
                 return float(line.split()[-1])
         return 0.0
 
     def connect(self):
-        return socket.create_connection(("127.0.0.1", self.port), timeout=LIMIT)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT)
 
 
-def until(condition, what):
-    """Waits for a condition, and fails where it does not come."""
-    end = time.monotonic() + LIMIT
+def wait_until(condition, what):
+    """Waits for a condition, and fails if it does not become true in time."""
+    end = time.monotonic() + TIMEOUT
     while not condition():
-        assert time.monotonic() < end, f"{what} did not come within {LIMIT} s"
+        assert time.monotonic() < end, f"no {what} within {TIMEOUT} s"
         time.sleep(0.02)
 
 
@@ -73,7 +73,7 @@ def free_port():
 
 @contextlib.contextmanager
 def running(registry, upstream, *, await_ready=True, **settings):
-    """A gateway in a thread, ready, and its client."""
+    """Runs a gateway in a thread, and gives its client once it is ready."""
     port = free_port()
     given = {"poll_seconds": 0.05, "rate": 0.0, **settings}
     uvicorn = server(
@@ -82,19 +82,19 @@ def running(registry, upstream, *, await_ready=True, **settings):
     thread = threading.Thread(target=uvicorn.run, daemon=True)
     thread.start()
     try:
-        until(lambda: uvicorn.started, "the gateway")
+        wait_until(lambda: uvicorn.started, "start of the gateway")
         client = Client(port)
         if await_ready:
-            until(lambda: client.get("/readyz").status == 200, "readiness")
+            wait_until(lambda: client.get("/readyz").status == 200, "readiness")
         yield client
     finally:
         uvicorn.should_exit = True
-        thread.join(LIMIT)
+        thread.join(TIMEOUT)
         assert not thread.is_alive()
 
 
 def write_rules(registry, version, **rules):
-    """Gives a version of a registry its reading rules."""
+    """Writes the reading rules of a version in a registry."""
     path = registry / str(version) / "assets" / "reading_rules.json"
     path.parent.mkdir(parents=True)
     path.write_text(ReadingRules(image_size=32, pixel_range=(0.0, 1.0), **rules).to_json())

@@ -1,17 +1,17 @@
-"""Encoded images of the kinds that people send."""
+"""Encoded images of the kinds that clients send."""
 
 import numpy as np
 from pictures_on_disk import encoded, picture
 from PIL import ExifTags, Image
 
 
-def turned(orientation):
+def rotated(orientation):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     return encoded(picture(orientation, size=(32, 24)), exif=exif)
 
 
-def cut_out():
+def with_alpha():
     alpha = Image.linear_gradient("L").resize((64, 48))
     image = picture(1)
     image.putalpha(alpha)
@@ -33,7 +33,7 @@ IMAGES = {
     "jpeg 2000": encoded(picture(27), "JPEG2000"),
     "gif": encoded(picture(28).convert("P"), "GIF"),
     "bmp": encoded(picture(29), "BMP"),
-    "png with alpha": cut_out(),
+    "png with alpha": with_alpha(),
     "16 bit png": sixteen_bits(),
-    **{f"jpeg of orientation {n}": turned(n) for n in range(2, 9)},
+    **{f"jpeg of orientation {n}": rotated(n) for n in range(2, 9)},
 }

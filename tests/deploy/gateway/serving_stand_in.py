@@ -1,4 +1,4 @@
-"""A stand-in that speaks TensorFlow Serving's gRPC by `tensorflow-serving-api`'s own stubs."""
+"""Stand-in for TensorFlow Serving: its gRPC services by the stubs of `tensorflow-serving-api`."""
 
 import hashlib
 import threading
@@ -18,14 +18,14 @@ MODEL = "outnumbered"
 _AVAILABLE = get_model_status_pb2.ModelVersionStatus.AVAILABLE
 
 
-def by_bytes(images):
-    """Probabilities and verdicts that tell images apart by their bytes."""
+def predict_by_bytes(images):
+    """Returns probabilities and predicted classes that depend on the images' bytes."""
     scores = [probability_of(image) for image in images]
     return [[score] for score in scores], [[int(score >= 0.5)] for score in scores]
 
 
 def probability_of(image):
-    """What the stand-in makes of an image's bytes: another for each."""
+    """Returns the stand-in's probability for an image, different for different bytes."""
     return int.from_bytes(hashlib.sha256(image).digest()[:3], "big") / 2**24
 
 
@@ -36,24 +36,24 @@ class StandIn(
     """A model server.
 
     Attributes:
-      versions: the states of the versions that it has, by their numbers.
-      seen: the images of each call, with the version that was asked for.
-      looks: how often it was asked for the states.
-      delay: seconds before an answer.
-      failure: a code of gRPC with which it answers every call for verdicts.
-      model: gives images' probabilities and verdicts, each of shape (n, 1).
-      as_content: whether numbers are sent as bytes.
-      listen_at: address, or `unix:` and a path; of port 0 becomes the port it was given.
+      versions: state of each version, by its number.
+      seen: requested version and images of each prediction call.
+      status_calls: number of status calls.
+      delay: seconds before a prediction response.
+      failure: gRPC status that every prediction call fails with.
+      model: function of images to their probabilities and predicted classes, each of shape (n, 1).
+      as_content: whether values are sent as bytes in `tensor_content`.
+      listen_at: address, or `unix:` and a path; port 0 is replaced by the assigned port.
     """
 
     def __init__(self, port=0):
         self.versions = {1: _AVAILABLE}
         self.seen = []
-        self.looks = 0
+        self.status_calls = 0
         self.delay = 0.0
         self.failure = None
         self.as_content = False
-        self.model = by_bytes
+        self.model = predict_by_bytes
         self.listen_at = f"127.0.0.1:{port}"
         self._server = None
         self._lock = threading.Lock()
@@ -63,7 +63,7 @@ class StandIn(
         return self.listen_at
 
     def start(self):
-        """Listens, on the same port as before where it has listened."""
+        """Starts to listen; after a stop, on the same port."""
         options = [("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)]
         self._server = grpc.server(ThreadPoolExecutor(16), options=options)
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(self, self._server)
@@ -81,7 +81,7 @@ class StandIn(
         response = get_model_status_pb2.GetModelStatusResponse()
         for version, state in self.versions.items():
             response.model_version_status.add(version=version, state=state)
-        self.looks += 1
+        self.status_calls += 1
         return response
 
     def Predict(self, request, context):

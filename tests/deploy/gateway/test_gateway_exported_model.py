@@ -1,4 +1,4 @@
-"""An exported model behind the gateway says of raw files what `outnumbered predict` says."""
+"""An exported model behind the gateway predicts the same as `outnumbered predict` on raw files."""
 
 from types import SimpleNamespace
 
@@ -17,7 +17,7 @@ from pipeline.predict import predict
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory):
-    """A registry with one calibrated model, whose probabilities depend on every pixel."""
+    """A registry with one calibrated model whose probabilities depend on every pixel."""
     folder = tmp_path_factory.mktemp("registry")
     keras.utils.set_random_seed(1)
     model = keras.Sequential(
@@ -32,13 +32,13 @@ def registry(tmp_path_factory):
     export(model, rules, str(folder / "trained"))
     trained = tf.saved_model.load(str(folder / "trained"))
     scores = trained.signatures["predict_images"](images=tf.constant([IMAGES["jpeg"]]))
-    # All that the export takes of an operating point: one at which the images differ.
+    # The parts of an operating point that the export uses; its threshold separates the images.
     point = SimpleNamespace(threshold=float(scores["probability"][0, 0]), to_json=lambda: "{}")
     export_calibrated(trained, point, str(folder / "1"))
     return folder
 
 
-def test_raw_files_of_every_kind_get_the_verdicts_of_outnumbered_predict(registry, tmp_path):
+def test_predictions_for_raw_files_equal_those_of_outnumbered_predict(registry, tmp_path):
     signature = tf.saved_model.load(str(registry / "1")).signatures["predict_images"]
 
     def served(images):
@@ -55,8 +55,8 @@ def test_raw_files_of_every_kind_get_the_verdicts_of_outnumbered_predict(registr
     with running(registry, stand_in.target) as client:
         found = [client.post("/predict", data).json for data in IMAGES.values()]
     stand_in.stop()
-    for kind, answer, row in zip(IMAGES, found, expected, strict=True):
-        assert answer["probability"] == pytest.approx(row.probability, abs=1e-6), kind
-        assert answer["is_positive"] == row.is_positive, kind
+    for kind, response, row in zip(IMAGES, found, expected, strict=True):
+        assert response["probability"] == pytest.approx(row.probability, abs=1e-6), kind
+        assert response["is_positive"] == row.is_positive, kind
     assert len({row.probability for row in expected}) == len(expected)
     assert {row.is_positive for row in expected} == {True, False}

@@ -1,4 +1,4 @@
-"""Whatever a client sends, the gateway refuses it in words and keeps serving."""
+"""The gateway refuses harmful requests with an error and keeps serving."""
 
 import base64
 import contextlib
@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 import pytest
 import urllib3
-from gateway_under_test import LIMIT, Client, free_port, running, until
+from gateway_under_test import TIMEOUT, Client, free_port, running, wait_until
 from pictures_on_disk import encoded, picture
 from PIL import Image
 from serving_stand_in import probability_of
@@ -35,18 +35,18 @@ def v1(*images):
     return {"instances": [{"b64": base64.b64encode(image).decode()} for image in images]}
 
 
-def serves(client):
+def is_serving(client):
     return client.post(PREDICT, v1(IMAGE)).status == 200
 
 
-def head(length, path="/predict", *lines):
-    """The head of a request whose body has a length; None for a body in chunks."""
+def request_head(length, path="/predict", *lines):
+    """Returns the headers of a request with a body of `length` bytes; None for chunks."""
     framing = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
     return "\r\n".join([f"POST {path} HTTP/1.1", "Host: a", framing, *lines, "", ""]).encode()
 
 
-def received(connection):
-    """All that comes until the other side closes."""
+def read_until_closed(connection):
+    """Returns everything received until the other side closes."""
     found = b""
     with contextlib.suppress(ConnectionError):
         while part := connection.recv(65536):
@@ -54,65 +54,65 @@ def received(connection):
     return found
 
 
-def received_answer(connection):
-    answer = HTTPResponse(connection)
-    answer.begin()
-    return answer
+def read_response(connection):
+    response = HTTPResponse(connection)
+    response.begin()
+    return response
 
 
 @pytest.mark.parametrize(
     "body", [b"[" * 50_000, b'{"instances":' + b"[" * 50_000, b'{"a":' * 50_000]
 )
-def test_fifty_thousand_nested_brackets(client, stand_in, body):
+def test_fifty_thousand_nested_brackets_are_refused(client, stand_in, body):
     for path in (PREDICT, "/v2/models/outnumbered/infer"):
-        answer = client.post(path, body)
-        assert (answer.status, answer.json["reason"]) == (400, "json_too_deep")
-    assert serves(client)
+        response = client.post(path, body)
+        assert (response.status, response.json["reason"]) == (400, "json_too_deep")
+    assert is_serving(client)
     assert len(stand_in.seen) == 1
 
 
-def test_two_hundred_parallel_requests_are_each_answered_for_their_own_images(client, stand_in):
+def test_two_hundred_parallel_requests_each_get_the_predictions_for_their_images(client, stand_in):
     stand_in.delay = 0.01
     images = [encoded(picture(seed, size=(24, 16)), "PNG") for seed in range(200)]
-    start = threading.Barrier(200, timeout=LIMIT)
+    start = threading.Barrier(200, timeout=TIMEOUT)
 
-    def ask(number):
+    def request(number):
         start.wait()
         pair = [images[number], images[number - 1]]
-        answer = client.post(PREDICT, v1(*pair))
+        response = client.post(PREDICT, v1(*pair))
         expected = [probability_of(read_image(image, max_side=40).data) for image in pair]
-        if answer.status == 200:
-            scores = [found["probability"] for found in answer.json["predictions"]]
+        if response.status == 200:
+            scores = [found["probability"] for found in response.json["predictions"]]
             assert scores == expected
         else:
-            assert answer.headers["Retry-After"]
-            assert answer.json["reason"] == "busy"
-        return answer.status
+            assert response.headers["Retry-After"]
+            assert response.json["reason"] == "busy"
+        return response.status
 
     with ThreadPoolExecutor(200) as threads:
-        statuses = Counter(threads.map(ask, range(200)))
+        statuses = Counter(threads.map(request, range(200)))
     assert statuses.keys() <= {200, 503}
     assert statuses[200] >= 64
     assert client.metric("in_flight") == 0
-    assert serves(client)
+    assert is_serving(client)
 
 
-def test_more_than_is_in_flight_is_told_to_come_back(registry, stand_in):
+def test_requests_beyond_max_in_flight_get_503_with_retry_after(registry, stand_in):
     with running(registry, stand_in.target, max_in_flight=2) as client:
         stand_in.delay = 1.0
         with ThreadPoolExecutor(8) as threads:
             found = list(threads.map(lambda _: client.post(PREDICT, v1(IMAGE)), range(8)))
-        assert Counter(answer.status for answer in found) == {200: 2, 503: 6}
-        assert {answer.headers.get("Retry-After") for answer in found} == {None, "1"}
+        assert Counter(response.status for response in found) == {200: 2, 503: 6}
+        assert {response.headers.get("Retry-After") for response in found} == {None, "1"}
         stand_in.delay = 0.0
-        assert serves(client)
+        assert is_serving(client)
 
 
-def test_a_client_that_asks_too_often_is_told_when_to_come_back(registry, stand_in):
+def test_a_client_above_its_rate_gets_429_with_retry_after(registry, stand_in):
     with running(registry, stand_in.target, rate=0.01, burst=3, await_ready=False) as client:
-        until(lambda: client.get("/readyz").status == 200, "readiness")
+        wait_until(lambda: client.get("/readyz").status == 200, "readiness")
         found = [client.post(PREDICT, v1(IMAGE)) for _ in range(5)]
-        assert [answer.status for answer in found] == [200, 200, 200, 429, 429]
+        assert [response.status for response in found] == [200, 200, 200, 429, 429]
         assert 90 <= int(found[-1].headers["Retry-After"]) <= 100
         assert client.get("/healthz").status == 200
         assert client.metric('refused_requests_total{reason="rate"}') == 2
@@ -126,57 +126,57 @@ def guarded(registry, stand_in, tmp_path):
         yield client
 
 
-def test_where_tokens_are_set_one_is_needed_for_all_but_the_probes(guarded, stand_in):
+def test_if_tokens_are_set_every_path_but_probes_and_metrics_requires_one(guarded, stand_in):
     for path in ("/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"):
         assert guarded.get(path).status == 200
     for given in ({}, {"Authorization": "Bearer third"}, {"Authorization": "Basic first"}):
-        for answer in (
+        for response in (
             guarded.post(PREDICT, v1(IMAGE), headers=given),
             guarded.post("/predict", IMAGE, headers=given),
             guarded.get("/v1/models/outnumbered", headers=given),
             guarded.get("/nothing", headers=given),
         ):
-            assert (answer.status, answer.json["reason"]) == (401, "unauthorized")
-            assert answer.headers["WWW-Authenticate"] == "Bearer"
+            assert (response.status, response.json["reason"]) == (401, "unauthorized")
+            assert response.headers["WWW-Authenticate"] == "Bearer"
     assert not stand_in.seen
     for token in ("first", "second"):
         headers = {"Authorization": f"Bearer {token}"}
         assert guarded.post(PREDICT, v1(IMAGE), headers=headers).status == 200
 
 
-def test_without_a_token_a_body_is_not_waited_for(guarded):
+def test_a_request_without_a_token_is_refused_before_its_body_arrives(guarded):
     with guarded.connect() as connection:
-        connection.sendall(head(10**6))
-        assert received_answer(connection).status == 401
+        connection.sendall(request_head(10**6))
+        assert read_response(connection).status == 401
 
 
-def test_a_body_that_says_it_is_too_long_is_not_waited_for(client):
+def test_a_content_length_above_the_limit_is_refused_before_the_body_arrives(client):
     with client.connect() as connection:
-        connection.sendall(head(100 * MEGABYTE))
-        assert received_answer(connection).status == 413
-    assert serves(client)
+        connection.sendall(request_head(100 * MEGABYTE))
+        assert read_response(connection).status == 413
+    assert is_serving(client)
 
 
 def test_a_compressed_body_is_refused(client):
-    answer = client.post("/predict", IMAGE, headers={"Content-Encoding": "gzip"})
-    assert (answer.status, answer.json["reason"]) == (415, "compressed")
+    response = client.post("/predict", IMAGE, headers={"Content-Encoding": "gzip"})
+    assert (response.status, response.json["reason"]) == (415, "compressed")
 
 
-def test_a_request_of_too_many_images(client):
-    answer = client.post(PREDICT, v1(*[b"x"] * 65))
-    assert (answer.status, answer.json["reason"]) == (400, "too_many_images")
+def test_a_request_with_too_many_images_is_refused(client):
+    response = client.post(PREDICT, v1(*[b"x"] * 65))
+    assert (response.status, response.json["reason"]) == (400, "too_many_images")
 
 
-def test_bodies_that_are_held_at_a_time_are_bounded_in_all(registry, stand_in):
-    bounds = {"max_body_bytes": 600_000, "max_bytes_in_flight": 1_000_000, "body_timeout": LIMIT}
+def test_the_bytes_of_all_bodies_in_memory_are_limited(registry, stand_in):
+    bounds = {"max_body_bytes": 600_000, "max_bytes_in_flight": 1_000_000, "body_timeout": TIMEOUT}
     with running(registry, stand_in.target, **bounds) as client:
         with client.connect() as first, client.connect() as second:
             for connection in (first, second):
-                connection.sendall(head(600_000))
+                connection.sendall(request_head(600_000))
                 connection.sendall(b"x" * 599_000)
-            refused, _, _ = select.select([first, second], [], [], LIMIT)
-            assert received_answer(refused[0]).status == 503
-        until(lambda: serves(client), "room")
+            refused, _, _ = select.select([first, second], [], [], TIMEOUT)
+            assert read_response(refused[0]).status == 503
+        wait_until(lambda: is_serving(client), "free memory")
 
 
 @pytest.mark.parametrize(
@@ -187,52 +187,52 @@ def test_bodies_that_are_held_at_a_time_are_bounded_in_all(registry, stand_in):
         b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
     ],
 )
-def test_a_connection_without_a_whole_head_is_closed(registry, stand_in, bytes_sent):
+def test_a_connection_that_does_not_send_all_headers_is_closed(registry, stand_in, bytes_sent):
     with running(registry, stand_in.target, header_timeout=1) as client:
         with client.connect() as connection:
             connection.sendall(bytes_sent)
-            drip = threading.Event()
+            stop = threading.Event()
 
-            def dribble():
+            def send_slowly():
                 with contextlib.suppress(OSError):
-                    while not drip.wait(0.1):
+                    while not stop.wait(0.1):
                         connection.sendall(b"a" if bytes_sent else b"")
 
-            threading.Thread(target=dribble, daemon=True).start()
-            received(connection)  # ends, though a byte comes now and then
-            drip.set()
-        assert serves(client)
+            threading.Thread(target=send_slowly, daemon=True).start()
+            read_until_closed(connection)  # ends, although bytes keep arriving
+            stop.set()
+        assert is_serving(client)
 
 
-def test_a_body_that_drips_is_given_up(registry, stand_in):
+def test_a_body_that_arrives_too_slowly_gets_408(registry, stand_in):
     with running(registry, stand_in.target, body_timeout=0.5) as client:
         with client.connect() as connection:
-            connection.sendall(head(1000) + b"x")
-            answer = received_answer(connection)
-            assert answer.status == 408
-            assert json.load(answer)["reason"] == "body_timeout"
-        assert serves(client)
+            connection.sendall(request_head(1000) + b"x")
+            response = read_response(connection)
+            assert response.status == 408
+            assert json.load(response)["reason"] == "body_timeout"
+        assert is_serving(client)
         assert client.metric("in_flight") == 0
 
 
-def test_clients_that_are_slow_to_send_hold_up_no_others(registry, stand_in):
-    limits = {"max_in_flight": 1, "max_bodies_arriving": 3, "body_timeout": LIMIT}
+def test_clients_that_send_slowly_do_not_block_others(registry, stand_in):
+    limits = {"max_in_flight": 1, "max_bodies_arriving": 3, "body_timeout": TIMEOUT}
     with running(registry, stand_in.target, **limits) as client, contextlib.ExitStack() as stack:
         slow = [stack.enter_context(client.connect()) for _ in range(3)]
         for connection in slow[:2]:
-            connection.sendall(head(len(IMAGE)) + IMAGE[:9])
-        until(lambda: client.metric("in_flight") == 2, "the slow ones")
-        assert serves(client)
-        slow[2].sendall(head(len(IMAGE)))
-        until(lambda: client.metric("in_flight") == 3, "the third")
-        answer = client.post("/predict", IMAGE)
-        assert (answer.status, answer.json["reason"]) == (503, "busy")
+            connection.sendall(request_head(len(IMAGE)) + IMAGE[:9])
+        wait_until(lambda: client.metric("in_flight") == 2, "slow requests")
+        assert is_serving(client)
+        slow[2].sendall(request_head(len(IMAGE)))
+        wait_until(lambda: client.metric("in_flight") == 3, "third request")
+        response = client.post("/predict", IMAGE)
+        assert (response.status, response.json["reason"]) == (503, "busy")
         slow[0].sendall(IMAGE[9:])
-        assert received_answer(slow[0]).status == 200
-        assert serves(client)
+        assert read_response(slow[0]).status == 200
+        assert is_serving(client)
 
 
-def test_images_that_grow_as_they_are_read_are_bounded_in_all(registry, stand_in):
+def test_the_bytes_of_all_images_after_reading_are_limited(registry, stand_in):
     noise = np.random.default_rng(1).integers(0, 256, (2, 40, 3), np.uint8)
     small = encoded(Image.fromarray(np.tile(noise, (20, 1, 1))), "WEBP", lossless=True)
     grown = len(read_image(small, max_side=40).data)
@@ -242,33 +242,33 @@ def test_images_that_grow_as_they_are_read_are_bounded_in_all(registry, stand_in
     with running(
         registry, stand_in.target, max_body_bytes=8_000, max_bytes_in_flight=8_000
     ) as client:
-        answer = client.post(PREDICT, v1(*[small] * count))
-        assert (answer.status, answer.json["reason"]) == (413, "images_too_large")
+        response = client.post(PREDICT, v1(*[small] * count))
+        assert (response.status, response.json["reason"]) == (413, "images_too_large")
         assert client.post(PREDICT, v1(small, small)).status == 200
     assert len(stand_in.seen) == 1
 
 
-def test_an_answer_may_take_longer_than_the_next_head_may(registry, stand_in):
+def test_a_response_may_take_longer_than_the_header_timeout(registry, stand_in):
     with running(registry, stand_in.target, header_timeout=1) as client:
         stand_in.delay = 1.3
-        assert serves(client)
+        assert is_serving(client)
 
 
-def test_a_request_that_takes_too_long_in_all_is_given_up(registry, stand_in):
+def test_a_request_that_takes_too_long_in_total_gets_504(registry, stand_in):
     with running(registry, stand_in.target, request_timeout=0.5) as client:
         stand_in.delay = 1.5
-        answer = client.post(PREDICT, v1(IMAGE))
-        assert (answer.status, answer.json["reason"]) == (504, "request_timeout")
+        response = client.post(PREDICT, v1(IMAGE))
+        assert (response.status, response.json["reason"]) == (504, "request_timeout")
         assert client.metric("in_flight") == 0
 
 
-def test_clients_that_go_away_leave_nothing_behind(client):
+def test_a_disconnected_client_frees_its_resources(client):
     for part in (b"", b"x" * 500):
         with client.connect() as connection:
-            connection.sendall(head(1000) + part)
-            until(lambda: client.metric("in_flight") == 1, "the request")
-        until(lambda: client.metric("in_flight") == 0, "its end")
-    assert serves(client)
+            connection.sendall(request_head(1000) + part)
+            wait_until(lambda: client.metric("in_flight") == 1, "request")
+        wait_until(lambda: client.metric("in_flight") == 0, "end of the request")
+    assert is_serving(client)
 
 
 @pytest.mark.parametrize(
@@ -276,10 +276,10 @@ def test_clients_that_go_away_leave_nothing_behind(client):
     [
         b"\x16\x03\x01\x02\x00\x01\x00\x01",
         b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 100_000,
-        head(10, "/predict", "Transfer-Encoding: chunked"),
-        head("-1"),
-        head("1e3"),
-        head(3, "/predict", "Content-Length: 5"),
+        request_head(10, "/predict", "Transfer-Encoding: chunked"),
+        request_head("-1"),
+        request_head("1e3"),
+        request_head(3, "/predict", "Content-Length: 5"),
         b"POST /predict HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     ],
 )
@@ -288,14 +288,14 @@ def test_malformed_http_is_refused(client, request_bytes):
         with contextlib.suppress(ConnectionError):
             connection.sendall(request_bytes)
             connection.shutdown(socket.SHUT_WR)
-        answer = received(connection)
-    assert not answer or answer.split()[1] == b"400"
-    assert serves(client)
+        response = read_until_closed(connection)
+    assert not response or response.split()[1] == b"400"
+    assert is_serving(client)
 
 
 @pytest.fixture
 def process(registry, stand_in, tmp_path):
-    """A gateway as a process of its own, as its image starts it, and its client."""
+    """A gateway in its own process, started as in its image, and its client."""
     port = free_port()
     settings = {
         "REGISTRY": registry,
@@ -316,20 +316,20 @@ def process(registry, stand_in, tmp_path):
 
     def is_ready():
         assert started.poll() is None, (tmp_path / "log").read_text()
-        with contextlib.suppress(Exception):  # it does not listen yet
+        with contextlib.suppress(Exception):  # it is not listening yet
             return client.get("/readyz").status == 200
         return False
 
     try:
-        until(is_ready, "readiness")
+        wait_until(is_ready, "readiness")
         yield started, client
     finally:
         started.terminate()
-        assert started.wait(LIMIT) in {0, -15}
+        assert started.wait(TIMEOUT) in {0, -15}
 
 
-def send_endlessly(connection, chunk, total):
-    """Sends a body that is made as it is sent, until it is through or refused."""
+def send_repeatedly(connection, chunk, total):
+    """Sends a chunk repeatedly until `total` bytes are sent or a response arrives."""
     sent = 0
     connection.settimeout(0.05)
     while sent < total:
@@ -338,43 +338,43 @@ def send_endlessly(connection, chunk, total):
         sent += len(chunk)
         with contextlib.suppress(TimeoutError):
             return sent, connection.recv(65536)
-    connection.settimeout(LIMIT)
+    connection.settimeout(TIMEOUT)
     return sent, connection.recv(65536)
 
 
-def test_a_hundred_megabytes_are_stopped_early_and_not_held(process):
+def test_a_body_of_a_hundred_megabytes_is_refused_early_and_not_kept_in_memory(process):
     started, client = process
-    assert serves(client)
+    assert is_serving(client)
     memory = psutil.Process(started.pid).memory_info
     before = memory().rss
     data = b"x" * MEGABYTE
     chunk = f"{MEGABYTE:x}\r\n".encode() + data + b"\r\n"
     for path in ("/predict", PREDICT):
         with client.connect() as connection:
-            connection.sendall(head(None, path))
-            sent, answer = send_endlessly(connection, chunk, 100 * MEGABYTE)
-        assert answer.split()[1] == b"413"
+            connection.sendall(request_head(None, path))
+            sent, response = send_repeatedly(connection, chunk, 100 * MEGABYTE)
+        assert response.split()[1] == b"413"
         assert sent < 60 * MEGABYTE
-    # The longest body that is taken is 32 MiB, of which growing may hold two copies.
+    # The longest accepted body is 32 MiB; while it grows, there may be two copies.
     assert memory().rss - before < 110 * MEGABYTE
-    assert serves(client)
+    assert is_serving(client)
 
 
-def test_the_process_ends_after_its_last_answer_when_it_is_told_to(process, stand_in):
+def test_on_sigterm_the_process_ends_after_its_last_response(process, stand_in):
     started, client = process
     stand_in.delay = 1.0
     with ThreadPoolExecutor(1) as threads, client.connect() as idle:
         last = threads.submit(client.post, PREDICT, v1(IMAGE))
-        until(lambda: client.metric("in_flight") == 1, "the last request")
+        wait_until(lambda: client.metric("in_flight") == 1, "last request")
         started.terminate()
-        assert received(idle) == b""
+        assert read_until_closed(idle) == b""
         with pytest.raises(urllib3.exceptions.HTTPError):
             Client(client.port).get("/healthz")
         assert last.result().status == 200
-    assert started.wait(LIMIT) in {0, -15}
+    assert started.wait(TIMEOUT) in {0, -15}
 
 
-def test_a_setting_that_is_wrong_ends_the_start_in_words():
+def test_an_invalid_setting_stops_the_start_with_a_message():
     path = os.pathsep.join([str(ROOT / "deploy" / "gateway"), str(ROOT)])
     run = subprocess.run(
         [sys.executable, "-m", "gateway"],

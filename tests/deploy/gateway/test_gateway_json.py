@@ -1,4 +1,4 @@
-"""Untrusted JSON is bounded before it is parsed."""
+"""Depth and size of untrusted JSON are checked before it is parsed."""
 
 import json
 
@@ -31,7 +31,7 @@ def depth(value):
 
 
 @given(document=st.dictionaries(st.text(), VALUES, max_size=4), ascii_only=st.booleans())
-def test_the_scan_takes_just_what_nests_no_deeper(document, ascii_only):
+def test_json_is_accepted_exactly_up_to_the_maximum_depth(document, ascii_only):
     body = json.dumps(document, ensure_ascii=ascii_only).encode()
     deep = depth(document)
     assert parse(body, max_depth=deep) == document
@@ -65,16 +65,16 @@ def test_the_scan_takes_just_what_nests_no_deeper(document, ascii_only):
         (b'{"a": "\x01"}', "malformed"),
     ],
 )
-def test_what_is_refused(body, reason):
+def test_invalid_or_oversized_json_is_refused_with_its_reason(body, reason):
     with pytest.raises(RequestError) as caught:
         parse(body)
     assert (caught.value.status, caught.value.reason) == (400, reason)
     assert len(caught.value.message) < 300
 
 
-def test_brackets_within_strings_nest_nothing():
+def test_brackets_in_strings_do_not_count_as_nesting():
     assert parse(b'{"a": "[[[[\\"[[[["}', max_depth=1) == {"a": '[[[["[[[['}
 
 
-def test_slashes_that_are_escaped_cost_one_token():
+def test_a_string_with_escaped_slashes_counts_as_one_token():
     assert parse(b'{"b64": "' + rb"\/" * 10_000 + b'"}')["b64"] == "/" * 10_000

@@ -1,4 +1,4 @@
-"""How much a client may ask for, and how the settings say it."""
+"""Rate limits, capacities, tokens, and the settings from the environment."""
 
 import contextlib
 
@@ -10,7 +10,7 @@ from gateway.errors import RequestError
 from gateway.limits import Capacity, TokenBuckets, Tokens
 from gateway.settings import Settings, SettingsError, from_environment
 
-NEEDED = {
+REQUIRED = {
     "OUTNUMBERED_GATEWAY_REGISTRY": "/models",
     "OUTNUMBERED_GATEWAY_UPSTREAM": "unix:/run/serving.sock",
 }
@@ -24,7 +24,7 @@ class Clock:
 
 
 @given(waits=st.lists(st.floats(0, 3), min_size=1, max_size=60))
-def test_no_span_of_time_has_more_requests_than_burst_and_rate_allow(waits):
+def test_no_period_has_more_requests_than_burst_and_rate_allow(waits):
     clock = Clock()
     buckets, taken = TokenBuckets(rate=2, burst=3, clock=clock), []
     for wait in waits:
@@ -37,7 +37,7 @@ def test_no_span_of_time_has_more_requests_than_burst_and_rate_allow(waits):
             assert last - first + 1 <= 3 + 2 * (end - start) + 1e-6
 
 
-def test_who_waits_as_told_is_let_in_and_others_are_not_held_up():
+def test_a_client_is_admitted_after_retry_after_and_others_are_not_limited():
     clock = Clock()
     buckets = TokenBuckets(rate=4, burst=1, clock=clock)
     buckets.take("a")
@@ -49,65 +49,65 @@ def test_who_waits_as_told_is_let_in_and_others_are_not_held_up():
     buckets.take("a")
 
 
-def test_many_clients_do_not_fill_the_memory():
+def test_the_number_of_buckets_is_limited():
     buckets = TokenBuckets(rate=1, burst=1, clock=Clock())
     for number in range(20_000):
         buckets.take(str(number))
     assert len(buckets._buckets) == 10_000
 
 
-def test_a_rate_of_zero_is_no_limit():
+def test_a_rate_of_zero_means_no_limit():
     buckets = TokenBuckets(rate=0, burst=1, clock=Clock())
     for _ in range(100):
         buckets.take("a")
 
 
-def test_what_others_use_may_be_asked_for_again_later():
-    capacity = Capacity(3, "requests are in work")
+def test_units_used_by_others_raise_503_with_retry_after():
+    capacity = Capacity(3, "requests in progress")
     with capacity.share(2), pytest.raises(RequestError) as caught, capacity.share(2):
         pass
     assert (caught.value.status, caught.value.retry_after) == (503, 1)
 
 
-def test_more_than_there_ever_is_is_not_to_be_asked_for_again():
-    with pytest.raises(RequestError) as caught, Capacity(3, "bytes are held").share(2) as share:
-        share.take(2)
+def test_more_units_than_the_capacity_raise_413_without_retry_after():
+    with pytest.raises(RequestError) as caught, Capacity(3, "bytes in memory").share(2) as share:
+        share.acquire(2)
     assert (caught.value.status, caught.value.retry_after) == (413, None)
 
 
-def test_all_that_a_share_took_is_given_back_after_an_error():
-    capacity = Capacity(3, "bytes are held")
+def test_a_share_releases_its_units_after_an_error():
+    capacity = Capacity(3, "bytes in memory")
     with contextlib.suppress(RequestError), capacity.share(1) as share:
-        share.take(2)
+        share.acquire(2)
         assert capacity.used == 3
-        share.take(1)
+        share.acquire(1)
     assert capacity.used == 0
 
 
 @pytest.mark.parametrize("given", ["Bearer one", "bearer two", "Bearer  two "])
-def test_each_token_is_let_in(given):
+def test_each_token_is_accepted(given):
     Tokens(["one", "two"]).check(given)
 
 
 @pytest.mark.parametrize(
     "given", ["", "Bearer", "Bearer ", "Bearer on", "Bearer three", "Basic one", "one"]
 )
-def test_any_other_is_not(given):
+def test_other_authorization_is_refused(given):
     with pytest.raises(RequestError) as caught:
         Tokens(["one", "two"]).check(given)
     assert caught.value.status == 401
     assert "three" not in caught.value.message
 
 
-def test_a_rate_is_that_of_a_token_and_else_of_an_address():
+def test_the_rate_limit_is_per_valid_token_or_else_per_address():
     tokens = Tokens(["one", "two"])
-    assert tokens.client("Bearer one", "1.1.1.1") == tokens.client("Bearer one", "2.2.2.2")
-    assert tokens.client("Bearer one", "1.1.1.1") != tokens.client("Bearer two", "1.1.1.1")
-    assert tokens.client("Bearer x", "1.1.1.1") == tokens.client("Bearer y", "1.1.1.1")
-    assert tokens.client("", "1.1.1.1") != tokens.client("", "2.2.2.2")
+    assert tokens.client_key("Bearer one", "1.1.1.1") == tokens.client_key("Bearer one", "2.2.2.2")
+    assert tokens.client_key("Bearer one", "1.1.1.1") != tokens.client_key("Bearer two", "1.1.1.1")
+    assert tokens.client_key("Bearer x", "1.1.1.1") == tokens.client_key("Bearer y", "1.1.1.1")
+    assert tokens.client_key("", "1.1.1.1") != tokens.client_key("", "2.2.2.2")
 
 
-def test_without_tokens_every_request_is_let_in():
+def test_without_tokens_every_request_is_admitted():
     Tokens([]).check("")
 
 
@@ -116,7 +116,7 @@ def test_the_environment_sets_every_kind_of_setting(tmp_path):
     tokens.write_text("one\ntwo\n")
     found = from_environment(
         {
-            **NEEDED,
+            **REQUIRED,
             "OUTNUMBERED_GATEWAY_PORT": "9000",
             "OUTNUMBERED_GATEWAY_RATE": "0",
             "OUTNUMBERED_GATEWAY_BODY_TIMEOUT": "2.5",
@@ -143,16 +143,16 @@ def test_the_environment_sets_every_kind_of_setting(tmp_path):
         ("MAX_BODY_BYTES", "999999999999"),
     ],
 )
-def test_a_setting_that_cannot_be_used_is_refused_by_name(name, value):
+def test_an_invalid_setting_raises_an_error_that_names_it(name, value):
     with pytest.raises(SettingsError, match=f"OUTNUMBERED_GATEWAY_.*{name}|{name}"):
-        from_environment({**NEEDED, f"OUTNUMBERED_GATEWAY_{name}": value})
+        from_environment({**REQUIRED, f"OUTNUMBERED_GATEWAY_{name}": value})
 
 
 @pytest.mark.parametrize("content", [None, "", " \n"])
-def test_a_file_without_tokens_does_not_let_everyone_in(tmp_path, content):
+def test_a_tokens_file_without_tokens_raises_an_error(tmp_path, content):
     path = tmp_path / "tokens"
     if content is not None:
         path.write_text(content)
-    settings = from_environment({**NEEDED, "OUTNUMBERED_GATEWAY_TOKENS_FILE": str(path)})
+    settings = from_environment({**REQUIRED, "OUTNUMBERED_GATEWAY_TOKENS_FILE": str(path)})
     with pytest.raises(SettingsError, match="TOKENS_FILE"):
         settings.tokens()

@@ -1,4 +1,4 @@
-"""The gateway's messages are TensorFlow Serving's, byte for byte."""
+"""The gateway's messages equal those of TensorFlow Serving, byte for byte."""
 
 import subprocess
 import sys
@@ -14,8 +14,8 @@ from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import get_model_status_pb2, predict_pb2
 
 from gateway import serving_pb2, upstream
-from gateway.upstream import UpstreamError, read_verdicts
-from gateway.verdict import Verdict
+from gateway.predictions import Prediction
+from gateway.upstream import UpstreamError, read_predictions
 
 GATEWAY = Path(__file__).resolve().parents[3] / "deploy" / "gateway"
 
@@ -24,7 +24,7 @@ GATEWAY = Path(__file__).resolve().parents[3] / "deploy" / "gateway"
     version=st.integers(1, 2**62),
     images=st.lists(st.binary(max_size=300), min_size=1, max_size=4),
 )
-def test_a_request_is_the_one_that_tensorflow_servings_own_library_makes(version, images):
+def test_a_predict_request_equals_that_of_tensorflow_servings_library(version, images):
     theirs = predict_pb2.PredictRequest()
     theirs.model_spec.name = "outnumbered"
     theirs.model_spec.version.value = version
@@ -37,14 +37,14 @@ def test_a_request_is_the_one_that_tensorflow_servings_own_library_makes(version
     )
 
 
-def test_a_request_for_the_status_is_theirs():
+def test_a_status_request_equals_that_of_tensorflow_servings_library():
     theirs = get_model_status_pb2.GetModelStatusRequest()
     theirs.model_spec.name = "outnumbered"
     ours = serving_pb2.GetModelStatusRequest(model_spec={"name": "outnumbered"})
     assert ours.SerializeToString() == theirs.SerializeToString()
 
 
-def test_states_and_types_have_their_numbers():
+def test_states_and_types_have_the_numbers_of_tensorflow_serving():
     theirs = dict(get_model_status_pb2.ModelVersionStatus.State.items())
     assert dict(serving_pb2.ModelVersionStatus.State.items()) == theirs
     for name, number in serving_pb2.DataType.items():
@@ -52,7 +52,7 @@ def test_states_and_types_have_their_numbers():
 
 
 def response(probabilities, positive, *, version=3, content=False):
-    """As TensorFlow Serving sends it, read by the gateway's own messages."""
+    """Returns a response of TensorFlow Serving, parsed by the gateway's messages."""
     theirs = predict_pb2.PredictResponse()
     theirs.model_spec.version.value = version
     for name, values, dtype in (
@@ -71,53 +71,53 @@ def response(probabilities, positive, *, version=3, content=False):
 
 @pytest.mark.parametrize("content", [False, True])
 @pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
-def test_verdicts_are_read_from_fields_and_from_content(content, shape):
+def test_predictions_are_read_from_value_fields_and_from_tensor_content(content, shape):
     scores, positive = np.float32([0.1, 0.9, 0.9]), np.int64([0, 1, 1])
     found = response(scores.reshape(shape), positive.reshape(shape), content=content)
-    assert read_verdicts(found, 3, 3) == [
-        Verdict(float(np.float32(0.1)), False),
-        Verdict(float(np.float32(0.9)), True),
-        Verdict(float(np.float32(0.9)), True),
+    assert read_predictions(found, 3, 3) == [
+        Prediction(float(np.float32(0.1)), False),
+        Prediction(float(np.float32(0.9)), True),
+        Prediction(float(np.float32(0.9)), True),
     ]
 
 
-def test_one_number_stands_for_a_run_of_equal_ones_as_tensorflow_writes_it():
+def test_equal_last_values_that_tensorflow_writes_once_are_repeated():
     found = response([0.5, 0.5, 0.5], [1, 1, 1])
     del found.outputs["probability"].float_val[1:]
-    assert [verdict.probability for verdict in read_verdicts(found, 3, 3)] == [0.5] * 3
+    assert [item.probability for item in read_predictions(found, 3, 3)] == [0.5] * 3
 
 
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (response([0.5], [1], version=4), "version 4"),
+        (response([0.5], [1], version=4), "version must be 3. Received: 4"),
         (response([0.5, 0.5], [1, 1]), "shape"),
         (response([[0.5, 0.5]], [1]), "shape"),
-        (response([float("nan")], [1]), "not in"),
-        (response([1.5], [1]), "not in"),
+        (response([float("nan")], [1]), r"must be in \[0, 1\]"),
+        (response([1.5], [1]), r"must be in \[0, 1\]"),
         (serving_pb2.PredictResponse(model_spec={"version": {"value": 3}}), "missing"),
     ],
 )
-def test_an_answer_that_is_no_verdict_on_each_image_is_an_error(found, words):
+def test_a_response_without_one_prediction_per_image_is_an_error(found, words):
     with pytest.raises(UpstreamError, match=words):
-        read_verdicts(found, 3, 1)
+        read_predictions(found, 3, 1)
 
 
-def test_content_that_is_cut_off_is_an_error():
+def test_truncated_tensor_content_is_an_error():
     found = response([0.5], [1], content=True)
     found.outputs["probability"].tensor_content = b"\x00\x00\x00"
-    with pytest.raises(UpstreamError, match="0 numbers"):
-        read_verdicts(found, 3, 1)
+    with pytest.raises(UpstreamError, match=r"must hold 1 values\. Received: 0"):
+        read_predictions(found, 3, 1)
 
 
 @pytest.mark.parametrize("code", list(grpc.StatusCode))
-def test_every_code_of_grpc_becomes_an_error_of_the_servers_side(code):
+def test_every_grpc_status_becomes_a_5xx_error_without_its_details(code):
     error = UpstreamError(code.name, "node 'secret' failed").as_request_error()
     assert 502 <= error.status <= 504
     assert "secret" not in error.message
 
 
-def test_the_messages_are_generated_from_the_proto(tmp_path):
+def test_the_committed_messages_are_generated_from_the_proto(tmp_path):
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{GATEWAY}"]
     command += [f"--python_out={tmp_path}", f"--pyi_out={tmp_path}", "gateway/serving.proto"]
     subprocess.run(command, check=True, cwd=GATEWAY)

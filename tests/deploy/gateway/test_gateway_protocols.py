@@ -1,4 +1,4 @@
-"""Both protocols, as pure functions of what they hold."""
+"""The V1 and V2 protocols as pure functions of documents and bytes."""
 
 import base64
 import contextlib
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway import protocol_v1, protocol_v2
 from gateway.errors import RequestError
-from gateway.verdict import Answer, Verdict
+from gateway.predictions import Prediction, PredictionResult
 
 KEYS = st.sampled_from(
     ["instances", "inputs", "outputs", "b64", "images", "name", "shape", "datatype", "data", "id"]
@@ -22,7 +22,7 @@ JSON = st.recursive(
     max_leaves=12,
 )
 
-FOUND = Answer(7, [Verdict(0.25, False), Verdict(0.75, True)])
+RESULT = PredictionResult(7, [Prediction(0.25, False), Prediction(0.75, True)])
 
 
 def b64(data):
@@ -46,7 +46,7 @@ def packed(images):
     return b"".join(struct.pack("<I", len(image)) + image for image in images)
 
 
-def test_v1_takes_an_image_plain_and_by_the_name_of_an_input():
+def test_v1_accepts_an_image_with_and_without_the_name_of_an_input():
     image = {"b64": b64(b"one")}
     document = {
         "signature_name": "predict_images",
@@ -61,7 +61,7 @@ def test_v1_takes_an_image_plain_and_by_the_name_of_an_input():
         ({}, "instances must be a list"),
         ({"instances": {}}, "instances must be a list"),
         ({"instances": []}, "at least one image"),
-        ({"instances": [{"b64": ""}] * 4}, "at most 3 images a request. Received: 4"),
+        ({"instances": [{"b64": ""}] * 4}, "at most 3 images per request. Received: 4"),
         ({"instances": ["aaaa"]}, r"instances\[0\]"),
         ({"instances": [{"b64": b64(b"x")}, {}]}, r"instances\[1\]"),
         ({"instances": [{"b64": "a", "c": 1}]}, r"instances\[0\]"),
@@ -75,14 +75,14 @@ def test_v1_takes_an_image_plain_and_by_the_name_of_an_input():
         ({"instances": [], "signature_name": "serving_default"}, "serving_default"),
     ],
 )
-def test_v1_refuses_in_words(document, words):
+def test_v1_refuses_invalid_documents_with_a_message(document, words):
     with pytest.raises(RequestError, match=words) as caught:
         v1(document)
     assert caught.value.status == 400
 
 
-def test_v1_answers_a_prediction_for_each_instance():
-    assert protocol_v1.answer(FOUND) == {
+def test_v1_returns_one_prediction_per_instance():
+    assert protocol_v1.response_body(RESULT) == {
         "predictions": [
             {"probability": 0.25, "is_positive": False},
             {"probability": 0.75, "is_positive": True},
@@ -91,7 +91,7 @@ def test_v1_answers_a_prediction_for_each_instance():
 
 
 @pytest.mark.parametrize("shape", [[2], [2, 1]])
-def test_v2_takes_base64_and_binary(shape):
+def test_v2_accepts_base64_and_binary_data(shape):
     images = [b"one", b"second"]
     assert v2(tensor(shape=shape, data=[b64(image) for image in images])) == images
     binary = packed(images)
@@ -108,7 +108,7 @@ def test_v2_takes_base64_and_binary(shape):
         ({"inputs": [1]}, b"", "one tensor"),
         (tensor(name="image"), b"", "must be images. Received: 'image'"),
         (tensor(datatype="FP32"), b"", "BYTES"),
-        (tensor(shape=[2]), b"", "2 images by its shape. Received: 1"),
+        (tensor(shape=[2]), b"", "2 images according to its shape. Received: 1"),
         (tensor(shape=[0], data=[]), b"", "at least one"),
         (tensor(shape=[4]), b"", "at most 3"),
         (tensor(shape=[1, 2]), b"", "shape"),
@@ -118,18 +118,18 @@ def test_v2_takes_base64_and_binary(shape):
         (tensor(data="eA=="), b"", "list"),
         (tensor(data=["%"]), b"", r"data\[0\]"),
         (tensor(), b"more", "binary_data_size is required"),
-        (tensor(parameters={"binary_data_size": 5}), packed([b"x"]), "without data beside it"),
+        (tensor(parameters={"binary_data_size": 5}), packed([b"x"]), "data must not be set"),
         (tensor(parameters=[]), b"", "parameters"),
     ],
 )
-def test_v2_refuses_in_words(document, binary, words):
+def test_v2_refuses_invalid_documents_with_a_message(document, binary, words):
     with pytest.raises(RequestError, match=words) as caught:
         v2(document, binary)
     assert caught.value.status == 400
 
 
 @given(binary=st.binary(max_size=40))
-def test_v2_takes_no_bytes_that_are_not_whole_elements(binary):
+def test_v2_refuses_binary_data_with_incomplete_elements(binary):
     document = tensor(shape=[2], parameters={"binary_data_size": len(binary)})
     del document["inputs"][0]["data"]
     with contextlib.suppress(RequestError):
@@ -142,17 +142,17 @@ def test_v2_refuses_a_header_length_outside_the_body(length):
         protocol_v2.split(b"{}", length)
 
 
-def answer_of(document):
-    return protocol_v2.answer(
-        FOUND,
+def v2_response(document):
+    return protocol_v2.response_body(
+        RESULT,
         model="m",
-        asked=protocol_v2.outputs(document),
+        outputs=protocol_v2.requested_outputs(document),
         identifier=protocol_v2.request_id(document),
     )
 
 
-def test_v2_answers_in_json():
-    body, length = answer_of({"id": "a"})
+def test_v2_returns_json():
+    body, length = v2_response({"id": "a"})
     assert length is None
     assert json.loads(body) == {
         "model_name": "m",
@@ -165,12 +165,12 @@ def test_v2_answers_in_json():
     }
 
 
-def test_v2_answers_the_outputs_that_are_asked_for_in_binary_where_asked():
+def test_v2_returns_the_requested_outputs_in_binary_if_requested():
     outputs = [
         {"name": "is_positive"},
         {"name": "probability", "parameters": {"binary_data": True}},
     ]
-    body, length = answer_of({"outputs": outputs})
+    body, length = v2_response({"outputs": outputs})
     assert body[length:] == struct.pack("<2f", 0.25, 0.75)
     assert json.loads(body[:length])["outputs"] == [
         {"name": "is_positive", "datatype": "BOOL", "shape": [2], "data": [False, True]},
@@ -181,7 +181,7 @@ def test_v2_answers_the_outputs_that_are_asked_for_in_binary_where_asked():
             "parameters": {"binary_data_size": 8},
         },
     ]
-    body, length = answer_of({"parameters": {"binary_data_output": True}})
+    body, length = v2_response({"parameters": {"binary_data_output": True}})
     assert body[length:] == struct.pack("<2f", 0.25, 0.75) + b"\x00\x01"
 
 
@@ -196,15 +196,15 @@ def test_v2_answers_the_outputs_that_are_asked_for_in_binary_where_asked():
 )
 def test_v2_refuses_unknown_outputs(document):
     with pytest.raises(RequestError) as caught:
-        answer_of(document)
+        v2_response(document)
     assert caught.value.status == 400
 
 
 @given(document=st.dictionaries(KEYS, JSON, max_size=3), binary=st.binary(max_size=8))
-def test_any_other_json_is_refused_in_words(document, binary):
+def test_any_other_json_raises_a_request_error(document, binary):
     with pytest.raises(RequestError):
         v1(document)
     with pytest.raises(RequestError):
         v2(document, binary)
     with contextlib.suppress(RequestError):
-        answer_of(document)
+        v2_response(document)

@@ -1,4 +1,4 @@
-"""The arms of a test split side by side: who leads, by how much, and how sure that is."""
+"""Ranks the arms of a test split, with the size and certainty of their differences."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,19 +7,19 @@ from typing import Any
 from components.study_reporter.wording import plural
 
 SIGNIFICANCE = 0.05
-"""A difference counts as shown where its corrected p value is below this."""
+"""A difference counts as shown if its corrected p value is below this."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference of two arms' means, first less second.
+    """The difference of two arms' means, first minus second.
 
     Attributes:
-      first: name of an arm.
-      second: name of the other.
+      first: name of the first arm.
+      second: name of the second arm.
       value: the difference.
-      interval: of it.
-      p: corrected.
+      interval: its 95 % interval.
+      p: corrected p value.
     """
 
     first: str
@@ -30,11 +30,11 @@ class Difference:
 
     @property
     def is_shown(self) -> bool:
-        """Whether the difference is more than chance would give."""
+        """Whether the difference is significant."""
         return self.p < SIGNIFICANCE
 
-    def seen_from(self, arm: str) -> "Difference":
-        """The same with `arm` first."""
+    def with_first(self, arm: str) -> "Difference":
+        """Returns the same difference with `arm` first."""
         if arm == self.first:
             return self
         low, high = self.interval
@@ -42,15 +42,16 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Contest:
+class Ranking:
     """The arms of a test split by one metric at one threshold.
 
     Attributes:
-      metric: one of the compared ones.
-      means: over replicates, by arm; arms whose metric is undefined are not there.
-      differences: of the pairs that were compared.
-      images: in the test split.
-      replicates: the fewest that two compared arms have in common, or that an arm has.
+      metric: a compared metric.
+      means: means over replicates, by arm; without arms whose metric is undefined.
+      differences: differences of the compared pairs.
+      images: number of images in the test split.
+      replicates: the fewest common replicates of a compared pair, or the fewest of an arm if no
+        pair was compared.
     """
 
     metric: str
@@ -61,43 +62,50 @@ class Contest:
 
     @property
     def best(self) -> str:
-        """The arm with the highest mean, the first of several."""
+        """The arm with the highest mean; the first in case of a tie."""
         return max(self.means, key=lambda arm: self.means[arm])
 
     @property
     def worst(self) -> str:
-        """The arm with the lowest mean, the last of several."""
+        """The arm with the lowest mean; the last in case of a tie."""
         return min(reversed(list(self.means)), key=lambda arm: self.means[arm])
 
     @property
     def gap(self) -> float:
-        """Between the best and the worst."""
+        """The difference between the best and the worst mean."""
         return self.means[self.best] - self.means[self.worst]
 
     @property
     def shown(self) -> list[Difference]:
-        """The differences that are more than chance would give."""
+        """The significant differences."""
         return [each for each in self.differences if each.is_shown]
 
-    def from_best(self) -> dict[str, Difference]:
-        """The best arm's lead over each arm that it was compared with, the closest first."""
+    def leads_of_best(self) -> dict[str, Difference]:
+        """Returns the best arm's lead over each arm that it was compared with, closest first."""
         best = self.best
         leads = [
-            each.seen_from(best) for each in self.differences if best in (each.first, each.second)
+            each.with_first(best) for each in self.differences if best in (each.first, each.second)
         ]
         leads.sort(key=lambda lead: -self.means[lead.second])
         return {lead.second: lead for lead in leads}
 
     @property
     def evidence(self) -> str:
-        """What there was to see a difference with."""
+        """The number of images and replicates, as text."""
         return f"{plural(self.images, 'image')} and {plural(self.replicates, 'replicate')}"
 
 
-def contest_of(
+def ranking_of(
     figures: Mapping[str, Any], split: str, metric: str, threshold: str | None
-) -> Contest:
-    """The contest of the arms that were judged on a test split."""
+) -> Ranking:
+    """Returns the ranking of the arms that were evaluated on a test split.
+
+    Args:
+      figures: content of `study.json` without the answer.
+      split: a test split.
+      metric: a compared metric.
+      threshold: one of `scores.THRESHOLDS`; None if the metric doesn't depend on one.
+    """
     arms = {arm["arm"]: arm for arm in figures["arms"] if split in arm["tests"]}
     tests = {name: arm["tests"][split] for name, arm in arms.items()}
     means = {
@@ -112,7 +120,7 @@ def contest_of(
     ]
     sizes = figures["splits"][split]
     trained = [len(arm["replicates"]["trained"]) for arm in arms.values()]
-    return Contest(
+    return Ranking(
         metric=metric,
         means={name: mean for name, mean in means.items() if mean is not None},
         differences=[

@@ -1,0 +1,34 @@
+"""The command of the rollback job, as the guide gives it to users."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+JOB = ROOT / "deploy" / "jobs" / "rollback.yaml"
+
+
+def make_version(registry: Path, version: int) -> None:
+    model = registry / str(version)
+    model.mkdir(parents=True)
+    (model / "saved_model.pb").write_text(f"model {version}")
+
+
+def test_the_version_named_becomes_the_newest(tmp_path: Path):
+    registry = tmp_path / "cats-vs-dogs"
+    for version in (1, 2):
+        make_version(registry, version)
+    (container,) = yaml.safe_load(JOB.read_text())["spec"]["template"]["spec"]["containers"]
+    _, *command = container["command"]
+    done = subprocess.run(
+        [sys.executable, *command, registry, "1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (registry / "3" / "saved_model.pb").read_text() == "model 1"
+    assert str(registry / "3") in done.stdout
