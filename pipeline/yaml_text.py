@@ -11,6 +11,11 @@ from components.spelling import composed
 _TEXT = "tag:yaml.org,2002:str"
 _MERGE = "tag:yaml.org,2002:merge"
 
+# Far more than settings and compiled pipelines have, and little enough to parse and show.
+_MAX_DEPTH = 100
+_MAX_VALUES_WITH_ALIASES = 100_000
+_MAX_INTEGER_BITS = 4096
+
 Path = tuple[str, ...]
 
 
@@ -74,7 +79,7 @@ def _described(value: object) -> str:
 
 
 def _documents(text: str) -> Iterator[Document]:
-    loader = yaml.SafeLoader(text)
+    loader = _Loader(text)
     try:
         while loader.check_node() and (node := loader.get_node()) is not None:
             checker = _Checker(loader)
@@ -84,25 +89,51 @@ def _documents(text: str) -> Iterator[Document]:
         loader.dispose()
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses deep nesting while it parses, since the time for it grows with its square."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise YamlError(f"not valid YAML: it is nested too deeply, over {_MAX_DEPTH} levels")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+
 class _Checker:
     """Checks a document before it is converted to values, while line numbers are known."""
 
     def __init__(self, loader: yaml.SafeLoader):
         self.advice: dict[Path, str] = {}
         self._loader = loader
-        self._seen: set[int] = set()
+        self._sizes: dict[int, int] = {}
+        self._has_aliases = False
 
-    def check(self, node: yaml.Node, path: Path, above: frozenset[int]) -> None:
+    def check(self, node: yaml.Node, path: Path, above: frozenset[int]) -> int:
+        """Checks a node and returns the number of values in it, with aliases written out."""
         if id(node) in above:
             raise YamlError(
                 f"{_where(node)}{_named(path)} contains itself; write its content instead"
             )
         if isinstance(node, yaml.ScalarNode):
             self._check_scalar(node, path)
-        elif id(node) not in self._seen:  # aliases can lead to the same node many times
-            self._seen.add(id(node))
-            for part, child in self._children(node, path):
-                self.check(child, (*path, part), above | {id(node)})
+            return 1
+        if id(node) in self._sizes:
+            self._has_aliases = True
+            return self._sizes[id(node)]
+        below = above | {id(node)}
+        children = self._children(node, path)
+        size = 1 + sum(self.check(child, (*path, part), below) for part, child in children)
+        if self._has_aliases and size > _MAX_VALUES_WITH_ALIASES:
+            raise YamlError(
+                f"{_where(node)}{_named(path) or 'the document'} has more than "
+                f"{_MAX_VALUES_WITH_ALIASES:,} values when its aliases are written out; remove them"
+            )
+        self._sizes[id(node)] = size
+        return size
 
     def _check_scalar(self, node: yaml.ScalarNode, path: Path) -> None:
         value = self._value(node, path)
@@ -140,7 +171,10 @@ class _Checker:
         if node.tag == _TEXT:
             return node.value
         try:
-            return self._loader.construct_object(node)
+            value = self._loader.construct_object(node)
+            if isinstance(value, int) and value.bit_length() > _MAX_INTEGER_BITS:
+                raise ValueError("the integer is too large")
+            return value
         # For example the date 2026-02-30; the last two: a wrong tag, such as !!bool maybe.
         except (ValueError, LookupError, AttributeError) as error:
             raise YamlError(
