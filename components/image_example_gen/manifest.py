@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -106,7 +107,7 @@ def _csv_lines(path: str, text: str) -> Iterator[tuple[int, dict[str, str]]]:
 
 def _check_header(path: str, header: list[str]) -> None:
     if len(set(header)) < len(header):
-        repeated = sorted({name for name in header if header.count(name) > 1})
+        repeated = sorted(name for name, count in Counter(header).items() if count > 1)
         raise SourceError(
             f"manifest {path} has repeated columns; rename them. Received: {repeated}"
         )

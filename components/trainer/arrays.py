@@ -8,7 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 from tfx.dsl.io import fileio
 
+from components import stop_signals
 
+
+@stop_signals.deferred()
 def save(path: str, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes a NumPy archive atomically: a crash leaves the previous file.
 

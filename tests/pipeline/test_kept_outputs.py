@@ -17,7 +17,7 @@ from tfx.types import standard_artifacts
 from components.evaluator.blessing import BLESSED_FILE
 from components.pusher.component import Pusher
 from components.schema_gen.baseline import ORIGIN_FILE
-from pipeline import local
+from pipeline import local, metadata_store
 from pipeline.dag import Places, build, example_gen
 from pipeline.settings import Settings, parse
 from pipeline.study.dag import build as build_study
@@ -67,10 +67,11 @@ def launch(output: Path, nodes: list[BaseNode]) -> list[str]:
         pipeline_root=str(output / "tfx" / "artifacts"),
         components=nodes,
         enable_cache=True,
-        metadata_connection_config=local.metadata_connection(output),
+        metadata_connection_config=metadata_store.connection(output),
         beam_pipeline_args=["--runner=FnApiRunner", "--sdk_container_image=none"],
     )
     local._launch(dag, output, screen)
+    print(screen.getvalue())
     return [node.id for node in nodes if f"{node.id}: done" in screen.getvalue()]
 
 
@@ -154,6 +155,17 @@ def test_without_a_record_only_empty_outputs_are_made_again(push, tmp_path):
     (blessing / BLESSED_FILE).unlink()
     assert push() == ["judge", "Pusher"]
     assert push() == []
+
+
+@pytest.mark.parametrize("content", ["", '{"half": ', "[]", '{"uri 1": {"files": 3}}', "\0"])
+def test_a_damaged_record_is_ignored_with_a_note_and_replaced(push, tmp_path, capsys, content):
+    record = tmp_path / "runs" / "tfx" / "outputs.json"
+    record.write_text(content)
+    assert push() == []
+    assert f"{record} is damaged and was ignored" in capsys.readouterr().out
+    shutil.rmtree(tmp_path / "registry")
+    assert push() == ["Pusher"]
+    assert "is damaged" not in capsys.readouterr().out
 
 
 def test_outputs_of_a_failed_run_are_recorded(tmp_path):
