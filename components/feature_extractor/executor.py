@@ -84,8 +84,10 @@ class Executor(BaseBeamExecutor):
     def _extract(
         self, files: Sequence[str], backbone: Backbone, body: "keras.Model", store: FeatureStore
     ) -> None:
+        images = set(_image_keys(files))
+        store.discard_damaged(images)
         known = store.image_ids()
-        missing = len(set(_image_keys(files)) - known)
+        missing = len(images - known)
         _LOGGER.info("features of %s images exist, %s to compute", len(known), missing)
         if not missing:
             return

@@ -263,7 +263,9 @@ def _summary(settings: TrainerSettings, arm: Arm, splits: ArmSplits) -> dict[str
 
 
 def _write_weights(folder: str, first: Replicate) -> None:
-    arrays.save(os.path.join(folder, WEIGHTS_FILE), arrays.numbered("arr", first.weights))
+    fileio.makedirs(folder)
+    with fileio.open(os.path.join(folder, WEIGHTS_FILE), "wb") as file:
+        file.write(arrays.packed(arrays.numbered("arr", first.weights)))
 
 
 def _write_predictions(folder: str, done: Sequence[Replicate], splits: ArmSplits) -> None:

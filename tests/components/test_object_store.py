@@ -91,6 +91,20 @@ def test_an_interrupted_training_is_restored(root: str):
     assert not fileio.exists(folder)
 
 
+def test_a_damaged_checkpoint_is_removed_with_a_warning(root: str, caplog):
+    folder = f"{root}/checkpoints/2"
+    Checkpoint(folder).save(TrainingState(epochs=[{"epoch": 1}], variables=[np.arange(6.0)]))
+    with fileio.open(f"{folder}/state.npz", "rb") as file:
+        content = file.read()
+    for damaged in (content[:1], content[: len(content) // 2], content[:99] + b"?" + content[100:]):
+        caplog.clear()
+        with fileio.open(f"{folder}/state.npz", "wb") as file:
+            file.write(damaged)
+        assert Checkpoint(folder).load() == TrainingState()
+        assert f"{folder}/state.npz is damaged" in caplog.text
+        assert not fileio.exists(folder)
+
+
 def test_a_ledger_is_updated_and_one_that_has_changed_is_not_overwritten(root: str):
     path = f"{root}/ledgers/{root[:2]}.ledger"
     terms = ledger.Terms(42, "", (("test", "0", "1"),), 4)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from damage import empty, flip_a_bit, halve
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.evaluator import metrics
@@ -228,6 +229,25 @@ def trained_seeds(monkeypatch) -> list[int]:
 def test_an_interrupted_arm_trains_only_the_missing_replicates(featured, run_arm, trained_seeds):
     again = run_arm(featured, "again", **ON_FEATURES)
     assert trained_seeds == [44]
+    whole = run_arm(featured, "whole", **ON_FEATURES)
+    for number in range(3):
+        np.testing.assert_allclose(
+            again.probabilities(number), whole.probabilities(number), atol=1e-5
+        )
+
+
+@pytest.mark.usefixtures("cut_off")
+def test_damaged_replicates_and_rows_are_made_again(
+    featured, run_arm, trained_seeds, tmp_path, caplog
+):
+    (folder,) = (tmp_path / "checkpoints").iterdir()
+    left = [folder / "replicate-43.npz", *folder.glob("*.rows")]
+    for file, damage in zip(left, (halve, halve, empty, flip_a_bit), strict=True):
+        damage(file)
+    again = run_arm(featured, "again", **ON_FEATURES)
+    assert trained_seeds == [43, 44]
+    for file in left:
+        assert f"{file} is damaged" in caplog.text
     whole = run_arm(featured, "whole", **ON_FEATURES)
     for number in range(3):
         np.testing.assert_allclose(
