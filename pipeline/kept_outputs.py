@@ -7,6 +7,7 @@ whose pushed model is no longer in the registry, is removed from the cache, and 
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ from components.whole_file import write_text
 
 if TYPE_CHECKING:
     from ml_metadata.metadata_store import MetadataStore
+
+_LOGGER = logging.getLogger("outnumbered.kept_outputs")
 
 _RECORD = "outputs.json"
 _DESTINATION = "pushed_destination"
@@ -78,8 +81,15 @@ class KeptOutputs:
 
     def _read(self) -> Mapping[str, State]:
         try:
-            return json.loads(self._path.read_text(encoding="utf-8"))
+            record = json.loads(self._path.read_text(encoding="utf-8"))
+            return {
+                name: State(files=state["files"], pushed=state["pushed"])
+                for name, state in record.items()
+            }
         except FileNotFoundError:
+            return {}
+        except (ValueError, TypeError, AttributeError, KeyError):  # not as `record` wrote it
+            _LOGGER.warning("%s is damaged, so it is ignored and written again", self._path)
             return {}
 
 
@@ -96,10 +106,16 @@ def _is_intact(artifact: Artifact, recorded: State | None) -> bool:
     state = _state(artifact)
     if recorded is None:  # made by an older version of the project, or the run was killed
         pushed = state["pushed"] or not _destination(artifact)
-        return bool(pushed) and any(_entries(artifact.uri))
+        return bool(pushed) and any(_entries(artifact.uri)) and _is_complete(artifact.uri)
     # Files may be added to a version in the registry, such as a server's warm-up requests.
     lost = [entry for entry in recorded["pushed"] if entry not in state["pushed"]]
     return state["files"] == recorded["files"] and not lost
+
+
+def _is_complete(uri: str) -> bool:
+    from components import example_files
+
+    return example_files.is_complete(uri)
 
 
 def _state(artifact: Artifact) -> State:

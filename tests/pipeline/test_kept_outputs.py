@@ -7,6 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
+from damage import empty, halve
+from listed import list_files
 from PIL import Image
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact
 from tfx.dsl.component.experimental.decorators import component
@@ -154,6 +157,32 @@ def test_without_a_record_only_empty_outputs_are_made_again(push, tmp_path):
     (blessing / BLESSED_FILE).unlink()
     assert push() == ["judge", "Pusher"]
     assert push() == []
+
+
+@component
+def examples_maker(examples: OutputArtifact[standard_artifacts.Examples]):
+    for shard in range(2):
+        path = Path(examples.uri, "Split-all", f"data_tfrecord-0000{shard}-of-00002")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            writer.write(b"record")
+    list_files(examples.uri)
+
+
+def test_examples_that_lost_a_shard_are_made_again_also_after_a_run_that_was_killed(tmp_path):
+    assert launch(tmp_path, [examples_maker()]) == ["examples_maker"]
+    next(tmp_path.rglob("data_tfrecord-00001-of-00002")).unlink()
+    (tmp_path / "tfx" / "outputs.json").unlink()
+    assert launch(tmp_path, [examples_maker()]) == ["examples_maker"]
+    (tmp_path / "tfx" / "outputs.json").unlink()
+    assert launch(tmp_path, [examples_maker()]) == []
+
+
+@pytest.mark.parametrize("damage", [empty, halve])
+def test_a_damaged_record_is_ignored_with_a_warning(push, tmp_path, caplog, damage):
+    damage(tmp_path / "runs" / "tfx" / "outputs.json")
+    assert push() == []
+    assert "outputs.json is damaged" in caplog.text
 
 
 def test_outputs_of_a_failed_run_are_recorded(tmp_path):

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 from damage import empty, flip_a_bit, halve
+from listed import list_files
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.evaluator import metrics
@@ -49,6 +50,7 @@ def _write_features(uri: Path, *, seed: int) -> Path:
         with tf.io.TFRecordWriter(str(folder / shard_name(0, 1))) as writer:
             for index in range(count):
                 writer.write(_feature_example(index, int(index % 4 == 0), rng))
+    list_files(uri)
     return uri
 
 
