@@ -124,6 +124,7 @@ def run_fn(fn_args: FnArgs) -> None:
     summary = _summary(settings, arm, splits)
     summary["seconds"] = round(time.monotonic() - started, 3)
     _write_json(fn_args.model_run_dir, ARM_FILE, summary)
+    arm_predictions.write_list(fn_args.model_run_dir, [ARM_FILE, REPLICATES_FILE])
     training.clear()
 
 

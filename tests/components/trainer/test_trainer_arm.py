@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import tensorflow as tf
 from damage import empty, flip_a_bit, halve
 from listed import list_files
 from tfx.components.trainer.fn_args_utils import FnArgs
 
+from components import arm_predictions
 from components.evaluator import metrics
 from components.example_files import shard_name, split_dir
 from components.trainer import arm as arm_module
@@ -75,7 +75,7 @@ class ArmResult:
         self.folder = folder
         self.summary = json.loads((folder / "run/arm.json").read_text())
         self.replicates = json.loads((folder / "run/replicates.json").read_text())
-        self.predictions = pd.read_parquet(folder / "run/predictions.parquet")
+        self.predictions = arm_predictions.read(str(folder / "run"))
 
     def probabilities(self, replicate: int, split: str = "test") -> np.ndarray:
         rows = self.predictions
