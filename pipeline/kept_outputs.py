@@ -20,6 +20,7 @@ from components.whole_file import write_text
 if TYPE_CHECKING:
     from ml_metadata.metadata_store import MetadataStore
 
+
 _RECORD = "outputs.json"
 _DESTINATION = "pushed_destination"
 
@@ -114,10 +115,16 @@ def _is_intact(artifact: Artifact, recorded: State | None) -> bool:
     state = _state(artifact)
     if recorded is None:  # made by an older version of the project, or the run was killed
         pushed = state["pushed"] or not _destination(artifact)
-        return bool(pushed) and any(_entries(artifact.uri))
+        return bool(pushed) and any(_entries(artifact.uri)) and _is_complete(artifact.uri)
     # Files may be added to a version in the registry, such as a server's warm-up requests.
     lost = [entry for entry in recorded["pushed"] if entry not in state["pushed"]]
     return state["files"] == recorded["files"] and not lost
+
+
+def _is_complete(uri: str) -> bool:
+    from components import example_files
+
+    return example_files.is_complete(uri)
 
 
 def _state(artifact: Artifact) -> State:

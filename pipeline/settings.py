@@ -106,6 +106,13 @@ class Data(Section):
         default=50_000_000,
         description="Number of pixels above which an image is refused without decoding it.",
     )
+    check_digests: bool = Field(
+        default=True,
+        description=(
+            "Check the digest of each file of images, features and predictions when a step reads "
+            "it, which reads it twice; false: only names, sizes and counts."
+        ),
+    )
     verify: Verify = Field(
         default="heads",
         description=(

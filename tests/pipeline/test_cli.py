@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from pipeline import options
 from pipeline.cli import app
 
 SETTINGS = """
@@ -172,3 +173,8 @@ def test_a_message_does_not_list_thousands_of_errors(photos):
     result = run(photos, "--set", f"trainer={{{keys}}}")
     refused(result, "characters left out")
     assert len(result.stderr) < 200_000
+
+
+def test_a_message_of_many_lines_says_how_many_are_left_out():
+    shown = options.shortened("line\n" * 150).split("\n")
+    assert (len(shown), shown[-1]) == (101, "... 51 more lines")

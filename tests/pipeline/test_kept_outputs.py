@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
+from listed import list_files
 from PIL import Image
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact
 from tfx.dsl.component.experimental.decorators import component
@@ -166,6 +168,25 @@ def test_a_damaged_record_is_ignored_with_a_note_and_replaced(push, tmp_path, ca
     shutil.rmtree(tmp_path / "registry")
     assert push() == ["Pusher"]
     assert "is damaged" not in capsys.readouterr().out
+
+
+@component
+def examples_maker(examples: OutputArtifact[standard_artifacts.Examples]):
+    for shard in range(2):
+        path = Path(examples.uri, "Split-all", f"data_tfrecord-0000{shard}-of-00002")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            writer.write(b"record")
+    list_files(examples.uri)
+
+
+def test_examples_that_lost_a_shard_are_made_again_also_after_a_run_that_was_killed(tmp_path):
+    assert launch(tmp_path, [examples_maker()]) == ["examples_maker"]
+    next(tmp_path.rglob("data_tfrecord-00001-of-00002")).unlink()
+    (tmp_path / "tfx" / "outputs.json").unlink()
+    assert launch(tmp_path, [examples_maker()]) == ["examples_maker"]
+    (tmp_path / "tfx" / "outputs.json").unlink()
+    assert launch(tmp_path, [examples_maker()]) == []
 
 
 def test_outputs_of_a_failed_run_are_recorded(tmp_path):

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from listed import list_files
 
 from pipeline import metadata_store
 from pipeline.ledgers import ledger_places
@@ -132,3 +133,4 @@ def write_images(folder: Path, count: int) -> None:
                 example.features.feature[name].bytes_list.value.append(text.encode())
             example.features.feature["label"].int64_list.value.append(int(dog))
             writer.write(example.SerializeToString())
+    list_files(folder)
