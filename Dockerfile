@@ -52,12 +52,14 @@ LABEL org.opencontainers.image.title="outnumbered" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.base.name="${BASE}"
 # Group 0 can write to the same folders as the user, for clusters that assign a user ID per
-# container. The launcher of Kubeflow Pipelines keeps artifacts in /gcs, /minio and /s3; deploy/
+# container. Steps that only read run as the second user (kubeflow.users), with /work as a volume.
+# The launcher of Kubeflow Pipelines keeps artifacts in /gcs, /minio and /s3; deploy/
 # mounts the model registry at /registry. Nothing else is written, so the root can be read-only.
 RUN if python3 -m pip --version >/dev/null 2>&1; then \
         python3 -m pip uninstall --yes --root-user-action ignore setuptools wheel pip; \
     fi \
     && echo 'outnumbered:x:10001:0:outnumbered:/work:/usr/sbin/nologin' >> /etc/passwd \
+    && echo 'reader:x:10002:10002:outnumbered:/work:/usr/sbin/nologin' >> /etc/passwd \
     && install --directory --owner 10001 --group 0 --mode 0775 \
         /work /gcs /minio /s3 /registry
 ENV HOME=/work \

@@ -5,13 +5,14 @@ The Trainer of an arm writes the file and the StudyReporter reads it.
 
 import io
 import os
+from collections.abc import Sequence
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tfx.dsl.io import fileio
 
-from components import names
+from components import example_files, names
 
 FILE = "predictions.parquet"
 
@@ -45,10 +46,30 @@ def write(rows: list[pd.DataFrame], folder: str) -> None:
         file.write(buffer.getvalue())
 
 
+def write_list(folder: str, others: Sequence[str]) -> None:
+    """Writes the list of the arm's files, which `read` checks, after all of them.
+
+    Args:
+      folder: of the artifact.
+      others: names of the files besides the predictions.
+    """
+    entries = [example_files.describe(folder, name, 1) for name in others]
+    entries.append(example_files.describe(folder, FILE, len(_read(folder))))
+    # The files are small, and a parquet file has no checksum of its own.
+    example_files.write_list(folder, entries, check_digests=True)
+
+
 def read(folder: str) -> pd.DataFrame:
-    """Reads the rows that `write` wrote to a folder; returns none if the file does not exist."""
-    path = os.path.join(folder, FILE)
-    if not fileio.exists(path):
-        return SCHEMA.empty_table().to_pandas()
-    with fileio.open(path, "rb") as file:
+    """Reads the rows that `write` wrote to a folder, after checking all files of the arm.
+
+    Raises:
+      DamagedArtifactError: a file is missing or has changed.
+    """
+    for file in example_files.listed_files(folder):
+        file.check_digest()
+    return _read(folder)
+
+
+def _read(folder: str) -> pd.DataFrame:
+    with fileio.open(os.path.join(folder, FILE), "rb") as file:
         return pq.read_table(pa.BufferReader(file.read()), columns=SCHEMA.names).to_pandas()

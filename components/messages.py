@@ -21,7 +21,7 @@ def cut(text: str, length: int) -> str:
     return f"{start} … ({left_out:,} characters left out) … {end}"
 
 
-class GivenError(ValueError):
+class InputError(ValueError):
     """Something that a user or the data gave can't be used; a long message is cut."""
 
     def __init__(self, message: str):

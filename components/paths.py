@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from pydantic import AfterValidator
 
-from components.messages import GivenError
+from components.messages import InputError
 
 BUCKET_SCHEMES = ("gs", "s3")
 """Schemes from which images and manifests may be read, besides local folders."""
@@ -23,7 +23,7 @@ _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _PATTERN_CHARACTERS = re.compile(r"[\[\]*?]")
 
 
-class PathError(GivenError):
+class PathError(InputError):
     """A path that can't be used; the message gives the option, the value and what to do."""
 
 

@@ -13,12 +13,16 @@ from components import paths
 from components.image_example_gen import files
 from pipeline.kubeflow.cli import app as kubeflow_app
 from pipeline.options import (
+    EXIT_CODES,
+    RESUMES,
     Exit,
     JsonOption,
     PresetOption,
     SetOption,
     SettingsOption,
     fail,
+    reporting_interruption,
+    run_command,
 )
 from pipeline.settings import Settings, SettingsError, load_settings
 from pipeline.study.cli import study
@@ -36,7 +40,7 @@ app = typer.Typer(
     ),
     epilog=(
         "Exit codes: 0 done, 1 failed, 2 usage error, 3 done but the model was NOT blessed, "
-        "130 interrupted."
+        + EXIT_CODES
     ),
 )
 data_app = typer.Typer(no_args_is_help=True, help="Make data sets.")
@@ -70,25 +74,26 @@ def run(
 
         outnumbered run --preset cats_vs_dogs --set data.source=photos
     """
+    with reporting_interruption(RESUMES, as_json=as_json, blessed=False):
+        _run(_load(preset, settings, overrides, as_json=as_json), output, cache, as_json=as_json)
+
+
+def _run(settings: Settings, output: str, cache: bool, *, as_json: bool) -> NoReturn:
     from pipeline import local, summary
     from pipeline.preflight import check_data, check_trainers
 
-    loaded = _load(preset, settings, overrides, as_json=as_json)
     try:
         folder = paths.output_folder(output)
-        if loaded.pusher.registry:
-            paths.check_can_be_folder("pusher.registry", loaded.pusher.registry)
-        check_trainers([loaded.trainer])
-        data_version = check_data(loaded)
+        if settings.pusher.registry:
+            paths.check_can_be_folder("pusher.registry", settings.pusher.registry)
+        check_trainers([settings.trainer])
+        data_version = check_data(settings)
     except (ValueError, FileNotFoundError) as error:
         _fail(str(error), Exit.WRONG_USE, as_json=as_json)
     try:
-        result = local.run(loaded, folder, data_version=data_version, use_cache=cache)
+        result = local.run(settings, folder, data_version=data_version, use_cache=cache)
     except local.RunError as error:
         _fail(str(error), Exit.FAILED, as_json=as_json)
-    except KeyboardInterrupt:
-        again = "interrupted; run the same command again to resume"
-        _fail(again, Exit.INTERRUPTED, as_json=as_json)
     if as_json:
         print(json.dumps(summary.as_json(result)))
     else:
@@ -120,6 +125,11 @@ def predict(
 
         outnumbered predict photos/ --model runs/registry
     """
+    with reporting_interruption("run the same command again", as_json=False):
+        _predict(images, model, as_json=as_json)
+
+
+def _predict(images: list[str], model: str, *, as_json: bool) -> NoReturn:
     from components.images.rules import RulesError
     from pipeline import predict as prediction
 
@@ -169,7 +179,10 @@ def make_sample(
     """
     from pipeline.sample.dataset import make_sample
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with (
+        reporting_interruption("nothing was written; run the same command again", as_json=False),
+        Progress(console=Console(stderr=True), transient=True) as progress,
+    ):
         task = progress.add_task("drawing", total=images)
         try:
             manifest = make_sample(
@@ -200,7 +213,7 @@ def _fail(message: str, code: Exit, *, as_json: bool) -> NoReturn:
 
 def main() -> None:
     """The entry point of the `outnumbered` command."""
-    app()
+    run_command(app)
 
 
 if __name__ == "__main__":

@@ -19,11 +19,13 @@ from pipeline.terminal import lines, write
 COMPONENT_LOGGER = "outnumbered"
 
 _RUNNING, _CACHED, _DONE, _FAILED = "running", "cached", "done", "failed"
+_INTERRUPTED = "interrupted"
 _MARKS = {
     _RUNNING: ("…", "yellow"),
     _CACHED: ("=", "cyan"),
     _DONE: ("✓", "green"),
     _FAILED: ("✗", "red"),
+    _INTERRUPTED: ("✗", "yellow"),
 }
 
 
@@ -82,7 +84,8 @@ class RunView:
 
     def __exit__(self, kind: object, value: object, trace: object) -> None:
         if kind is not None:
-            self._finish(_FAILED)
+            interrupted = isinstance(value, KeyboardInterrupt)
+            self._finish(_INTERRUPTED if interrupted else _FAILED)
         if self._live:
             self._live.stop()
 

@@ -237,6 +237,7 @@ def example_gen(
         max_side=data.max_side,
         max_bad_fraction=data.max_bad_fraction,
         max_pixels=data.max_pixels,
+        check_digests=data.check_digests,
         data_version=places.data_version,
         code_version=places.code_version,
         span=parameters.span if parameters else "",

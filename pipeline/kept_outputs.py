@@ -10,12 +10,16 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from components.whole_file import write_text
 
 if TYPE_CHECKING:
     from ml_metadata.metadata_store import MetadataStore
+
 
 _RECORD = "outputs.json"
 _DESTINATION = "pushed_destination"
@@ -34,8 +38,15 @@ class State(TypedDict):
     pushed: list[Entry]
 
 
+_RECORDS = TypeAdapter(dict[str, State])
+
+
 class KeptOutputs:
-    """The outputs in the metadata store of an output folder."""
+    """The outputs in the metadata store of an output folder.
+
+    Attributes:
+      path: file of the record.
+    """
 
     def __init__(self, folder: Path, connection: Any):
         """Prepares access to the outputs.
@@ -44,7 +55,7 @@ class KeptOutputs:
           folder: folder of the record.
           connection: ConnectionConfig of the metadata store.
         """
-        self._path = folder / _RECORD
+        self.path = folder / _RECORD
         self._connection = connection
 
     def withdraw_damaged(self) -> list[str]:
@@ -69,18 +80,26 @@ class KeptOutputs:
             _name(artifact): known.get(_name(artifact)) or _state(artifact)
             for artifact in _live(self._store())
         }
-        write_text(self._path, json.dumps(found))
+        write_text(self.path, json.dumps(found))
 
     def _store(self) -> "MetadataStore":
         from ml_metadata.metadata_store import MetadataStore
 
         return MetadataStore(self._connection)
 
+    def is_record_damaged(self) -> bool:
+        """Whether the record exists and can't be used; it is then replaced by the next one."""
+        return self.path.exists() and _parsed(self.path) is None
+
     def _read(self) -> Mapping[str, State]:
-        try:
-            return json.loads(self._path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
+        return _parsed(self.path) or {}
+
+
+def _parsed(path: Path) -> Mapping[str, State] | None:
+    try:
+        return _RECORDS.validate_json(path.read_bytes(), strict=True)
+    except (OSError, ValidationError):
+        return None
 
 
 def _live(store: "MetadataStore") -> list[Artifact]:
@@ -96,10 +115,16 @@ def _is_intact(artifact: Artifact, recorded: State | None) -> bool:
     state = _state(artifact)
     if recorded is None:  # made by an older version of the project, or the run was killed
         pushed = state["pushed"] or not _destination(artifact)
-        return bool(pushed) and any(_entries(artifact.uri))
+        return bool(pushed) and any(_entries(artifact.uri)) and _is_complete(artifact.uri)
     # Files may be added to a version in the registry, such as a server's warm-up requests.
     lost = [entry for entry in recorded["pushed"] if entry not in state["pushed"]]
     return state["files"] == recorded["files"] and not lost
+
+
+def _is_complete(uri: str) -> bool:
+    from components import example_files
+
+    return example_files.is_complete(uri)
 
 
 def _state(artifact: Artifact) -> State:

@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 import yaml
 from pydantic import BaseModel
 
+from components import stop_signals
 from components.code_version import project_version
 from components.whole_file import write_text
+from pipeline import metadata_store
 from pipeline.console import RunView, captured_output, followed
 from pipeline.kept_outputs import KeptOutputs
 from pipeline.ledgers import ledger_places
+from pipeline.metadata_store import MetadataStoreError
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -88,7 +91,7 @@ def run(
         from components.schema_gen import baseline
         from pipeline.dag import Places, build
 
-        connection = metadata_connection(output)
+        connection = metadata_store.connection(output)
         registry = str(Path(settings.pusher.registry or output / "registry").absolute())
         places = Places(
             pipeline_root=str(output / "tfx" / "artifacts"),
@@ -110,7 +113,7 @@ class MakeDag(Protocol):
     """Makes the pipeline for an output folder."""
 
     def __call__(self, output: Path, *, enable_cache: bool) -> "Pipeline":
-        """Returns the pipeline, with the metadata store of `metadata_connection`."""
+        """Returns the pipeline, with the metadata store of `metadata_store.connection`."""
 
 
 def execute(
@@ -130,34 +133,54 @@ def execute(
       it.
 
     Raises:
-      RunError: the folder is not writable or in use, or a component failed.
+      RunError: the folder is not writable, in use or damaged, or a component failed.
     """
     output = output.absolute()
+    _check_latest(output)
     folder = _new_run_folder(output, settings)
     log = folder / LOG_FILE
     with _locked(output), captured_output(log) as screen:
         try:
             print("Loading TensorFlow and TFX", file=screen)
+            _open_store(output, screen)
             # Set before TensorFlow is imported, or the first component that uses a GPU would
             # allocate all its memory.
             os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
             _launch(make_dag(output, enable_cache=use_cache), output, screen)
             _collect(output, folder, result)
+        except MetadataStoreError as error:
+            raise RunError(f"{error}\nFull log: {log}") from error
         except Exception as error:  # any error of a component, Beam or MLMD
+            stop_signals.raise_received()
             raise RunError(_error_message(error, output, log)) from error
     _point_latest(output, folder)
     return folder
 
 
-def metadata_connection(output: Path) -> Any:
-    """ConnectionConfig of the metadata store in an output folder."""
-    from tfx.orchestration.metadata import sqlite_metadata_connection_config
-
-    return sqlite_metadata_connection_config(str(_metadata_path(output)))
+def _open_store(output: Path, screen: TextIO) -> None:
+    """Checks the metadata store, and moves outputs away that it does not list."""
+    store = metadata_store.path(output)
+    artifacts = output / "tfx" / "artifacts"
+    if metadata_store.is_new(store) and artifacts.is_dir() and any(artifacts.iterdir()):
+        # A new store numbers its outputs from 1: files of both would mix in one folder.
+        moved = artifacts.with_name(f"artifacts.old-{_now()}")
+        artifacts.rename(moved)
+        print(
+            f"There is no metadata store at {store}, or it is empty, so all steps run again. The "
+            f"outputs of earlier runs were moved to {moved}, which can be deleted",
+            file=screen,
+        )
+    metadata_store.connect(output)
 
 
 def _launch(dag: "Pipeline", output: Path, screen: TextIO) -> None:
-    kept = KeptOutputs(_metadata_path(output).parent, metadata_connection(output))
+    kept = KeptOutputs(output / "tfx", metadata_store.connection(output))
+    if kept.is_record_damaged():
+        print(
+            f"{kept.path} is damaged and was ignored, so outputs that were changed before this run "
+            "are reused; --no-cache makes all of them again",
+            file=screen,
+        )
     for path in kept.withdraw_damaged():
         print(f"Changed or deleted since it was made, so made again: {path}", file=screen)
     try:
@@ -179,29 +202,35 @@ def _run_locally(dag: "Pipeline", screen: TextIO) -> None:
 
 
 def _new_run_folder(output: Path, settings: BaseModel) -> Path:
-    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    folder = output / "runs" / stamp
+    folder = output / "runs" / _now()
     try:
         folder.mkdir(parents=True)
-        _metadata_path(output).parent.mkdir(exist_ok=True)
+        (output / "tfx").mkdir(exist_ok=True)
         text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
         write_text(folder / "settings.yaml", text)
     except OSError as error:
         raise RunError(
-            f"the output folder {output} can't be written to ({error.strerror}); "
-            "set --output to a writable folder"
+            f"the output folder {output} can't be written to ({error.strerror}: "
+            f"{error.filename}); set --output to a writable folder"
         ) from error
     return folder
 
 
-def _metadata_path(output: Path) -> Path:
-    return output / "tfx" / "metadata.sqlite"
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
 
 
 @contextlib.contextmanager
 def _locked(output: Path) -> Iterator[None]:
     # SQLite would let two runs start, and they would fail later on each other's locks.
-    with (output / "tfx" / "lock").open("w") as lock:
+    path = output / "tfx" / "lock"
+    try:
+        lock = path.open("w")
+    except OSError as error:
+        raise RunError(
+            f"the lock {path} can't be opened ({error.strerror}); delete it, or make it writable"
+        ) from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -212,18 +241,15 @@ def _locked(output: Path) -> Iterator[None]:
 
 
 def _collect(output: Path, folder: Path, result: str) -> None:
-    source = _newest_artifact(_metadata_path(output), result)
+    source = _newest_artifact(output, result)
     for file in sorted(Path(source).iterdir()):
         shutil.copyfile(file, folder / file.name)
 
 
-def _newest_artifact(metadata_path: Path, kind_name: str) -> str:
-    from ml_metadata.metadata_store import MetadataStore
-    from tfx.orchestration.metadata import sqlite_metadata_connection_config
-
+def _newest_artifact(output: Path, kind_name: str) -> str:
     from components import artifacts
 
-    store = MetadataStore(sqlite_metadata_connection_config(str(metadata_path)))
+    store = metadata_store.connect(output)
     run = max(store.get_contexts_by_type("pipeline_run"), key=lambda context: context.id)
     types = {kind.id: kind.name for kind in store.get_artifact_types()}
     type_name = getattr(artifacts, kind_name).TYPE_NAME
@@ -235,15 +261,27 @@ def _newest_artifact(metadata_path: Path, kind_name: str) -> str:
     return found[-1]
 
 
+def _check_latest(output: Path) -> None:
+    link = output / "latest"
+    if link.exists() and not link.is_symlink():
+        raise RunError(
+            f"{link} must be the link that a run makes, and is a folder or file, as after a copy "
+            "of the output folder; rename or delete it"
+        )
+
+
 def _point_latest(output: Path, folder: Path) -> None:
     link = output / "latest"
     new = output / f".latest-{os.getpid()}"
+    new.unlink(missing_ok=True)  # of a killed run; in containers all have the same id
     new.symlink_to(folder.relative_to(output), target_is_directory=True)
     new.replace(link)
 
 
 def _error_message(error: Exception, output: Path, log: Path) -> str:
     message = root_message(error)
+    if metadata_store.tells_of_damage(message):
+        message = str(metadata_store.described(metadata_store.path(output), message))
     if any(text in message.lower() for text in _FULL_DISK):
         message = f"no space left for {output}; free some, or set another --output\n{message}"
     return f"{message}\nFull log: {log}"

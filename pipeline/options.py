@@ -1,6 +1,9 @@
 """Shared parts of the commands: options, exit codes, and error output."""
 
+import contextlib
 import json
+import sys
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from typing import Annotated, Any, NoReturn
 
@@ -8,6 +11,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from components import stop_signals
+from components.messages import cut
+from components.stop_signals import TerminatedError
 from pipeline import settings as settings_module
 from pipeline.terminal import write
 
@@ -20,7 +26,18 @@ class Exit(IntEnum):
     WRONG_USE = 2
     NOT_BLESSED = 3
     INTERRUPTED = 130
+    TERMINATED = 143
 
+
+EXIT_CODES = "130 interrupted by Ctrl-C, 143 terminated by SIGTERM."
+"""The end of the list of exit codes in the help of the commands."""
+
+
+RESUMES = "run the same command again to resume"
+"""What to do after an interrupted run or study."""
+
+_MAX_LINE = 1000
+_MAX_LINES = 100
 
 _PRESETS = ", ".join(settings_module.preset_names())
 PresetOption = Annotated[
@@ -53,10 +70,62 @@ def fail(message: str, code: Exit, *, as_json: bool, **facts: Any) -> NoReturn:
       as_json: also print a JSON object on standard output.
       facts: additional members of that object.
     """
+    message = shortened(message)
     console = Console(stderr=True)
     console.print(Text("error: ", style="bold red"), end="")
     write(console, message)
     if as_json:
-        status = "interrupted" if code is Exit.INTERRUPTED else "failed"
-        print(json.dumps({"status": status, **facts, "error": message}))
+        status = "interrupted" if code in (Exit.INTERRUPTED, Exit.TERMINATED) else "failed"
+        print(json.dumps({"status": status, **facts, "error": message}), flush=True)
     raise typer.Exit(code)
+
+
+def shortened(message: str) -> str:
+    """Returns a message with long lines, which show values that were given, cut in the middle."""
+    lines = message.split("\n")
+    shown = [cut(line, _MAX_LINE) for line in lines[:_MAX_LINES]]
+    if len(lines) > _MAX_LINES:
+        shown.append(f"... {len(lines) - _MAX_LINES:,} more lines")
+    return "\n".join(shown)
+
+
+_report: list[Callable[[KeyboardInterrupt], object]] = []
+
+
+@contextlib.contextmanager
+def reporting_interruption(advice: str, *, as_json: bool, **facts: Any) -> Iterator[None]:
+    """Reports Ctrl-C and SIGTERM and ends the command with their exit codes.
+
+    Args:
+      advice: what remains, or what to do.
+      as_json: also print a JSON object on standard output.
+      facts: additional members of that object.
+    """
+
+    def report(error: KeyboardInterrupt) -> NoReturn:
+        terminated = isinstance(error, TerminatedError)
+        event = "terminated by SIGTERM" if terminated else "interrupted"
+        code = Exit.TERMINATED if terminated else Exit.INTERRUPTED
+        fail(f"{event}; {advice}", code, as_json=as_json, **facts)
+
+    _report.append(report)
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        report(error)
+    finally:
+        _report.remove(report)
+
+
+def run_command(app: Callable[[], object]) -> None:
+    """Runs the command line and ends this process in order also after Ctrl-C and SIGTERM."""
+    stop_signals.install(lambda error: _report[-1](error) if _report else None)
+    try:
+        app()
+    except SystemExit as ended:
+        if ended.code in (Exit.INTERRUPTED, Exit.TERMINATED):
+            # The threads of Beam and TensorFlow would first finish their work.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            stop_signals.end(int(ended.code))
+        raise

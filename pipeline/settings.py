@@ -28,7 +28,7 @@ from components.imbalance_sampler.request import (
     parse_request,
     validate_splits,
 )
-from components.messages import GivenError, cut
+from components.messages import InputError, cut
 from components.names import TEST, TEXT_FEATURES, TRAIN, VAL
 from components.paths import LocalPath, SourcePath
 from components.section import (
@@ -62,7 +62,7 @@ Name = Annotated[
 ]
 
 
-class SettingsError(GivenError):
+class SettingsError(InputError):
     """Invalid settings; the message names the key, the value and what is allowed."""
 
 
@@ -112,6 +112,13 @@ class Data(Section):
     max_pixels: PositiveCount = Field(
         default=50_000_000,
         description="Number of pixels above which an image is refused without decoding it.",
+    )
+    check_digests: bool = Field(
+        default=True,
+        description=(
+            "Check the digest of each file of images, features and predictions when a step reads "
+            "it, which reads it twice; false: only names, sizes and counts."
+        ),
     )
     verify: Verify = Field(
         default="heads",

@@ -1,28 +1,28 @@
 """A YAML parser that refuses duplicate keys and keys that YAML does not read as text."""
 
 import datetime
-import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import yaml
 
-from components.messages import GivenError, cut
+from components.messages import InputError, cut
 from components.spelling import composed
 
 _TEXT = "tag:yaml.org,2002:str"
 _MERGE = "tag:yaml.org,2002:merge"
 
-# Aliases can make a short text stand for any number of values.
-_MOST_VALUES = 100_000
-# Python refuses to write integers of more than 4,300 digits.
-_MOST_BITS = 4096
+# Far more than settings and compiled pipelines have, and little enough to parse and show.
+_MAX_DEPTH = 100
+_MAX_VALUES_WITH_ALIASES = 100_000
+# Python refuses to print integers of more than 4,300 digits.
+_MAX_INTEGER_BITS = 4096
 _SHOWN = 60
 
 Path = tuple[str, ...]
 
 
-class YamlError(GivenError):
+class YamlError(InputError):
     """The text is not YAML, or YAML would silently drop or change a part of it."""
 
 
@@ -83,10 +83,9 @@ def _described(value: object) -> str:
 
 
 def _documents(text: str) -> Iterator[Document]:
-    loader = yaml.SafeLoader(text)
+    loader = _Loader(text)
     try:
         while loader.check_node() and (node := loader.get_node()) is not None:
-            _check_size(node, {})
             checker = _Checker(loader)
             checker.check(node, (), frozenset())
             yield Document(loader.construct_document(node), checker.advice)
@@ -94,23 +93,18 @@ def _documents(text: str) -> Iterator[Document]:
         loader.dispose()
 
 
-def _check_size(node: yaml.Node, sizes: dict[int, int]) -> int:
-    """Counts the values of a node, those that its aliases stand for included, and limits them."""
-    if isinstance(node, yaml.ScalarNode):
-        return 1
-    if id(node) not in sizes:
-        sizes[id(node)] = 0  # of a node that contains itself, which is refused elsewhere
-        children = itertools.chain.from_iterable(
-            child if isinstance(child, tuple) else (child,) for child in node.value
-        )
-        size = 1 + sum(_check_size(child, sizes) for child in children)
-        if size > _MOST_VALUES:
-            raise YamlError(
-                f"{_where(node)}must have at most {_MOST_VALUES:,} values, with those that its "
-                f"aliases stand for. Received: {size:,}"
-            )
-        sizes[id(node)] = size
-    return sizes[id(node)]
+class _Loader(yaml.SafeLoader):
+    """Refuses deep nesting while it parses, since the time for it grows with its square."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise YamlError(f"not valid YAML: it is nested too deeply, over {_MAX_DEPTH} levels")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 class _Checker:
@@ -119,19 +113,31 @@ class _Checker:
     def __init__(self, loader: yaml.SafeLoader):
         self.advice: dict[Path, str] = {}
         self._loader = loader
-        self._seen: set[int] = set()
+        self._sizes: dict[int, int] = {}
+        self._has_aliases = False
 
-    def check(self, node: yaml.Node, path: Path, above: frozenset[int]) -> None:
+    def check(self, node: yaml.Node, path: Path, above: frozenset[int]) -> int:
+        """Checks a node and returns the number of values in it, with aliases written out."""
         if id(node) in above:
             raise YamlError(
                 f"{_where(node)}{_named(path)} contains itself; write its content instead"
             )
         if isinstance(node, yaml.ScalarNode):
             self._check_scalar(node, path)
-        elif id(node) not in self._seen:  # aliases can lead to the same node many times
-            self._seen.add(id(node))
-            for part, child in self._children(node, path):
-                self.check(child, (*path, part), above | {id(node)})
+            return 1
+        if id(node) in self._sizes:
+            self._has_aliases = True
+            return self._sizes[id(node)]
+        below = above | {id(node)}
+        children = self._children(node, path)
+        size = 1 + sum(self.check(child, (*path, part), below) for part, child in children)
+        if self._has_aliases and size > _MAX_VALUES_WITH_ALIASES:
+            raise YamlError(
+                f"{_where(node)}{_named(path) or 'the document'} has more than "
+                f"{_MAX_VALUES_WITH_ALIASES:,} values when its aliases are written out; remove them"
+            )
+        self._sizes[id(node)] = size
+        return size
 
     def _check_scalar(self, node: yaml.ScalarNode, path: Path) -> None:
         value = self._value(node, path)
@@ -170,8 +176,8 @@ class _Checker:
             return node.value
         try:
             value = self._loader.construct_object(node)
-            if isinstance(value, int) and value.bit_length() > _MOST_BITS:
-                raise ValueError(f"an integer has at most {_MOST_BITS:,} bits")
+            if isinstance(value, int) and value.bit_length() > _MAX_INTEGER_BITS:
+                raise ValueError(f"an integer has at most {_MAX_INTEGER_BITS:,} bits")
             return value
         # For example the date 2026-02-30; the last two: a wrong tag, such as !!bool maybe.
         except (ValueError, LookupError, AttributeError) as error:

@@ -1,6 +1,7 @@
 """The Calibrator's executor."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from components import names
 from components.calibrator import operating_point
 from components.calibrator.export import export
 from components.calibrator.operating_point import OperatingPoint
-from components.example_files import split_files
+from components.example_files import Shard, record_batches, split_shards
 from components.imbalance_sampler import report as sampling_report
 from components.progress import Progress
 
@@ -52,7 +53,7 @@ class Executor(BaseExecutor):
         trained = tf.saved_model.load(_serving_dir(input_dict[names.MODEL]))
         split = exec_properties[SPLIT]
         sampling = sampling_report.read(artifact_utils.get_single_uri(input_dict[names.SAMPLING]))
-        probabilities, labels = predict(trained, split_files(examples, split), split=split)
+        probabilities, labels = predict(trained, split_shards(examples, split), split=split)
         try:
             point = operating_point.choose(
                 probabilities,
@@ -83,25 +84,30 @@ def _serving_dir(artifacts: list[Artifact]) -> str:
     return path_utils.serving_model_dir(artifact_utils.get_single_uri(artifacts))
 
 
-def predict(trained: tf.Module, files: list[str], *, split: str) -> tuple[np.ndarray, np.ndarray]:
+def predict(
+    trained: tf.Module, shards: Sequence[Shard], *, split: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Predicts the probability of each image of a split, and reads its label.
 
     Args:
       trained: the Trainer's SavedModel, loaded.
-      files: shards of tf.Examples.
+      shards: files of tf.Examples.
       split: name of the split, for the progress lines.
 
     Returns:
       Probabilities, float32 (n,), and labels, int64 (n,), in the order of the records.
     """
     feature = {names.LABEL: tf.io.FixedLenFeature([], tf.int64)}
-    records = tf.data.TFRecordDataset(files)
-    total = int(records.reduce(np.int64(0), lambda count, _: count + 1))
+    total = sum(shard.records for shard in shards)
     progress = Progress(f"{split} images", total=total, logger=_LOGGER_NAME)
     probabilities, labels = [np.zeros(0, np.float32)], [np.zeros(0, np.int64)]
-    for batch in records.batch(_BATCH_SIZE):
-        outputs = trained.signatures[names.SERVING_DEFAULT](examples=batch)
-        probabilities.append(outputs[names.PROBABILITY].numpy()[:, 0])
-        labels.append(tf.io.parse_example(batch, feature)[names.LABEL].numpy())
-        progress.advance(len(labels[-1]))
+    for shard in shards:
+        shard.check_digest()
+        before = len(labels)
+        for batch in record_batches(shard.path, _BATCH_SIZE):
+            outputs = trained.signatures[names.SERVING_DEFAULT](examples=batch)
+            probabilities.append(outputs[names.PROBABILITY].numpy()[:, 0])
+            labels.append(tf.io.parse_example(batch, feature)[names.LABEL].numpy())
+            progress.advance(len(labels[-1]))
+        shard.check_count(sum(map(len, labels[before:])))
     return np.concatenate(probabilities), np.concatenate(labels)

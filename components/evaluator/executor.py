@@ -11,7 +11,7 @@ from tfx.dsl.io import fileio
 from tfx.types import Artifact, artifact_utils
 from tfx.utils import path_utils
 
-from components import names
+from components import example_files, names
 from components.calibrator import operating_point
 from components.evaluator import (
     blessing,
@@ -96,7 +96,7 @@ class Executor(BaseBeamExecutor):
     ) -> None:
         examples = source[names.EXAMPLES]
         available = artifact_utils.decode_split_names(examples.split_names)
-        files = predict.split_files(examples.uri, split, available)
+        shards = predict.split_shards(examples.uri, split, available)
         columns = {key for spec in config.slicing_specs for key in spec.feature_keys}
         each = predict.PredictShard(
             model=_serving_dir(source),
@@ -108,12 +108,16 @@ class Executor(BaseBeamExecutor):
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
-                | "PredictSplit" >> predict.PredictSplit(files, each)
+                | "PredictSplit" >> predict.PredictSplit(shards, each)
                 | "Evaluate"
                 >> tfma.ExtractEvaluateAndWriteResults(
                     eval_config=config, output_path=target[names.EVALUATION].uri
                 )
             )
+        predictions.write_list(
+            target[names.PREDICTIONS].uri,
+            check_digests=example_files.checks_digests(examples.uri),
+        )
 
 
 def _single(artifacts: dict[str, list[Artifact]]) -> dict[str, Artifact]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from components.example_validator import findings
 from components.example_validator.findings import Findings
-from components.messages import GivenError
+from components.messages import InputError
 
 RATES = ("recall", "precision", "f1", "accuracy", "specificity", "pr_auc", "auc")
 """Metrics between 0 and 1. At prevalence, those that do not depend on it are unchanged."""
@@ -42,7 +42,7 @@ Intervals = Mapping[str, Sequence[float] | None]
 """Lower and upper end by metric; None if the metric is undefined."""
 
 
-class GateError(GivenError):
+class GateError(InputError):
     """A gate that is malformed, or that no model can pass."""
 
 

@@ -11,6 +11,7 @@ from apache_beam.utils.shared import Shared
 
 from components import example_files, names
 from components.evaluator import eval_config, predictions
+from components.example_files import Shard
 from components.progress import Progress
 
 _BATCH = 64
@@ -19,10 +20,10 @@ _ROWS_PER_RECORD_BATCH = 4096
 
 
 @dataclass(frozen=True)
-class Shard:
+class Part:
     """One file of the split."""
 
-    path: str
+    shard: Shard
     index: int
     count: int
 
@@ -88,17 +89,19 @@ class PredictShard(beam.DoFn):
         """Loads the model."""
         self._model = self._shared.acquire(lambda: ServedModel(self._folder))
 
-    def process(self, element: Shard) -> Iterator[pa.RecordBatch]:
+    def process(self, element: Part) -> Iterator[pa.RecordBatch]:
         """Predicts one shard."""
-        parts = list(self._predict(element.path))
+        element.shard.check_digest()
+        parts = list(self._predict(element.shard.path))
         rows = pa.Table.from_batches(parts, schema=self._schema)
+        element.shard.check_count(len(rows))
         predictions.write(rows, self._output, index=element.index, count=element.count)
         for batch in rows.combine_chunks().to_batches(max_chunksize=_ROWS_PER_RECORD_BATCH):
             yield for_tfma(batch)
 
     def _predict(self, path: str) -> Iterator[pa.RecordBatch]:
         spec = None
-        for examples in tf.data.TFRecordDataset([path]).batch(_BATCH).prefetch(1):
+        for examples in example_files.record_batches(path, _BATCH):
             spec = spec or self._parsing_spec(path, examples[0].numpy())
             columns = tf.io.parse_example(examples, spec)
             probability, called = self._model(examples)
@@ -126,27 +129,27 @@ class PredictShard(beam.DoFn):
 
 @beam.ptransform_fn
 def PredictSplit(  # noqa: N802 - Beam names transforms as classes
-    pipeline: beam.Pipeline, files: Sequence[str], predict: PredictShard
+    pipeline: beam.Pipeline, shards: Sequence[Shard], predict: PredictShard
 ) -> beam.PCollection[pa.RecordBatch]:
     """Predicts every file; only file names are shuffled, never images."""
-    shards = [Shard(path, index, len(files)) for index, path in enumerate(files)]
+    parts = [Part(shard, index, len(shards)) for index, shard in enumerate(shards)]
     return (
         pipeline
-        | "Files" >> beam.Create(shards, reshuffle=False)
+        | "Files" >> beam.Create(parts, reshuffle=False)
         | "Spread" >> beam.Reshuffle()
         | "Predict" >> beam.ParDo(predict).with_output_types(pa.RecordBatch)
     )
 
 
-def split_files(uri: str, split: str, available: Iterable[str]) -> list[str]:
-    """Returns the shards of `split`.
+def split_shards(uri: str, split: str, available: Iterable[str]) -> list[Shard]:
+    """Returns the shards of `split`, see `example_files.split_shards`.
 
     Raises:
       ValueError: the split does not exist.
     """
     if split not in (known := sorted(available)):
         raise ValueError(f"the split to evaluate on must be one of {known}. Received: {split!r}")
-    return example_files.split_files(uri, split)
+    return example_files.split_shards(uri, split)
 
 
 def for_tfma(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tfx.dsl.io import fileio
 
-from components import names
+from components import example_files, names
 
 _PREFIX, _SUFFIX = "predictions-", ".parquet"
 
@@ -28,14 +28,34 @@ def schema(slice_columns: Sequence[str]) -> pa.Schema:
     )
 
 
+def _name(index: int, count: int) -> str:
+    return f"{_PREFIX}{index:05d}-of-{count:05d}{_SUFFIX}"
+
+
 def write(rows: pa.Table, uri: str, *, index: int, count: int) -> None:
     """Writes the rows of shard `index` of `count` atomically."""
-    path = os.path.join(uri, f"{_PREFIX}{index:05d}-of-{count:05d}{_SUFFIX}")
+    path = os.path.join(uri, _name(index, count))
     buffer = BytesIO()
     pq.write_table(rows, buffer)
     with fileio.open(f"{path}.writing", "wb") as file:
         file.write(buffer.getvalue())
     fileio.rename(f"{path}.writing", path, overwrite=True)
+
+
+def write_list(uri: str, *, check_digests: bool) -> None:
+    """Writes the list of the artifact's files, which `read` checks.
+
+    Args:
+      uri: URI of the artifact, with all of its predictions.
+      check_digests: see `example_files.write_list`.
+    """
+    listed = (str(name) for name in fileio.listdir(uri))
+    files = [name for name in listed if name.startswith(_PREFIX) and name.endswith(_SUFFIX)]
+    entries = [
+        example_files.describe(uri, name, len(_read_file(os.path.join(uri, name), [])))
+        for name in files
+    ]
+    example_files.write_list(uri, entries, check_digests=check_digests)
 
 
 def read(uri: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -47,13 +67,17 @@ def read(uri: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
 
     Raises:
       FileNotFoundError: the artifact has no predictions.
+      DamagedArtifactError: a file is missing or has changed.
     """
-    listed = sorted(str(name) for name in fileio.listdir(uri)) if fileio.isdir(uri) else []
-    files = [name for name in listed if name.startswith(_PREFIX) and name.endswith(_SUFFIX)]
+    files = example_files.listed_files(uri)
     if not files:
-        raise FileNotFoundError(f"no {_PREFIX}*{_SUFFIX} exists in {uri}. Received: {listed}")
+        raise FileNotFoundError(f"no {_PREFIX}*{_SUFFIX} exists in {uri}")
     selected = None if columns is None else [names.IMAGE_ID, *columns]
-    tables = [_read_file(os.path.join(uri, name), selected) for name in files]
+    tables = []
+    for file in files:
+        file.check_digest()
+        tables.append(_read_file(file.path, selected))
+        file.check_count(len(tables[-1]))
     rows = pa.concat_tables(tables).to_pandas()
     return rows.sort_values(names.IMAGE_ID, kind="stable", ignore_index=True)
 

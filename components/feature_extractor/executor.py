@@ -19,6 +19,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import Artifact, artifact_utils
 
 from components import example_files, names
+from components.example_files import Described, Shard
 from components.feature_extractor.backbone import Backbone
 from components.feature_extractor.store import FeatureReader, FeatureStore
 from components.progress import watched
@@ -69,23 +70,27 @@ class Executor(BaseBeamExecutor):
         splits = json.loads(exec_properties[SPLITS]) or artifact_utils.decode_split_names(
             source.split_names
         )
-        shards = {split: example_files.split_files(source.uri, split) for split in splits}
+        shards = {split: example_files.split_shards(source.uri, split) for split in splits}
         backbone = _backbone(exec_properties)
         body = backbone.build()
         root = exec_properties[STORE] or os.path.join(target.uri, ".features")
         store = FeatureStore(Path(root) / backbone.key(body))
-        self._extract([file for files in shards.values() for file in files], backbone, body, store)
-        self._rewrite(shards, target.uri, store)
+        each = [shard for listed in shards.values() for shard in listed]
+        self._extract(each, backbone, body, store)
+        check_digests = example_files.checks_digests(source.uri)
+        self._rewrite(shards, target.uri, store, check_digests=check_digests)
         if not exec_properties[STORE]:
             fileio.rmtree(root)
         target.split_names = artifact_utils.encode_split_names(splits)
         examples_utils.set_payload_format(target, example_gen_pb2.FORMAT_TF_EXAMPLE)
 
     def _extract(
-        self, files: Sequence[str], backbone: Backbone, body: "keras.Model", store: FeatureStore
+        self, shards: Sequence[Shard], backbone: Backbone, body: "keras.Model", store: FeatureStore
     ) -> None:
+        images = set(_image_keys(shards))
+        store.discard_damaged(images)
         known = store.image_ids()
-        missing = len(set(_image_keys(files)) - known)
+        missing = len(images - known)
         _LOGGER.info("features of %s images exist, %s to compute", len(known), missing)
         if not missing:
             return
@@ -115,7 +120,7 @@ class Executor(BaseBeamExecutor):
         ):
             _ = (
                 pipeline
-                | "Shards" >> beam.Create(list(files))
+                | "Shards" >> beam.Create([shard.path for shard in shards])
                 | "Spread" >> beam.Reshuffle()
                 | "Read" >> beam.FlatMap(_images)
                 | "Missing" >> beam.ParDo(_Missing(store.folder))
@@ -123,18 +128,32 @@ class Executor(BaseBeamExecutor):
                 | "Store" >> beam.ParDo(_Store(store.folder))
             )
 
-    def _rewrite(self, shards: Mapping[str, Sequence[str]], uri: str, store: FeatureStore) -> None:
+    def _rewrite(
+        self,
+        shards: Mapping[str, Sequence[Shard]],
+        uri: str,
+        store: FeatureStore,
+        *,
+        check_digests: bool,
+    ) -> None:
         tasks = []
-        for split, files in shards.items():
-            folder = example_files.split_dir(uri, split)
-            fileio.makedirs(folder)
-            tasks += [(file, os.path.join(folder, os.path.basename(file))) for file in files]
+        for split, listed in shards.items():
+            fileio.makedirs(example_files.split_dir(uri, split))
+            folder = example_files.split_dir("", split)
+            tasks += [(each, os.path.join(folder, os.path.basename(each.path))) for each in listed]
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
                 | "Shards" >> beam.Create(tasks)
                 | "Spread" >> beam.Reshuffle()
-                | "Rewrite" >> beam.ParDo(_Rewrite(store.folder))
+                | "Rewrite" >> beam.ParDo(_Rewrite(store.folder, uri))
+                | "ListFiles" >> beam.combiners.ToList()
+                | "WriteList"
+                >> beam.Map(
+                    lambda entries: example_files.write_list(
+                        uri, entries, check_digests=check_digests
+                    )
+                )
             )
 
 
@@ -147,11 +166,16 @@ def _backbone(exec_properties: Mapping[str, Any]) -> Backbone:
     )
 
 
-def _image_keys(files: Iterable[str]) -> Iterator[str]:
+def _image_keys(shards: Iterable[Shard]) -> Iterator[str]:
     feature = {names.IMAGE: tf.io.FixedLenFeature([], tf.string)}
-    for records in tf.data.TFRecordDataset(list(files)).batch(_BATCH):
-        for image in tf.io.parse_example(records, feature)[names.IMAGE].numpy():
-            yield _key(image)
+    for shard in shards:
+        shard.check_digest()
+        count = 0
+        for records in example_files.record_batches(shard.path, _BATCH):
+            images = tf.io.parse_example(records, feature)[names.IMAGE].numpy()
+            count += len(images)
+            yield from map(_key, images)
+        shard.check_count(count)
 
 
 def _key(image: bytes) -> str:
@@ -164,10 +188,15 @@ def _key(image: bytes) -> str:
 
 
 def _images(file: str) -> Iterator[tuple[str, bytes]]:
-    for record in tf.data.TFRecordDataset(file).as_numpy_iterator():
+    for record in _records(file):
         features = tf.train.Example.FromString(record).features.feature
         image = features[names.IMAGE].bytes_list.value[0]
         yield _key(image), image
+
+
+def _records(file: str) -> Iterator[bytes]:
+    for batch in example_files.record_batches(file, _BATCH):
+        yield from batch.numpy()
 
 
 class _Missing(beam.DoFn):
@@ -210,20 +239,23 @@ class _Store(beam.DoFn):
 
 
 class _Rewrite(beam.DoFn):
-    """Copies a shard, with each image replaced by its features."""
+    """Copies a shard, with each image replaced by its features; yields its entry."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, uri: str):
         self._folder = folder
+        self._uri = uri
 
     def setup(self) -> None:
         self._reader = FeatureStore(self._folder).reader()
 
-    def process(self, element: tuple[str, str]) -> None:
-        source, target = element
+    def process(self, element: tuple[Shard, str]) -> Iterator[Described]:
+        source, name = element
+        target = os.path.join(self._uri, name)
         with tf.io.TFRecordWriter(f"{target}.writing") as writer:
-            for record in tf.data.TFRecordDataset(source).as_numpy_iterator():
+            for record in _records(source.path):
                 writer.write(_with_features(record, self._reader))
         fileio.rename(f"{target}.writing", target, overwrite=True)
+        yield example_files.describe(self._uri, name, source.records)
 
 
 def _with_features(record: bytes, reader: FeatureReader) -> bytes:

@@ -1,19 +1,24 @@
 """Stores features permanently, by backbone and image.
 
-A store is a folder of parts. A part is `NAME.npy`, float16 (n, ...), which is mapped into
-memory, and `NAME.ids`, the images' identities, one per line, written last: a part without it,
-or with another number of rows, is incomplete and ignored. The name of a part is a digest of its
-identities, so repeated work leaves one part. Many runs may use a store at the same time, since
-every file is written atomically.
+A store is a folder of parts. A part is `NAME.npy`, float16 (n, ...), which is mapped into memory
+and ends with a digest, see `components.checked_file`, and `NAME.ids`, the images' identities, one
+per line, written last: a part without it, or with another number of rows, is incomplete and
+ignored. The name of a part is a digest of its identities, so repeated work leaves one part. Many
+runs may use a store at the same time, since every file is written atomically.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import io
+import time
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 
 import numpy as np
 
-from components.whole_file import whole_file, write_text
+from components import checked_file
+from components.whole_file import write_text
+
+_ABANDONED_SECONDS = 24 * 60 * 60
 
 
 class FeatureStore:
@@ -35,10 +40,30 @@ class FeatureStore:
           features: float16 (n, ...), in the same order.
         """
         text = "".join(f"{image_id}\n" for image_id in image_ids)
-        part = self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npy"
-        with whole_file(part) as temporary:
-            np.save(temporary, features)
+        part = self.folder / f"{_name(text.encode())}.npy"
+        buffer = io.BytesIO()
+        np.save(buffer, features)
+        with checked_file.written(part) as append:
+            append(buffer.getvalue())
         write_text(part.with_suffix(".ids"), text)
+
+    def discard_damaged(self, image_ids: Set[str]) -> None:
+        """Removes every damaged part with one of these images, with a warning.
+
+        These parts are read in full, so it is called once, before the features are used. Files
+        of writers that were killed are removed after a day.
+        """
+        for listing in self._listings():
+            content = listing.read_bytes()
+            if _name(content) != listing.stem:
+                checked_file.discard(str(listing))
+                continue
+            used = not image_ids.isdisjoint(content.decode().splitlines())
+            if used and not checked_file.is_intact(listing.with_suffix(".npy")):
+                listing.unlink(missing_ok=True)
+        for hidden in self.folder.glob(".*"):
+            if time.time() - hidden.stat().st_mtime > _ABANDONED_SECONDS:
+                hidden.unlink(missing_ok=True)
 
     def image_ids(self) -> set[str]:
         """Returns the identities of all images in the store."""
@@ -52,12 +77,20 @@ class FeatureStore:
         """Returns access to the current content."""
         return FeatureReader(self._parts())
 
+    def _listings(self) -> list[Path]:
+        return sorted(self.folder.glob("[!.]*.ids"))
+
     def _parts(self) -> Iterable[tuple[Path, list[str]]]:
-        for listing in sorted(self.folder.glob("[!.]*.ids")):
-            lines = listing.read_text(encoding="utf-8").splitlines()
+        for listing in self._listings():
+            content = listing.read_bytes()
             part = listing.with_suffix(".npy")
-            if _rows(part) == len(lines):
-                yield part, lines
+            lines = content.count(b"\n")
+            if _name(content) == listing.stem and _rows(part) == lines:
+                yield part, content.decode().splitlines()
+
+
+def _name(listing: bytes) -> str:
+    return hashlib.sha256(listing).hexdigest()[:32]
 
 
 def _rows(part: Path) -> int | None:

@@ -26,6 +26,7 @@ class ImageExampleGenSpec(component_spec.ComponentSpec):
         executor.MAX_SIDE: component_spec.ExecutionParameter(type=int),
         executor.MAX_BAD_FRACTION: component_spec.ExecutionParameter(type=float),
         executor.MAX_PIXELS: component_spec.ExecutionParameter(type=int),
+        executor.CHECK_DIGESTS: component_spec.ExecutionParameter(type=int),
         executor.DATA_VERSION: component_spec.ExecutionParameter(type=str),
         executor.CODE_VERSION: component_spec.ExecutionParameter(type=str),
         executor.SPAN: component_spec.ExecutionParameter(type=str),
@@ -66,6 +67,7 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
         max_side: int = 0,
         max_bad_fraction: float = 0.01,
         max_pixels: int = DEFAULT_MAX_PIXELS,
+        check_digests: bool = True,
         data_version: Text = "",
         code_version: str = "",
         span: Text = "",
@@ -86,6 +88,8 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
             Duplicates don't count.
           max_pixels: pixels (width times height) above which an image is refused, without being
             decoded.
+          check_digests: whether every step that reads images, or what is made from them, checks
+            the digests of the files, in addition to their names, sizes and counts.
           data_version: `sources.data_version` of the listing. The component doesn't read it:
             it invalidates TFX's cache when the input changes.
           code_version: a digest of the project's code. The component doesn't read it: it
@@ -103,6 +107,7 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
                 max_side=max_side,
                 max_bad_fraction=max_bad_fraction,
                 max_pixels=max_pixels,
+                check_digests=int(check_digests),
                 data_version=data_version,
                 code_version=code_version,
                 span=span,

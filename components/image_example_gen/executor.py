@@ -56,6 +56,7 @@ ROOTS = "roots"
 MAX_SIDE = "max_side"
 MAX_BAD_FRACTION = "max_bad_fraction"
 MAX_PIXELS = "max_pixels"
+CHECK_DIGESTS = "check_digests"
 DATA_VERSION = "data_version"
 CODE_VERSION = "code_version"
 SPAN = "span"
@@ -107,7 +108,13 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 outcomes = self._ingest(records, staging, _rules(exec_properties))
                 judged = verdict.judge(records, _decoded(outcomes), _refusals(outcomes))
                 _write_quarantine(quarantine.uri, records, judged, exec_properties, passed_over)
-                self._finalize(_shard_plans(examples.uri, outcomes, judged), staging, examples.uri)
+                plans = _shard_plans(examples.uri, outcomes, judged)
+                self._finalize(plans, staging, examples.uri)
+                example_files.write_list(
+                    examples.uri,
+                    [staging.read_entry(shard) for shard in plans],
+                    check_digests=bool(exec_properties[CHECK_DIGESTS]),
+                )
         finally:
             gc.unfreeze()
         examples.split_names = artifact_utils.encode_split_names([names.ALL])
@@ -190,10 +197,12 @@ def _shard_plans(
     """Returns the plan of each shard that keeps an image; the remaining shards are renumbered."""
     kept = {shard: _kept(outcome, judged) for shard, outcome in enumerate(outcomes)}
     remaining = [shard for shard, is_kept in kept.items() if any(is_kept)]
-    folder = example_files.split_dir(uri, names.ALL)
+    folder = os.path.basename(example_files.split_dir(uri, names.ALL))
     return {
         shard: ShardPlan(
-            destination=os.path.join(folder, example_files.shard_name(index, len(remaining))),
+            uri=uri,
+            name=os.path.join(folder, example_files.shard_name(index, len(remaining))),
+            records=sum(kept[shard]),
             kept=None if all(kept[shard]) else kept[shard],
         )
         for index, shard in enumerate(remaining)

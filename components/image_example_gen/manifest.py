@@ -3,12 +3,13 @@
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from components.image_example_gen import files
-from components.messages import GivenError
+from components.messages import InputError
 from components.spelling import composed, folded
 
 URI_COLUMN = "uri"
@@ -19,7 +20,7 @@ _JSON_LINES = (".jsonl", ".ndjson", ".json")
 _VALUE_SHOWN = 80
 
 
-class SourceError(GivenError):
+class SourceError(InputError):
     """A data source that can't be used; the message says what to change."""
 
 
@@ -106,7 +107,7 @@ def _csv_lines(path: str, text: str) -> Iterator[tuple[int, dict[str, str]]]:
 
 def _check_header(path: str, header: list[str]) -> None:
     if len(set(header)) < len(header):
-        repeated = sorted({name for name in header if header.count(name) > 1})
+        repeated = sorted(name for name, count in Counter(header).items() if count > 1)
         raise SourceError(
             f"manifest {path} has repeated columns; rename them. Received: {repeated}"
         )

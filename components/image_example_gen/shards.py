@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from tfx.dsl.io import fileio
 
-from components import names
+from components import example_files, names
 from components.beam_io import StoreError
+from components.example_files import Described
 from components.image_example_gen import files
 from components.image_example_gen.sources import ImageRecord
 from components.image_example_gen.verdict import Refusal
@@ -75,12 +76,21 @@ class ShardPlan:
     """How a shard's final file is written.
 
     Attributes:
-      destination: path of the final file.
+      uri: of the artifact.
+      name: path of the final file, relative to `uri`.
+      records: number of its records.
       kept: for each record of the shard, in order, whether it is kept; None keeps all.
     """
 
-    destination: str
+    uri: str
+    name: str
+    records: int
     kept: list[bool] | None
+
+    @property
+    def destination(self) -> str:
+        """Path of the final file."""
+        return os.path.join(self.uri, self.name)
 
 
 class Staging:
@@ -131,6 +141,14 @@ class Staging:
     def read_plan(self, shard: int) -> ShardPlan:
         """Returns what `write_plan` wrote."""
         return ShardPlan(**_read_json(self._path("plan", shard)))
+
+    def write_entry(self, shard: int, entry: Described) -> None:
+        """Writes the entry of a shard's final file in the list of the artifact's files."""
+        _write_json(self._path("entry", shard), entry._asdict())
+
+    def read_entry(self, shard: int) -> Described:
+        """Returns what `write_entry` wrote."""
+        return Described(**_read_json(self._path("entry", shard)))
 
     def finished(self) -> int:
         """Returns the number of shards that have an outcome."""
@@ -216,7 +234,11 @@ def _serialized(example: tf.train.Example) -> bytes:
 def finalize(shard: int, staging: Staging) -> None:
     """Moves a shard to its destination, without the records that are dropped."""
     plan = staging.read_plan(shard)
-    source = staging.examples(shard)
+    _move(staging.examples(shard), plan)
+    staging.write_entry(shard, example_files.describe(plan.uri, plan.name, plan.records))
+
+
+def _move(source: str, plan: ShardPlan) -> None:
     if plan.kept is None:
         if fileio.exists(source):  # else an earlier try of this bundle has moved it
             fileio.rename(source, plan.destination, overwrite=True)

@@ -13,15 +13,15 @@ from tfx import types
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import artifact_utils
 
-from components import names
-from components.example_files import split_dir, split_files
+from components import example_files, names
+from components.example_files import Described, Shard, shard_name, split_dir, split_shards
 from components.imbalance_sampler import ledger, near_duplicates
 from components.imbalance_sampler import report as sampling_report
 from components.imbalance_sampler.assignment import assign, band_edges, bands
 from components.imbalance_sampler.census import Census, prevalence
 from components.imbalance_sampler.demand import resolve
 from components.imbalance_sampler.index import Index
-from components.imbalance_sampler.placement import place, read_outcomes
+from components.imbalance_sampler.placement import place, read_files, read_outcomes
 from components.imbalance_sampler.plan import REST, Plan
 from components.imbalance_sampler.records import check_features, write_empty_shard
 from components.imbalance_sampler.request import (
@@ -123,8 +123,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             used; nothing is written.
         """
         properties = _Properties.of(exec_properties)
-        shards = split_files(artifact_utils.get_single_uri(input_dict[names.EXAMPLES]), names.ALL)
-        check_features(shards, properties.group_by)
+        source = artifact_utils.get_single_uri(input_dict[names.EXAMPLES])
+        shards = split_shards(source, names.ALL)
+        check_features([shard.path for shard in shards], properties.group_by)
         examples = artifact_utils.get_single_instance(output_dict[names.DRAWN_EXAMPLES])
         work = os.path.join(examples.uri, _WORK_DIR)
         sampling = artifact_utils.get_single_instance(output_dict[names.SAMPLING])
@@ -137,13 +138,18 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 sampling.set_string_custom_property(LEDGER_DIGEST, digest)
             else:
                 report, _, _ = self._draw(shards, examples.uri, work, properties, ledger.EMPTY)
+            example_files.write_list(
+                examples.uri,
+                read_files(work) + _empty_splits(examples.uri, properties.outputs),
+                check_digests=example_files.checks_digests(source),
+            )
         finally:
             tf.io.gfile.rmtree(work)
         examples.split_names = artifact_utils.encode_split_names(list(properties.outputs.values()))
         sampling_report.write(report, sampling.uri)
 
     def _draw_with_ledger(
-        self, shards: list[str], uri: str, work: str, properties: _Properties
+        self, shards: list[Shard], uri: str, work: str, properties: _Properties
     ) -> tuple[dict[str, Any], str]:
         """Draws as `_draw` does and updates the ledger; returns the report and its digest."""
         path = properties.ledger_path
@@ -157,10 +163,16 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         return {**report, LEDGER: ledger.summary(before, rows, units)}, after.digest
 
     def _draw(
-        self, shards: list[str], uri: str, work: str, properties: _Properties, before: ledger.Ledger
+        self,
+        shards: list[Shard],
+        uri: str,
+        work: str,
+        properties: _Properties,
+        before: ledger.Ledger,
     ) -> tuple[dict[str, Any], Rows, Units]:
         """Writes the splits under `uri`, and returns the content of `sampling.json`."""
-        bits = bucket_bits(sum(tf.io.gfile.stat(shard).length for shard in shards))
+        paths = [shard.path for shard in shards]
+        bits = bucket_bits(sum(tf.io.gfile.stat(path).length for path in paths))
         with self._make_beam_pipeline() as pipeline:
             survey(
                 pipeline,
@@ -183,7 +195,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         )
         with _near_duplicate_advice(similar):
             plan = _plan(properties, census, index)
-        self._place(shards, uri, work, plan, properties.outputs)
+        self._place(paths, uri, work, plan, properties.outputs)
         report = {
             RANDOM_STATE: properties.random_state,
             ASSIGNMENT: properties.request.assignment,
@@ -202,14 +214,22 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     def _place(
         self, shards: list[str], uri: str, work: str, plan: Plan, outputs: Mapping[int, str]
     ) -> None:
-        folders = {outcome: split_dir(uri, split) for outcome, split in outputs.items()}
-        for folder in folders.values():
-            tf.io.gfile.makedirs(folder)
+        for split in outputs.values():
+            tf.io.gfile.makedirs(split_dir(uri, split))
+        folders = {outcome: split_dir("", split) for outcome, split in outputs.items()}
         with self._make_beam_pipeline() as pipeline:
-            place(pipeline, shards, work, plan=plan, outputs=folders)
-        for folder in folders.values():
-            if not tf.io.gfile.listdir(folder):
-                write_empty_shard(folder)
+            place(pipeline, shards, work, plan=plan, uri=uri, outputs=folders)
+
+
+def _empty_splits(uri: str, outputs: Mapping[int, str]) -> list[Described]:
+    """Writes a shard to each split that has none, and returns the entries of these shards."""
+    empty = [split for split in outputs.values() if not tf.io.gfile.listdir(split_dir(uri, split))]
+    for split in empty:
+        write_empty_shard(split_dir(uri, split))
+    return [
+        example_files.describe(uri, os.path.join(split_dir("", split), shard_name(0, 1)), 0)
+        for split in empty
+    ]
 
 
 def _form_units(rows: Rows, properties: _Properties, before: ledger.Ledger) -> Units:

@@ -13,7 +13,8 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
-from components.example_files import shard_name
+from components import example_files
+from components.example_files import Described, shard_name
 from components.imbalance_sampler import records
 from components.imbalance_sampler.plan import Plan
 from components.imbalance_sampler.shuffle import (
@@ -32,6 +33,7 @@ from components.imbalance_sampler.shuffle import (
 from components.progress import Progress
 
 _OUTCOMES_FILE = "outcomes.json"
+_FILES_FILE = "files.json"
 _PLACED = np.dtype([("position", "<u4"), ("outcome", "u1")])
 
 
@@ -41,6 +43,7 @@ def place(
     folder: str,
     *,
     plan: Plan,
+    uri: str,
     outputs: Mapping[int, str],
 ) -> None:
     """Copies every record to its split, and counts the outcomes.
@@ -50,7 +53,8 @@ def place(
       shards: the TFRecord files.
       folder: the survey's folder.
       plan: the outcome of each image.
-      outputs: folder to write to, by outcome; it must exist.
+      uri: of the artifact to write.
+      outputs: folder to write to, relative to `uri`, by outcome; it must exist.
     """
     placed = (
         pipeline
@@ -65,7 +69,9 @@ def place(
         placed[ROWS]
         | "ByShard" >> beam.GroupByKey()
         | "Copy"
-        >> beam.ParDo(_CopyShard(folder, shards, outputs), beam.pvalue.AsSingleton(numbers))
+        >> beam.ParDo(_CopyShard(folder, shards, uri, outputs), beam.pvalue.AsSingleton(numbers))
+        | "ListFiles" >> beam.combiners.ToList()
+        | "WriteFiles" >> beam.Map(write_json, os.path.join(folder, _FILES_FILE))
     )
 
 
@@ -73,6 +79,11 @@ def read_outcomes(folder: str) -> dict[tuple[int, int], int]:
     """Reads the number of images by (outcome, class rank)."""
     found = read_json(os.path.join(folder, _OUTCOMES_FILE))
     return {(outcome, rank): count for outcome, rank, count in found}
+
+
+def read_files(folder: str) -> list[Described]:
+    """Reads the entries of all files that were written."""
+    return [Described(*entry) for entry in read_json(os.path.join(folder, _FILES_FILE))]
 
 
 class _Place(beam.DoFn):
@@ -97,28 +108,32 @@ class _Place(beam.DoFn):
 
 
 class _CopyShard(beam.DoFn):
-    """Maps (shard index, parts of `_PLACED` rows) to the shard's files in the splits."""
+    """Maps (shard index, parts of `_PLACED` rows) to the entries of the files it writes."""
 
-    def __init__(self, folder: str, shards: Sequence[str], outputs: Mapping[int, str]):
+    def __init__(self, folder: str, shards: Sequence[str], uri: str, outputs: Mapping[int, str]):
         self._folder = folder
         self._shards = list(shards)
+        self._uri = uri
         self._outputs = dict(outputs)
         self._progress = Progress("shards copied", total=len(shards), logger=LOGGER)
 
     def process(
         self, element: tuple[int, Iterable[Part]], numbers: Mapping[tuple[int, int], str]
-    ) -> None:
+    ) -> Iterator[Described]:
         """Copies one shard."""
         shard, parts = element
         placed = gather(parts, _PLACED, self._folder)
         outcomes = np.empty(len(placed), np.uint8)
         outcomes[placed["position"]] = placed["outcome"]
-        targets = {
+        files = {
             outcome: os.path.join(target, numbers[shard, outcome])
             for outcome, target in self._outputs.items()
             if (shard, outcome) in numbers
         }
-        records.copy_records(self._shards[shard], outcomes, targets)
+        targets = {outcome: os.path.join(self._uri, name) for outcome, name in files.items()}
+        counts = records.copy_records(self._shards[shard], outcomes, targets)
+        for outcome, name in files.items():
+            yield example_files.describe(self._uri, name, counts[outcome])
         self._progress.advance(1)
 
 

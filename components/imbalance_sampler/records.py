@@ -12,7 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from components import names
-from components.example_files import shard_name
+from components.example_files import record_batches, shard_name
 from components.imbalance_sampler.request import SamplingError, quoted
 from components.imbalance_sampler.rows import SCANNED, UNPLACED, Rows, class_key
 from components.imbalance_sampler.scores import fingerprints, scores
@@ -31,7 +31,7 @@ def check_features(shards: Sequence[str], group_by: str) -> None:
     Raises:
       SamplingError: a feature is missing or is not text, or there is no record.
     """
-    record = next((record for shard in shards for record in _batches(shard, 1)), None)
+    record = next((record for shard in shards for record in record_batches(shard, 1)), None)
     if record is None:
         raise SamplingError("the examples contain no image, so there is nothing to draw from")
     features = tf.train.Example.FromString(record[0].numpy()).features.feature
@@ -65,7 +65,7 @@ def scan(path: str, shard: int, *, random_state: int, group_by: str) -> tuple[Ro
     """
     parts = [np.empty(0, SCANNED)]
     counts: Counts = Counter()
-    for batch in _batches(path, _BATCH):
+    for batch in record_batches(path, _BATCH):
         parsed = tf.io.parse_example(batch, _spec(group_by))
         columns = {name: values.numpy() for name, values in parsed.items()}
         parts.append(_rows(columns, random_state, group_by))
@@ -77,7 +77,9 @@ def scan(path: str, shard: int, *, random_state: int, group_by: str) -> tuple[Ro
     return rows, counts
 
 
-def copy_records(path: str, outcomes: NDArray[np.uint8], targets: Mapping[int, str]) -> None:
+def copy_records(
+    path: str, outcomes: NDArray[np.uint8], targets: Mapping[int, str]
+) -> dict[int, int]:
     """Copies each record of a shard to the file of its outcome, in the same order.
 
     A file gets its name when it is complete.
@@ -86,29 +88,31 @@ def copy_records(path: str, outcomes: NDArray[np.uint8], targets: Mapping[int, s
       path: the shard.
       outcomes: uint8 (records,).
       targets: path of the file to write, by outcome; other records are skipped.
+
+    Returns:
+      The number of records written, by outcome.
     """
     partial = {outcome: _hidden(target) for outcome, target in targets.items()}
     writers = {outcome: tf.io.TFRecordWriter(hidden) for outcome, hidden in partial.items()}
+    written: Counter[int] = Counter()
     position = 0
-    for batch in _batches(path, _BATCH):
+    for batch in record_batches(path, _BATCH):
         for record in batch.numpy():
-            writer = writers.get(int(outcomes[position]))
-            if writer is not None:
-                writer.write(record)
+            outcome = int(outcomes[position])
+            if outcome in writers:
+                writers[outcome].write(record)
+                written[outcome] += 1
             position += 1
     for outcome, writer in writers.items():
         writer.close()
         tf.io.gfile.rename(partial[outcome], targets[outcome], overwrite=True)
+    return dict(written)
 
 
 def write_empty_shard(folder: str) -> None:
     """Writes a split without records: a single empty shard."""
     tf.io.gfile.makedirs(folder)
     tf.io.TFRecordWriter(os.path.join(folder, shard_name(0, 1))).close()
-
-
-def _batches(path: str, size: int) -> tf.data.Dataset:
-    return tf.data.TFRecordDataset(path).batch(size)
 
 
 def _hidden(path: str) -> str:

@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 from components import names
-from components.messages import GivenError
+from components.messages import InputError
 
 POSITIVE = "positive"
 """Key of a split: every class on the positive side."""
@@ -36,7 +36,7 @@ _SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _TOTAL, _RATIO = "total", "ratio"
 
 
-class SamplingError(GivenError):
+class SamplingError(InputError):
     """The requested splits are malformed, contradict each other, or exceed the data."""
 
 

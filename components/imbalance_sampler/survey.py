@@ -13,6 +13,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
+from components.example_files import Shard
 from components.imbalance_sampler import records
 from components.imbalance_sampler.rows import SCANNED, Rows, bucket_of, sort_bucket, tally
 from components.imbalance_sampler.shuffle import (
@@ -41,7 +42,7 @@ def bucket_bits(total_bytes: int) -> int:
 
 def survey(
     pipeline: beam.Pipeline,
-    shards: Sequence[str],
+    shards: Sequence[Shard],
     folder: str,
     *,
     random_state: int,
@@ -106,7 +107,7 @@ def write_buckets(
 
 
 class _Scan(beam.DoFn):
-    """Maps (shard index, path) to class counts; writes the rows to a file."""
+    """Maps (shard index, shard) to class counts; writes the rows to a file."""
 
     def __init__(self, folder: str, random_state: int, group_by: str, shards: int):
         self._folder = folder
@@ -114,13 +115,15 @@ class _Scan(beam.DoFn):
         self._group_by = group_by
         self._progress = Progress("shards read", total=shards, logger=LOGGER)
 
-    def process(self, element: tuple[int, str]) -> Iterator[records.Counts]:
+    def process(self, element: tuple[int, Shard]) -> Iterator[records.Counts]:
         """Reads one shard."""
-        shard, path = element
+        index, shard = element
+        shard.check_digest()
         rows, counts = records.scan(
-            path, shard, random_state=self._random_state, group_by=self._group_by
+            shard.path, index, random_state=self._random_state, group_by=self._group_by
         )
-        save_scan(self._folder, shard, rows)
+        shard.check_count(len(rows))
+        save_scan(self._folder, index, rows)
         yield counts
         self._progress.advance(1)
 

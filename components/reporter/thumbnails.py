@@ -10,6 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from components import names
+from components.example_files import Shard, record_batches
 
 _SHOWN = 12
 _SIDE_PIXELS = 160
@@ -47,18 +48,18 @@ class WrongImages:
     false_alarms: list[WrongImage]
 
 
-def most_wrong(predictions: pd.DataFrame, files: Iterable[str]) -> WrongImages:
+def most_wrong(predictions: pd.DataFrame, shards: Iterable[Shard]) -> WrongImages:
     """Returns the most wrong images; reads the examples until it has found them all.
 
     Args:
       predictions: one row per image.
-      files: the shards of the split.
+      shards: the files of the split.
     """
     positive = predictions[names.LABEL] == names.POSITIVE_LABEL
     predicted = predictions[names.IS_POSITIVE] == 1
     missed = predictions[positive & ~predicted].nsmallest(_SHOWN, names.PROBABILITY)
     alarms = predictions[~positive & predicted].nlargest(_SHOWN, names.PROBABILITY)
-    found = _find({*missed[names.IMAGE_ID], *alarms[names.IMAGE_ID]}, files)
+    found = _find({*missed[names.IMAGE_ID], *alarms[names.IMAGE_ID]}, shards)
     return WrongImages(_with_images(missed, found), _with_images(alarms, found))
 
 
@@ -74,14 +75,15 @@ def _with_images(rows: pd.DataFrame, found: dict[str, bytes]) -> list[WrongImage
     ]
 
 
-def _find(image_ids: set[str], files: Iterable[str]) -> dict[str, bytes]:
+def _find(image_ids: set[str], shards: Iterable[Shard]) -> dict[str, bytes]:
     """Returns the encoded images with these ids, by id."""
     found: dict[str, bytes] = {}
     spec = {names.IMAGE_ID: tf.io.FixedLenFeature([], tf.string)}
-    for file in files:
-        for examples in tf.data.TFRecordDataset([file]).batch(_BATCH):
-            if len(found) == len(image_ids):
-                return found
+    for shard in shards:
+        if len(found) == len(image_ids):
+            return found
+        shard.check_digest()
+        for examples in record_batches(shard.path, _BATCH):
             ids = tf.io.parse_example(examples, spec)[names.IMAGE_ID].numpy()
             for index, image_id in enumerate(ids):
                 if image_id.decode() in image_ids:

@@ -100,13 +100,14 @@ def read(uri: str, name: str) -> Arm:
       name: name of the arm in the study.
 
     Raises:
+      DamagedArtifactError: a file is missing or has changed.
       ValueError: the files contradict each other or the study.
     """
+    rows = arm_predictions.read(uri)
     metadata = _read_json(uri, "arm.json")
     if metadata["arm"] != name:
         raise ValueError(f"{uri} must be of arm {name!r}. Received: {metadata['arm']!r}")
     runs = sorted(_read_json(uri, "replicates.json"), key=lambda row: row[REPLICATE])
-    rows = arm_predictions.read(uri)
     invalid = _invalid_replicates(rows)
     replicates = [_replicate(row, invalid) for row in runs]
     kept = [replicate.number for replicate in replicates if replicate.diverged is None]

@@ -124,6 +124,7 @@ def run_fn(fn_args: FnArgs) -> None:
     summary = _summary(settings, arm, splits)
     summary["seconds"] = round(time.monotonic() - started, 3)
     _write_json(fn_args.model_run_dir, ARM_FILE, summary)
+    arm_predictions.write_list(fn_args.model_run_dir, [ARM_FILE, REPLICATES_FILE])
     training.clear()
 
 
@@ -263,7 +264,9 @@ def _summary(settings: TrainerSettings, arm: Arm, splits: ArmSplits) -> dict[str
 
 
 def _write_weights(folder: str, first: Replicate) -> None:
-    arrays.save(os.path.join(folder, WEIGHTS_FILE), arrays.numbered("arr", first.weights))
+    fileio.makedirs(folder)
+    with fileio.open(os.path.join(folder, WEIGHTS_FILE), "wb") as file:
+        file.write(arrays.packed(arrays.numbered("arr", first.weights)))
 
 
 def _write_predictions(folder: str, done: Sequence[Replicate], splits: ArmSplits) -> None:

@@ -1,36 +1,25 @@
-"""Named arrays in one file, local or remote."""
+"""Named arrays as the bytes of a NumPy archive."""
 
 import io
-import os
-import uuid
 from collections.abc import Mapping
 
 import numpy as np
-from tfx.dsl.io import fileio
 
 
-def save(path: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes a NumPy archive atomically: a crash leaves the previous file.
+def packed(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Returns the content of an `.npz` file.
 
     Args:
-      path: path of the file; its folder is created.
       arrays: arrays by name; no object arrays.
     """
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
-    fileio.makedirs(os.path.dirname(path))
-    # A unique name, since two trainings of one pipeline root may save the same state.
-    partial = f"{path}.{uuid.uuid4().hex}.partial"
-    with fileio.open(partial, "wb") as file:
-        file.write(buffer.getvalue())
-    fileio.rename(partial, path, overwrite=True)
+    return buffer.getvalue()
 
 
-def load(path: str) -> dict[str, np.ndarray] | None:
-    """Returns what `save` wrote, or None if the file does not exist."""
-    if not fileio.exists(path):
-        return None
-    with fileio.open(path, "rb") as file, np.load(io.BytesIO(file.read())) as saved:
+def unpacked(content: bytes) -> dict[str, np.ndarray]:
+    """Returns the arrays in what `packed` returned."""
+    with np.load(io.BytesIO(content)) as saved:
         return dict(saved)
 
 

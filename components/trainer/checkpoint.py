@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from tfx.dsl.io import fileio
 
+from components import checked_file
 from components.code_version import project_version
 from components.trainer import arrays, weights
 from components.trainer.data import Split
@@ -57,13 +58,14 @@ class Checkpoint:
             **arrays.numbered("variable", state.variables),
             **arrays.numbered("best", state.best),
         }
-        arrays.save(self._path, kept)
+        checked_file.write(self._path, arrays.packed(kept))
 
     def load(self) -> TrainingState:
-        """Returns the saved state, or the initial state if there is none."""
-        kept = arrays.load(self._path)
-        if kept is None:
+        """Returns the saved state, or the initial state if there is none or it is damaged."""
+        content = checked_file.read(self._path)
+        if content is None:
             return TrainingState()
+        kept = arrays.unpacked(content)
         state = TrainingState(
             epochs=json.loads(str(kept["epochs"])),
             variables=arrays.in_order("variable", kept) or None,

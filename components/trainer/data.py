@@ -1,13 +1,14 @@
 """Reads a split of images from its shard files."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
 from components import example_files, names
+from components.example_files import Shard
 from components.trainer.preprocessing import Preprocessing
 
 _SCAN_BATCH = 256
@@ -53,17 +54,16 @@ def read_split(name: str, patterns: Iterable[str]) -> Split:
     Args:
       name: name of the split in messages.
       patterns: patterns of uncompressed TFRecord files of tf.Example, as TFX gives them, see
-        `example_files.matching_files`.
+        `example_files.pattern_shards`.
 
     Raises:
-      FileNotFoundError: no file matches.
+      FileNotFoundError: the split does not exist.
+      DamagedArtifactError: a file of the split is missing or has changed.
       ValueError: the split has no positive or no negative image.
     """
-    patterns = list(patterns)
-    files = sorted(file for pattern in patterns for file in example_files.matching_files(pattern))
-    if not files:
-        raise FileNotFoundError(f"split {name!r} has no files. Received: {patterns}")
-    split = _scan(name, files)
+    shards = [shard for pattern in patterns for shard in example_files.pattern_shards(pattern)]
+    shards.sort(key=lambda shard: shard.path)
+    split = _scan(name, shards)
     if not split.positives or not split.negatives:
         raise ValueError(
             f"split {name!r} must have positive and negative images; raise its counts in "
@@ -72,7 +72,7 @@ def read_split(name: str, patterns: Iterable[str]) -> Split:
     return split
 
 
-def _scan(name: str, files: list[str]) -> Split:
+def _scan(name: str, shards: Sequence[Shard]) -> Split:
     feature = {
         names.LABEL: tf.io.FixedLenFeature([], tf.int64),
         names.IMAGE_ID: tf.io.FixedLenFeature([], tf.string, ""),
@@ -81,7 +81,7 @@ def _scan(name: str, files: list[str]) -> Split:
     }
     columns: dict[str, list[np.ndarray]] = {key: [] for key in feature}
     digest = hashlib.sha256()
-    for records in tf.data.TFRecordDataset(files).batch(_SCAN_BATCH):
+    for records in _checked_batches(shards):
         parsed = tf.io.parse_example(records, feature)
         shapes = parsed.pop(names.FEATURES_SHAPE)
         columns[names.FEATURES_SHAPE].append(shapes[0].numpy())
@@ -92,13 +92,23 @@ def _scan(name: str, files: list[str]) -> Split:
     shape = columns[names.FEATURES_SHAPE][0] if columns[names.FEATURES_SHAPE] else ()
     return Split(
         name=name,
-        files=tuple(files),
+        files=tuple(shard.path for shard in shards),
         labels=_column(columns[names.LABEL], np.int64),
         image_ids=_column(columns[names.IMAGE_ID], object),
         class_names=_column(columns[names.CLASS_NAME], object),
         features_shape=tuple(int(side) for side in shape) or None,
         digest=digest.hexdigest(),
     )
+
+
+def _checked_batches(shards: Iterable[Shard]) -> Iterator[tf.Tensor]:
+    for shard in shards:
+        shard.check_digest()
+        count = 0
+        for records in example_files.record_batches(shard.path, _SCAN_BATCH):
+            count += len(records)
+            yield records
+        shard.check_count(count)
 
 
 def _column(parts: list[np.ndarray], dtype: type) -> np.ndarray:

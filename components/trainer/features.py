@@ -3,11 +3,12 @@
 If the whole network is trained, the rows are its resized pixels; with a frozen body, they are
 the body's output, which a FeatureExtractor may have computed before. Either way no image is
 decoded twice, for any number of epochs. The rows are in one flat file that is mapped into memory:
-if it fits, the page cache holds it; if not, it is read from disk.
+if it fits, the page cache holds it; if not, it is read from disk. The file of an interrupted
+training is checked once, before the first epoch, and written again if it is damaged.
 """
 
-import os
-from collections.abc import Iterator
+import glob
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from components import checked_file
 from components.progress import Progress
 from components.trainer.data import Split, feature_batches, image_batches
 from components.trainer.preprocessing import Preprocessing
@@ -44,7 +46,7 @@ def compute_rows(
     path: Path,
     jit_compile: bool = False,
 ) -> Rows:
-    """Returns the rows of a split, from `path` if it exists, else computed and written there.
+    """Returns the rows of a split, from `path` if it is intact, else computed and written there.
 
     Args:
       split: the images.
@@ -55,13 +57,15 @@ def compute_rows(
       jit_compile: whether XLA compiles the body.
     """
     shape = (len(split.labels), *(preprocessing.shape if body is None else body.output_shape[1:]))
-    if not path.exists():
-        _write(_row_batches(split, body, preprocessing, jit_compile=jit_compile), path)
-    return Rows(np.memmap(path, np.float32, mode="r", shape=shape), split.labels)
+
+    def compute() -> Iterator[np.ndarray]:
+        return _row_batches(split, body, preprocessing, jit_compile=jit_compile)
+
+    return Rows(_mapped(path, np.float32, shape, compute), split.labels)
 
 
 def feature_rows(split: Split, *, path: Path) -> Rows:
-    """Returns the features in the split's records, from `path` if it exists.
+    """Returns the features in the split's records, from `path` if it is intact.
 
     Args:
       split: split with features instead of images.
@@ -70,11 +74,12 @@ def feature_rows(split: Split, *, path: Path) -> Rows:
     Raises:
       ValueError: the records have no features.
     """
-    if not path.exists():
-        batches = feature_batches(split, batch_size=_BATCH_SIZE)
-        _write((batch.numpy() for batch in batches), path)
+
+    def read() -> Iterator[np.ndarray]:
+        return (batch.numpy() for batch in feature_batches(split, batch_size=_BATCH_SIZE))
+
     shape = (len(split.labels), *(split.features_shape or ()))
-    return Rows(np.memmap(path, np.float16, mode="r", shape=shape), split.labels)
+    return Rows(_mapped(path, np.float16, shape, read), split.labels)
 
 
 def _row_batches(
@@ -91,15 +96,23 @@ def _row_batches(
         progress.advance(len(images))
 
 
-def _write(batches: Iterator[np.ndarray], path: Path) -> None:
-    # Written as a stream before it is mapped: a full disk raises OSError here, but in a
-    # writable map it would kill the process by a signal.
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
-        for batch in batches:
-            batch.tofile(file)
-    os.replace(partial, path)
+def _mapped(
+    path: Path,
+    dtype: type[np.floating],
+    shape: tuple[int, ...],
+    batches: Callable[[], Iterator[np.ndarray]],
+) -> np.ndarray:
+    layout = f"{np.dtype(dtype).str} {shape}"
+    if not checked_file.is_intact(path, layout):
+        # A training has its own folder, so no other process is writing these.
+        for left_by_a_crash in path.parent.glob(f".*-{glob.escape(path.name)}"):
+            left_by_a_crash.unlink()
+        # Written as a stream before it is mapped: a full disk raises OSError here, but in a
+        # writable map it would kill the process by a signal.
+        with checked_file.written(path, layout) as append:
+            for batch in batches():
+                append(batch.tobytes())
+    return np.memmap(path, dtype, mode="r", shape=shape)
 
 
 def row_batches(rows: Rows, indices: tf.data.Dataset, *, batch_size: int) -> tf.data.Dataset:

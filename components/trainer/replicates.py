@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from components import checked_file
 from components.trainer import arrays, history
 from components.trainer.checkpoint import Checkpoint
 from components.trainer.devices import DevicePolicy
@@ -308,14 +309,15 @@ def save(replicate: Replicate, path: str) -> None:
         **{f"{_SPLIT}{name}": values for name, values in replicate.probabilities.items()},
         **arrays.numbered("weight", replicate.weights),
     }
-    arrays.save(path, saved)
+    checked_file.write(path, arrays.packed(saved))
 
 
 def load(path: str) -> Replicate | None:
-    """Returns a replicate that `save` wrote, or None if there is none."""
-    saved = arrays.load(path)
-    if saved is None:
+    """Returns a replicate that `save` wrote, or None if there is none or it is damaged."""
+    content = checked_file.read(path)
+    if content is None:
         return None
+    saved = arrays.unpacked(content)
     random_state, detail = json.loads(str(saved["replicate"]))
     return Replicate(
         random_state=random_state,

@@ -29,6 +29,7 @@ from components.pusher.component import Pusher
 from components.trainer import executor as trainer_executor
 from components.trainer.weights import NAMED
 from pipeline.kubeflow import platform
+from pipeline.kubeflow.access import access
 from pipeline.kubeflow.errors import CompileError
 from pipeline.kubeflow.settings import Kubeflow
 
@@ -53,7 +54,10 @@ def pipeline_spec(dag: Pipeline, kubeflow: Kubeflow) -> dict[str, Any]:
 def platform_spec(dag: Pipeline, kubeflow: Kubeflow) -> dict[str, Any]:
     """The Kubernetes settings of each step."""
     configs = {
-        _label(_name(node.id)): platform.executor_config(node.id, kubeflow) for node in _steps(dag)
+        _label(name := _name(node.id)): platform.executor_config(
+            node.id, name, access(node, dag, kubeflow), kubeflow
+        )
+        for node in _steps(dag)
     }
     return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": configs}}}}
 

@@ -28,7 +28,7 @@ from pipeline.kubeflow.command import (
 )
 from pipeline.kubeflow.errors import UsageError
 from pipeline.kubeflow.package import DATA_VERSION, Package
-from pipeline.options import JsonOption, PresetOption, SetOption, SettingsOption
+from pipeline.options import EXIT_CODES, JsonOption, PresetOption, SetOption, SettingsOption
 from pipeline.preflight import check_data
 from pipeline.study.settings import AnySettings, load_any
 from pipeline.terminal import print_line, print_note
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pipeline.kubeflow.client import Api
     from pipeline.kubeflow.runs import Run
 
-_EXITS = "Exit codes: 0 done, 1 failed, 2 usage error, 130 interrupted."
+_EXITS = "Exit codes: 0 done, 1 failed, 2 usage error, " + EXIT_CODES
 _VERTEX_SUFFIX = ".json"
 # Parameters that override the data named in the settings.
 _OTHER_DATA = ("source", "span")

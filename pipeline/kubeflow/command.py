@@ -18,7 +18,7 @@ from pipeline.kubeflow import package as packages
 from pipeline.kubeflow.errors import KubeflowError, UsageError
 from pipeline.kubeflow.package import Package
 from pipeline.kubeflow.settings import Kubeflow
-from pipeline.options import Exit, fail
+from pipeline.options import Exit, fail, reporting_interruption
 from pipeline.settings import SettingsError
 from pipeline.study.settings import AnySettings, StudySettings
 
@@ -59,7 +59,8 @@ PollOption = Annotated[
 def reporting_errors(*, as_json: bool) -> Iterator[None]:
     """Reports errors raised inside and ends the command with the matching exit code."""
     try:
-        yield
+        with reporting_interruption("runs on the cluster continue", as_json=as_json):
+            yield
     except (SettingsError, UsageError, paths.PathError) as error:
         fail(str(error), Exit.WRONG_USE, as_json=as_json)
     except KubeflowError as error:
@@ -72,8 +73,6 @@ def reporting_errors(*, as_json: bool) -> Iterator[None]:
             "project with its dependencies, for example with `make .venv/ready`"
         )
         fail(missing, Exit.FAILED, as_json=as_json)
-    except KeyboardInterrupt:
-        fail("interrupted; runs on the cluster continue", Exit.INTERRUPTED, as_json=as_json)
 
 
 def section_of(settings: AnySettings) -> Kubeflow:

@@ -174,7 +174,7 @@ def _check_mounted(key: str, folder: str | None, kubeflow: Kubeflow) -> str:
         mounts, where = [_VERTEX_BUCKETS], "a path such as /gcs/bucket/folder"
     else:
         mounts = [volume.path.rstrip("/") + "/" for volume in kubeflow.volumes]
-        where = "a path below one of kubeflow.volumes, which every step mounts"
+        where = "a path below one of kubeflow.volumes"
     inside = f"{os.path.normpath(folder)}/" if folder else ""
     if folder is None or not any(inside.startswith(mount) for mount in mounts):
         raise CompileError(

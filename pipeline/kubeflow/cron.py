@@ -14,6 +14,7 @@ _NAMES = {
     "weekday": "SUN|MON|TUE|WED|THU|FRI|SAT",
 }
 _LAST_WEEKDAY = 6
+_MAX_LENGTH = 256
 
 
 def check(cron: str) -> None:
@@ -25,6 +26,10 @@ def check(cron: str) -> None:
     Raises:
       ValueError: the number of fields, or a field, is invalid.
     """
+    if len(cron) > _MAX_LENGTH:
+        raise ValueError(
+            f"a schedule must have at most {_MAX_LENGTH} characters. Received: {len(cron)}"
+        )
     fields = cron.split()
     if len(fields) != len(_FIELDS):
         hint = f"; did you mean '0 {cron}'?" if len(fields) == len(_FIELDS) - 1 else ""

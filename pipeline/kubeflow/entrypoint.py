@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components import stop_signals
 from pipeline.kubeflow.lean_imports import TFMA, TFX_COMPONENTS, lean_imports
 
 if TYPE_CHECKING:
@@ -240,22 +241,41 @@ def _plain(artifact: "Artifact", key: str, value: Any) -> Any:
 def main() -> None:
     """Runs the step and ends the process.
 
-    It ends with `os._exit`: destructors and threads of TensorFlow, Beam and gRPC can crash or
-    hang the interpreter's shutdown after the output has been written.
+    It skips the interpreter's shutdown, in which destructors and threads of TensorFlow, Beam and
+    gRPC can crash or hang after the output has been written.
     """
+    stop_signals.install(_print_interruption)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     for name in ("outnumbered", "absl"):
         logging.getLogger(name).setLevel(logging.INFO)
-    code = 0
-    try:
-        execute(parse(sys.argv[1:]))
-    except Exception:
-        traceback.print_exc()
-        code = 1
+    code = _run(sys.argv[1:])
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)
+    stop_signals.end(code)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """Runs the step and returns the exit code."""
+    try:
+        try:
+            execute(parse(arguments))
+        except Exception:
+            stop_signals.raise_received()
+            traceback.print_exc()
+            return 1
+    except KeyboardInterrupt as error:
+        _print_interruption(error)
+        return stop_signals.exit_code(error)
+    return 0
+
+
+def _print_interruption(error: KeyboardInterrupt) -> None:
+    print(
+        f"interrupted: {error}; if this step is retried, a training resumes after its last epoch",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

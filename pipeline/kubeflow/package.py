@@ -6,7 +6,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
 
 from components import paths
 from pipeline import yaml_text
@@ -107,26 +110,49 @@ def read(path: Path) -> Package:
         documents = [document.value for document in yaml_text.load_all(text)]
     except (OSError, UnicodeDecodeError, yaml_text.YamlError) as error:
         raise UsageError(f"the compiled pipeline {path} can't be read: {error}") from error
-    spec = documents[0] if documents else None
-    if not _is_pipeline(spec):
+    try:
+        spec = _Spec.model_validate(documents[0] if documents else None)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the first document"
         raise UsageError(
-            f"{path} is not a compiled pipeline: its first document lacks pipelineInfo.name and "
-            "root; make one with `outnumbered kubeflow compile`"
-        )
-    inputs = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+            f"{path} is not a compiled pipeline; make one with `outnumbered kubeflow compile`. "
+            f"Received: {place}: {first['msg']}"
+        ) from error
+    declared = spec.root.input_definitions.parameters
     return Package(
         path=path,
-        name=spec["pipelineInfo"]["name"],
-        parameters={name: declared.get("parameterType", "") for name, declared in inputs.items()},
+        name=spec.pipeline_info.name,
+        parameters={name: of.parameter_type for name, of in declared.items()},
         digest=_digest(documents),
     )
 
 
-def _is_pipeline(spec: Any) -> TypeGuard[dict[str, Any]]:
-    if not isinstance(spec, dict) or not isinstance(spec.get("root"), dict):
-        return False
-    about = spec.get("pipelineInfo")
-    return isinstance(about, dict) and "name" in about
+class _Part(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel)
+
+
+class _About(_Part):
+    name: str
+
+
+class _Parameter(_Part):
+    parameter_type: str = ""
+
+
+class _Inputs(_Part):
+    parameters: dict[str, _Parameter] = {}
+
+
+class _Root(_Part):
+    input_definitions: _Inputs = _Inputs()
+
+
+class _Spec(_Part):
+    """The parts of a PipelineSpec that describe a package."""
+
+    pipeline_info: _About
+    root: _Root
 
 
 def _digest(documents: Sequence[Any]) -> str:

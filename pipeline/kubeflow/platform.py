@@ -1,12 +1,15 @@
-"""Requirements of a step's pod: devices, nodes, memory, volumes, secrets, retries."""
+"""Requirements of a step's pod: devices, nodes, memory, volumes, secrets, user, retries."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
 from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineDeploymentConfig, PipelineTaskSpec
 
-from pipeline.kubeflow.settings import Gpu, Kubeflow, Resources, Retries, Secret, Volume
+from pipeline.kubeflow.settings import Gpu, Kubeflow, Resources, Retries, Secret, Users, Volume
+
+if TYPE_CHECKING:
+    from pipeline.kubeflow.access import Access
 
 _ContainerSpec = PipelineDeploymentConfig.PipelineContainerSpec
 _ResourceSpec = _ContainerSpec.ResourceSpec
@@ -26,6 +29,10 @@ _SUFFIXES = {
 _GIGA = 1e9
 _SHARED_MEMORY_PATH = "/dev/shm"
 _SCRATCH_PATH = "/work"
+# The image's files and folders belong to this group.
+_IMAGE_GROUP = 0
+STEP_LABEL = "outnumbered-step"
+"""Label of each step's pods; its value is the name of the step."""
 
 
 def on_gpu(node_id: str, gpu: Gpu) -> bool:
@@ -69,23 +76,47 @@ def retry_policy(retries: Retries) -> dict[str, Any]:
     return json_format.MessageToDict(policy)
 
 
-def executor_config(node_id: str, kubeflow: Kubeflow) -> dict[str, Any]:
+def executor_config(
+    node_id: str, name: str, granted: "Access", kubeflow: Kubeflow
+) -> dict[str, Any]:
     """The Kubernetes settings of a step, in the format of the YAML's second document.
 
     Only GPU steps have the node selectors and tolerations of GPU nodes, so that no other step
     is scheduled there.
+
+    Args:
+      node_id: see `on_gpu`.
+      name: the step's name on the cluster.
+      granted: the volumes, secrets and rights of the step.
+      kubeflow: the settings.
     """
     gpu = kubeflow.gpu if on_gpu(node_id, kubeflow.gpu) else None
     config = kubernetes.KubernetesExecutorConfig(
-        pvc_mount=[_mount(volume) for volume in kubeflow.volumes],
-        secret_as_env=[_secret(secret) for secret in kubeflow.secrets],
+        pvc_mount=[_mount(volume) for volume in granted.volumes],
+        secret_as_env=[_secret(secret) for secret in granted.secrets],
         empty_dir_mounts=_empty_dirs(gpu.resources if gpu else kubeflow.resources),
+        security_context=_security_context(granted, kubeflow.users),
     )
+    config.pod_metadata.labels[STEP_LABEL] = name
     if gpu:
         config.node_selector.labels.update(gpu.node_selector)
         for toleration in gpu.tolerations:
             config.tolerations.add(**toleration.model_dump(exclude_none=True))
     return json_format.MessageToDict(config)
+
+
+def _security_context(granted: "Access", users: Users) -> kubernetes.SecurityContext:
+    """The user of a step.
+
+    A claim can't be mounted read-only by Kubeflow Pipelines. Instead, steps that only read run as
+    a user who can't change what the writing steps have written.
+    """
+    context = kubernetes.SecurityContext(run_as_non_root=True)
+    if granted.writes and users.writer is not None:
+        context.run_as_user, context.run_as_group = users.writer, _IMAGE_GROUP
+    elif not granted.writes and users.reader is not None:
+        context.run_as_user = context.run_as_group = users.reader
+    return context
 
 
 def _empty_dirs(resources: Resources) -> list[kubernetes.EmptyDirMount]:
@@ -99,14 +130,14 @@ def _empty_dirs(resources: Resources) -> list[kubernetes.EmptyDirMount]:
                 size_limit=resources.shared_memory,
             )
         )
-    if resources.ephemeral_storage:
-        mounts.append(
-            kubernetes.EmptyDirMount(
-                volume_name="scratch",
-                mount_path=_SCRATCH_PATH,
-                size_limit=resources.ephemeral_storage,
-            )
+    # Always mounted: the image's own folder is writable only for the image's user and group.
+    mounts.append(
+        kubernetes.EmptyDirMount(
+            volume_name="scratch",
+            mount_path=_SCRATCH_PATH,
+            size_limit=resources.ephemeral_storage,
         )
+    )
     return mounts
 
 

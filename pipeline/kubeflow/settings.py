@@ -11,6 +11,10 @@ from components.section import Count, PositiveCount, Section, matching
 
 # Schemes that the launcher of Kubeflow Pipelines maps to local folders.
 LAUNCHER_SCHEMES = ("gs", "s3", "minio")
+# Beginnings of the variables with an object store's credentials, and the schemes that read them.
+STORE_VARIABLES = {"AWS_": ("s3", "minio"), "GOOGLE_": ("gs",)}
+# What follows the image's name in a reference by digest.
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 Quantity = Annotated[
     str,
@@ -37,8 +41,10 @@ DnsSubdomain = Annotated[
 
 
 def _tagged(image: str) -> str:
-    name = image.rpartition("/")[2]
-    tag = image.rpartition("@")[2] if "@" in image else name.partition(":")[2]
+    name, at, digest = image.partition("@")
+    if at and not _DIGEST.fullmatch(digest):
+        raise ValueError("the digest of an image must be sha256: and 64 hex digits")
+    tag = digest or name.rpartition("/")[2].partition(":")[2]
     if not tag or tag == "latest":
         raise ValueError(
             "an image must have a digest or a tag other than latest, such as "
@@ -117,11 +123,33 @@ class Retries(Section):
     )
 
 
+StepName = Literal[
+    "ImageExampleGen",
+    "StatisticsGen",
+    "SchemaGen",
+    "ExampleValidator",
+    "ImbalanceSampler",
+    "FeatureExtractor",
+    "Trainer",
+    "Calibrator",
+    "Evaluator",
+    "Pusher",
+    "Reporter",
+    "StudyReporter",
+]
+Steps = Literal["all"] | list[StepName]
+
+
 class Volume(Section):
-    """A persistent volume claim that is mounted into every step."""
+    """A persistent volume claim, mounted into the steps that use it."""
 
     claim: DnsSubdomain
     path: Annotated[str, matching(r"/.+", "an absolute path, such as /registry")]
+    steps: Steps | None = Field(
+        default=None,
+        description="Steps that mount it, or all; null: those whose parameters, and all steps if "
+        "a variable of env, name a path on it.",
+    )
 
 
 class Secret(Section):
@@ -129,6 +157,40 @@ class Secret(Section):
 
     name: DnsSubdomain
     env: dict[str, str] = Field(description="Key of the secret by environment variable.")
+    steps: Steps | None = Field(
+        default=None,
+        description="Steps that receive it, or all; null: those that open the object store whose "
+        "credentials it has (AWS_… or GOOGLE_…). Required for other variables.",
+    )
+
+    @model_validator(mode="after")
+    def _is_given_to_a_step(self) -> "Secret":
+        others = sorted(name for name in self.env if not name.startswith(tuple(STORE_VARIABLES)))
+        if self.steps is None and others:
+            raise ValueError(
+                f"steps is required for {others[0]}, which no step is known to read; name the "
+                "steps that need it, or set steps to all"
+            )
+        return self
+
+
+class Users(Section):
+    """Users that the steps run as; none is root.
+
+    Kubeflow Pipelines can't mount a claim read-only: a step that only reads runs as `reader`, who
+    can't change what `writer` has written.
+    """
+
+    writer: PositiveCount | None = Field(
+        default=10001,
+        description="User id of steps that write to a volume, such as the Pusher; null: the "
+        "image's or the cluster's.",
+    )
+    reader: PositiveCount | None = Field(
+        default=10002,
+        description="User id, and group id, of all other steps; null: the image's or the "
+        "cluster's.",
+    )
 
 
 class Auth(Section):
@@ -210,9 +272,10 @@ class Kubeflow(Section):
     gpu: Gpu = Field(default=Gpu(), description="Steps that run on GPU nodes.")
     retries: Retries = Field(default=Retries(), description="Retries of a failed step.")
     volumes: list[Volume] = Field(
-        default=[], description="Claims mounted into every step, such as that of the registry."
+        default=[], description="Claims that steps mount, such as that of the registry."
     )
     secrets: list[Secret] = Field(default=[], description="Secrets as environment variables.")
+    users: Users = Field(default=Users(), description="Users that the steps run as.")
     env: dict[str, str] = Field(default={}, description="Environment variables of every step.")
     schedule: Schedule | None = Field(
         default=None, description="Schedule of the pipeline; null: none."

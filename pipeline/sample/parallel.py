@@ -43,11 +43,11 @@ def run_batches(
 
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Blocks Ctrl-C in this thread inside the context, and permanently in processes it starts.
+    """Blocks Ctrl-C and SIGTERM in this thread inside the context, and in processes it starts.
 
     Only the parent should be interrupted; each worker would print another traceback.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:

@@ -7,8 +7,16 @@ import typer
 from rich.console import Console
 
 from components import paths
-from pipeline.options import Exit, JsonOption, SetOption, SettingsOption, fail
-from pipeline.study.settings import load_study, study_presets
+from pipeline.options import (
+    RESUMES,
+    Exit,
+    JsonOption,
+    SetOption,
+    SettingsOption,
+    fail,
+    reporting_interruption,
+)
+from pipeline.study.settings import StudySettings, load_study, study_presets
 
 _PRESETS = ", ".join(study_presets())
 
@@ -44,26 +52,31 @@ def study(
 
         outnumbered study --preset training --scale 0.5 --set data.source=photos
     """
+    with reporting_interruption(RESUMES, as_json=as_json):
+        try:
+            loaded = load_study(preset, settings, overrides or (), scale=scale)
+        except ValueError as error:
+            fail(str(error), Exit.WRONG_USE, as_json=as_json)
+        _study(loaded, output, cache, as_json=as_json)
+
+
+def _study(settings: StudySettings, output: str, cache: bool, *, as_json: bool) -> None:
     from pipeline.local import RunError
     from pipeline.preflight import check_data, check_trainers
     from pipeline.study import run, summary
 
     try:
-        loaded = load_study(preset, settings, overrides or (), scale=scale)
         folder = paths.output_folder(output)
-        if loaded.feature_store:
-            paths.check_can_be_folder("feature_store", loaded.feature_store)
-        check_trainers(loaded.trainer_of(arm) for arm in loaded.arms)
-        data_version = check_data(loaded)
-    except (ValueError, FileNotFoundError) as error:  # from the settings, the data or the weights
+        if settings.feature_store:
+            paths.check_can_be_folder("feature_store", settings.feature_store)
+        check_trainers(settings.trainer_of(arm) for arm in settings.arms)
+        data_version = check_data(settings)
+    except (ValueError, FileNotFoundError) as error:  # from the data or the weights
         fail(str(error), Exit.WRONG_USE, as_json=as_json)
     try:
-        result = run.run_study(loaded, folder, data_version=data_version, use_cache=cache)
+        result = run.run_study(settings, folder, data_version=data_version, use_cache=cache)
     except RunError as error:
         fail(str(error), Exit.FAILED, as_json=as_json)
-    except KeyboardInterrupt:
-        message = "interrupted; run the same command again to resume"
-        fail(message, Exit.INTERRUPTED, as_json=as_json)
     if as_json:
         print(json.dumps(summary.as_json(result)))
     else:

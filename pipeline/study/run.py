@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.code_version import project_version
-from pipeline import local
+from pipeline import local, metadata_store
 from pipeline.ledgers import ledger_places
 from pipeline.study.settings import StudySettings
 
@@ -54,7 +54,7 @@ def run_study(
         from pipeline.dag import Places
         from pipeline.study.dag import build
 
-        connection = local.metadata_connection(output)
+        connection = metadata_store.connection(output)
         places = Places(
             pipeline_root=str(output / "tfx" / "artifacts"),
             registry=str(output / "registry"),

@@ -7,7 +7,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from tfx.dsl.io import fileio
 
-from components import object_store
+from components import example_files, object_store
 from components.imbalance_sampler import ledger
 from components.imbalance_sampler.rows import PLACED
 from components.trainer.checkpoint import Checkpoint, TrainingState
@@ -89,6 +89,35 @@ def test_an_interrupted_training_is_restored(root: str):
     np.testing.assert_array_equal(found.variables, weights)
     Checkpoint(folder).clear()
     assert not fileio.exists(folder)
+
+
+def test_a_damaged_checkpoint_is_removed_with_a_warning(root: str, caplog):
+    folder = f"{root}/checkpoints/2"
+    Checkpoint(folder).save(TrainingState(epochs=[{"epoch": 1}], variables=[np.arange(6.0)]))
+    with fileio.open(f"{folder}/state.npz", "rb") as file:
+        content = file.read()
+    for damaged in (content[:1], content[: len(content) // 2], content[:99] + b"?" + content[100:]):
+        caplog.clear()
+        with fileio.open(f"{folder}/state.npz", "wb") as file:
+            file.write(damaged)
+        assert Checkpoint(folder).load() == TrainingState()
+        assert f"{folder}/state.npz is damaged" in caplog.text
+        assert not fileio.exists(folder)
+
+
+def test_the_files_of_an_artifact_are_checked(root: str):
+    uri, name = f"{root}/examples/1", f"Split-all/{example_files.shard_name(0, 1)}"
+    write(f"{uri}/{name}", "records")
+    entry = example_files.describe(uri, name, 1)
+    example_files.write_list(uri, [entry], check_digests=True)
+    (shard,) = example_files.split_shards(uri, "all")
+    shard.check_digest()
+    write(f"{uri}/{name}", "changed")
+    with pytest.raises(example_files.DamagedArtifactError, match=f"{uri}/{name} .*its SHA-256"):
+        shard.check_digest()
+    fileio.remove(f"{uri}/{name}")
+    with pytest.raises(example_files.DamagedArtifactError, match=f"{name} is missing"):
+        example_files.split_shards(uri, "all")
 
 
 def test_a_ledger_is_updated_and_one_that_has_changed_is_not_overwritten(root: str):

@@ -18,6 +18,7 @@ from cluster_objects import (
 
 from gateway.metrics import Metrics
 from gateway.settings import PREFIX
+from pipeline.kubeflow.platform import STEP_LABEL
 from pipeline.settings import load
 
 SETTINGS_OF = {"plain-gpu": "cats_vs_dogs", "cloud-gpu": "cats_vs_dogs_cloud"}
@@ -90,6 +91,17 @@ def test_models_are_pushed_to_the_folder_that_is_created_and_served(deployed):
         assert found == (volume.claim, folder)
 
 
+def test_the_folders_belong_to_the_user_who_writes_and_the_image_knows_both_users(deployed):
+    settings, objects = deployed
+    users = settings.kubeflow.users
+    for job in named(objects, "Job").values():
+        assert job["spec"]["template"]["spec"]["securityContext"]["runAsUser"] == users.writer
+    dockerfile = (DEPLOY.parent / "Dockerfile").read_text()
+    assert f":x:{users.writer}:0:" in dockerfile
+    assert f":x:{users.reader}:{users.reader}:" in dockerfile
+    assert f"USER {users.writer}:0" in dockerfile
+
+
 def mounted(objects, holder, path):
     """Returns the claim, and the folder in it, that a container of the server mounts at a path."""
     (mount,) = [mount for mount in holder["volumeMounts"] if mount["mountPath"] == path]
@@ -128,11 +140,12 @@ def test_alerts_watch_the_pods_of_the_pipeline_and_the_served_model(deployed):
     settings, objects = deployed
     (rule,) = named(objects, "PrometheusRule").values()
     text = json.dumps(rule)
-    patterns = set(re.findall(r'pod=~\\"([^"\\]+)\\"', text))
+    patterns = set(re.findall(r'owner_name=~\\"([^"\\]+)\\"', text))
     assert patterns
     # A submitted run, and a scheduled run, whose name has a suffix without a hyphen.
-    for pod in (f"{settings.name}-x7k2p-driver-1", f"{settings.name}x7k2p-1-812-driver-1"):
-        assert all(re.fullmatch(pattern, pod) for pattern in patterns)
+    for workflow in (f"{settings.name}-x7k2p", f"{settings.name}x7k2p-1-812"):
+        assert all(re.fullmatch(pattern, workflow) for pattern in patterns)
+    assert f"label_{STEP_LABEL.replace('-', '_')}" in text
     queried = set(re.findall(r"outnumbered_gateway_\w+", text))
     exposed = Metrics().text().decode()
     assert queried

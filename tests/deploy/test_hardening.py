@@ -1,6 +1,8 @@
 """Deployed objects have only the permissions and network access that they require."""
 
 import os
+import re
+from ipaddress import ip_network
 from pathlib import PurePosixPath
 
 import pytest
@@ -49,12 +51,35 @@ def test_every_container_has_requests_and_limits(rendered, jobs):
             assert each["resources"][kind].keys() == {"cpu", "memory"}
 
 
-def test_every_image_has_an_explicit_tag(rendered, jobs):
+def is_pinned(image):
+    """Whether an image has a digest, or a tag other than latest."""
+    name, _, version = image.rpartition("@" if "@" in image else ":")
+    is_digest = re.fullmatch(r"sha256:[0-9a-f]{64}", version)
+    return bool(name) and bool(is_digest or re.fullmatch(r"(?!latest$)[\w][\w.-]*", version))
+
+
+def test_an_overlay_may_give_digests(tmp_path):
+    digest = "sha256:" + "0123456789abcdef" * 4
+    given = {
+        "resources": [os.path.relpath(DEPLOY / "overlays" / "plain-gpu", tmp_path)],
+        "images": [
+            {"name": f"registry.example.com/{name}", "digest": digest}
+            for name in ("outnumbered", "outnumbered-gateway")
+        ],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(given))
+    images = {each["image"] for _, each in containers(build(tmp_path))}
+    ours = {image for image in images if image.startswith("registry.example.com/")}
+    assert ours == {
+        f"registry.example.com/{name}@{digest}" for name in ("outnumbered", "outnumbered-gateway")
+    }
+    assert all(is_pinned(image) for image in images)
+    assert not is_pinned("registry.example.com/outnumbered@sha256:0123")
+
+
+def test_every_image_has_an_explicit_tag_or_digest(rendered, jobs):
     for _, each in containers(rendered + jobs):
-        name, _, tag = each["image"].rpartition(":")
-        assert name
-        assert tag not in {"", "latest"}
-        assert "/" not in tag
+        assert is_pinned(each["image"])
 
 
 def test_no_deployed_pod_can_run_on_a_gpu_node(rendered, jobs):
@@ -124,6 +149,35 @@ def test_every_policy_rule_names_ports_and_peers(rendered):
         for rule in policy["spec"].get("egress", []) + policy["spec"].get("ingress", []):
             assert rule["ports"]
             assert rule.get("to") or rule.get("from")
+
+
+def peers(objects):
+    """Every `from` and `to` of a policy."""
+    for policy in named(objects, "NetworkPolicy").values():
+        for rule in policy["spec"].get("egress", []) + policy["spec"].get("ingress", []):
+            yield from [*rule.get("to", []), *rule.get("from", [])]
+
+
+def test_no_policy_opens_more_than_a_few_addresses(rendered):
+    blocks = [ip_network(peer["ipBlock"]["cidr"]) for peer in peers(rendered) if "ipBlock" in peer]
+    assert blocks
+    assert all(block.num_addresses <= 4 for block in blocks)
+
+
+def test_pods_are_let_in_by_their_namespace_and_their_own_label(rendered):
+    for policy in named(rendered, "NetworkPolicy").values():
+        for rule in policy["spec"].get("ingress", []):
+            for peer in rule["from"]:
+                assert peer["namespaceSelector"]["matchLabels"]
+                assert peer["podSelector"]["matchLabels"]
+
+
+def test_the_steps_reach_the_kubernetes_api_at_the_overlays_address_alone(rendered):
+    policy = named(rendered, "NetworkPolicy")["outnumbered-steps-kubernetes-api"]
+    (rule,) = policy["spec"]["egress"]
+    assert rule["to"] == [{"ipBlock": {"cidr": "192.0.2.1/32"}}]
+    for name in OVERLAYS:
+        assert "192.0.2.1/32" in (DEPLOY / "overlays" / name / "kustomization.yaml").read_text()
 
 
 def test_each_deployed_pod_has_a_policy_that_denies_egress(rendered):

@@ -133,31 +133,65 @@ def test_a_full_disk_is_reported(small_settings: Path, tmp_path: Path):
     assert "Traceback" not in done.stderr
 
 
-def test_an_interrupted_run_resumes(small_settings: Path, tmp_path: Path):
-    arguments = [
-        *("run", "--settings", str(small_settings), "--output", str(tmp_path / "runs")),
-        *("--set", "trainer.epochs=40", "--set", "trainer.image_size=64"),
-    ]
+def interrupted(arguments: list[str], line: str, number: signal.Signals) -> tuple[int, str, str]:
+    """Sends a signal when a line appears; returns exit code, standard output and error."""
     process = subprocess.Popen(
         # Processes started in the background by a shell inherit that Ctrl-C is ignored.
         ["env", "--default-signal=INT", sys.executable, "-m", "pipeline.cli", *arguments],
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=command_environment(),
     )
     assert process.stderr is not None
-    for line in process.stderr:
-        if "epoch 2/40" in line:
-            process.send_signal(signal.SIGINT)
+    assert process.stdout is not None
+    seen = []
+    for text in process.stderr:
+        seen.append(text)
+        if line in text:
+            process.send_signal(number)
             break
-    rest = process.stderr.read()
-    assert process.wait() == 130
-    assert "interrupted; run the same command again to resume" in rest
-    assert not (tmp_path / "runs" / "latest").exists()
-    assert not (tmp_path / "runs" / "registry").exists()
+    out, err = process.communicate()
+    return process.returncode, out, "".join(seen) + err
 
-    second = outnumbered(*arguments, "--set", "trainer.epochs=40")
-    assert second.code in {0, 3}, second.err
-    assert "ImbalanceSampler: cached" in second.err
-    assert "epoch 1/40" not in second.err
-    assert "epoch 40/40" in second.err
+
+def trained_variables(output: Path) -> list[bytes]:
+    """The weights of each model that the Trainer made; interrupted ones left an empty folder."""
+    models = output / "tfx" / "artifacts" / "Trainer" / "model"
+    files = models.glob("*/Format-Serving/variables/variables.data-*")
+    return [path.read_bytes() for path in files]
+
+
+def test_an_interrupted_run_resumes_and_ends_as_an_undisturbed_one(
+    small_settings: Path, tmp_path: Path
+):
+    output = tmp_path / "runs"
+    arguments = [
+        *("run", "--settings", str(small_settings), "--output", str(output), "--json"),
+        *("--set", "trainer.epochs=10", "--set", "trainer.image_size=64"),
+    ]
+    code, out, err = interrupted(arguments, "epoch 3/10", signal.SIGINT)
+    assert code == 130, err
+    assert "error: interrupted; run the same command again to resume" in err
+    assert json.loads(out)["status"] == "interrupted"
+    assert not (output / "latest").exists()
+    assert not (output / "registry").exists()
+
+    code, out, err = interrupted(arguments, "epoch 5/10", signal.SIGTERM)
+    assert code == 143, err
+    assert "epoch 1/10" not in err
+    assert "Trainer: interrupted" in err
+    assert "error: terminated by SIGTERM; run the same command again to resume" in err
+    assert json.loads(out)["status"] == "interrupted"
+
+    resumed = outnumbered(*arguments)
+    assert resumed.code in {0, 3}, resumed.err
+    assert "ImbalanceSampler: cached" in resumed.err
+    assert "epoch 3/10" not in resumed.err
+    assert "epoch 10/10" in resumed.err
+
+    undisturbed = outnumbered(*arguments, "--no-cache")
+    assert "epoch 1/10" in undisturbed.err
+    assert undisturbed.json["metrics"] == resumed.json["metrics"]
+    first, second = trained_variables(output)
+    assert first == second

@@ -155,25 +155,16 @@ def test_a_gpu_step_has_its_image_device_memory_and_shared_memory(documents: lis
             "mountPath": "/dev/shm",
             "medium": "Memory",
             "sizeLimit": "2Gi",
-        }
+        },
+        {"volumeName": "scratch", "mountPath": "/work"},
     ]
 
 
-def test_every_step_has_the_entrypoint_retries_volumes_secrets_and_environment(
-    documents: list[Any],
-):
-    for label, executor in executors(documents).items():
+def test_every_step_has_the_entrypoint_retries_and_environment(documents: list[Any]):
+    for executor in executors(documents).values():
         container = executor["container"]
         assert container["command"] == ["python", "-m", "pipeline.kubeflow.entrypoint"]
         assert container["env"] == [{"name": "AWS_ENDPOINT_URL", "value": "http://minio:9000"}]
-        config = platform(documents)[label]
-        (mount,) = config["pvcMount"]
-        assert mount["mountPath"] == "/registry"
-        # Each name is given twice: older backends read the one, newer ones the other.
-        assert mount["constant"] == constant(mount["pvcNameParameter"]) == "registry"
-        (secret,) = config["secretAsEnv"]
-        assert secret["secretName"] == constant(secret["secretNameParameter"]) == "store"
-        assert secret["keyToEnv"] == [{"secretKey": "secret", "envVar": "AWS_SECRET_ACCESS_KEY"}]
     for task in tasks(documents).values():
         assert task["retryPolicy"] == {
             "maxRetryCount": 2,
@@ -181,6 +172,16 @@ def test_every_step_has_the_entrypoint_retries_volumes_secrets_and_environment(
             "backoffFactor": 2.0,
             "backoffMaxDuration": "3600s",
         }
+
+
+def test_claims_and_secrets_are_named_for_older_and_for_newer_backends(documents: list[Any]):
+    config = platform(documents)["Pusher_executor"]
+    (mount,) = config["pvcMount"]
+    assert mount["mountPath"] == "/registry"
+    assert mount["constant"] == constant(mount["pvcNameParameter"]) == "registry"
+    (secret,) = config["secretAsEnv"]
+    assert secret["secretName"] == constant(secret["secretNameParameter"]) == "store"
+    assert secret["keyToEnv"] == [{"secretKey": "secret", "envVar": "AWS_SECRET_ACCESS_KEY"}]
 
 
 def test_images_are_read_again_in_each_run_unless_their_version_is_given(

@@ -1,6 +1,7 @@
 """The entrypoint of a step, in a separate process with a small executor."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,11 @@ class Executor(BaseExecutor):
         pathlib.Path(model.uri, "seen.json").write_text(json.dumps(seen))
         model.set_string_custom_property("base", examples.uri)
         model.set_int_custom_property("layers", 3)
+        if exec_properties["fail"] == "wait":
+            import subprocess, time
+            child = subprocess.Popen(["sleep", "1000"])
+            print("waiting", child.pid, flush=True)
+            time.sleep(1000)
         if exec_properties["fail"]:
             raise ValueError("asked to fail")
         import threading
@@ -77,7 +83,7 @@ def invocation(root: Path, *, fail: str = "") -> dict[str, Any]:
     }
 
 
-def run(folder: Path, **how: Any) -> subprocess.CompletedProcess[str]:
+def start(folder: Path, **how: Any) -> subprocess.Popen[str]:
     (folder / "small_executor.py").write_text(EXECUTOR)
     arguments = {
         "--executor_class_path": "small_executor.Executor",
@@ -85,18 +91,23 @@ def run(folder: Path, **how: Any) -> subprocess.CompletedProcess[str]:
         "--json_serialized_inputs_spec_args": json.dumps(INPUTS_SPEC),
         "--artifact_types": json.dumps(TYPES),
     }
-    return subprocess.run(
+    return subprocess.Popen(
         [
             *(sys.executable, "-m", "pipeline.kubeflow.entrypoint"),
             *(text for pair in arguments.items() for text in pair),
             "--runner=FnApiRunner",
         ],
         env={"PYTHONPATH": f"{PROJECT}:{folder}", "OUTNUMBERED_LAUNCHER_ROOT": str(folder)},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-        timeout=300,
     )
+
+
+def run(folder: Path, **how: Any) -> subprocess.CompletedProcess[str]:
+    process = start(folder, **how)
+    out, err = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +152,21 @@ def test_a_failed_executor_fails_the_step_and_writes_no_output_file(tmp_path: Pa
     assert done.returncode == 1
     assert "ValueError: asked to fail" in done.stderr
     assert not (tmp_path / "s3/bucket/root/step/1/output_metadata.json").exists()
+
+
+def test_a_stopped_pod_says_so_and_leaves_no_process_and_no_output_file(tmp_path: Path):
+    process = start(tmp_path, fail="wait")
+    assert process.stdout is not None
+    word, child = process.stdout.readline().split()
+    assert word == "waiting"
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 143
+    assert "SIGTERM was received; if this step is retried, a training resumes" in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "s3/bucket/root/step/1/output_metadata.json").exists()
+    status = Path(f"/proc/{child}/stat")
+    assert not status.exists() or " Z " in status.read_text()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from pipeline import options
 from pipeline.cli import app
 
 SETTINGS = """
@@ -158,3 +159,22 @@ def test_prediction_without_a_model_says_what_to_give(photos, tmp_path):
 
 def test_prediction_of_images_that_do_not_exist(tmp_path):
     refused(CliRunner().invoke(app, ["predict", str(tmp_path / "no.jpg")]), "does not exist")
+
+
+def test_a_message_does_not_show_a_long_value_in_full(photos):
+    result = run(photos, "--set", "trainer.epochs=" + "x" * 1_000_000, "--json")
+    refused(result, "trainer.epochs", "characters left out")
+    assert len(result.stderr) < 5000
+    assert len(result.stdout) < 5000
+
+
+def test_a_message_does_not_list_thousands_of_errors(photos):
+    keys = ", ".join(f"k{index}: 1" for index in range(5000))
+    result = run(photos, "--set", f"trainer={{{keys}}}")
+    refused(result, "characters left out")
+    assert len(result.stderr) < 200_000
+
+
+def test_a_message_of_many_lines_says_how_many_are_left_out():
+    shown = options.shortened("line\n" * 150).split("\n")
+    assert (len(shown), shown[-1]) == (101, "... 51 more lines")

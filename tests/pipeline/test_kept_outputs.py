@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
+from listed import list_files
 from PIL import Image
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact
 from tfx.dsl.component.experimental.decorators import component
@@ -17,7 +19,7 @@ from tfx.types import standard_artifacts
 from components.evaluator.blessing import BLESSED_FILE
 from components.pusher.component import Pusher
 from components.schema_gen.baseline import ORIGIN_FILE
-from pipeline import local
+from pipeline import local, metadata_store
 from pipeline.dag import Places, build, example_gen
 from pipeline.settings import Settings, parse
 from pipeline.study.dag import build as build_study
@@ -67,10 +69,11 @@ def launch(output: Path, nodes: list[BaseNode]) -> list[str]:
         pipeline_root=str(output / "tfx" / "artifacts"),
         components=nodes,
         enable_cache=True,
-        metadata_connection_config=local.metadata_connection(output),
+        metadata_connection_config=metadata_store.connection(output),
         beam_pipeline_args=["--runner=FnApiRunner", "--sdk_container_image=none"],
     )
     local._launch(dag, output, screen)
+    print(screen.getvalue())
     return [node.id for node in nodes if f"{node.id}: done" in screen.getvalue()]
 
 
@@ -154,6 +157,36 @@ def test_without_a_record_only_empty_outputs_are_made_again(push, tmp_path):
     (blessing / BLESSED_FILE).unlink()
     assert push() == ["judge", "Pusher"]
     assert push() == []
+
+
+@pytest.mark.parametrize("content", ["", '{"half": ', "[]", '{"uri 1": {"files": 3}}', "\0"])
+def test_a_damaged_record_is_ignored_with_a_note_and_replaced(push, tmp_path, capsys, content):
+    record = tmp_path / "runs" / "tfx" / "outputs.json"
+    record.write_text(content)
+    assert push() == []
+    assert f"{record} is damaged and was ignored" in capsys.readouterr().out
+    shutil.rmtree(tmp_path / "registry")
+    assert push() == ["Pusher"]
+    assert "is damaged" not in capsys.readouterr().out
+
+
+@component
+def examples_maker(examples: OutputArtifact[standard_artifacts.Examples]):
+    for shard in range(2):
+        path = Path(examples.uri, "Split-all", f"data_tfrecord-0000{shard}-of-00002")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            writer.write(b"record")
+    list_files(examples.uri)
+
+
+def test_examples_that_lost_a_shard_are_made_again_also_after_a_run_that_was_killed(tmp_path):
+    assert launch(tmp_path, [examples_maker()]) == ["examples_maker"]
+    next(tmp_path.rglob("data_tfrecord-00001-of-00002")).unlink()
+    (tmp_path / "tfx" / "outputs.json").unlink()
+    assert launch(tmp_path, [examples_maker()]) == ["examples_maker"]
+    (tmp_path / "tfx" / "outputs.json").unlink()
+    assert launch(tmp_path, [examples_maker()]) == []
 
 
 def test_outputs_of_a_failed_run_are_recorded(tmp_path):

@@ -4,9 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+from listed import list_files
 
+from pipeline import metadata_store
 from pipeline.ledgers import ledger_places
-from pipeline.local import metadata_connection
 from pipeline.settings import Settings, parse
 
 TREE = {
@@ -30,7 +31,7 @@ def output(tmp_path) -> Path:
 
 
 def places(output: Path, **sampler):
-    return ledger_places(settings(**sampler), output, metadata_connection(output))
+    return ledger_places(settings(**sampler), output, metadata_store.connection(output))
 
 
 def test_the_ledger_is_in_the_output_folder_and_has_the_pipelines_name(output):
@@ -72,7 +73,7 @@ def run_draw(output):
         made = output / "root" / "ImbalanceSampler" / "sampling"
         before = set(made.glob("*"))
         loaded = settings(**sampler)
-        connection = metadata_connection(output)
+        connection = metadata_store.connection(output)
         where = Places(
             pipeline_root=str(output / "root"),
             registry="",
@@ -132,3 +133,4 @@ def write_images(folder: Path, count: int) -> None:
                 example.features.feature[name].bytes_list.value.append(text.encode())
             example.features.feature["label"].int64_list.value.append(int(dog))
             writer.write(example.SerializeToString())
+    list_files(folder)

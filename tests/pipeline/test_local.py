@@ -1,5 +1,7 @@
 """The output folder of a run, its lock, the link to the latest run, and error messages."""
 
+import io
+import os
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,64 @@ def test_an_output_folder_that_is_a_file_is_refused(tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="can't be written to"):
         local.run(SETTINGS, tmp_path / "file", data_version="")
+
+
+def test_a_lock_that_cannot_be_opened_is_named(tmp_path: Path):
+    local._new_run_folder(tmp_path, SETTINGS)
+    (tmp_path / "tfx" / "lock").mkdir()
+    with pytest.raises(RunError, match=rf"the lock {tmp_path}/tfx/lock can't be opened"):
+        local.run(SETTINGS, tmp_path, data_version="")
+
+
+def test_a_link_to_a_deleted_run_is_replaced(tmp_path: Path):
+    (tmp_path / "latest").symlink_to("runs/deleted", target_is_directory=True)
+    local._check_latest(tmp_path)
+    folder = local._new_run_folder(tmp_path, SETTINGS)
+    local._point_latest(tmp_path, folder)
+    assert (tmp_path / "latest").resolve() == folder
+
+
+def test_a_folder_in_place_of_the_link_is_refused_before_anything_is_made(tmp_path: Path):
+    (tmp_path / "latest").mkdir()
+    with pytest.raises(RunError, match=rf"{tmp_path}/latest must be the link"):
+        local.run(SETTINGS, tmp_path, data_version="")
+    assert [path.name for path in tmp_path.iterdir()] == ["latest"]
+
+
+def test_a_killed_process_with_the_same_id_does_not_stop_the_link(tmp_path: Path):
+    (tmp_path / f".latest-{os.getpid()}").symlink_to("runs/killed")
+    folder = local._new_run_folder(tmp_path, SETTINGS)
+    local._point_latest(tmp_path, folder)
+    assert (tmp_path / "latest").resolve() == folder
+
+
+def test_a_damaged_metadata_store_ends_the_run_with_the_log_named(tmp_path: Path):
+    (tmp_path / "tfx").mkdir()
+    (tmp_path / "tfx" / "metadata.sqlite").write_text("damaged " * 1000)
+    with pytest.raises(RunError) as caught:
+        local.run(SETTINGS, tmp_path, data_version="")
+    message = str(caught.value)
+    assert message.startswith(f"the metadata store {tmp_path}/tfx/metadata.sqlite is damaged")
+    assert "\nFull log: " in message
+
+
+def test_damage_that_appears_in_the_middle_of_a_run_is_reported_the_same_way(tmp_path: Path):
+    error = RuntimeError("Error when executing query: database disk image is malformed query: X")
+    message = local._error_message(error, tmp_path, tmp_path / "run.log")
+    assert message.startswith(f"the metadata store {tmp_path}/tfx/metadata.sqlite is damaged")
+
+
+def test_outputs_of_a_deleted_store_do_not_mix_with_new_ones(tmp_path: Path):
+    shard = tmp_path / "tfx" / "artifacts" / "ImageExampleGen" / "examples" / "1" / "data"
+    shard.parent.mkdir(parents=True)
+    shard.write_text("old")
+    screen = io.StringIO()
+    local._open_store(tmp_path, screen)
+    (moved,) = (tmp_path / "tfx").glob("artifacts.old-*")
+    assert next(moved.rglob("data")).read_text() == "old"
+    assert not (tmp_path / "tfx" / "artifacts").exists()
+    assert f"moved to {moved}" in screen.getvalue()
+
+    shard.parent.mkdir(parents=True)
+    local._open_store(tmp_path, screen)
+    assert shard.parent.is_dir()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from listed import list_files
 from PIL import Image
 
 REDNESS = [0.95, 0.85, 0.75, 0.65, 0.35, 0.25, 0.15, 0.05]
@@ -55,6 +56,7 @@ def write_examples(tmp_path):
             with tf.io.TFRecordWriter(str(folder / shard_name(shard, 2))) as writer:
                 for record in records[shard::2]:
                     writer.write(record)
+        list_files(tmp_path / "examples")
         return tmp_path / "examples"
 
     return write

@@ -10,6 +10,7 @@ from components import artifacts
 from components.calibrator import operating_point
 from components.calibrator.component import Calibrator
 from components.calibrator.executor import Executor
+from components.example_files import DamagedArtifactError, shard_name
 from components.imbalance_sampler import report as sampling_report
 
 
@@ -107,6 +108,13 @@ def test_a_split_of_one_side_is_refused(calibrate, write_examples, records, chos
 def test_a_split_that_does_not_exist_is_refused(calibrate, write_examples, records):
     with pytest.raises(FileNotFoundError, match="no shard of split 'val'"):
         calibrate(write_examples(records, split="train"))
+
+
+def test_a_split_with_a_missing_shard_is_refused(calibrate, write_examples, records):
+    examples = write_examples(records)
+    (examples / "Split-val" / shard_name(1, 2)).unlink()
+    with pytest.raises(DamagedArtifactError, match="00001-of-00002 is missing, with 4 records"):
+        calibrate(examples)
 
 
 def test_progress_and_the_operating_point_are_logged(calibrate, write_examples, records, caplog):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 import tfx  # noqa: F401 - TFX must be imported before TFDV, which TFMA may bring
+from listed import list_files
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import artifact_utils, standard_artifacts
 
@@ -85,6 +86,7 @@ def write_examples(uri: Path, rows: list[Row], shards: int = 3, split: str = nam
         with tf.io.TFRecordWriter(str(path)) as writer:
             for index in range(shard, len(rows), shards):
                 writer.write(example(rows[index], index))
+    list_files(uri)
 
 
 def some_rows(seed: int = 0, positives: int = 40, negatives: int = 400) -> list[Row]:

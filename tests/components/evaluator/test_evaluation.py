@@ -1,4 +1,5 @@
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from components.evaluator import (
     summary,
 )
 from components.evaluator.component import Evaluator
+from components.example_files import DamagedArtifactError
 
 
 def truth(rows, threshold):
@@ -186,7 +188,7 @@ def predict_only(root, rows, *, pipeline_args, shards=4, **changes):
     write_examples(root / "examples", rows, shards=shards)
     save_model(root / "model", 0.5)
     (root / "out").mkdir()
-    files = example_files.split_files(str(root / "examples"), names.TEST)
+    shards = example_files.split_shards(str(root / "examples"), names.TEST)
     each = predict.PredictShard(
         **{
             "model": str(root / "model"),
@@ -197,7 +199,7 @@ def predict_only(root, rows, *, pipeline_args, shards=4, **changes):
         }
     )
     with Pipeline(argv=["--runner=FnApiRunner", *pipeline_args]) as pipeline:
-        _ = pipeline | predict.PredictSplit(files, each)
+        _ = pipeline | predict.PredictSplit(shards, each)
     return {path.name: path.read_bytes() for path in (root / "out").iterdir()}
 
 
@@ -217,8 +219,23 @@ def test_progress_is_logged_to_the_end(tmp_path, caplog):
 
 
 def test_missing_predictions_are_an_error_and_not_an_empty_table(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no predictions-\*.parquet exists in .*: \[\]"):
+    example_files.write_list(str(tmp_path), [], check_digests=False)
+    with pytest.raises(FileNotFoundError, match=r"no predictions-\*.parquet exists in"):
         predictions.read(str(tmp_path))
+
+
+def test_predictions_without_one_of_their_files_are_an_error(evaluated, tmp_path):
+    uri = shutil.copytree(evaluated.predictions.uri, tmp_path / "predictions")
+    (uri / "predictions-00001-of-00003.parquet").unlink()
+    with pytest.raises(DamagedArtifactError, match=r"00001-of-00003\.parquet is missing"):
+        predictions.read(str(uri))
+
+
+def test_examples_without_one_of_their_shards_are_not_evaluated(tmp_path):
+    prepared = Evaluation(tmp_path, some_rows(positives=5, negatives=5), 0.5).prepare()
+    (tmp_path / "examples" / "Split-test" / example_files.shard_name(2, 3)).unlink()
+    with pytest.raises(DamagedArtifactError, match="00002-of-00003 is missing, with 3 records"):
+        prepared.run()
 
 
 def test_a_missing_slice_column_is_named(tmp_path):

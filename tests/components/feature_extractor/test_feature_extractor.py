@@ -9,12 +9,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from damage import flip_a_bit
+from listed import assert_listed, list_files
 from PIL import Image
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import artifact_utils, standard_artifacts
 
 from components import code_version
-from components.example_files import shard_name, split_dir, split_files
+from components.example_files import DamagedArtifactError, shard_name, split_dir, split_shards
 from components.feature_extractor import backbone as backbone_module
 from components.feature_extractor.backbone import Backbone
 from components.feature_extractor.executor import Executor
@@ -50,6 +52,7 @@ def _write(uri: Path, split: str, seeds) -> None:
         with tf.io.TFRecordWriter(str(folder / shard_name(shard, 2))) as writer:
             for seed in list(seeds)[shard::2]:
                 writer.write(_example(seed))
+    list_files(uri)
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +99,8 @@ def featured(images, store, extract):
 def _records(uri: str, split: str) -> list[tf.train.Example]:
     return [
         tf.train.Example.FromString(record)
-        for file in split_files(uri, split)
-        for record in tf.data.TFRecordDataset(file).as_numpy_iterator()
+        for shard in split_shards(uri, split)
+        for record in tf.data.TFRecordDataset(shard.path).as_numpy_iterator()
     ]
 
 
@@ -160,6 +163,7 @@ def test_the_same_file_stored_with_other_settings_has_other_features(
     other.features.feature["image"].CopyFrom(pixels)
     with tf.io.TFRecordWriter(str(folder / shard_name(0, 1))) as writer:
         writer.write(other.SerializeToString())
+    list_files(tmp_path / "smaller")
     again = extract(tmp_path / "smaller", store, given=["val"])
     (one,) = _records(again.uri, "val")
     first = _records(featured.uri, "val")[0]
@@ -234,15 +238,37 @@ def test_without_a_store_only_the_splits_remain(images, extract):
     assert sorted(path.name for path in Path(featured.uri).iterdir()) == [
         "Split-train",
         "Split-val",
+        "files.json",
     ]
 
 
 def test_only_the_requested_splits_are_written(images, store, extract):
     featured = extract(images, store, splits='["val"]')
     assert json.loads(featured.split_names) == ["val"]
-    assert [path.name for path in Path(featured.uri).iterdir()] == ["Split-val"]
+    written = sorted(path.name for path in Path(featured.uri).iterdir())
+    assert written == ["Split-val", "files.json"]
 
 
 def test_weights_that_do_not_exist_are_refused(images, extract, tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         extract(images, tmp_path, weights="/nowhere/xception.h5")
+
+
+def test_a_missing_shard_is_an_error_that_names_it(extract, tmp_path):
+    _write(tmp_path / "images", "val", range(10, 13))
+    (tmp_path / "images" / "Split-val" / shard_name(0, 2)).unlink()
+    with pytest.raises(DamagedArtifactError, match="00000-of-00002 is missing, with 2 records"):
+        extract(tmp_path / "images", tmp_path / "store", given=["val"])
+
+
+def test_the_features_list_their_files(featured):
+    assert_listed(featured.uri, check_digests=False)
+
+
+def test_damaged_features_are_computed_again(images, extract, featured, tmp_path, caplog):
+    extract(images, tmp_path)
+    (part,) = tmp_path.rglob("*.npy")
+    flip_a_bit(part)
+    again = extract(images, tmp_path)
+    assert f"{part} is damaged" in caplog.text
+    assert _records(again.uri, "train") == _records(featured.uri, "train")

@@ -1,5 +1,9 @@
+import os
+import time
+
 import numpy as np
 import pytest
+from damage import DAMAGES, flip_a_bit
 
 from components.feature_extractor.store import FeatureStore
 
@@ -42,7 +46,7 @@ def test_a_part_without_all_rows_is_ignored(tmp_path):
     store.add(["c"], _features(3))
     for part in store.folder.glob("*.npy"):
         if len(np.load(part)) == 2:
-            part.write_bytes(part.read_bytes()[:-1])
+            part.write_bytes(part.read_bytes()[:-40])
     assert store.image_ids() == {"c"}
     store.add(["a", "b"], _features(1, 2))
     np.testing.assert_array_equal(store.reader()["b"], [2, 2, 2])
@@ -54,6 +58,43 @@ def test_a_listing_that_is_being_written_is_ignored(tmp_path):
     (listing,) = store.folder.glob("*.ids")
     listing.rename(listing.with_name(f".0-{listing.name}"))
     assert store.image_ids() == set()
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".ids"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_part_is_removed_with_a_warning(tmp_path, caplog, suffix, damage):
+    store = FeatureStore(tmp_path / "store")
+    store.add(["a", "b"], _features(1, 2))
+    (damaged,) = store.folder.glob(f"*{suffix}")
+    store.add(["c"], _features(3))
+    damage(damaged)
+    store.discard_damaged({"a", "c"})
+    assert store.image_ids() == {"c"}
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert str(damaged) in caplog.text
+    store.add(["a", "b"], _features(1, 2))
+    store.discard_damaged({"a", "c"})
+    np.testing.assert_array_equal(store.reader()["b"], [2, 2, 2])
+
+
+def test_only_parts_with_a_requested_image_are_read(tmp_path, caplog):
+    store = FeatureStore(tmp_path / "store")
+    store.add(["a"], _features(1))
+    for part in store.folder.glob("*.npy"):
+        flip_a_bit(part)
+    store.discard_damaged({"b"})
+    assert not caplog.records
+
+
+def test_files_of_killed_writers_are_removed_after_a_day(tmp_path):
+    store = FeatureStore(tmp_path / "store")
+    store.add(["a"], _features(1))
+    for name, hours in (("old", 25), ("new", 1)):
+        hidden = store.folder / f".{name}-part.npy"
+        hidden.touch()
+        os.utime(hidden, times=(time.time() - 3600 * hours,) * 2)
+    store.discard_damaged(set())
+    assert [path.name for path in store.folder.glob(".*")] == [".new-part.npy"]
 
 
 def test_adding_the_same_features_twice_leaves_one_part(tmp_path):

@@ -5,6 +5,7 @@ import os
 import shutil
 
 import pytest
+from listed import assert_listed
 from pictures_on_disk import encoded, picture, read_lines, write, write_pictures
 from PIL import Image
 
@@ -35,9 +36,8 @@ def test_an_image_becomes_an_example_with_all_features(photos, ingest):
         names.HEIGHT: 48,
     }
     assert run.split_names == '["all"]'
-    assert [str(path) for path in run.shards] == example_files.split_files(
-        str(run.examples_uri), names.ALL
-    )
+    shards = example_files.split_shards(str(run.examples_uri), names.ALL)
+    assert [str(path) for path in run.shards] == [shard.path for shard in shards]
 
 
 def test_examples_are_sorted_by_uri_and_no_other_files_remain(photos, ingest):
@@ -45,9 +45,18 @@ def test_examples_are_sorted_by_uri_and_no_other_files_remain(photos, ingest):
     uris = [example["uri"] for example in run.examples]
     assert uris == sorted(uris)
     assert len(uris) == 8
-    assert os.listdir(run.examples_uri) == ["Split-all"]
+    assert sorted(os.listdir(run.examples_uri)) == ["Split-all", "files.json"]
     assert run.summary["by_class"] == {"cats": 5, "dogs": 3}
     assert run.quarantine == []
+
+
+def test_the_examples_list_their_files(photos, ingest):
+    shutil.copy(photos / "dogs" / "0001.jpg", photos / "dogs" / "copy.jpg")  # is dropped
+    run = ingest(photos, check_digests=True)
+    assert_listed(run.examples_uri, check_digests=True)
+    assert [
+        shard.records for shard in example_files.split_shards(str(run.examples_uri), "all")
+    ] == [8]
 
 
 def test_all_classes_except_the_positive_one_are_negative(photos, ingest):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from listed import list_files
 
 from components.imbalance_sampler import ledger
 from components.imbalance_sampler.assignment import assign, band_edges
@@ -158,6 +159,7 @@ def write_examples(folder: Path, shards: Sequence[Sequence[Image]]) -> None:
         with tf.io.TFRecordWriter(str(target / shard_name(number, len(shards)))) as writer:
             for image in images:
                 writer.write(serialized(image))
+    list_files(folder)
 
 
 def serialized(image: Image) -> bytes:
@@ -189,11 +191,11 @@ class Drawn:
         """Returns the serialized examples by shard."""
         import tensorflow as tf
 
-        from components.example_files import split_files
+        from components.example_files import split_shards
 
         return [
-            list(tf.data.TFRecordDataset(shard).as_numpy_iterator())
-            for shard in split_files(str(self.folder / "examples"), split)
+            list(tf.data.TFRecordDataset(shard.path).as_numpy_iterator())
+            for shard in split_shards(str(self.folder / "examples"), split)
         ]
 
     def ids(self, split: str) -> list[str]:

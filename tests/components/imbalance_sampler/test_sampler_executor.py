@@ -4,6 +4,9 @@ import re
 
 import apache_beam as beam
 import pytest
+import tensorflow as tf
+from damage import flip_a_bit
+from listed import assert_listed, list_files
 from sampler_images import (
     Image,
     cats_and_dogs,
@@ -16,7 +19,7 @@ from sampler_images import (
 from tfx.types import standard_artifacts
 from tfx.types.channel import Channel
 
-from components.example_files import shard_name, split_files
+from components.example_files import DamagedArtifactError, shard_name, split_shards
 from components.imbalance_sampler.assignment import assign
 from components.imbalance_sampler.census import Census
 from components.imbalance_sampler.component import ImbalanceSampler
@@ -89,7 +92,7 @@ def test_records_are_copied_unchanged_and_in_order(images, drawn):
 def test_only_the_splits_and_the_report_are_left(drawn):
     folders = {path.split("/data_tfrecord")[0] for path in drawn.digests()}
     expected = {f"examples/Split-{split}" for split in (*NAMES, "rest")}
-    assert folders == expected | {"sampling/sampling.json"}
+    assert folders == expected | {"examples/files.json", "sampling/sampling.json"}
 
 
 def test_the_report_gives_the_images_requested_available_and_used(drawn):
@@ -202,11 +205,45 @@ def test_examples_without_an_image_are_refused(tmp_path):
         draw(tmp_path / "in", tmp_path / "out", SPLITS)
 
 
+def test_a_missing_shard_is_an_error_and_not_a_smaller_draw(images, tmp_path):
+    write_examples(tmp_path / "in", in_shards(images, 3))
+    (tmp_path / "in" / "Split-all" / shard_name(1, 3)).unlink()
+    with pytest.raises(DamagedArtifactError, match="00001-of-00003 is missing"):
+        draw(tmp_path / "in", tmp_path / "out", SPLITS)
+
+
+def test_a_damaged_shard_is_an_error_that_names_it(images, tmp_path):
+    write_examples(tmp_path / "in", in_shards(images, 3))
+    damaged = tmp_path / "in" / "Split-all" / shard_name(1, 3)
+    flip_a_bit(damaged)
+    with pytest.raises(Exception, match=f"{damaged} is damaged: corrupted record"):
+        draw(tmp_path / "in", tmp_path / "out", SPLITS)
+
+
+def test_the_draw_lists_its_files(drawn):
+    assert_listed(drawn.folder / "examples", check_digests=False)
+
+
+def test_digests_are_checked_and_passed_on_if_the_input_says_so(images, tmp_path):
+    write_examples(tmp_path / "in", in_shards(images, 3))
+    list_files(tmp_path / "in", check_digests=True)
+    draw(tmp_path / "in", tmp_path / "out", SPLITS)
+    assert_listed(tmp_path / "out" / "examples", check_digests=True)
+
+    changed = tmp_path / "in" / "Split-all" / shard_name(0, 3)
+    records = [serialized(image) for image in reversed(in_shards(images, 3)[0])]
+    with tf.io.TFRecordWriter(str(changed)) as writer:
+        for record in records:
+            writer.write(record)
+    with pytest.raises(Exception, match=f"{changed} is damaged: its SHA-256 must be"):
+        draw(tmp_path / "in", tmp_path / "again", SPLITS)
+
+
 def test_many_buckets_give_the_splits_of_one_and_contain_no_pixels(images, source, drawn, tmp_path):
     work, target = tmp_path / "work", tmp_path / "Split-test"
     work.mkdir()
     target.mkdir()
-    shards = split_files(str(source), "all")
+    shards = split_shards(str(source), "all")
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
         survey(pipeline, shards, str(work), random_state=42, group_by="")
     rows, class_counts = read_survey(str(work), len(shards))
@@ -220,7 +257,14 @@ def test_many_buckets_give_the_splits_of_one_and_contain_no_pixels(images, sourc
     request = parse_request(SPLITS)
     plan = assign(request, resolve(request, census, index.usable()), index)
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
-        place(pipeline, shards, str(work), plan=plan, outputs={0: str(target)})
+        place(
+            pipeline,
+            [shard.path for shard in shards],
+            str(work),
+            plan=plan,
+            uri=str(tmp_path),
+            outputs={0: target.name},
+        )
     assert sum(read_outcomes(str(work)).values()) == len(images)
     assert [path.read_bytes() for path in sorted(target.iterdir())] == [
         path.read_bytes() for path in sorted((drawn.folder / "examples/Split-test").iterdir())

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
+from listed import list_files
 from PIL import Image
 from tfx.types import standard_artifacts
 
@@ -154,6 +155,7 @@ class Run:
     def _write_predictions(self):
         table = pa.table(self._columns(), schema=predictions.schema(["breed"]))
         predictions.write(table, self.uri(names.PREDICTIONS), index=0, count=1)
+        predictions.write_list(self.uri(names.PREDICTIONS), check_digests=False)
         return predictions.read(self.uri(names.PREDICTIONS))
 
     def _slice_counts(self) -> list[SliceCounts]:
@@ -174,6 +176,7 @@ class Run:
             with tf.io.TFRecordWriter(str(path)) as writer:
                 for index in range(shard, len(self.labels), 2):
                     writer.write(self._example(index))
+        list_files(self.uri(names.EXAMPLES))
 
     def _example(self, index: int) -> bytes:
         values = {names.IMAGE: picture(index), names.IMAGE_ID: self.image_ids[index].encode()}

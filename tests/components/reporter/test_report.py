@@ -6,12 +6,14 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from listed import list_files
 from PIL import Image
 from run_on_disk import EPOCHS, NEW_CLASS, ORIGIN, THRESHOLD, picture, some_run
 from tfx.types import Channel
 
 from components import names
 from components.evaluator import summary
+from components.example_files import DamagedArtifactError
 from components.example_validator import findings
 from components.reporter.component import Reporter, ReporterSpec
 
@@ -315,7 +317,15 @@ def test_predictions_of_images_that_are_not_in_the_examples_are_an_error(tmp_pat
     run.write()
     for shard in (tmp_path / "examples" / "Split-test").iterdir():
         shard.write_bytes(b"")
+    list_files(tmp_path / "examples")
     with pytest.raises(ValueError, match="the examples must be those of the predictions"):
+        run.report()
+
+
+def test_examples_without_one_of_their_shards_are_an_error(tmp_path):
+    run = some_run(tmp_path, positives=10, negatives=20).write()
+    next((tmp_path / "examples" / "Split-test").iterdir()).unlink()
+    with pytest.raises(DamagedArtifactError, match="is missing, with 15 records"):
         run.report()
 
 

@@ -60,8 +60,13 @@ class StudyOnDisk:
             (folder / "arm.json").write_text(json.dumps(self._metadata(arm)))
             rows = [self._replicate(arm, number) for number in range(self.replicates)]
             (folder / "replicates.json").write_text(json.dumps(rows))
-            pq.write_table(self._predictions(arm, index), folder / "predictions.parquet")
+            self.write_predictions(index, self._predictions(arm, index))
         return self
+
+    def write_predictions(self, index: int, rows: pa.Table) -> None:
+        folder = self.folder(index)
+        pq.write_table(rows, folder / arm_predictions.FILE)
+        arm_predictions.write_list(str(folder), ["arm.json", "replicates.json"])
 
     def folder(self, index: int) -> Path:
         return self.root / f"arm{index}"

@@ -4,14 +4,18 @@ import hashlib
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from damage import flip_a_bit
 from study_on_disk import ArmOnDisk, StudyOnDisk
 from tfx.types import Channel, standard_artifacts
 
 from components import arm_predictions
+from components.example_files import DamagedArtifactError
 from components.study_reporter import comparisons, record, scores, summary
 from components.study_reporter.component import study_reporter
 from components.study_reporter.ranking import SIGNIFICANCE
@@ -232,7 +236,7 @@ def test_replicates_without_finite_probabilities_count_as_diverged(tmp_path):
     path = study.folder(0) / "predictions.parquet"
     rows = pq.read_table(path).to_pandas()
     rows.loc[rows.index[-1], "probability"] = np.nan
-    rows.to_parquet(path)
+    study.write_predictions(0, pa.Table.from_pandas(rows))
     (arm,) = study.read()
     assert [replicate.number for replicate in arm.trained] == [0]
     assert "not numbers" in arm.diverged[0].diverged
@@ -259,8 +263,18 @@ def test_a_replicate_without_predictions_is_rejected(tmp_path):
     study = StudyOnDisk(tmp_path, [ArmOnDisk("a")], replicates=2).write()
     path = study.folder(0) / "predictions.parquet"
     rows = pq.read_table(path).to_pandas()
-    rows[rows["replicate"] == 0].to_parquet(path)
+    study.write_predictions(0, pa.Table.from_pandas(rows[rows["replicate"] == 0]))
     with pytest.raises(ValueError, match="arm 'a' must contain the same images of split 'val'"):
+        study.read()
+
+
+@pytest.mark.parametrize("name", ["predictions.parquet", "replicates.json", "arm.json"])
+@pytest.mark.parametrize("damage", [flip_a_bit, Path.unlink])
+def test_a_damaged_or_missing_file_of_an_arm_is_named(tmp_path, name, damage):
+    small = {"train": (5, 5), "val": (20, 60), "test": (20, 60)}
+    study = StudyOnDisk(tmp_path, [ArmOnDisk("a")], splits=small, replicates=1).write()
+    damage(study.folder(0) / name)
+    with pytest.raises(DamagedArtifactError, match=name):
         study.read()
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from listed import list_files
 from PIL import Image
 
 COUNTS = {"train": (12, 4), "val": (6, 3)}
@@ -69,6 +70,7 @@ def write_split():
             with tf.io.TFRecordWriter(str(folder / shard_name(shard, 2))) as writer:
                 for index in range(shard, len(labels), 2):
                     writer.write(_example(first_seed + index, int(labels[index])))
+        list_files(uri)
         return str(folder / "*")
 
     return write

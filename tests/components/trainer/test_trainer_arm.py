@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import tensorflow as tf
+from damage import empty, flip_a_bit, halve
+from listed import list_files
 from tfx.components.trainer.fn_args_utils import FnArgs
 
+from components import arm_predictions
 from components.evaluator import metrics
 from components.example_files import shard_name, split_dir
 from components.trainer import arm as arm_module
@@ -48,6 +50,7 @@ def _write_features(uri: Path, *, seed: int) -> Path:
         with tf.io.TFRecordWriter(str(folder / shard_name(0, 1))) as writer:
             for index in range(count):
                 writer.write(_feature_example(index, int(index % 4 == 0), rng))
+    list_files(uri)
     return uri
 
 
@@ -72,7 +75,7 @@ class ArmResult:
         self.folder = folder
         self.summary = json.loads((folder / "run/arm.json").read_text())
         self.replicates = json.loads((folder / "run/replicates.json").read_text())
-        self.predictions = pd.read_parquet(folder / "run/predictions.parquet")
+        self.predictions = arm_predictions.read(str(folder / "run"))
 
     def probabilities(self, replicate: int, split: str = "test") -> np.ndarray:
         rows = self.predictions
@@ -228,6 +231,25 @@ def trained_seeds(monkeypatch) -> list[int]:
 def test_an_interrupted_arm_trains_only_the_missing_replicates(featured, run_arm, trained_seeds):
     again = run_arm(featured, "again", **ON_FEATURES)
     assert trained_seeds == [44]
+    whole = run_arm(featured, "whole", **ON_FEATURES)
+    for number in range(3):
+        np.testing.assert_allclose(
+            again.probabilities(number), whole.probabilities(number), atol=1e-5
+        )
+
+
+@pytest.mark.usefixtures("cut_off")
+def test_damaged_replicates_and_rows_are_made_again(
+    featured, run_arm, trained_seeds, tmp_path, caplog
+):
+    (folder,) = (tmp_path / "checkpoints").iterdir()
+    left = [folder / "replicate-43.npz", *folder.glob("*.rows")]
+    for file, damage in zip(left, (halve, halve, empty, flip_a_bit), strict=True):
+        damage(file)
+    again = run_arm(featured, "again", **ON_FEATURES)
+    assert trained_seeds == [43, 44]
+    for file in left:
+        assert f"{file} is damaged" in caplog.text
     whole = run_arm(featured, "whole", **ON_FEATURES)
     for number in range(3):
         np.testing.assert_allclose(

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+from damage import flip_a_bit
 
+from components.example_files import DamagedArtifactError, shard_name
 from components.trainer.data import image_batches, read_split
 from components.trainer.preprocessing import Preprocessing
 
@@ -53,6 +55,22 @@ def test_a_split_of_one_side_is_refused_with_its_counts(tmp_path, write_split, c
         read_split("val", [pattern])
 
 
-def test_a_split_without_files_is_refused_with_the_pattern(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"'val' has no files\. Received: .*Split-val"):
-        read_split("val", [f"{tmp_path}/Split-val/*"])
+def test_a_split_without_files_is_refused(examples_uri):
+    message = r"no shard of split 'rest' .*Received: \['Split-train', 'Split-val'\]"
+    with pytest.raises(FileNotFoundError, match=message):
+        read_split("rest", [f"{examples_uri}/Split-rest/*"])
+
+
+def test_a_split_with_a_missing_shard_is_an_error_that_names_it(tmp_path, write_split):
+    pattern = write_split(tmp_path, "val", 5, 2)
+    (tmp_path / "Split-val" / shard_name(1, 2)).unlink()
+    with pytest.raises(DamagedArtifactError, match=r"-00001-of-00002 is missing, with 3 records"):
+        read_split("val", [pattern])
+
+
+def test_a_damaged_shard_is_an_error_that_names_it(tmp_path, write_split):
+    pattern = write_split(tmp_path, "val", 5, 2)
+    damaged = tmp_path / "Split-val" / shard_name(1, 2)
+    flip_a_bit(damaged)
+    with pytest.raises(DamagedArtifactError, match=f"{damaged} is damaged"):
+        read_split("val", [pattern])

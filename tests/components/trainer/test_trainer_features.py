@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from damage import DAMAGES
 
 from components.trainer.data import read_split
 from components.trainer.features import Rows, compute_rows, row_batches
@@ -52,16 +53,33 @@ def test_with_a_body_the_rows_are_its_output_in_inference(split, body, tmp_path)
 
 def test_existing_rows_are_not_computed_again(split, body, tmp_path):
     first = compute_rows(split, body, PREPROCESSING, path=tmp_path / "rows")
-    np.full(first.values.shape, 7, np.float32).tofile(tmp_path / "rows")
+    written = (tmp_path / "rows").stat().st_mtime_ns
     again = compute_rows(split, body, PREPROCESSING, path=tmp_path / "rows")
-    assert (again.values == 7).all()
+    np.testing.assert_array_equal(again.values, first.values)
+    assert (tmp_path / "rows").stat().st_mtime_ns == written
 
 
-def test_partial_rows_are_computed_again(split, body, tmp_path):
-    (tmp_path / "rows.partial").write_bytes(b"written before a crash")
-    rows = compute_rows(split, body, PREPROCESSING, path=tmp_path / "rows")
-    assert rows.values.shape == (16, 4)
-    assert not (tmp_path / "rows.partial").exists()
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_rows_are_computed_again_with_a_warning(split, body, tmp_path, caplog, damage):
+    path = tmp_path / "rows"
+    whole = np.array(compute_rows(split, body, PREPROCESSING, path=path).values)
+    damage(path)
+    again = compute_rows(split, body, PREPROCESSING, path=path)
+    np.testing.assert_array_equal(again.values, whole)
+    assert f"{path} is damaged" in caplog.text
+
+
+def test_rows_of_another_shape_are_computed_again(split, body, tmp_path, caplog):
+    compute_rows(split, body, PREPROCESSING, path=tmp_path / "rows")
+    rows = compute_rows(split, None, PREPROCESSING, path=tmp_path / "rows")
+    np.testing.assert_array_equal(rows.values, _images(split))
+    assert "is damaged" in caplog.text
+
+
+def test_rows_that_a_crash_left_incomplete_are_removed(split, body, tmp_path):
+    (tmp_path / ".0-rows").write_bytes(b"written before a crash")
+    compute_rows(split, body, PREPROCESSING, path=tmp_path / "rows")
+    assert [path.name for path in tmp_path.iterdir()] == ["rows"]
 
 
 def test_batches_follow_the_indices():

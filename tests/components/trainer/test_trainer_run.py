@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from damage import empty, flip_a_bit, halve
 from sklearn.metrics import average_precision_score
 
 from components.trainer.training import TrainingDivergedError
@@ -175,6 +176,29 @@ def test_an_interrupted_training_resumes_with_the_same_result(
     assert _epochs(resumed_run) == _epochs(whole_run)
     records = _records(examples_uri)
     np.testing.assert_array_equal(_predict(resumed, records), _predict(whole, records))
+
+
+def test_an_interrupted_training_with_damaged_files_starts_again(
+    plain, run_trainer, examples_uri, tmp_path, caplog, cut_off_at
+):
+    install, remove = cut_off_at
+    install("epoch 2/2")
+    with pytest.raises(KeyboardInterrupt):
+        run_trainer("cut")
+    remove()
+    (folder,) = (tmp_path / "checkpoints").iterdir()
+    left = sorted(folder.iterdir())
+    for file, damage in zip(left, (empty, halve, flip_a_bit), strict=True):
+        damage(file)
+    caplog.clear()
+    resumed, resumed_run = run_trainer("resumed")
+    warned = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert len(warned) == len(left)
+    for file in left:
+        assert any(str(file) in line for line in warned)
+    assert _epochs(resumed_run) == _epochs(plain[1])
+    records = _records(examples_uri)
+    np.testing.assert_array_equal(_predict(resumed, records), _predict(plain[0], records))
 
 
 def test_the_saved_model_requires_only_tensorflow(plain, examples_uri, tmp_path):

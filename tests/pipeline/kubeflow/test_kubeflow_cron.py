@@ -64,3 +64,8 @@ def test_times_are_utc_for_any_time_zone():
 
 def test_five_times_are_given():
     assert len(cron.next_times("0 0 3 * * *")) == 5
+
+
+def test_an_expression_that_would_take_seconds_to_parse_is_rejected():
+    with pytest.raises(ValueError, match=r"at most 256 characters\. Received: 200009"):
+        cron.check(",".join(["1"] * 100_000) + " * * * * *")

@@ -89,7 +89,20 @@ def test_an_invalid_argument_is_rejected_by_name(compiled, text, message):
         compiled.arguments([text])
 
 
-@pytest.mark.parametrize("content", ["", "[1, 2]", "name: x", "a: [", "kind: Workflow\nspec: {}"])
+WITHOUT_INPUTS = "pipelineInfo: {name: x}\nroot: "
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "[1, 2]", "name: x", "a: [", "kind: Workflow\nspec: {}"),
+        "pipelineInfo: {name: 2026-01-01}\nroot: {}",
+        WITHOUT_INPUTS + "{inputDefinitions: 2026-01-01}",
+        WITHOUT_INPUTS + "{inputDefinitions: {parameters: [a]}}",
+        WITHOUT_INPUTS + "{inputDefinitions: {parameters: {epochs: 3}}}",
+        WITHOUT_INPUTS + "{inputDefinitions: {parameters: {epochs: {parameterType: [a]}}}}",
+    ],
+)
 def test_a_file_that_is_not_a_compiled_pipeline_is_rejected(content, tmp_path):
     path = tmp_path / "pipeline.yaml"
     path.write_text(content)

@@ -35,7 +35,8 @@ def test_a_section_requires_only_an_image_and_a_root():
     "image",
     [
         "registry.example:5000/team/outnumbered:1.0.0",
-        "outnumbered@sha256:0123456789abcdef",
+        f"outnumbered@sha256:{'0123456789abcdef' * 4}",
+        f"registry.example:5000/team/outnumbered:1.0.0@sha256:{'0123456789abcdef' * 4}",
     ],
 )
 def test_an_image_with_a_tag_or_a_digest_is_accepted(image):
@@ -55,6 +56,28 @@ def test_an_image_with_a_tag_or_a_digest_is_accepted(image):
 def test_an_image_without_a_version_is_rejected(image):
     with pytest.raises(SettingsError, match=r"kubeflow\.image: an image"):
         parsed(image=image)
+
+
+@pytest.mark.parametrize("digest", ["", "latest", "sha256:0123456789abcdef", "sha512:" + "0" * 64])
+def test_a_digest_that_no_registry_knows_is_rejected(digest):
+    with pytest.raises(SettingsError, match=r"kubeflow\.image: the digest.*sha256: and 64 hex"):
+        parsed(image=f"outnumbered:1.0.0@{digest}")
+
+
+def test_a_secret_that_is_no_object_stores_must_name_its_steps():
+    secret = {"name": "hub", "env": {"HUB_TOKEN": "token"}}
+    with pytest.raises(SettingsError, match=r"secrets.*steps is required for HUB_TOKEN"):
+        parsed(secrets=[secret])
+    assert parsed(secrets=[secret | {"steps": ["Trainer"]}]).secrets[0].steps == ["Trainer"]
+    assert parsed(secrets=[secret | {"steps": "all"}]).secrets[0].steps == "all"
+    with pytest.raises(SettingsError, match="steps"):
+        parsed(secrets=[secret | {"steps": ["Traner"]}])
+
+
+@pytest.mark.parametrize("user", [0, -1, True])
+def test_no_step_can_be_made_to_run_as_root(user):
+    with pytest.raises(SettingsError, match=r"kubeflow\.users\.writer"):
+        parsed(users={"writer": user})
 
 
 @pytest.mark.parametrize("root", ["gs://bucket/a", "s3://bucket", "minio://mlpipeline/v2/"])

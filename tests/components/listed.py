@@ -1,0 +1,34 @@
+"""The list of files of Examples, made from what is on disk."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from components.example_files import Described
+
+
+def described(uri: Path | str) -> "Iterable[Described]":
+    """Describes every shard, after counting its records."""
+    import tensorflow as tf
+
+    from components import example_files
+
+    for path in sorted(Path(uri).glob("Split-*/data_tfrecord-*")):
+        records = sum(1 for _ in tf.data.TFRecordDataset([str(path)]))
+        yield example_files.describe(str(uri), str(path.relative_to(uri)), records)
+
+
+def list_files(uri: Path | str, *, check_digests: bool = False) -> None:
+    """Completes Examples that a test wrote shard by shard, as the components do."""
+    from components import example_files
+
+    example_files.write_list(str(uri), described(uri), check_digests=check_digests)
+
+
+def assert_listed(uri: Path | str, *, check_digests: bool) -> None:
+    """Checks that the list that a component wrote is of the files that it wrote."""
+    path = Path(uri) / "files.json"
+    written = path.read_text()
+    list_files(uri, check_digests=check_digests)
+    assert written == path.read_text()
