@@ -131,7 +131,9 @@ def _component(source: Path) -> None:
     from components.image_example_gen.executor import Executor
 
     component = ImageExampleGen(
-        source=str(source), positive_class=min(path.name for path in source.iterdir())
+        source=str(source),
+        positive_class=min(path.name for path in source.iterdir()),
+        roots=["/"],  # the images of the small source are links
     )
     # This runner ignores the container image, but with it TFX doesn't package itself.
     options = ["--runner=FnApiRunner", "--sdk_container_image=unused"]

@@ -365,6 +365,8 @@ def test_a_whole_jpeg_is_recognized():
     assert jpeg.is_whole(PLAIN["progressive JPEG"])
     assert jpeg.is_whole(PLAIN["JPEG with trailing bytes"])
     assert jpeg.is_whole(JPEG[:-2] + b"\xff\xff\xfe\x00\x02\xff\xd9")
+    assert jpeg.is_whole(JPEG + JPEG)
+    assert not jpeg.is_whole(JPEG[:-2] + b"\xff\xfe\x00\x01\xff\xd9")
     assert not jpeg.is_whole(JPEG[:-2])
     assert not jpeg.is_whole(JPEG[:-2] + b"\xff\xfe")
     assert not jpeg.is_whole(PLAIN["PNG"])
