@@ -37,9 +37,9 @@ _clients_lock = threading.Lock()
 
 
 class StoreError(OSError):
-    """A store that could not read or write an object; the message names the object and why.
+    """An object could not be read from, or written to, a store; the message says which and why.
 
-    It doesn't say anything about the object's content: the same request may succeed later.
+    It says nothing about the object's content: the same request may succeed later.
     """
 
 
@@ -62,7 +62,7 @@ def beam_io() -> ModuleType:
 
 
 def _share_s3_clients() -> None:
-    """Makes Beam use one S3 client per process; it creates one per file, in 0.4 CPU seconds."""
+    """Makes Beam use one S3 client per process, not one per file, which takes 0.4 s of CPU time."""
     with contextlib.suppress(ImportError):  # installed without S3
         from apache_beam.io.aws.clients.s3 import boto3_client
 
@@ -70,11 +70,11 @@ def _share_s3_clients() -> None:
 
 
 class _SharedSession:
-    """Replaces boto3's session in Beam: its clients are shared, which boto3 allows for threads."""
+    """Replaces boto3's session in Beam: threads share its clients, which boto3 allows."""
 
     @staticmethod
     def client(**arguments: Any) -> Any:
-        """Returns a client of the process; another if its environment has changed."""
+        """Returns the process's client; a new one if the environment has changed."""
         environment = {key: value for key, value in os.environ.items() if key.startswith("AWS_")}
         with _clients_lock:
             return _client(_items(environment), _items(arguments), os.getpid())
@@ -96,11 +96,11 @@ def _client(
 def read_s3(path: str) -> bytes:
     """Returns the content of an object in S3, in one request.
 
-    The client itself repeats requests that fail; here those are repeated whose body is cut off.
+    The client itself repeats failed requests; this function repeats those whose body is incomplete.
 
     Raises:
       FileNotFoundError: the object does not exist.
-      StoreError: the store does not give it.
+      StoreError: it can't be read.
     """
     with store_errors(path):
         first_answer(path)
@@ -124,7 +124,7 @@ def read_s3(path: str) -> bytes:
 
 @contextlib.contextmanager
 def store_errors(path: str) -> Iterator[None]:
-    """Raises the errors of any store as those of the operating system.
+    """Raises the errors of any store's client as errors of the operating system.
 
     Args:
       path: the object, for the message.
@@ -142,7 +142,7 @@ def store_errors(path: str) -> Iterator[None]:
 
 
 def raise_failed(results: Iterable[tuple[str, str, Exception | None]] | None) -> None:
-    """Raises the first error in the result of Beam's `copy`, which S3 returns and doesn't raise."""
+    """Raises the first error in a result of Beam's `copy`, which for S3 returns errors."""
     for source, _, error in results or ():
         if error is not None:
             raise _store_error(source, error)
@@ -155,8 +155,8 @@ def _store_error(path: str, error: Exception) -> OSError:
     if all(map(_is_missing, causes)):
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
     return StoreError(
-        f"the store did not give or take {path} ({type(first).__name__}: {first}); check that it "
-        "can be reached and that its credentials allow this, then run again"
+        f"{path} can't be read or written in its store ({type(first).__name__}: {first}); check "
+        "that the store can be reached and that the credentials allow this, then run again"
     )
 
 

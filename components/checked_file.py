@@ -1,7 +1,8 @@
-"""Files that an interrupted run leaves to resume from, which are checked before they are used.
+"""Files from which an interrupted run resumes, which are checked before they are used.
 
-Each ends with a digest of its content, which doesn't fit after a crash, a full disk or a damaged
-disk. A file that doesn't fit is removed with a warning, and the caller makes its content again.
+Each file ends with a digest of its content. If the digest does not match, for example after a crash
+or on a full or damaged disk, the file is removed with a warning, and the caller computes its
+content again.
 """
 
 import hashlib
@@ -27,11 +28,11 @@ Append = Callable[[bytes], object]
 
 @stop_signals.deferred()
 def write(path: str, content: bytes) -> None:
-    """Writes a file that `read` reads; a crash leaves the previous one.
+    """Writes a file for `read`; after a crash the previous one is still there.
 
     Args:
       path: local or remote; its folder is created.
-      content: all of it.
+      content: the whole content.
     """
     if "://" not in path:
         with written(Path(path)) as append:
@@ -47,7 +48,7 @@ def write(path: str, content: bytes) -> None:
 
 
 def read(path: str) -> bytes | None:
-    """Returns what `write` wrote; None if there is no file, or one that doesn't fit its digest."""
+    """Returns what `write` wrote; None if the file does not exist or is damaged."""
     if not fileio.exists(path):
         return None
     with fileio.open(path, "rb") as file:
@@ -63,11 +64,13 @@ def read(path: str) -> bytes | None:
 
 @contextmanager
 def written(path: Path, layout: str = "") -> Iterator[Append]:
-    """Yields a function that appends to a local file, which appears when the block ends.
+    """Yields a function that appends to a local file, which is complete when the block ends.
+
+    Until then, readers see the previous file.
 
     Args:
       path: its folder is created.
-      layout: how the content is to be read, such as its shape; `is_intact` requires the same.
+      layout: how to read the content, such as its shape; `is_intact` requires the same.
     """
     digest = _start(str(path), layout)
     with whole_file(path) as hidden, hidden.open("wb") as file:
@@ -81,9 +84,9 @@ def written(path: Path, layout: str = "") -> Iterator[Append]:
 
 
 def is_intact(path: Path, layout: str = "") -> bool:
-    """Returns whether a local file is as `written` wrote it; removes it if it is not.
+    """Returns whether a local file is as `written` wrote it, and removes it if not.
 
-    The whole file is read once, in pieces.
+    Reads the whole file once, in pieces.
     """
     if not path.exists():
         return False
@@ -100,12 +103,12 @@ def is_intact(path: Path, layout: str = "") -> bool:
 
 
 def discard(path: str) -> None:
-    """Removes a file, local or remote, and warns that its content is made again."""
-    _LOGGER.warning("%s is damaged: it is removed, and its content is made again", path)
+    """Removes a damaged file, local or remote, and warns that its content is computed again."""
+    _LOGGER.warning("%s is damaged: it is removed, and its content is computed again", path)
     fileio.remove(path)
 
 
 def _start(path: str, layout: str) -> "hashlib._Hash":
-    """Returns a digest of the end of the path: a file from another folder doesn't fit."""
+    """Returns a digest of the end of the path, so that a file of another folder does not match."""
     end = "/".join(path.split("/")[-2:])
     return hashlib.sha256(f"{end}\n{layout}\n".encode())

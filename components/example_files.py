@@ -3,8 +3,8 @@
 Shards are not compressed: they consist mostly of JPEG, for which gzip takes as much time as
 decoding and saves no space.
 
-An artifact ends with a list of its files, `files.json`, which every reader checks: TFX's cache, a
-copy or a cleanup may lose a file, and the remaining ones would look like a smaller data set.
+The last file of an artifact is a list of its files, `files.json`, which every reader checks: if a
+copy or a cleanup loses a file, the remaining ones would otherwise look like a smaller data set.
 """
 
 import fnmatch
@@ -25,20 +25,20 @@ LIST_FILE = "files.json"
 
 _SHARD = re.compile(r"^data_tfrecord-\d{5}-of-\d{5}$")
 _CHUNK_BYTES = 1 << 20
-# What TensorFlow says about its graph, around the message of a reader.
+# TensorFlow's description of its graph, around the message of a reader.
 _OF_TENSORFLOW = re.compile(r"^\{\{.*?\}\} | \[Op:.*$", re.DOTALL)
 
 
 class DamagedArtifactError(RuntimeError):
-    """Files of an artifact are missing or changed; the message names them and what to do."""
+    """Files of an artifact are missing or changed; the message names them and says what to do."""
 
 
 class Described(NamedTuple):
-    """A file when it was written.
+    """A file as it was written.
 
     Attributes:
       name: path relative to the artifact.
-      records: number of its records, or of its rows.
+      records: number of its records or rows.
       size: in bytes.
       sha256: digest of its bytes, 64 hex digits.
     """
@@ -97,7 +97,7 @@ def shard_name(index: int, count: int) -> str:
 
 
 def describe(uri: str, name: str, records: int) -> Described:
-    """Returns the entry of a file in its artifact's list; reads the file.
+    """Reads a file and returns its entry in its artifact's list.
 
     Args:
       uri: of the artifact.
@@ -109,7 +109,7 @@ def describe(uri: str, name: str, records: int) -> Described:
 
 
 def write_list(uri: str, entries: Iterable[Described], *, check_digests: bool) -> None:
-    """Writes the list of an artifact's files, after all of them.
+    """Writes the list of an artifact's files, which must all be written.
 
     Args:
       uri: of the artifact.
@@ -196,7 +196,7 @@ def listed_files(uri: str, folder: str = "") -> list[Shard]:
 
 
 def is_complete(uri: str) -> bool:
-    """Returns whether all files in an artifact's list are there, if it has a list."""
+    """Returns whether all files in an artifact's list exist; True if it has no list."""
     if not fileio.exists(os.path.join(uri, LIST_FILE)):
         return True
     try:
@@ -215,7 +215,7 @@ def record_batches(path: str, size: int) -> "Iterator[tf.Tensor]":
       size: of all batches except the last.
 
     Raises:
-      DamagedArtifactError: a record doesn't fit its checksum, or the file ends within it.
+      DamagedArtifactError: a record does not match its checksum, or is incomplete.
     """
     import tensorflow as tf
 
@@ -243,7 +243,7 @@ def _read_list(uri: str) -> dict[str, Any]:
 
 def _damaged(path: str, problem: str) -> DamagedArtifactError:
     return DamagedArtifactError(
-        f"{path} is damaged: {problem}. Run again without the cache (--no-cache), which makes it "
+        f"{path} is damaged: {problem}. Run again without the cache (--no-cache), which writes it "
         "again"
     )
 

@@ -1,7 +1,7 @@
-"""Ctrl-C and SIGTERM end a process in order, and within the time that Kubernetes grants.
+"""Handles Ctrl-C and SIGTERM: ends a process cleanly, within Kubernetes' grace period.
 
-The first signal raises an exception in the main thread, so that what is being written is finished
-or removed. A second signal, or an exception that takes too long, ends the process at once.
+The first signal raises an exception in the main thread, so that files in progress are completed or
+removed. A second signal ends the process at once, as does handling that takes too long.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 GRACE_SECONDS = 20.0
-"""Time in which a process ends in order; Kubernetes kills it after 30 s, unless told otherwise."""
+"""Time for a process to end cleanly; Kubernetes kills it after 30 s by default."""
 
 # GNU timeout and some shells send a signal to a process and then to its group, so twice.
 _SAME_SIGNAL_SECONDS = 0.5
@@ -26,7 +26,7 @@ class TerminatedError(KeyboardInterrupt):
     """SIGTERM was received. It is handled like Ctrl-C, except for its exit code."""
 
 
-# With messages, since Beam replaces an exception without one by a RuntimeError.
+# They have messages, since Beam replaces an exception without one by a RuntimeError.
 _ERRORS = {
     signal.SIGINT: KeyboardInterrupt("Ctrl-C was pressed"),
     signal.SIGTERM: TerminatedError("SIGTERM was received"),
@@ -55,11 +55,11 @@ _received = _Received()
 
 
 def install(last_words: Callable[[KeyboardInterrupt], object]) -> None:
-    """Handles Ctrl-C and SIGTERM from now on; those that the process ignores stay ignored.
+    """Handles Ctrl-C and SIGTERM from now on; a signal that the process ignores stays ignored.
 
     Args:
-      last_words: prints a message if the process does not end in time; called in another thread
-        with the standard output and error of the time of installation.
+      last_words: prints a message if the process does not end in time; called in another thread,
+        with the standard output and error at the time of this call.
     """
     readable, writable = os.pipe()
     os.set_blocking(writable, False)
@@ -75,7 +75,7 @@ def install(last_words: Callable[[KeyboardInterrupt], object]) -> None:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """Lets a short block of the main thread, such as saving a checkpoint, finish first."""
+    """Defers signals until a short block of the main thread, such as saving a checkpoint, ends."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -89,7 +89,7 @@ def deferred() -> Iterator[None]:
 
 
 def raise_received() -> None:
-    """Raises the exception of a received signal again, where a library may have replaced it.
+    """Raises the exception of a received signal again, in case a library has replaced it.
 
     Raises:
       KeyboardInterrupt: Ctrl-C was pressed or, as TerminatedError, SIGTERM was received.
@@ -98,13 +98,13 @@ def raise_received() -> None:
 
 
 def exit_code(error: KeyboardInterrupt) -> int:
-    """The exit code by the convention of shells: 130 for Ctrl-C, 143 for SIGTERM."""
+    """Returns the exit code, by the convention of shells: 130 for Ctrl-C, 143 for SIGTERM."""
     terminated = isinstance(error, TerminatedError)
     return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
 
 
 def end(code: int) -> NoReturn:
-    """Ends the process and those it started at once, without waiting for threads."""
+    """Ends this process and its child processes at once, without waiting for threads."""
     for child in _descendants(os.getpid()):
         with contextlib.suppress(OSError):  # it has ended by itself
             os.kill(child, signal.SIGKILL)
@@ -143,7 +143,7 @@ def _next_signal(pipe: int) -> KeyboardInterrupt:
 
 
 def _restore_defaults() -> None:
-    """A forked process would otherwise report its signals to this process's pipe."""
+    """Restores the default handlers in a forked process, which would use its parent's pipe."""
     signal.set_wakeup_fd(-1)
     for number in _ERRORS:
         if signal.getsignal(number) == _received.handle:

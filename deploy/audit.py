@@ -1,11 +1,10 @@
-"""Looks for known vulnerabilities of all locked packages, by pip-audit.
+"""Looks up known vulnerabilities of all locked packages with pip-audit.
 
     python deploy/audit.py
 
-Where the service of vulnerabilities does not answer, the audit is skipped, and says so. That it
-answers is seen from a release that is known to be vulnerable: a mirror of the package index may
-give no vulnerabilities at all, which does not mean that there are none. Imports the standard
-library only.
+If the vulnerability service does not answer, the audit is skipped with a message. To check that it
+answers, a release that is known to be vulnerable is looked up first: a mirror of the package index
+may list no vulnerabilities at all. Imports the standard library only.
 """
 
 import argparse
@@ -16,12 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# PYSEC-2021-66: a denial of service by the filter urlize.
+# PYSEC-2021-66: denial of service through the filter urlize.
 VULNERABLE = "jinja2==2.11.2"
 
 
 def main() -> int:
-    """Returns 0 if nothing is known or the audit was skipped, else pip-audit's exit code."""
+    """Returns 0 if nothing was found or the audit was skipped, else pip-audit's exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--uv", default="uv", help="the program uv")
     uv = parser.parse_args().uv
@@ -36,17 +35,17 @@ def audit(tool: Sequence[str], requirements: str) -> int:
     """Audits requirements.
 
     Args:
-      tool: the command of pip-audit.
+      tool: the command that runs pip-audit.
       requirements: lines such as `jinja2==3.1.6`.
 
     Returns:
-      The exit code: 0 if nothing is known or the audit was skipped.
+      The exit code: 0 if no vulnerability is known or the audit was skipped.
     """
     known = _audited(tool, VULNERABLE)
     if VULNERABLE.partition("==")[0] not in known.stdout or not known.returncode:
-        said = (known.stderr.strip().splitlines() or ["no vulnerability of it"])[-1]
+        said = (known.stderr.strip().splitlines() or ["no vulnerability"])[-1]
         print(
-            "audit skipped: the service of vulnerabilities does not answer. Received for "
+            "audit skipped: the vulnerability service does not answer. Received for "
             f"{VULNERABLE}, which is known to be vulnerable: {said}"
         )
         return 0

@@ -1,9 +1,9 @@
-"""Writes a CycloneDX bill of materials of each container image, from the lock file.
+"""Writes a CycloneDX bill of materials per container image, from the lock file.
 
     python deploy/bill_of_materials.py --output dist
 
-It is the same for the same lock file: it has no time, and its serial number is made of its content.
-Imports the standard library only.
+The same lock file gives the same bill: it has no timestamp, and its serial number depends on its
+content only. Imports the standard library only.
 """
 
 import argparse
@@ -20,8 +20,8 @@ class Image(NamedTuple):
     """A container image.
 
     Attributes:
-      dockerfile: from which it is built, relative to the project.
-      packages: the options by which uv selects the packages that it contains.
+      dockerfile: path of its Dockerfile, relative to the project.
+      packages: options with which uv selects the packages that it contains.
     """
 
     dockerfile: str
@@ -36,7 +36,7 @@ IMAGES = {
 
 
 def main() -> None:
-    """Writes one file for each image."""
+    """Writes one file per image."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--uv", default="uv", help="the program uv")
     parser.add_argument("--output", type=Path, default=Path("dist"))
@@ -49,10 +49,10 @@ def main() -> None:
 
 
 def bill(name: str, image: Image, uv: str) -> str:
-    """The bill of materials of an image, as CycloneDX JSON.
+    """Returns the bill of materials of an image, as CycloneDX JSON.
 
     Args:
-      name: of the image.
+      name: name of the image.
       image: what it contains.
       uv: the program uv.
 
@@ -77,14 +77,14 @@ def _exported(image: Image, uv: str) -> dict[str, Any]:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(
-            f"uv can't export the lock file; 0.9.11 is the first version that writes CycloneDX. "
+            f"uv can't export the lock file; CycloneDX requires uv 0.9.11 or newer. "
             f"Received: {done.stderr.strip()}"
         )
     return json.loads(done.stdout)
 
 
 def _base(dockerfile: Path) -> dict[str, Any]:
-    """The base image, which brings Python and the packages of its operating system."""
+    """Returns the base image, which has Python and the packages of its operating system."""
     lines = dockerfile.read_text(encoding="utf-8").splitlines()
     base = next(line.removeprefix("ARG BASE=") for line in lines if line.startswith("ARG BASE="))
     name, _, version = base.partition(":")

@@ -14,23 +14,23 @@ _WRITES_REFUSED = ("readonly", "unable to open database file")
 
 
 class MetadataStoreError(RuntimeError):
-    """The store can't be used; the message names the file and says what to do."""
+    """The metadata store can't be used; the message names the file and says what to do."""
 
 
 def path(output: Path) -> Path:
-    """The metadata store of an output folder."""
+    """Returns the path of the metadata store of an output folder."""
     return output / "tfx" / "metadata.sqlite"
 
 
 def connection(output: Path) -> Any:
-    """ConnectionConfig of the metadata store in an output folder."""
+    """Returns the ConnectionConfig of the metadata store of an output folder."""
     from tfx.orchestration.metadata import sqlite_metadata_connection_config
 
     return sqlite_metadata_connection_config(str(path(output)))
 
 
 def check(file: Path) -> None:
-    """Checks that a store, if it exists, is whole and can be written to. It is not changed.
+    """Checks that a store, if it exists, is intact and can be written to; does not change it.
 
     Raises:
       MetadataStoreError: it is damaged, in use or can't be written to.
@@ -49,10 +49,10 @@ def check(file: Path) -> None:
 
 
 def connect(output: Path) -> Any:
-    """The MetadataStore of an output folder; it is created if it does not exist.
+    """Returns the MetadataStore of an output folder, which is created if it does not exist.
 
     Raises:
-      MetadataStoreError: as `check`, or it is of another version.
+      MetadataStoreError: see `check`; also if it is of another version.
     """
     from ml_metadata.metadata_store import MetadataStore
 
@@ -64,7 +64,7 @@ def connect(output: Path) -> Any:
 
 
 def is_new(file: Path) -> bool:
-    """Whether a store does not exist, or is empty as after a crash while it was created."""
+    """Returns whether a store does not exist, or is empty after a crash during its creation."""
     return not file.exists() or (file.is_file() and file.stat().st_size == 0)
 
 
@@ -76,12 +76,12 @@ def _check_writable(database: sqlite3.Connection) -> None:
 
 
 def tells_of_damage(message: str) -> bool:
-    """Whether an error of SQLite or ML Metadata says that a store is damaged."""
+    """Returns whether an error of SQLite or ML Metadata says that a store is damaged."""
     return any(text in message for text in _DAMAGED)
 
 
 def described(file: Path, detail: str) -> MetadataStoreError:
-    """The error about a store with what to do, by a message of SQLite or ML Metadata."""
+    """Returns the error for a message of SQLite or ML Metadata, which says what to do."""
     return MetadataStoreError(f"the metadata store {file} {_problem(file, detail)}")
 
 

@@ -77,4 +77,4 @@ def test_an_archive_of_objects_is_not_loaded(tmp_path):
     path = tmp_path / "state.npz"
     np.savez(path, scores=np.array([{}], dtype=object))
     with pytest.raises(ValueError, match="allow_pickle=False"):
-        arrays.load(str(path))
+        arrays.unpacked(path.read_bytes())

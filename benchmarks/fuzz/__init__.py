@@ -1,1 +1,1 @@
-"""Fuzzing of everything that reads what users and data give."""
+"""Fuzzes everything that reads input from users and data."""

@@ -3,11 +3,11 @@
     python -m benchmarks.fuzz --seconds 300
     python -m benchmarks.fuzz --reproduce settings runs/fuzz/crashes/settings-0a1b2c3d.yaml
 
-Each target runs in a process of its own, within bounds of memory and time for each case. Images are
-mutated by atheris, guided by coverage, from a corpus that code draws; texts come from Hypothesis.
-What breaks a target is kept in OUTPUT/crashes, beside it the error and the command that reproduces
-it. Prints one JSON object: the number of cases by target, and the crashes. Exits with 1 if there
-are any.
+Each target runs in its own process, with limits of memory and time per case. Atheris mutates
+images, guided by coverage, from a generated corpus; Hypothesis generates texts. Each case that
+breaks a target is kept in OUTPUT/crashes, next to the error and the command that reproduces it.
+Prints one JSON object: the number of cases per target, and the crashes. Exits with 1 if there are
+any.
 """
 
 import argparse
@@ -52,8 +52,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.fuzz", description=__doc__.partition("\n")[0]
     )
-    parser.add_argument("targets", nargs="*", help=f"of {', '.join(TARGETS)}; default: all")
-    parser.add_argument("--seconds", type=float, default=300, help="of all targets together")
+    parser.add_argument("targets", nargs="*", help=f"some of {', '.join(TARGETS)}; default: all")
+    parser.add_argument("--seconds", type=float, default=300, help="for all targets together")
     parser.add_argument("--seed", type=int, default=1, help="1 or more")
     parser.add_argument("--output", type=Path, default=Path("runs/fuzz"))
     parser.add_argument(
@@ -75,12 +75,12 @@ def _reproduce(name: str, path: str) -> int:
     error = crashes.failure(TARGETS[name], data)
     if error is not None:
         raise error
-    print(f"{name} keeps its promise for {path}", file=sys.stderr)
+    print(f"{name} handles {path} correctly", file=sys.stderr)
     return 0
 
 
 def _fuzz(name: str, seconds: float, arguments: argparse.Namespace) -> int:
-    """Fuzzes a target, in a new process whenever a case ends it; returns the number of cases."""
+    """Fuzzes a target, in a new process after a case has ended one; returns the number of cases."""
     end, cases, seed = time.monotonic() + seconds, 0, arguments.seed
     while (left := end - time.monotonic()) > 0 or not cases:
         counted = worker.count(arguments.output, name)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SECONDS = 5
-"""Processor time of a case."""
+"""CPU time of a case."""
 BYTES = 512 << 20
-"""Memory that a case may use in addition to what the process already has."""
+"""Memory that a case may use in addition to what the process already uses."""
 
 
 class OutOfTimeError(BaseException):
@@ -26,16 +26,16 @@ def bound_memory() -> None:
 
 @contextlib.contextmanager
 def bounded_time(seconds: float = SECONDS) -> Iterator[None]:
-    """Ends what runs within it after some processor time.
+    """Limits the CPU time of the block.
 
-    Python code is ended by an exception. Code in C that never returns to Python is ended with
-    its process a little later, by SIGXCPU.
+    An exception ends Python code. If C code never returns to Python, SIGXCPU ends the process a
+    little later.
 
     Args:
-      seconds: processor time.
+      seconds: CPU time.
 
     Raises:
-      OutOfTimeError: the time is over.
+      OutOfTimeError: the block took longer.
     """
     before = signal.signal(signal.SIGPROF, _raise_out_of_time)
     used = resource.getrusage(resource.RUSAGE_SELF)

@@ -1,4 +1,4 @@
-"""Keeps what breaks a target: the smallest case for each place, and how to reproduce it."""
+"""Keeps the cases that break a target: the smallest one per place, and how to reproduce it."""
 
 import hashlib
 import sys
@@ -17,9 +17,9 @@ class Recorder:
     """Runs a target on cases and keeps those that break it.
 
     Attributes:
-      name: of the target.
+      name: name of the target.
       output: the folder of the fuzzer's output.
-      cases: how many were run.
+      cases: number of cases that were run.
     """
 
     def __init__(self, name: str, target: Target, output: Path):
@@ -39,7 +39,7 @@ class Recorder:
             self._keep(data, error)
 
     def finish(self) -> None:
-        """Says that no case is in progress."""
+        """Removes the file of the case in progress."""
         self._running.unlink(missing_ok=True)
 
     def _keep(self, data: bytes, error: BaseException) -> None:
@@ -50,32 +50,32 @@ class Recorder:
 
 
 def failure(target: Target, data: bytes) -> BaseException | None:
-    """Runs a case within the bounds of time; returns what it raised, or None."""
+    """Runs a case with a limit of time; returns the exception that it raised, or None."""
     try:
         with bounded_time():
             target.check(data)
-    except (Exception, OutOfTimeError) as error:  # any is a finding
+    except (Exception, OutOfTimeError) as error:  # any other error is a finding
         return error
     return None
 
 
 def in_progress(output: Path, name: str) -> Path:
-    """The file that holds the case that is running."""
+    """Returns the path of the file with the case in progress."""
     return output / FOLDER / f".{name}.running"
 
 
 def keep(output: Path, name: str, place: str, data: bytes, what: str) -> Path:
-    """Writes a case, and beside it what happened and the command that reproduces it.
+    """Writes a case, and next to it what happened and the command that reproduces it.
 
     Args:
       output: the folder of the fuzzer's output.
-      name: of the target.
-      place: where it broke; one case is kept for each.
+      name: name of the target.
+      place: where it failed; one case is kept per place.
       data: the case.
       what: what happened.
 
     Returns:
-      The file of the case.
+      The path of the case's file.
     """
     digest = hashlib.sha256(place.encode()).hexdigest()[:8]
     path = output / FOLDER / f"{name}-{digest}{TARGETS[name].suffix}"
@@ -88,12 +88,12 @@ def keep(output: Path, name: str, place: str, data: bytes, what: str) -> Path:
 
 
 def kept(output: Path) -> list[Path]:
-    """The cases that were kept, sorted."""
+    """Returns the paths of the cases that were kept, sorted."""
     return sorted(path for path in (output / FOLDER).glob("*-*") if path.suffix != ".error")
 
 
 def _place(error: BaseException) -> str:
-    """The kind of an error and the project's innermost line that it passed through."""
+    """Returns the class of an error and the project's innermost function in its traceback."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [
         f"{frame.filename}:{frame.name}"
@@ -101,7 +101,7 @@ def _place(error: BaseException) -> str:
         if frame.filename.startswith(tuple(f"{_ROOT}/{part}/" for part in _PARTS))
     ]
     what = str(error)[:20] if isinstance(error, BrokenPromiseError) else ""
-    # Where a case ran out of time is chance.
+    # The place where a case ran out of time is random.
     at = "" if isinstance(error, OutOfTimeError) or not ours else ours[-1]
     return f"{type(error).__name__} {what} {at}"
 

@@ -1,4 +1,4 @@
-"""Images of every kind that the reader takes, drawn by code, from which the fuzzer starts."""
+"""Generated images of every kind that the reader accepts, from which the fuzzer starts."""
 
 import io
 import struct
@@ -15,19 +15,19 @@ _SIZE = (40, 24)
 
 
 def corpus() -> dict[str, bytes]:
-    """Small images by name: formats, modes, compressions, orientations, animations."""
+    """Returns small images by name: formats, modes, compressions, orientations, animations."""
     return dict(_all())
 
 
 def write_corpus(folder: Path) -> None:
-    """Writes the images into a folder, which keeps what the fuzzer has added to it."""
+    """Writes the images into a folder, in which files added by the fuzzer are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in corpus().items():
         (folder / name).write_bytes(data)
 
 
 def with_checksums(data: bytes) -> bytes:
-    """A PNG with the right checksum after each chunk; any other bytes unchanged."""
+    """Returns a PNG with the right checksum after each chunk; any other bytes unchanged."""
     if not data.startswith(png.SIGNATURE):
         return data
     fixed, position = bytearray(data), len(png.SIGNATURE)

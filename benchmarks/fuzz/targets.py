@@ -1,7 +1,7 @@
-"""What is fuzzed: each target takes bytes and raises unless it keeps its promise.
+"""The targets of the fuzzer: functions of bytes that raise if the promise is broken.
 
-The promise is the same everywhere: the input is used, or refused with the error that its
-reader documents and a message of bounded length; never another error.
+The promise is the same for each target: the input is used, or refused with the error that its
+reader documents and a message of bounded length; no other error is raised.
 """
 
 import contextlib
@@ -17,23 +17,23 @@ from PIL import Image
 
 MAX_PIXELS = 1 << 20
 MAX_MESSAGE = 20_000
-"""Characters of an error message."""
+"""Number of characters of an error message."""
 _MAX_DETAIL = 500
 _MAX_SIDES = (0, 16)
-# Their images would be asked for over the network.
+# Their images would be requested over the network.
 _REMOTE = ("s3", "gs", "hdfs")
 
 
 class BrokenPromiseError(AssertionError):
-    """A target did neither what it documents nor refuse its input as it documents."""
+    """A target neither used its input nor refused it as documented."""
 
 
 class Target(NamedTuple):
-    """What is fuzzed.
+    """A target of the fuzzer.
 
     Attributes:
       check: raises if the promise is broken for these bytes.
-      suffix: of a file that holds a case.
+      suffix: suffix of the file of a case.
     """
 
     check: Callable[[bytes], None]
@@ -41,7 +41,7 @@ class Target(NamedTuple):
 
 
 def image(data: bytes) -> None:
-    """The image reader: an image that decodes as it says, or a reason."""
+    """Checks the image reader: the result decodes to its stated size, or has a reason."""
     from components.images import reader
 
     try:
@@ -63,7 +63,7 @@ def image(data: bytes) -> None:
 
 
 def settings(data: bytes) -> None:
-    """A settings file, of a pipeline or a study."""
+    """Checks a settings file, of a pipeline or a study."""
     from pipeline.settings import SettingsError
     from pipeline.study.settings import load_any
 
@@ -72,7 +72,7 @@ def settings(data: bytes) -> None:
 
 
 def override(data: bytes) -> None:
-    """The options `--set`, one on each line."""
+    """Checks the options `--set`, one per line."""
     from pipeline.settings import SettingsError
     from pipeline.study.settings import load_any
 
@@ -82,13 +82,13 @@ def override(data: bytes) -> None:
 
 
 def kubeflow(data: bytes) -> None:
-    """The section `kubeflow` of a settings file."""
+    """Checks the section `kubeflow` of a settings file."""
     section = b"".join(b"  " + line for line in data.splitlines(keepends=True))
     settings(_MINIMAL + b"kubeflow:\n" + section)
 
 
 def gate(data: bytes) -> None:
-    """A gate, which a model passes or not."""
+    """Checks the text of a gate."""
     from components.evaluator import gates
 
     with _refused(gates.GateError):
@@ -99,12 +99,12 @@ def gate(data: bytes) -> None:
 
 
 def csv_manifest(data: bytes) -> None:
-    """A manifest of comma-separated values."""
+    """Checks a manifest in CSV."""
     _manifest("manifest.csv", data)
 
 
 def json_manifest(data: bytes) -> None:
-    """A manifest of JSON lines."""
+    """Checks a manifest in JSON lines."""
     _manifest("manifest.jsonl", data)
 
 
@@ -146,7 +146,7 @@ def _manifest(name: str, data: bytes) -> None:
 
 @contextlib.contextmanager
 def _refused(kind: type[Exception]) -> Iterator[None]:
-    """Accepts an error of the documented kind whose message is printable and of some length."""
+    """Accepts an error of the documented class whose message is not empty and not too long."""
     try:
         yield
     except kind as error:

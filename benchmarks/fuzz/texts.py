@@ -1,6 +1,6 @@
-"""Hypothesis strategies for settings, manifests and gates: valid ones, changed a little or a lot.
+"""Hypothesis strategies for settings, manifests and gates: valid ones with few or many changes.
 
-Each draws the bytes of a file.
+Each strategy draws the bytes of a file.
 """
 
 import csv
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 _ROOT = Path(__file__).parents[2]
 
-# Texts that readers of text have tripped over.
+# Texts that often cause errors in parsers.
 _ODD = (
     *(
         "",
@@ -64,7 +64,7 @@ _LONG = (
     '{"a":',
     "\\",
 )
-# What yaml.safe_dump would not write, put in as it is.
+# YAML that yaml.safe_dump does not write, inserted unchanged.
 _YAML = (
     *("!!python/object/apply:os.system [id]", "!!binary AAAA", "!!set {a, b}", "!!omap [a: 1]"),
     *("!!timestamp 2026-13-45", "!!int x", "!!float y", "!!bool maybe", "!!null x", "!unknown x"),
@@ -118,7 +118,7 @@ values = st.recursive(
 
 
 class _Raw(str):
-    """YAML that is put in as it is."""
+    """YAML that is inserted unchanged."""
 
 
 raw_yaml = st.sampled_from((*_YAML, *_HUGE)).map(_Raw)
@@ -126,7 +126,7 @@ raw_yaml = st.sampled_from((*_YAML, *_HUGE)).map(_Raw)
 
 @functools.cache
 def _trees() -> tuple[Any, ...]:
-    """Every preset of the project, and the settings that come with the cluster's manifests."""
+    """Returns all presets of the project and the settings in `deploy/`."""
     folders = ("pipeline/presets", "pipeline/study/presets", "deploy/settings")
     paths = sorted(path for folder in folders for path in (_ROOT / folder).glob("*.yaml"))
     return tuple(yaml.safe_load(path.read_text(encoding="utf-8")) for path in paths)
@@ -134,7 +134,7 @@ def _trees() -> tuple[Any, ...]:
 
 @st.composite
 def _changed(draw: st.DrawFn, tree: Any) -> Any:
-    """A tree in which one value, at any depth, was replaced, renamed, added or removed."""
+    """Draws a tree in which one value, at any depth, was replaced, renamed, added or removed."""
     if not isinstance(tree, dict | list) or not tree or draw(st.integers(0, 5)) == 0:
         return draw(raw_yaml | values)
     if isinstance(tree, list):
@@ -152,7 +152,7 @@ def _changed(draw: st.DrawFn, tree: Any) -> Any:
 
 
 def _dumped(tree: Any) -> str:
-    """YAML, in which each raw part stands as it is."""
+    """Returns a tree as YAML, with each raw part unchanged."""
     parts: list[str] = []
 
     def marked(value: Any) -> Any:
@@ -175,7 +175,7 @@ def _bytes(text: str) -> bytes:
 
 @st.composite
 def _spoilt(draw: st.DrawFn, whole: st.SearchStrategy[bytes]) -> bytes:
-    """Bytes of which sometimes a part is cut out, repeated or overwritten."""
+    """Draws bytes of which a part is sometimes removed, repeated or overwritten."""
     data = draw(whole)
     if draw(st.integers(0, 3)):
         return data

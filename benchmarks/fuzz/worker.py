@@ -1,4 +1,4 @@
-"""Fuzzes one target in this process, until its time is over."""
+"""Fuzzes one target in this process for a given time."""
 
 import importlib
 import os
@@ -22,10 +22,10 @@ def fuzz(name: str, *, seconds: float, seed: int, output: Path) -> None:
     """Runs cases of a target, and keeps those that break it.
 
     Args:
-      name: of the target.
-      seconds: after the imports, after which no further case is started.
-      seed: of the cases.
-      output: the folder of crashes and corpora.
+      name: name of the target.
+      seconds: time after the imports during which cases are started.
+      seed: seed of the cases.
+      output: the folder of the fuzzer's output.
     """
     recorder = Recorder(name, TARGETS[name], output)
 
@@ -41,7 +41,7 @@ def fuzz(name: str, *, seconds: float, seed: int, output: Path) -> None:
 
 
 def count(output: Path, name: str) -> Path:
-    """The file that holds the number of cases that were run."""
+    """Returns the path of the file with the number of cases that were run."""
     return output / f".{name}.count"
 
 

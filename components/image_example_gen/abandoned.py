@@ -1,8 +1,8 @@
-"""The staging folder of an ingestion, and the removal of those that killed ingestions left.
+"""The staging folder of an ingestion, and the removal of what killed ingestions left.
 
-On disk a running ingestion holds a lock in its staging folder, which the operating system
-releases however the process ends. An object store has no locks; there an ingestion is taken for
-dead if it has written nothing for a day.
+On disk, a running ingestion holds a lock in its staging folder, which the operating system
+releases however the process ends. An object store has no locks: an ingestion that has written
+nothing there for a day is considered dead.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ def staging_folder(output: str) -> Iterator[str]:
       output: the folder in which it is created.
 
     Yields:
-      The staging folder. While the block runs, `remove_abandoned` of other processes keeps it.
+      The staging folder. While the block runs, other processes' `remove_abandoned` keeps it.
     """
     folder = os.path.join(output, STAGING)
     fileio.makedirs(folder)
@@ -47,10 +47,10 @@ def staging_folder(output: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _held(folder: str) -> Iterator[None]:
-    # Renamed once it is locked, so that no other process finds it unlocked.
+    # Renamed after it is locked, so that no other process finds it unlocked.
     new = os.path.join(folder, f"{_LOCK}.{uuid.uuid4().hex}")
     with open(new, "w", encoding="utf-8") as file:
-        with contextlib.suppress(OSError):  # without locks, nothing is taken for abandoned
+        with contextlib.suppress(OSError):  # without locks, nothing is removed as abandoned
             fcntl.flock(file, fcntl.LOCK_EX)
         os.rename(new, os.path.join(folder, _LOCK))
         yield
@@ -59,18 +59,18 @@ def _held(folder: str) -> Iterator[None]:
 def remove_abandoned(outputs: str) -> None:
     """Removes the outputs of ingestions that were killed.
 
-    An output with a staging folder is incomplete: a finished ingestion has removed it. Those of
-    running ingestions are kept.
+    An output with a staging folder is incomplete, since an ingestion removes it at its end. The
+    outputs of running ingestions are kept.
 
     Args:
-      outputs: folder with one folder per ingestion.
+      outputs: folder with one output folder per ingestion.
     """
     remote = files.is_remote(outputs)
     for output in _remote_outputs(outputs) if remote else _local_outputs(outputs):
-        _LOGGER.info("removing what a killed ingestion left: %s", output)
+        _LOGGER.info("removing the incomplete output of a killed ingestion: %s", output)
         try:
             fileio.rmtree(output)
-        except OSError as error:  # such as another user's; it doesn't concern this ingestion
+        except OSError as error:  # such as another user's; this ingestion does not depend on it
             _LOGGER.warning("can't remove %s: %s", output, error)
 
 
@@ -78,7 +78,7 @@ def _local_outputs(outputs: str) -> Iterator[str]:
     if not os.path.isdir(outputs):
         return
     for output in sorted(os.scandir(outputs), key=lambda entry: entry.name):
-        # OSError: there is none, a running ingestion holds it, or locks are not supported.
+        # OSError: no lock file exists, a running ingestion holds it, or locks are not supported.
         with (
             contextlib.suppress(OSError),
             open(os.path.join(output.path, STAGING, _LOCK), "r+", encoding="utf-8") as file,

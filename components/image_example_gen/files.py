@@ -237,7 +237,7 @@ def read_bytes(path: str) -> bytes:
 
     Raises:
       FileNotFoundError: the file does not exist.
-      StoreError: a store can't give it, which says nothing of its content.
+      StoreError: it can't be read from a store, which says nothing about its content.
       OSError: it can't be read.
     """
     if not is_remote(path):

@@ -1,4 +1,4 @@
-"""The folders and buckets that a data source may reach: its own, and those allowed by name.
+"""The folders and buckets that a data source may lead to: its own, and those in `data.roots`.
 
 Imports the standard library only. Symbolic links are resolved; nothing is opened.
 """
@@ -13,27 +13,27 @@ from components.image_example_gen.manifest import SourceError
 
 
 class Roots:
-    """The places that manifests and symbolic links may lead to."""
+    """The folders and buckets that manifests and symbolic links may lead to."""
 
     def __init__(self, source: str, allowed: Iterable[str] = ()):
         """Resolves the roots.
 
         Args:
-          source: the source, which is always allowed.
-          allowed: more folders, or URLs such as `s3://bucket/photos`.
+          source: folder or URL of the source, which is always allowed.
+          allowed: more folders or URLs, such as `s3://bucket/photos`.
         """
         self.names = [source, *allowed]
         self._roots = tuple(_resolved(root) for root in self.names)
         self._real_folder = functools.lru_cache(maxsize=4096)(os.path.realpath)
 
     def contains(self, path: str) -> bool:
-        """Returns whether a path is in a root, after symbolic links are resolved."""
+        """Returns whether a path, with its symbolic links resolved, is in one of the roots."""
         if files.is_remote(path):
             # Some stores resolve `..` in a key; others take it literally.
             return self._covers(path) and self._covers(_normalized(path))
         try:
             return self._covers(self.real_path(path))
-        except ValueError:  # a NUL character or half a surrogate pair: no file has such a name
+        except ValueError:  # a NUL character or an unpaired surrogate: no file has such a name
             return True
 
     def real_path(self, path: str) -> str:
@@ -45,14 +45,14 @@ class Roots:
         return os.path.realpath(real) if os.path.islink(real) else real
 
     def check_link(self, path: str) -> None:
-        """Refuses a symbolic link that leaves the roots.
+        """Refuses a symbolic link that leads out of the roots.
 
         Raises:
           SourceError: the message names the link and where it leads.
         """
         if not self.contains(path):
             raise SourceError(
-                "a link leads out of the source; remove it, or add the folder that it leads to, to "
+                "a link leads out of the source; remove it, or add its target's folder to "
                 f"data.roots. Received: {path!r}, which leads to {self.real_path(path)!r}"
             )
 
@@ -61,7 +61,7 @@ class Roots:
 
 
 def outside_text(roots: Roots, paths: Sequence[str]) -> str:
-    """Returns the first of the paths outside of the roots, resolved, and the roots' names."""
+    """Returns a description of the first path outside of the roots: resolved, with the roots."""
     first = next(path for path in paths if not roots.contains(path))
     return f"{roots.real_path(first)!r} is in none of {roots.names}"
 

@@ -159,7 +159,7 @@ def ingest(shard: int, staging: Staging, rules: Rules) -> None:
     """Reads the images of a shard's listing and writes its examples and its outcome.
 
     Raises:
-      StoreError: a file could not be read, for a reason that is not its own.
+      StoreError: a file could not be read, for a reason that does not lie in the file.
     """
     first_row, records = staging.read_listing(shard)
     outcome = Outcome([], [])

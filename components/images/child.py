@@ -1,4 +1,4 @@
-"""The child process of `isolated`: reads the images that it is sent, within limits."""
+"""The child process of `isolated`: reads the images that it receives, within limits."""
 
 import json
 import os
@@ -8,19 +8,19 @@ from typing import IO
 from components.images import reader
 from components.images.isolated import read_frame, write_frame
 
-# Decoding takes at most 20 bytes per pixel, of which the costly formats may have half.
+# Decoding takes at most about 20 bytes per pixel, for formats that may have half the pixels.
 _BYTES_PER_PIXEL = 24
 _OTHER_BYTES = 1 << 30
 _CPU_SECONDS = 60
 _CPU_PIXELS = 50_000_000
-"""Number of pixels for which `_CPU_SECONDS` are allowed; more time for a larger `max_pixels`."""
+"""Pixels for which `_CPU_SECONDS` are allowed; a larger `max_pixels` has a multiple of them."""
 
 
 def main() -> None:
-    """Answers requests until its parent ends."""
+    """Reads images until the parent process ends."""
     requests = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
-    # What a library prints must not get into the answers.
+    # Output of libraries must not get into the answers.
     os.dup2(2, 1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     answers.write(b"\n")
@@ -50,7 +50,7 @@ def _answer(answers: IO[bytes], data: bytes, limits: dict[str, int]) -> None:
     except reader.RefusedImageError as error:
         _refuse(answers, error.reason, error.detail)
     except MemoryError:
-        _refuse(answers, reader.TOO_LARGE, "reading it takes too much memory; make it smaller")
+        _refuse(answers, reader.TOO_LARGE, "decoding it takes too much memory; make it smaller")
     else:
         numbers = {name: getattr(image, name) for name in ("width", "height", "perceptual_hash")}
         write_frame(answers, json.dumps(numbers).encode(), image.data)

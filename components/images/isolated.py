@@ -1,8 +1,8 @@
-"""Reads images such that one which crashes or exhausts its decoder costs that image only.
+"""Reads images so that one that crashes its decoder, or takes too much memory or time, is refused.
 
-Small JPEGs and PNGs, whose decoders are the most used of all, are read in this process. Any other
-image is read in a child process with limits of memory and CPU time, without this process's
-environment variables. A child reads many images; it ends with its parent.
+Small JPEGs and PNGs, whose decoders are the most widely used, are read in this process. Any other
+image is read in a child process, which has limits of memory and CPU time and only a few of this
+process's environment variables. A child process reads many images and ends with its parent.
 """
 
 import json
@@ -18,11 +18,11 @@ from typing import IO
 from components.images import png, reader
 from components.images.rules import DEFAULT_MAX_PIXELS
 
-# Of a larger file, the headers alone may take long.
+# Reading the headers alone of a larger file may take long.
 _SMALL_BYTES = 4 << 20
 _HARMLESS = (b"\xff\xd8\xff", png.SIGNATURE)
 
-# An image whose reader dies is tried again, since another process may have used up the memory.
+# An image whose child process dies is read again: another process may have used up the memory.
 _TRIES = 2
 _FRAME = struct.Struct(">QQ")
 _COMMAND = (sys.executable, "-m", "components.images.child")
@@ -30,7 +30,7 @@ _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR")
 
 _idle: list["_Child"] = []
 _lock = threading.Lock()
-# In a forked process the children belong to its parent.
+# A forked process must not use the child processes of its parent.
 os.register_at_fork(after_in_child=_idle.clear)
 
 
@@ -40,8 +40,8 @@ def read_image(
     """Returns what `reader.read_image` returns; safe for use by many threads.
 
     Raises:
-      RefusedImageError: as by `reader.read_image`. Also if its reading takes too much memory
-        (`too_large`) or CPU time (`too_slow`), or ends the process that reads it (`undecodable`).
+      RefusedImageError: see `reader.read_image`. Also if reading takes too much memory
+        (`too_large`) or CPU time (`too_slow`), or crashes the child process (`undecodable`).
     """
     if len(data) <= _SMALL_BYTES and data.startswith(_HARMLESS):
         return reader.read_image(data, max_pixels=max_pixels, max_side=max_side)
@@ -63,7 +63,7 @@ def read_image(
 
 
 def _running_child() -> "_Child":
-    """Returns an idle child that still runs, or a new one."""
+    """Returns an idle child process that is still running, or a new one."""
     with _lock:
         while _idle:
             child = _idle.pop()
@@ -78,7 +78,7 @@ def _keep(child: "_Child") -> None:
 
 
 class _ChildDiedError(Exception):
-    """A child that ended while it read an image."""
+    """A child process ended while it was reading an image."""
 
     def __init__(self, code: int):
         super().__init__(code)
@@ -87,11 +87,11 @@ class _ChildDiedError(Exception):
 
     def refusal(self) -> reader.RefusedImageError:
         if self.is_too_slow:
-            detail = "reading it takes too much CPU time; save it as a baseline JPEG or PNG"
+            detail = "decoding it takes too much CPU time; save it as a baseline JPEG or PNG"
             return reader.RefusedImageError(reader.TOO_SLOW, detail)
         name = signal.Signals(-self._code).name if self._code < 0 else f"exit code {self._code}"
         if self._code == -signal.SIGKILL:
-            detail = f"the process that read it was killed ({name}), probably for its memory"
+            detail = f"the process that decoded it was killed ({name}), probably for lack of memory"
             return reader.RefusedImageError(reader.TOO_LARGE, detail)
         detail = f"its decoder crashed ({name}); convert it to JPEG or PNG"
         return reader.RefusedImageError(reader.UNDECODABLE, detail)
@@ -107,9 +107,9 @@ class _Child:
             _COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            # Libraries reserve memory per core, which would count for the limit.
+            # Libraries reserve memory per core, which would count towards the limit.
             env=kept | {"PYTHONPATH": root, "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"},
-            start_new_session=True,  # Ctrl-C ends its parent, and with it the child
+            start_new_session=True,  # Ctrl-C ends the parent, and with it the child process
         )
         if not self._output.read(1):
             raise RuntimeError(

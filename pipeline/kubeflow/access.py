@@ -1,8 +1,8 @@
-"""What each step of a pipeline may reach: the volumes, the secrets and the user it is given.
+"""What each step of a pipeline may access: its volumes, its secrets and its user.
 
-Each is derived from the step's own parameters, so that a step gets no more than it uses. The step
-that decodes images of unknown origin, for example, mounts the registry only if the images lie
-there, and gets no secret but that of the object store.
+They are derived from the step's own parameters, so that a step gets no more than it uses. For
+example, the step that decodes untrusted images mounts the registry only if the images are there,
+and gets no secret except the object store's.
 """
 
 import json
@@ -24,16 +24,16 @@ from pipeline.kubeflow.settings import STORE_VARIABLES, Kubeflow, Secret, Steps,
 
 # Steps that write to none of the paths in their parameters.
 _READERS = (ImageExampleGen, SchemaGen)
-# Parameters that a reporter shows: all settings of the run, with paths that it doesn't open.
+# Parameters that a reporter only shows: all settings of the run, with paths that it does not open.
 _SHOWN = frozenset({"settings", "study"})
-# The launcher takes the store's credentials from the environment, except for this scheme: there
-# it reads the key of Kubeflow Pipelines' own store from the cluster.
+# The launcher takes the store's credentials from the environment, except for this scheme: for it,
+# the launcher reads the key of Kubeflow Pipelines' own store from the cluster.
 _KEY_FROM_CLUSTER = "minio"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """What a step's pod is given.
+    """What the pod of a step gets.
 
     Attributes:
       volumes: volumes that it mounts.
@@ -55,7 +55,7 @@ class _Place:
 
 
 def access(node: BaseNode, dag: Pipeline, kubeflow: Kubeflow) -> Access:
-    """What a step of a pipeline is given.
+    """Returns what a step of a pipeline gets.
 
     Args:
       node: the step.
@@ -64,7 +64,7 @@ def access(node: BaseNode, dag: Pipeline, kubeflow: Kubeflow) -> Access:
 
     Returns:
       The volumes that contain a path in its parameters, the secrets of the object stores that its
-      parameters and its launcher name, and what the settings give it by name.
+      parameters and its launcher open, and those for which the settings list the step.
     """
     step = node.id.partition(".")[0]
     places = list(_places(node, dag))
@@ -89,7 +89,7 @@ def _is_named(step: str, steps: Steps) -> bool:
 
 
 def _schemes(places: Iterable[_Place], kubeflow: Kubeflow) -> set[str]:
-    """The object stores that a pod opens with credentials in its environment."""
+    """Returns the schemes of the stores that a pod opens with credentials in its environment."""
     schemes = {place.text.partition("://")[0] for place in places if "://" in place.text}
     root = kubeflow.pipeline_root.partition("://")[0]
     return schemes if root == _KEY_FROM_CLUSTER else schemes | {root}
@@ -107,7 +107,7 @@ def _secrets(step: str, schemes: set[str], secrets: Iterable[Secret]) -> Iterato
 
 
 def _mount(text: str, volumes: Iterable[Volume]) -> Volume | None:
-    """The innermost volume that contains a path, or that lies below it."""
+    """Returns the innermost volume that contains a path, or else the first one below it."""
     path = _path(text)
     if path is None:
         return None
@@ -128,7 +128,7 @@ def _path(text: str) -> PurePosixPath | None:
 
 
 def _places(node: BaseNode, dag: Pipeline) -> Iterator[_Place]:
-    """The paths and URIs in a step's parameters, and in the Beam options if it uses them."""
+    """Yields the paths and URIs in a step's parameters, and in the Beam options if it uses them."""
     for key, text in _texts(dict(node.exec_properties)):
         if "://" in text or text.startswith("/"):
             yield _Place(text, is_written=not isinstance(node, _READERS) and key != WEIGHTS)
@@ -140,7 +140,7 @@ def _places(node: BaseNode, dag: Pipeline) -> Iterator[_Place]:
 
 
 def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Each text in a parameter, with the innermost key under which it stands."""
+    """Yields each text in a parameter, with its innermost key."""
     if isinstance(value, RuntimeParameter):
         value = value.default
     if isinstance(value, str) and value.startswith(("{", "[")):

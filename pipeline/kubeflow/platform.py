@@ -1,4 +1,4 @@
-"""Requirements of a step's pod: devices, nodes, memory, volumes, secrets, user, retries."""
+"""Settings of a step's pod: devices, nodes, memory, volumes, secrets, user, retries."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _ContainerSpec = PipelineDeploymentConfig.PipelineContainerSpec
 _ResourceSpec = _ContainerSpec.ResourceSpec
-# The factor of each suffix of a Kubernetes quantity.
+# Factors of the suffixes of Kubernetes quantities.
 _SUFFIXES = {
     "": 1.0,
     "m": 1e-3,
@@ -32,11 +32,11 @@ _SCRATCH_PATH = "/work"
 # The image's files and folders belong to this group.
 _IMAGE_GROUP = 0
 STEP_LABEL = "outnumbered-step"
-"""Label of each step's pods; its value is the name of the step."""
+"""Label of the pods of each step; its value is the name of the step."""
 
 
 def on_gpu(node_id: str, gpu: Gpu) -> bool:
-    """Whether a node runs on a GPU node: it is a GPU step, or an arm of one.
+    """Returns whether a step runs on a GPU node: it is a GPU step, or an arm of one.
 
     Args:
       node_id: such as `Trainer`, or `Trainer.balanced`.
@@ -46,7 +46,7 @@ def on_gpu(node_id: str, gpu: Gpu) -> bool:
 
 
 def resources(node_id: str, kubeflow: Kubeflow) -> dict[str, Any]:
-    """The `resources` of a step's container, in the pipeline's JSON format."""
+    """Returns the `resources` of a step's container, in the pipeline's JSON format."""
     gpu = kubeflow.gpu if on_gpu(node_id, kubeflow.gpu) else None
     limits = gpu.resources if gpu else kubeflow.resources
     spec = _ResourceSpec(cpu_limit=_number(limits.cpu), memory_limit=_number(limits.memory) / _GIGA)
@@ -62,12 +62,12 @@ def resources(node_id: str, kubeflow: Kubeflow) -> dict[str, Any]:
 
 
 def environment(kubeflow: Kubeflow) -> list[dict[str, str]]:
-    """The `env` of a step's container, sorted by name."""
+    """Returns the `env` of a step's container, sorted by name."""
     return [{"name": name, "value": value} for name, value in sorted(kubeflow.env.items())]
 
 
 def retry_policy(retries: Retries) -> dict[str, Any]:
-    """The `retryPolicy` of a task."""
+    """Returns the `retryPolicy` of a task."""
     policy = PipelineTaskSpec.RetryPolicy(
         max_retry_count=retries.count, backoff_factor=retries.backoff_factor
     )
@@ -79,10 +79,10 @@ def retry_policy(retries: Retries) -> dict[str, Any]:
 def executor_config(
     node_id: str, name: str, granted: "Access", kubeflow: Kubeflow
 ) -> dict[str, Any]:
-    """The Kubernetes settings of a step, in the format of the YAML's second document.
+    """Returns the Kubernetes settings of a step, in the format of the YAML's second document.
 
-    Only GPU steps have the node selectors and tolerations of GPU nodes, so that no other step
-    is scheduled there.
+    Only GPU steps have the node selectors and tolerations of GPU nodes, so that no other step is
+    scheduled there.
 
     Args:
       node_id: see `on_gpu`.
@@ -106,10 +106,10 @@ def executor_config(
 
 
 def _security_context(granted: "Access", users: Users) -> kubernetes.SecurityContext:
-    """The user of a step.
+    """Returns the user of a step.
 
-    A claim can't be mounted read-only by Kubeflow Pipelines. Instead, steps that only read run as
-    a user who can't change what the writing steps have written.
+    Kubeflow Pipelines can't mount a claim read-only. Instead, steps that only read run as a user
+    who can't change what the other steps have written.
     """
     context = kubernetes.SecurityContext(run_as_non_root=True)
     if granted.writes and users.writer is not None:
@@ -142,7 +142,7 @@ def _empty_dirs(resources: Resources) -> list[kubernetes.EmptyDirMount]:
 
 
 def _mount(volume: Volume) -> kubernetes.PvcMount:
-    # The name is given twice: older backends read the one, newer ones the other.
+    # The name is set in both fields: older backends read one, newer ones the other.
     mount = kubernetes.PvcMount(mount_path=volume.path, constant=volume.claim)
     mount.pvc_name_parameter.runtime_value.constant.string_value = volume.claim
     return mount

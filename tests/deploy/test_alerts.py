@@ -314,5 +314,5 @@ def test_every_alert_has_a_section_of_the_runbook():
         anchor = rule["annotations"]["runbook_url"].partition("#")[2]
         (section,) = [text for title, text in sections.items() if title.lower() == anchor]
         assert f"`{alert}`" in section or section.startswith(alert)
-        for question in ("What it means", "How to look", "What to do", "How to know"):
+        for question in ("What it means", "How to find", "What to do", "How to know"):
             assert f"**{question}" in section

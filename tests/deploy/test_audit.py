@@ -1,4 +1,4 @@
-"""The audit is skipped where the service of vulnerabilities does not answer, and says so."""
+"""The audit is skipped, with a message, if the vulnerability service does not answer."""
 
 import importlib.util
 import sys
