@@ -54,7 +54,7 @@ def store(server: FaultyStore) -> Iterator[FaultyStore]:
     server.clear()
 
 
-@pytest.mark.parametrize("fault", [*(set(FAULTS) - {"403"}), "delay"])
+@pytest.mark.parametrize("fault", [*(fault for fault in FAULTS if fault != "403"), "delay"])
 def test_a_fault_that_passes_is_not_noticed(store, fault):
     store.faults[KEY], store.times[KEY] = fault, 1
     assert files.read_bytes(PATH) == encoded(picture(KEYS.index(KEY)))
