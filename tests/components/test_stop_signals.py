@@ -95,9 +95,9 @@ try:
 
 SLOW_TO_END = """
 child = subprocess.Popen(["sleep", "100"])
-print("ready", flush=True)
-print(child.pid, flush=True)
 try:
+    print("ready", flush=True)
+    print(child.pid, flush=True)
     time.sleep(100)
 finally:
     print("ending", flush=True)
