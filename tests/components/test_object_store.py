@@ -121,7 +121,7 @@ def test_the_files_of_an_artifact_are_checked(root: str):
 
 
 def test_a_ledger_is_updated_and_one_that_has_changed_is_not_overwritten(root: str):
-    path = f"{root}/ledgers_of_a_test/{root[:2]}.ledger"
+    path = f"{root}/of_a_test/{root[:2]}.ledger"
     terms = ledger.Terms(42, "", (("test", "0", "1"),), 4)
     one, two = (
         ledger.Ledger(terms, np.array([(letter * 16, 1, True, 2)], PLACED))
