@@ -260,7 +260,7 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         try:
             execute(parse(arguments))
-        except Exception:
+        except Exception:  # any error of a step ends it; a signal may have caused it
             stop_signals.raise_received()
             traceback.print_exc()
             return 1
