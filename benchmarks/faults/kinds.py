@@ -1,0 +1,15 @@
+"""The kinds of faults; each has a module with a function that yields its cases."""
+
+from collections.abc import Callable, Iterator, Mapping
+from random import Random
+
+from benchmarks.faults import kill
+from benchmarks.faults.cases import Bench, Case
+
+Cases = Callable[[Bench, Random], Iterator[Case]]
+"""Yields cases without end, or all there are; those that come first say the most."""
+
+KINDS: Mapping[str, Cases] = {
+    "kill": kill.cases,
+}
+"""The cases of each kind, by its name."""

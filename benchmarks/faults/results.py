@@ -1,0 +1,120 @@
+"""What a run made, in a form in which equal runs are equal, and what it left over."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import metadata_store
+
+# Host, process, time, random ids, and names that TensorFlow numbers in the order in which a process
+# makes them; the pages repeat the figures of metrics.json.
+_VARYING = re.compile(r"(fingerprint|saved_model)\.pb|events\.out\.tfevents\..*|.*\.html|run\.log")
+_VARYING_KEYS = {"seconds", "time"}
+_EXECUTION = re.compile(r"(/tfx/artifacts/[^/]+/[^/]+)/\d+")
+_HEX = re.compile(r"[0-9a-f]{8,}")
+_NUMBER = re.compile(r"\d+")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the last run in an output folder made, and all that lies in the folder.
+
+    Attributes:
+      files: digest of each file of the run's outputs, the registry and `latest`, by its name
+        without the ids that differ between equal runs.
+      names: the path of everything in the folder, with ids and numbers replaced.
+      abandoned: outputs under `tfx/artifacts` that no finished step made.
+    """
+
+    files: Mapping[str, str]
+    names: frozenset[str]
+    abandoned: tuple[str, ...]
+
+
+def read(output: Path) -> Result:
+    """Reads the result of the last run in an output folder.
+
+    Raises:
+      FileNotFoundError: there is no finished run.
+    """
+    if not (output / "latest").resolve(strict=True).is_dir():
+        raise FileNotFoundError(output / "latest")
+    folders = {"registry": output / "registry", "latest": output / "latest"}
+    folders |= last_outputs(output)
+    files = {
+        f"{name}/{path.relative_to(folder)}": _digest(path, output)
+        for name, folder in folders.items()
+        for path in folder.rglob("*")
+        if path.is_file() and not _VARYING.fullmatch(path.name)
+    }
+    return Result(files, names(output), tuple(abandoned(output)))
+
+
+def differences(expected: Result, found: Result) -> list[str]:
+    """Says in what a result differs from that of an undisturbed run, leftovers included."""
+    lost = sorted(expected.files.keys() - found.files.keys())
+    added = sorted(found.files.keys() - expected.files.keys())
+    changed = [
+        name
+        for name in sorted(expected.files.keys() & found.files.keys())
+        if expected.files[name] != found.files[name]
+    ]
+    left_over = sorted(found.names - expected.names)
+    return [
+        *(f"not made: {name}" for name in lost),
+        *(f"made too much: {name}" for name in added),
+        *(f"differs: {name}" for name in changed),
+        *(f"left over: {name}" for name in left_over),
+        *(f"left over of a step that did not finish: {name}" for name in found.abandoned),
+    ]
+
+
+def last_outputs(output: Path) -> dict[str, Path]:
+    """Returns the folders of the outputs of the last run, by COMPONENT/KEY."""
+    store = metadata_store.connect(output)
+    run = max(store.get_contexts_by_type("pipeline_run"), key=lambda context: context.id)
+    folders = [Path(artifact.uri) for artifact in store.get_artifacts_by_context(run.id)]
+    return {f"{folder.parent.parent.name}/{folder.parent.name}": folder for folder in folders}
+
+
+def abandoned(output: Path) -> Iterator[str]:
+    """Yields the output folders of steps that did not finish, which the next run must remove."""
+    store = metadata_store.connect(output)
+    live = {artifact.uri for artifact in store.get_artifacts() if artifact.state == artifact.LIVE}
+    for folder in sorted((output / "tfx" / "artifacts").glob("[!.]*/[!.]*/*")):
+        if str(folder) not in live:
+            yield str(folder.relative_to(output))
+
+
+def names(output: Path) -> frozenset[str]:
+    """Returns the paths of all files and folders, with what differs between runs replaced."""
+    return frozenset(_name(path, output) for path in output.rglob("*"))
+
+
+def _name(path: Path, output: Path) -> str:
+    text = str(path.relative_to(output))
+    return _NUMBER.sub("#", _HEX.sub("#", text))
+
+
+def _digest(path: Path, output: Path) -> str:
+    data = path.read_bytes()
+    if path.suffix == ".json":
+        data = json.dumps(_steady(json.loads(data)), sort_keys=True).encode()
+        text = _EXECUTION.sub(r"\1/#", data.decode())
+        data = text.replace(str(output), "OUTPUT").encode()
+    return hashlib.sha256(data).hexdigest()
+
+
+def _steady(value: Any) -> Any:
+    """Leaves times out, and whether a schema was kept before, as it is after a push."""
+    if isinstance(value, dict):
+        if "anomalies" in value and "checked" in value:
+            return value["anomalies"]
+        return {key: _steady(item) for key, item in value.items() if key not in _VARYING_KEYS}
+    if isinstance(value, list):
+        return [_steady(item) for item in value]
+    return value
