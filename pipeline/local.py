@@ -17,8 +17,9 @@ from pydantic import BaseModel
 
 from components import stop_signals
 from components.code_version import project_version
+from components.in_progress import owned_name
 from components.whole_file import write_text
-from pipeline import metadata_store
+from pipeline import left_over, metadata_store
 from pipeline.console import RunView, captured_output, followed
 from pipeline.kept_outputs import KeptOutputs
 from pipeline.ledgers import ledger_places
@@ -139,8 +140,9 @@ def execute(
     _check_latest(output)
     folder = _new_run_folder(output, settings)
     log = folder / LOG_FILE
-    with _locked(output), captured_output(log) as screen:
-        try:
+    with _locked(output), captured_output(log) as screen, _reported(output, log):
+        left_over.remove_files(output)
+        with left_over.temporary_folder(output):
             print("Loading TensorFlow and TFX", file=screen)
             _open_store(output, screen)
             # Set before TensorFlow is imported, or the first component that uses a GPU would
@@ -148,13 +150,19 @@ def execute(
             os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
             _launch(make_dag(output, enable_cache=use_cache), output, screen)
             _collect(output, folder, result)
-        except MetadataStoreError as error:
-            raise RunError(f"{error}\nFull log: {log}") from error
-        except Exception as error:  # any error of a component, Beam or MLMD
-            stop_signals.raise_received()
-            raise RunError(_error_message(error, output, log)) from error
-    _point_latest(output, folder)
+        _point_latest(output, folder)
     return folder
+
+
+@contextlib.contextmanager
+def _reported(output: Path, log: Path) -> Iterator[None]:
+    try:
+        yield
+    except MetadataStoreError as error:
+        raise RunError(f"{error}\nFull log: {log}") from error
+    except Exception as error:  # any error of a component, Beam or MLMD
+        stop_signals.raise_received()
+        raise RunError(_error_message(error, output, log)) from error
 
 
 def _open_store(output: Path, screen: TextIO) -> None:
@@ -183,6 +191,8 @@ def _launch(dag: "Pipeline", output: Path, screen: TextIO) -> None:
         )
     for path in kept.withdraw_damaged():
         print(f"Changed or deleted since it was made, so made again: {path}", file=screen)
+    for problem in left_over.remove_outputs(output, kept.folders()):
+        print(problem, file=screen)
     try:
         _run_locally(dag, screen)
     except BaseException:  # also Ctrl-C: the next run reuses the finished outputs
@@ -272,8 +282,7 @@ def _check_latest(output: Path) -> None:
 
 def _point_latest(output: Path, folder: Path) -> None:
     link = output / "latest"
-    new = output / f".latest-{os.getpid()}"
-    new.unlink(missing_ok=True)  # of a killed run; in containers all have the same id
+    new = output / f".{owned_name()}-latest"
     new.symlink_to(folder.relative_to(output), target_is_directory=True)
     new.replace(link)
 

@@ -38,11 +38,13 @@ class Case:
       kind: one of `benchmarks.faults.kinds`.
       name: what is injected where, unique in its kind.
       inject: injects the fault, runs again, and returns the verdict.
+      faults: number of faults that it injects.
     """
 
     kind: str
     name: str
     inject: Callable[["Bench"], Verdict]
+    faults: int = 1
 
 
 class Bench:
@@ -83,6 +85,7 @@ class Bench:
         *options: object,
         named: Iterable[object] = (),
         remedy: Callable[[], object] | None = None,
+        earlier: Iterable[Process] = (),
     ) -> Verdict:
         """Runs the command after a fault and compares.
 
@@ -93,6 +96,7 @@ class Bench:
             remedy.
           remedy: does what the message says; the run after it must be equal. None: the run must
             not be refused.
+          earlier: processes that suffered the fault; the run must remove what they left.
         """
         process = self.runner.start(undisturbed.argv(*options))
         outcome = process.wait(600)
@@ -100,12 +104,13 @@ class Bench:
             if problems := list(unclear(outcome, named)):
                 return Verdict(False, "; ".join(problems))
             remedy()
-            after = self.next_run(undisturbed, *options)
+            after = self.next_run(undisturbed, *options, earlier=earlier)
             why = f"refused in words, and after the remedy: {after.why}"
             return Verdict(after.survived, why, after.lost)
         if outcome.code not in FINISHED:
             return Verdict(False, f"the next run ended with {outcome.code}: {_last(outcome)}")
-        problems = [*undisturbed.differences(), *left_behind(process)]
+        left = [problem for each in (process, *earlier) for problem in left_behind(each)]
+        problems = [*undisturbed.differences(), *left]
         if problems:
             wrong = any(not problem.startswith("left over") for problem in problems)
             return Verdict(False, f"the next run: {'; '.join(problems[:5])}", lost=wrong)

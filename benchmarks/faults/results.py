@@ -84,9 +84,9 @@ def last_outputs(output: Path) -> dict[str, Path]:
 def abandoned(output: Path) -> Iterator[str]:
     """Yields the output folders of steps that did not finish, which the next run must remove."""
     store = metadata_store.connect(output)
-    live = {artifact.uri for artifact in store.get_artifacts() if artifact.state == artifact.LIVE}
+    finished = {artifact.uri for artifact in store.get_artifacts()}
     for folder in sorted((output / "tfx" / "artifacts").glob("[!.]*/[!.]*/*")):
-        if str(folder) not in live:
+        if str(folder) not in finished:
             yield str(folder.relative_to(output))
 
 

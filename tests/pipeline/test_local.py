@@ -1,7 +1,6 @@
 """The output folder of a run, its lock, the link to the latest run, and error messages."""
 
 import io
-import os
 from pathlib import Path
 
 import pytest
@@ -85,13 +84,6 @@ def test_a_folder_in_place_of_the_link_is_refused_before_anything_is_made(tmp_pa
     with pytest.raises(RunError, match=rf"{tmp_path}/latest must be the link"):
         local.run(SETTINGS, tmp_path, data_version="")
     assert [path.name for path in tmp_path.iterdir()] == ["latest"]
-
-
-def test_a_killed_process_with_the_same_id_does_not_stop_the_link(tmp_path: Path):
-    (tmp_path / f".latest-{os.getpid()}").symlink_to("runs/killed")
-    folder = local._new_run_folder(tmp_path, SETTINGS)
-    local._point_latest(tmp_path, folder)
-    assert (tmp_path / "latest").resolve() == folder
 
 
 def test_a_damaged_metadata_store_ends_the_run_with_the_log_named(tmp_path: Path):
