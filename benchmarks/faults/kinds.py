@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from random import Random
 
-from benchmarks.faults import kill
+from benchmarks.faults import disk_full, folders, kill, sigterm, two_runs
 from benchmarks.faults.cases import Bench, Case
 
 Cases = Callable[[Bench, Random], Iterator[Case]]
@@ -11,5 +11,9 @@ Cases = Callable[[Bench, Random], Iterator[Case]]
 
 KINDS: Mapping[str, Cases] = {
     "kill": kill.cases,
+    "sigterm": sigterm.cases,
+    "disk_full": disk_full.cases,
+    "folders": folders.cases,
+    "two_runs": two_runs.cases,
 }
 """The cases of each kind, by its name."""
