@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import errno
 import fcntl
 import json
 import os
@@ -138,9 +139,16 @@ def execute(
     """
     output = output.absolute()
     _check_latest(output)
+    with _locked(output):
+        return _execute(settings, output, make_dag, result=result, use_cache=use_cache)
+
+
+def _execute(
+    settings: BaseModel, output: Path, make_dag: MakeDag, *, result: str, use_cache: bool
+) -> Path:
     folder = _new_run_folder(output, settings)
     log = folder / LOG_FILE
-    with _locked(output), captured_output(log) as screen, _reported(output, log):
+    with _reported(output, log), captured_output(log) as screen:
         left_over.remove_files(output)
         with left_over.temporary_folder(output):
             print("Loading TensorFlow and TFX", file=screen)
@@ -215,15 +223,19 @@ def _new_run_folder(output: Path, settings: BaseModel) -> Path:
     folder = output / "runs" / _now()
     try:
         folder.mkdir(parents=True)
-        (output / "tfx").mkdir(exist_ok=True)
         text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
         write_text(folder / "settings.yaml", text)
     except OSError as error:
-        raise RunError(
-            f"the output folder {output} can't be written to ({error.strerror}: "
-            f"{error.filename}); set --output to a writable folder"
-        ) from error
+        raise _unwritable(output, error) from error
     return folder
+
+
+def _unwritable(output: Path, error: OSError) -> RunError:
+    remedy = "free some space" if error.errno == errno.ENOSPC else "make it writable"
+    return RunError(
+        f"the output folder {output} can't be written to ({error.strerror}: {error.filename}); "
+        f"{remedy}, or set --output to a writable folder"
+    )
 
 
 def _now() -> str:
@@ -235,11 +247,12 @@ def _locked(output: Path) -> Iterator[None]:
     # SQLite would let two runs start, and they would fail later on each other's locks.
     path = output / "tfx" / "lock"
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.open("w")
+    except IsADirectoryError as error:
+        raise RunError(f"the lock {path} can't be opened ({error.strerror}); delete it") from error
     except OSError as error:
-        raise RunError(
-            f"the lock {path} can't be opened ({error.strerror}); delete it, or make it writable"
-        ) from error
+        raise _unwritable(output, error) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

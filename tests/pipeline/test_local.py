@@ -32,18 +32,13 @@ def test_an_error_without_a_message_is_reported_by_its_type():
     assert root_message(MemoryError()) == "MemoryError"
 
 
-def test_two_runs_cannot_use_the_same_folder(tmp_path: Path):
-    local._new_run_folder(tmp_path, SETTINGS)
-    with (
-        local._locked(tmp_path),
-        pytest.raises(RunError, match="another run is using"),
-        local._locked(tmp_path),
-    ):
-        pass
+def test_two_runs_cannot_use_the_same_folder_and_the_second_leaves_nothing(tmp_path: Path):
+    with local._locked(tmp_path), pytest.raises(RunError, match="another run is using"):
+        local.run(SETTINGS, tmp_path, data_version="")
+    assert [path.name for path in tmp_path.rglob("*")] == ["tfx", "lock"]
 
 
 def test_a_failed_run_releases_its_lock(tmp_path: Path):
-    local._new_run_folder(tmp_path, SETTINGS)
     with pytest.raises(ValueError, match="boom"), local._locked(tmp_path):
         raise ValueError("boom")
     with local._locked(tmp_path):
@@ -65,8 +60,7 @@ def test_an_output_folder_that_is_a_file_is_refused(tmp_path: Path):
 
 
 def test_a_lock_that_cannot_be_opened_is_named(tmp_path: Path):
-    local._new_run_folder(tmp_path, SETTINGS)
-    (tmp_path / "tfx" / "lock").mkdir()
+    (tmp_path / "tfx" / "lock").mkdir(parents=True)
     with pytest.raises(RunError, match=rf"the lock {tmp_path}/tfx/lock can't be opened"):
         local.run(SETTINGS, tmp_path, data_version="")
 
