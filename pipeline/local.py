@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,8 @@ REPORT_FILE = "report.html"
 LOG_FILE = "run.log"
 # The messages of the operating system and of SQLite.
 _FULL_DISK = ("no space left on device", "database or disk is full")
+
+_LITTLE_BYTES = 2**20
 
 _ERROR_LINE = re.compile(r"^(?:[A-Za-z_][\w.]*(?:Error|Exception|Interrupt)): ", re.MULTILINE)
 _WHERE = re.compile(r"\s*\[while running '[^']*'\]")
@@ -305,8 +308,23 @@ def _error_message(error: Exception, output: Path, log: Path) -> str:
     if metadata_store.tells_of_damage(message):
         message = str(metadata_store.described(metadata_store.path(output), message))
     if any(text in message.lower() for text in _FULL_DISK):
-        message = f"no space left for {output}; free some, or set another --output\n{message}"
+        message = f"{_full_place(output)}\n{message}"
     return f"{message}\nFull log: {log}"
+
+
+def _full_place(output: Path) -> str:
+    with contextlib.suppress(OSError):  # there is no folder for temporary files
+        temporary = tempfile.gettempdir()
+        if _is_full(temporary) and not _is_full(output):
+            return (
+                f"no space left for temporary files in {temporary}; free some, or set TMPDIR to "
+                "another folder"
+            )
+    return f"no space left for {output}; free some, or set another --output"
+
+
+def _is_full(folder: str | Path) -> bool:
+    return shutil.disk_usage(folder).free < _LITTLE_BYTES
 
 
 def root_message(error: BaseException) -> str:

@@ -1,7 +1,11 @@
 """The output folder of a run, its lock, the link to the latest run, and error messages."""
 
+import errno
 import io
+import shutil
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -110,3 +114,16 @@ def test_outputs_of_a_deleted_store_do_not_mix_with_new_ones(tmp_path: Path):
     shard.parent.mkdir(parents=True)
     local._open_store(tmp_path, screen)
     assert shard.parent.is_dir()
+
+
+@pytest.mark.parametrize("full", ["/ram", "both"])
+def test_the_full_disk_is_named(tmp_path: Path, monkeypatch, full):
+    def usage(folder: str | Path) -> SimpleNamespace:
+        return SimpleNamespace(free=0 if full in {"both", folder} else 2**30)
+
+    monkeypatch.setattr(tempfile, "tempdir", "/ram")
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    error = OSError(errno.ENOSPC, "No space left on device")
+    message = local._error_message(error, tmp_path, tmp_path / "run.log")
+    place = "temporary files in /ram" if full == "/ram" else str(tmp_path)
+    assert message.startswith(f"no space left for {place}; free some, or set")
