@@ -17,3 +17,12 @@ KINDS: Mapping[str, Cases] = {
     "two_runs": two_runs.cases,
 }
 """The cases of each kind, by its name."""
+
+SHORT: Mapping[str, Cases] = {
+    "kill": kill.short,
+    "sigterm": sigterm.short,
+    "disk_full": disk_full.short,
+    "folders": folders.short,
+    "two_runs": two_runs.short,
+}
+"""The short form of kinds of which single cases take too long for the tests."""
