@@ -90,7 +90,7 @@ def _new_folder() -> Path:
         raise TemporaryFolderError(
             f"no folder for temporary files can be written to ({error}); free some space, or set "
             "TMPDIR to a writable folder"
-        ) from None  # the message of the cause would be shown
+        ) from error
 
 
 def _remove_recorded(record: Path) -> None:

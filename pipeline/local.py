@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import tempfile
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ REPORT_FILE = "report.html"
 LOG_FILE = "run.log"
 # The messages of the operating system and of SQLite.
 _FULL_DISK = ("no space left on device", "database or disk is full")
+_NOT_WRITABLE = ("read-only file system", "permission denied")
 
 _LITTLE_BYTES = 2**20
 
@@ -305,10 +307,16 @@ def _point_latest(output: Path, folder: Path) -> None:
 
 def _error_message(error: Exception, output: Path, log: Path) -> str:
     message = root_message(error)
-    if metadata_store.tells_of_damage(message):
-        message = str(metadata_store.described(metadata_store.path(output), message))
     if any(text in message.lower() for text in _FULL_DISK):
         message = f"{_full_place(output)}\n{message}"
+    elif metadata_store.tells_of_damage(message):
+        message = str(metadata_store.described(metadata_store.path(output), message))
+    elif _is_full(output):  # SQLite and C++ code have other messages too
+        message = (
+            f"{message}\nLittle space is left for {output}; free some, or set another --output"
+        )
+    elif any(text in message.lower() for text in _NOT_WRITABLE) and "writable" not in message:
+        message = f"{message}\nMake it writable, or set --output to a writable folder"
     return f"{message}\nFull log: {log}"
 
 
@@ -328,10 +336,19 @@ def _is_full(folder: str | Path) -> bool:
 
 
 def root_message(error: BaseException) -> str:
-    """The message of the original exception, without the wrappers of Beam and TFX."""
-    while error.__cause__ is not None:
+    """The message of the original exception, without the wrappers of Beam and TFX.
+
+    An exception that this project raised from another one says more than that one.
+    """
+    while error.__cause__ is not None and not _is_raised_here(error):
         error = error.__cause__
     text = _WHERE.sub("", str(error)).strip()
     starts = [match.end() for match in _ERROR_LINE.finditer(text)]
     message = text[starts[-1] :] if starts else text
     return message.strip() or type(error).__name__
+
+
+def _is_raised_here(error: BaseException) -> bool:
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    module = frames[-1].f_globals.get("__name__", "") if frames else ""
+    return module.partition(".")[0] in {"components", "pipeline"}

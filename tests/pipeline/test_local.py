@@ -9,6 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from components.pusher import registry
+from components.pusher.registry import PushError
 from pipeline import local
 from pipeline.local import RunError, root_message
 from pipeline.settings import load, preset_path
@@ -30,6 +32,17 @@ def test_the_last_cause_of_a_chain_is_reported():
     error = RuntimeError("Trainer failed")
     error.__cause__ = FileNotFoundError("no weights at x")
     assert root_message(error) == "no weights at x"
+
+
+def test_what_to_do_is_reported_also_if_this_project_raised_the_error_from_another_one(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "saved_model.pb").touch()
+    (tmp_path / "file").touch()
+    with pytest.raises(PushError) as caught:
+        registry.push(tmp_path / "model", tmp_path / "file" / "registry")
+    error = RuntimeError("Pusher failed")
+    error.__cause__ = caught.value
+    assert "set pusher.registry to another folder" in root_message(error)
 
 
 def test_an_error_without_a_message_is_reported_by_its_type():
@@ -116,14 +129,38 @@ def test_outputs_of_a_deleted_store_do_not_mix_with_new_ones(tmp_path: Path):
     assert shard.parent.is_dir()
 
 
-@pytest.mark.parametrize("full", ["/ram", "both"])
-def test_the_full_disk_is_named(tmp_path: Path, monkeypatch, full):
+@pytest.fixture
+def free_space(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """The free bytes of each folder, /ram being that for temporary files; others have plenty."""
+    free: dict[str, int] = {}
+
     def usage(folder: str | Path) -> SimpleNamespace:
-        return SimpleNamespace(free=0 if full in {"both", folder} else 2**30)
+        return SimpleNamespace(free=free.get(str(folder), 2**30))
 
     monkeypatch.setattr(tempfile, "tempdir", "/ram")
     monkeypatch.setattr(shutil, "disk_usage", usage)
+    return free
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_the_full_disk_is_named(tmp_path: Path, free_space: dict[str, int], both: bool):
+    free_space["/ram"] = 0
+    if both:
+        free_space[str(tmp_path)] = 0
     error = OSError(errno.ENOSPC, "No space left on device")
     message = local._error_message(error, tmp_path, tmp_path / "run.log")
-    place = "temporary files in /ram" if full == "/ram" else str(tmp_path)
+    place = str(tmp_path) if both else "temporary files in /ram"
     assert message.startswith(f"no space left for {place}; free some, or set")
+
+
+def test_an_error_on_a_full_disk_says_so_whatever_its_message(tmp_path: Path, free_space):
+    free_space[str(tmp_path)] = 4096
+    error = RuntimeError("cannot commit - no transaction is active query: COMMIT")
+    message = local._error_message(error, tmp_path, tmp_path / "run.log")
+    assert f"active query: COMMIT\nLittle space is left for {tmp_path}; free some" in message
+
+
+def test_a_read_only_folder_is_reported_with_what_to_do(tmp_path: Path):
+    error = RuntimeError(f"{tmp_path}/tfx/artifacts/SchemaGen/schema/3; Read-only file system")
+    message = local._error_message(error, tmp_path, tmp_path / "run.log")
+    assert "SchemaGen/schema/3; Read-only file system\nMake it writable, or set --output" in message
