@@ -2,8 +2,8 @@
 
 One output folder suffers a kill, a SIGTERM or a full disk in all its components in turn, and the
 last run is compared. Left out, compared with `make faults`: a comparison after each single kill,
-signal and size; kills and signals in studies, in `predict` and in a step's pod; HOME and folders for
-temporary files; two runs at once in each component, and with one feature store.
+signal and size; kills and signals in studies, in `predict` and in a step's pod; HOME and folders
+for temporary files; two runs at once in each component, and with one feature store.
 """
 
 import pytest
