@@ -10,10 +10,12 @@ from typing import Any
 
 from pipeline import metadata_store
 
-# Host, process, time, random ids, and names that TensorFlow numbers in the order in which a process
-# makes them; the pages repeat the figures of metrics.json, and settings are no result.
+# Host, process, time, random ids, and what is written in the order in which a process makes it; the
+# pages and TFMA's records repeat the figures of metrics.json, files.json repeats the files, and
+# settings are no result.
 _VARYING = re.compile(
     r"(fingerprint|saved_model)\.pb|events\.out\.tfevents\..*|.*\.html|run\.log|settings\.yaml"
+    r"|(attributions|metrics|plots|validations)[-.].*tfrecord|files\.json"
 )
 # Made where a schema has been kept, as it is once a model has been pushed.
 _WITH_KEPT_SCHEMA = re.compile(
