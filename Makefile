@@ -32,7 +32,7 @@ FUZZ_SECONDS ?= 300
 fuzz: .venv/ready  ## fuzz everything that reads what users and data give, for FUZZ_SECONDS
 	$(RUN)/python -m benchmarks.fuzz --seconds $(FUZZ_SECONDS)
 
-faults: .venv/ready  ## inject faults into whole runs; takes hours
+faults: .venv/ready  ## inject faults into whole runs; takes an hour or more
 	$(RUN)/python -m benchmarks.faults
 
 audit: $(filter .uv/bin/uv,$(UV))  ## look for known vulnerabilities of the locked packages

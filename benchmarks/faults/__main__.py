@@ -62,7 +62,7 @@ def inject(
         bench = Bench(runner, folder)
         for case in _cases(bench, {kind: _of(kind, short) for kind in counts}, each, seed):
             begun = time.monotonic()
-            verdict = case.inject(bench)
+            verdict = _verdict(case, bench)
             _count(counts[case.kind], case, verdict)
             _report(case, verdict, time.monotonic() - begun)
     total: Counter[str] = Counter(injected=0, survived=0, lost=0)
@@ -83,6 +83,13 @@ def _cases(bench: Bench, kinds: Mapping[str, Cases], each: int, seed: int) -> It
                 break
             injected += case.faults
             yield case
+
+
+def _verdict(case: Case, bench: Bench) -> Verdict:
+    try:
+        return case.inject(bench)
+    except OSError as error:  # such as a run that does not end in time
+        return Verdict(False, f"the case can't be judged: {error!r}")
 
 
 def _count(count: Counter[str], case: Case, verdict: Verdict) -> None:
