@@ -14,6 +14,7 @@ from components.in_progress import remove, remove_abandoned
 
 _PREFIX = "outnumbered-"
 _RECORD = "temporary"
+_MARK = ".output"
 
 
 class TemporaryFolderError(RuntimeError):
@@ -66,9 +67,9 @@ def temporary_folder(output: Path) -> Iterator[Path]:
       TemporaryFolderError: no folder for temporary files can be written to.
     """
     record = output / "tfx" / _RECORD
-    _remove_recorded(record)
+    _remove_recorded(record, output)
     before, default = os.environ.get("TMPDIR"), tempfile.tempdir
-    folder = _new_folder()
+    folder = _new_folder(output)
     try:
         record.symlink_to(folder)
         os.environ["TMPDIR"], tempfile.tempdir = str(folder), None
@@ -83,22 +84,27 @@ def temporary_folder(output: Path) -> Iterator[Path]:
         record.unlink(missing_ok=True)
 
 
-def _new_folder() -> Path:
+def _new_folder(output: Path) -> Path:
+    folder = None
     try:
-        return Path(tempfile.mkdtemp(prefix=_PREFIX))
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        (folder / _MARK).write_text(str(output), encoding="utf-8")
     except OSError as error:
+        if folder is not None:
+            remove(folder)
         raise TemporaryFolderError(
             f"no folder for temporary files can be written to ({error}); free some space, or set "
             "TMPDIR to a writable folder"
         ) from error
+    return folder
 
 
-def _remove_recorded(record: Path) -> None:
+def _remove_recorded(record: Path, output: Path) -> None:
     if not record.is_symlink():
         return
     folder = record.readlink()
-    # An output folder may come from elsewhere, so only what this user's run can have made.
     with contextlib.suppress(OSError):  # after a restart it does not exist
-        if folder.name.startswith(_PREFIX) and folder.lstat().st_uid == os.getuid():
+        # An output folder may come from elsewhere, and its record may lead anywhere.
+        if (folder / _MARK).read_text(encoding="utf-8") == str(output):
             remove(folder)
     record.unlink()

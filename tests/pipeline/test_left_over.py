@@ -82,7 +82,7 @@ def test_the_next_run_removes_the_temporary_files_of_a_killed_one(output):
 
 
 def test_a_recorded_folder_that_no_run_made_is_kept(output, tmp_path):
-    mine = make(tmp_path / "photos" / "cat.png")
+    mine = make(tmp_path / "outnumbered-photos" / "cat.png")
     (output / "tfx" / "temporary").symlink_to(mine.parent)
     with left_over.temporary_folder(output):
         pass
