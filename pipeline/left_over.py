@@ -88,7 +88,7 @@ def _new_folder(output: Path) -> Path:
     folder = None
     try:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        (folder / _MARK).write_text(str(output), encoding="utf-8")
+        (folder / _MARK).write_bytes(os.fsencode(output))
     except OSError as error:
         if folder is not None:
             remove(folder)
@@ -105,6 +105,6 @@ def _remove_recorded(record: Path, output: Path) -> None:
     folder = record.readlink()
     with contextlib.suppress(OSError):  # after a restart it does not exist
         # An output folder may come from elsewhere, and its record may lead anywhere.
-        if (folder / _MARK).read_text(encoding="utf-8") == str(output):
+        if (folder / _MARK).read_bytes() == os.fsencode(output):
             remove(folder)
     record.unlink()
