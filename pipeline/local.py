@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,19 +178,22 @@ def _launch(dag: "Pipeline", output: Path, screen: TextIO) -> None:
     kept = KeptOutputs(output / "tfx", metadata_store.connection(output))
     if kept.is_record_damaged():
         print(
-            f"{kept.path} is damaged and was ignored, so outputs that were changed before this run "
-            "are reused; --no-cache makes all of them again",
+            f"{kept.path} is damaged and was ignored: every output is compared with its list of "
+            "files instead",
             file=screen,
         )
     for path in kept.withdraw_damaged():
         print(f"Changed or deleted since it was made, so made again: {path}", file=screen)
     try:
         _run_locally(dag, screen)
-    except BaseException:  # also Ctrl-C: the next run reuses the finished outputs
+    except BaseException as error:  # also Ctrl-C: the next run reuses the finished outputs
         with contextlib.suppress(Exception):  # the first error is the one to report
             kept.record()
+            for path in kept.withdraw_named(root_message(error)):
+                print(f"Damaged, so the next run makes it again: {path}", file=screen)
         raise
     kept.record()
+    kept.remove_withdrawn()
 
 
 def _run_locally(dag: "Pipeline", screen: TextIO) -> None:
@@ -288,10 +292,20 @@ def _error_message(error: Exception, output: Path, log: Path) -> str:
 
 
 def root_message(error: BaseException) -> str:
-    """The message of the original exception, without the wrappers of Beam and TFX."""
-    while error.__cause__ is not None:
+    """The message of the original exception, without the wrappers of Beam and TFX.
+
+    An exception that the project raises is the original, even if another one caused it: its
+    message has the context, such as the path of the file that a library could not read.
+    """
+    while error.__cause__ is not None and not _is_of_the_project(error):
         error = error.__cause__
     text = _WHERE.sub("", str(error)).strip()
     starts = [match.end() for match in _ERROR_LINE.finditer(text)]
     message = text[starts[-1] :] if starts else text
     return message.strip() or type(error).__name__
+
+
+def _is_of_the_project(error: BaseException) -> bool:
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    module = frames[-1].f_globals.get("__name__", "") if frames else ""
+    return module.startswith(("components.", "pipeline."))

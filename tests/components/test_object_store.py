@@ -7,7 +7,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from tfx.dsl.io import fileio
 
-from components import example_files, object_store
+from components import artifact_files, example_files, object_store
 from components.imbalance_sampler import ledger
 from components.imbalance_sampler.rows import PLACED
 from components.trainer.checkpoint import Checkpoint, TrainingState
@@ -108,8 +108,8 @@ def test_a_damaged_checkpoint_is_removed_with_a_warning(root: str, caplog):
 def test_the_files_of_an_artifact_are_checked(root: str):
     uri, name = f"{root}/examples/1", f"Split-all/{example_files.shard_name(0, 1)}"
     write(f"{uri}/{name}", "records")
-    entry = example_files.describe(uri, name, 1)
-    example_files.write_list(uri, [entry], check_digests=True)
+    entry = artifact_files.describe(uri, name, 1)
+    artifact_files.write_list(uri, [entry], check_digests=True)
     (shard,) = example_files.split_shards(uri, "all")
     shard.check_digest()
     write(f"{uri}/{name}", "changed")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from components.pusher import registry
 from pipeline import local
 from pipeline.local import RunError, root_message
 from pipeline.settings import load, preset_path
@@ -27,6 +28,18 @@ def test_the_last_cause_of_a_chain_is_reported():
     error = RuntimeError("Trainer failed")
     error.__cause__ = FileNotFoundError("no weights at x")
     assert root_message(error) == "no weights at x"
+
+
+def test_an_error_of_the_project_is_reported_and_not_what_caused_it(tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "saved_model.pb").touch()
+    (tmp_path / "file").touch()
+    with pytest.raises(registry.PushError) as raised:
+        registry.push(model, tmp_path / "file" / "models")
+    error = RuntimeError("Trainer failed")
+    error.__cause__ = raised.value
+    assert root_message(error).startswith(f"can't push to registry {tmp_path}/file/models")
 
 
 def test_an_error_without_a_message_is_reported_by_its_type():
