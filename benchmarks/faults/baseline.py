@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,13 +58,18 @@ class Baseline:
         self.clear()
         shutil.copytree(self.saved, self.output, symlinks=True)
 
-    def differences(self) -> list[str]:
-        """Says in what the last run differs from the undisturbed one, leftovers included."""
+    def differences(self, ignored: Collection[str] = ()) -> list[str]:
+        """Says in what the last run differs from the undisturbed one, leftovers included.
+
+        Args:
+          ignored: parts of the names of files that may differ.
+        """
         try:
             found = results.read(self.output)
         except FileNotFoundError as error:
             return [f"there is no result: {error}"]
-        return results.differences(self.result, found)
+        differences = results.differences(self.result, found)
+        return [each for each in differences if not any(part in each for part in ignored)]
 
 
 def argv(command: str, settings: Path, output: Path, *options: object) -> list[str]:

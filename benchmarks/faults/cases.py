@@ -1,6 +1,6 @@
 """A fault, and the verdict on what became of the run and of the next one."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -83,6 +83,7 @@ class Bench:
         *options: object,
         named: Iterable[object] = (),
         remedy: Callable[[], object] | None = None,
+        ignored: Collection[str] = (),
     ) -> Verdict:
         """Runs the command after a fault and compares.
 
@@ -93,6 +94,7 @@ class Bench:
             remedy.
           remedy: does what the message says; the run after it must be equal. None: the run must
             not be refused.
+          ignored: parts of the names of files in which the result may differ.
         """
         process = self.runner.start(undisturbed.argv(*options))
         outcome = process.wait(600)
@@ -100,12 +102,12 @@ class Bench:
             if problems := list(unclear(outcome, named)):
                 return Verdict(False, "; ".join(problems))
             remedy()
-            after = self.next_run(undisturbed, *options)
+            after = self.next_run(undisturbed, *options, ignored=ignored)
             why = f"refused in words, and after the remedy: {after.why}"
             return Verdict(after.survived, why, after.lost)
         if outcome.code not in FINISHED:
             return Verdict(False, f"the next run ended with {outcome.code}: {_last(outcome)}")
-        problems = [*undisturbed.differences(), *left_behind(process)]
+        problems = [*undisturbed.differences(ignored), *left_behind(process)]
         if problems:
             wrong = any(not problem.startswith("left over") for problem in problems)
             return Verdict(False, f"the next run: {'; '.join(problems[:5])}", lost=wrong)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from random import Random
 
-from benchmarks.faults import kill
+from benchmarks.faults import damage, images, kill
 from benchmarks.faults.cases import Bench, Case
 
 Cases = Callable[[Bench, Random], Iterator[Case]]
@@ -11,5 +11,7 @@ Cases = Callable[[Bench, Random], Iterator[Case]]
 
 KINDS: Mapping[str, Cases] = {
     "kill": kill.cases,
+    damage.KIND: damage.cases,
+    images.KIND: images.cases,
 }
 """The cases of each kind, by its name."""

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.pusher import registry as registry_versions
 from pipeline import metadata_store
 
 # Host, process, time, random ids, and names that TensorFlow numbers in the order in which a process
 # makes them; the pages repeat the figures of metrics.json.
 _VARYING = re.compile(r"(fingerprint|saved_model)\.pb|events\.out\.tfevents\..*|.*\.html|run\.log")
-_VARYING_KEYS = {"seconds", "time"}
-_EXECUTION = re.compile(r"(/tfx/artifacts/[^/]+/[^/]+)/\d+")
+_VARYING_KEYS = {"seconds", "time", "pushed_version"}
+_NUMBERED = re.compile(r"(/tfx/artifacts/[^/]+/[^/]+|/registry)/\d+")
+VERSIONS = "number of versions"
+"""The name under which the number of versions in the registry is compared."""
 _HEX = re.compile(r"[0-9a-f]{8,}")
 _NUMBER = re.compile(r"\d+")
 
@@ -43,14 +46,18 @@ def read(output: Path) -> Result:
     """
     if not (output / "latest").resolve(strict=True).is_dir():
         raise FileNotFoundError(output / "latest")
-    folders = {"registry": output / "registry", "latest": output / "latest"}
+    registry = output / "registry"
+    folders = {"registry/schema": registry / "schema", "latest": output / "latest"}
     folders |= last_outputs(output)
+    if (newest := newest_version(output)) is not None:
+        folders["registry/#"] = newest
     files = {
         f"{name}/{path.relative_to(folder)}": _digest(path, output)
         for name, folder in folders.items()
         for path in folder.rglob("*")
         if path.is_file() and not _VARYING.fullmatch(path.name)
     }
+    files[VERSIONS] = str(len(registry_versions.versions(registry)))
     return Result(files, names(output), tuple(abandoned(output)))
 
 
@@ -71,6 +78,12 @@ def differences(expected: Result, found: Result) -> list[str]:
         *(f"left over: {name}" for name in left_over),
         *(f"left over of a step that did not finish: {name}" for name in found.abandoned),
     ]
+
+
+def newest_version(output: Path) -> Path | None:
+    """Returns the folder of the newest version in the registry; None if there is none."""
+    found = registry_versions.versions(output / "registry")
+    return output / "registry" / str(found[-1]) if found else None
 
 
 def last_outputs(output: Path) -> dict[str, Path]:
@@ -104,14 +117,16 @@ def _digest(path: Path, output: Path) -> str:
     data = path.read_bytes()
     if path.suffix == ".json":
         data = json.dumps(_steady(json.loads(data)), sort_keys=True).encode()
-        text = _EXECUTION.sub(r"\1/#", data.decode())
+        text = _NUMBERED.sub(r"\1/#", data.decode())
         data = text.replace(str(output), "OUTPUT").encode()
     return hashlib.sha256(data).hexdigest()
 
 
 def _steady(value: Any) -> Any:
-    """Leaves times out, and whether a schema was kept before, as it is after a push."""
+    """Leaves out times, digests of files, and whether a schema was kept before a push."""
     if isinstance(value, dict):
+        if value.keys() == {"check_digests", "files"}:
+            return sorted(_NUMBER.sub("#", name) for name in value["files"])
         if "anomalies" in value and "checked" in value:
             return value["anomalies"]
         return {key: _steady(item) for key, item in value.items() if key not in _VARYING_KEYS}

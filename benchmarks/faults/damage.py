@@ -1,0 +1,222 @@
+"""Files under the output folder that are cut, emptied, changed or removed between runs."""
+
+import dataclasses
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from random import Random
+
+from benchmarks.faults import results
+from benchmarks.faults.baseline import Baseline
+from benchmarks.faults.cases import Bench, Case, Verdict
+
+KIND = "damage"
+
+_TRAINERS_STATE = ("tfx/checkpoints/*/state.npz", "tfx/checkpoints/*/*.rows")
+_ARMS_STATE = ("tfx/checkpoints/*/replicate-*.npz", "tfx/checkpoints/*/*.rows")
+# The number of an execution or version, an identity, and a time.
+_VARYING = re.compile(r"\b(?:\d{8}T[\d.]+Z|[0-9a-f]{16,}|\d{5}(?=-of-))|(?<=/)\d+(?=/)")
+_EVENTS = re.compile(r"events\.out\.tfevents\.\S+")
+# Steps that read the shards of others. Shards that stay in the cache are not read.
+_READERS = {
+    "ImageExampleGen": ("StatisticsGen", "ImbalanceSampler"),
+    "ImbalanceSampler": ("FeatureExtractor*", "Trainer*", "Calibrator"),
+    "FeatureExtractor": ("Trainer*",),
+}
+# A model that is made again is pushed as the next version.
+_EXPECTED = (results.VERSIONS,)
+# Users may edit it, so that another valid schema can't be told from a damaged one.
+_EDITED = "registry/schema/schema.pbtxt"
+
+
+def cut(path: Path, random: Random) -> None:
+    """Removes the end of a file, as a copy that was interrupted."""
+    os.truncate(path, random.randrange(path.stat().st_size))
+
+
+def empty(path: Path, random: Random) -> None:
+    """Removes all content, as a file system after a power failure."""
+    os.truncate(path, 0)
+
+
+def flip(path: Path, random: Random) -> None:
+    """Changes one bit."""
+    content = bytearray(path.read_bytes())
+    content[random.randrange(len(content))] ^= 1 << random.randrange(8)
+    path.write_bytes(content)
+
+
+def decay(path: Path, random: Random) -> None:
+    """Changes one bit but not the file's time, as a failing disk."""
+    status = path.stat()
+    flip(path, random)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def remove(path: Path, random: Random) -> None:
+    """Removes the file."""
+    path.unlink()
+
+
+DAMAGES: tuple[Callable[[Path, Random], None], ...] = (flip, remove, empty, decay, cut)
+
+
+@dataclass(frozen=True)
+class State:
+    """The state of an output folder between two runs.
+
+    Attributes:
+      undisturbed: what the next run is compared with.
+      saved: a copy of the output folder in this state.
+      removed: paths that are removed from it, so that the next run reads what it would not have
+        read because it is cached.
+    """
+
+    undisturbed: Baseline
+    saved: Path
+    removed: tuple[str, ...] = ()
+
+    def restore(self) -> Path:
+        """Sets the output folder to this state, and returns it."""
+        output = self.undisturbed.output
+        self.undisturbed.clear()
+        shutil.copytree(self.saved, output, symlinks=True)
+        _remove(output, self.removed)
+        return output
+
+    def files(self) -> Mapping[str, Path]:
+        """Returns one file of each kind, relative to the output folder, by a name of the kind."""
+        paths = sorted(path for path in self.saved.rglob("*") if path.is_file())
+        names = [path.relative_to(self.saved) for path in paths if not path.is_symlink()]
+        return {kind(name): name for name in names if not _is_below_link(self.saved, name)}
+
+
+def _remove(output: Path, patterns: Iterable[str]) -> None:
+    for pattern in patterns:
+        for path in output.glob(pattern):
+            shutil.rmtree(path)
+
+
+def kind(name: Path) -> str:
+    """Returns what a file is, by its path without what differs between files of one kind."""
+    return _EVENTS.sub("events.out.tfevents", _VARYING.sub("#", name.as_posix()))
+
+
+def _is_below_link(root: Path, name: Path) -> bool:
+    return any((root / parent).is_symlink() for parent in name.parents)
+
+
+def cases(bench: Bench, random: Random) -> Iterator[Case]:
+    """Yields every damage of every kind of file, each kind of file once before any twice."""
+    for turn in range(len(DAMAGES)):
+        for state, below in _states(bench):
+            targets = [item for item in state.files().items() if item[0].startswith(below)]
+            for what, name in random.sample(targets, len(targets)):
+                # By the kind of file, so that it is another damage in each turn.
+                damage = DAMAGES[(sum(what.encode()) + turn) % len(DAMAGES)]
+                if _is_possible(state.saved / name, damage):
+                    title = f"{state.undisturbed.command}, {damage.__name__} {what}"
+                    seed = random.getrandbits(32)
+                    yield Case(KIND, title, partial(_inject, state, name, damage, Random(seed)))
+
+
+def _is_possible(path: Path, damage: Callable[[Path, Random], None]) -> bool:
+    if damage is not remove and not path.stat().st_size:
+        return False
+    return not (path.as_posix().endswith(_EDITED) and damage in (flip, decay))
+
+
+def _states(bench: Bench) -> Iterator[tuple[State, str]]:
+    """Yields states of output folders, and the folder in them whose files are damaged."""
+    settled = _settled(bench)
+    yield State(settled, settled.saved), ""
+    yield _interrupted(bench, bench.run, _TRAINERS_STATE), "tfx/checkpoints/"
+    yield State(bench.study, bench.study.saved), ""
+    yield _interrupted(bench, bench.study, _ARMS_STATE), "tfx/checkpoints/"
+    # So that the features are read again.
+    yield State(bench.study, bench.study.saved, ("tfx/artifacts/FeatureE*",)), "features/"
+
+
+def _settled(bench: Bench) -> Baseline:
+    """Returns the undisturbed run, repeated: its data is checked against the schema it kept."""
+    saved = bench.run.saved.with_name("settled")
+    bench.run.restore()
+    bench.runner.run(bench.run.argv())
+    shutil.copytree(bench.run.output, saved, symlinks=True)
+    return dataclasses.replace(bench.run, saved=saved, result=results.read(bench.run.output))
+
+
+def _interrupted(bench: Bench, undisturbed: Baseline, patterns: Iterable[str]) -> State:
+    """Returns the state after a run that was killed when it had written these files."""
+    saved = undisturbed.saved.with_name("interrupted")
+    if not saved.exists():
+        undisturbed.clear()
+        process = bench.runner.start(undisturbed.argv())
+        while process.poll() is None and not all(
+            any(undisturbed.output.glob(pattern)) for pattern in patterns
+        ):
+            pass
+        process.kill()
+        process.wait(30)
+        process.left_running()
+        shutil.copytree(undisturbed.output, saved, symlinks=True)
+    return State(undisturbed, saved)
+
+
+def _inject(
+    state: State,
+    name: Path,
+    damage: Callable[[Path, Random], None],
+    random: Random,
+    bench: Bench,
+) -> Verdict:
+    path = state.restore() / name
+    damage(path, random)
+    if damage is decay:
+        _remove(state.undisturbed.output, _readers(name))
+    damaged = path.read_bytes() if path.exists() else None
+    verdict = bench.next_run(
+        state.undisturbed,
+        named=[_named(path)],
+        remedy=partial(_follow, bench, state.undisturbed, path),
+        ignored=_EXPECTED,
+    )
+    if verdict.survived and _is_still_used(state.undisturbed.output, path, damaged):
+        return Verdict(False, f"{verdict.why}, but {name} is still damaged", lost=True)
+    return verdict
+
+
+def _readers(name: Path) -> Iterator[str]:
+    """Yields the outputs that are removed, so that the next run reads a shard."""
+    if name.name.startswith("data_tfrecord"):
+        component = name.parts[2].partition(".")[0]
+        for reader in _READERS[component]:
+            yield f"tfx/artifacts/{reader}"
+
+
+def _named(path: Path) -> Path:
+    return path.parent if path.parent.name == "schema" else path
+
+
+def _follow(bench: Bench, undisturbed: Baseline, path: Path) -> None:
+    """Does what the message of a refused run says: nothing if it says to run again."""
+    if path.parent.name == "schema":
+        shutil.rmtree(path.parent)
+    if path.name == "metadata.sqlite":
+        path.rename(f"{path}.old")
+        bench.runner.run(undisturbed.argv())
+        Path(f"{path}.old").unlink()
+        for old in undisturbed.output.glob("tfx/artifacts.old-*"):
+            shutil.rmtree(old)
+
+
+def _is_still_used(output: Path, path: Path, damaged: bytes | None) -> bool:
+    """Returns whether a file that the last run gives as its result is still damaged."""
+    if (path.read_bytes() if path.exists() else None) != damaged:
+        return False
+    folders = [*results.last_outputs(output).values(), results.newest_version(output)]
+    return any(folder in path.parents for folder in [*folders, output / "latest"])
