@@ -102,6 +102,10 @@ class KeptOutputs:
         ]
         return _withdraw(store, [output for output in named if not _matches_list(output.uri)])
 
+    def folders(self) -> set[str]:
+        """Returns the folders of all outputs of finished steps, changed ones included."""
+        return {artifact.uri for artifact in self._store().get_artifacts()}
+
     def record(self) -> None:
         """Saves the state of all outputs: as it was checked, or is now if they are new."""
         found = {

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import errno
 import fcntl
 import json
 import os
@@ -18,8 +19,9 @@ from pydantic import BaseModel
 
 from components import stop_signals
 from components.code_version import project_version
+from components.in_progress import owned_name
 from components.whole_file import write_text
-from pipeline import metadata_store
+from pipeline import left_over, metadata_store
 from pipeline.console import RunView, captured_output, followed
 from pipeline.kept_outputs import KeptOutputs
 from pipeline.ledgers import ledger_places
@@ -138,10 +140,18 @@ def execute(
     """
     output = output.absolute()
     _check_latest(output)
+    with _locked(output):
+        return _execute(settings, output, make_dag, result=result, use_cache=use_cache)
+
+
+def _execute(
+    settings: BaseModel, output: Path, make_dag: MakeDag, *, result: str, use_cache: bool
+) -> Path:
     folder = _new_run_folder(output, settings)
     log = folder / LOG_FILE
-    with _locked(output), captured_output(log) as screen:
-        try:
+    with _reported(output, log), captured_output(log) as screen:
+        left_over.remove_files(output)
+        with left_over.temporary_folder(output):
             print("Loading TensorFlow and TFX", file=screen)
             _open_store(output, screen)
             # Set before TensorFlow is imported, or the first component that uses a GPU would
@@ -149,13 +159,19 @@ def execute(
             os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
             _launch(make_dag(output, enable_cache=use_cache), output, screen)
             _collect(output, folder, result)
-        except MetadataStoreError as error:
-            raise RunError(f"{error}\nFull log: {log}") from error
-        except Exception as error:  # any error of a component, Beam or MLMD
-            stop_signals.raise_received()
-            raise RunError(_error_message(error, output, log)) from error
-    _point_latest(output, folder)
+        _point_latest(output, folder)
     return folder
+
+
+@contextlib.contextmanager
+def _reported(output: Path, log: Path) -> Iterator[None]:
+    try:
+        yield
+    except MetadataStoreError as error:
+        raise RunError(f"{error}\nFull log: {log}") from error
+    except Exception as error:  # any error of a component, Beam or MLMD
+        stop_signals.raise_received()
+        raise RunError(_error_message(error, output, log)) from error
 
 
 def _open_store(output: Path, screen: TextIO) -> None:
@@ -184,6 +200,8 @@ def _launch(dag: "Pipeline", output: Path, screen: TextIO) -> None:
         )
     for path in kept.withdraw_damaged():
         print(f"Changed or deleted since it was made, so made again: {path}", file=screen)
+    for problem in left_over.remove_outputs(output, kept.folders()):
+        print(problem, file=screen)
     try:
         _run_locally(dag, screen)
     except BaseException as error:  # also Ctrl-C: the next run reuses the finished outputs
@@ -209,15 +227,19 @@ def _new_run_folder(output: Path, settings: BaseModel) -> Path:
     folder = output / "runs" / _now()
     try:
         folder.mkdir(parents=True)
-        (output / "tfx").mkdir(exist_ok=True)
         text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
         write_text(folder / "settings.yaml", text)
     except OSError as error:
-        raise RunError(
-            f"the output folder {output} can't be written to ({error.strerror}: "
-            f"{error.filename}); set --output to a writable folder"
-        ) from error
+        raise _unwritable(output, error) from error
     return folder
+
+
+def _unwritable(output: Path, error: OSError) -> RunError:
+    remedy = "free some space" if error.errno == errno.ENOSPC else "make it writable"
+    return RunError(
+        f"the output folder {output} can't be written to ({error.strerror}: {error.filename}); "
+        f"{remedy}, or set --output to a writable folder"
+    )
 
 
 def _now() -> str:
@@ -229,11 +251,12 @@ def _locked(output: Path) -> Iterator[None]:
     # SQLite would let two runs start, and they would fail later on each other's locks.
     path = output / "tfx" / "lock"
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.open("w")
+    except IsADirectoryError as error:
+        raise RunError(f"the lock {path} can't be opened ({error.strerror}); delete it") from error
     except OSError as error:
-        raise RunError(
-            f"the lock {path} can't be opened ({error.strerror}); delete it, or make it writable"
-        ) from error
+        raise _unwritable(output, error) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -276,8 +299,7 @@ def _check_latest(output: Path) -> None:
 
 def _point_latest(output: Path, folder: Path) -> None:
     link = output / "latest"
-    new = output / f".latest-{os.getpid()}"
-    new.unlink(missing_ok=True)  # of a killed run; in containers all have the same id
+    new = output / f".{owned_name()}-latest"
     new.symlink_to(folder.relative_to(output), target_is_directory=True)
     new.replace(link)
 

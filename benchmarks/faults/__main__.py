@@ -58,7 +58,7 @@ def inject(
         for case in _cases(bench, list(counts), each, seed):
             begun = time.monotonic()
             verdict = case.inject(bench)
-            _count(counts[case.kind], verdict)
+            _count(counts[case.kind], case, verdict)
             _report(case, verdict, time.monotonic() - begun)
     total: Counter[str] = Counter(injected=0, survived=0, lost=0)
     for count in counts.values():
@@ -71,8 +71,9 @@ def _cases(bench: Bench, kinds: list[str], each: int, seed: int) -> Iterator[Cas
         yield from islice(KINDS[kind](bench, Random(f"{kind} {seed}")), each)
 
 
-def _count(count: Counter[str], verdict: Verdict) -> None:
-    count.update(injected=1, survived=int(verdict.survived), lost=int(verdict.lost))
+def _count(count: Counter[str], case: Case, verdict: Verdict) -> None:
+    survived, lost = case.faults * verdict.survived, case.faults * verdict.lost
+    count.update(injected=case.faults, survived=survived, lost=lost)
 
 
 def _report(case: Case, verdict: Verdict, seconds: float) -> None:

@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class Baseline:
       saved: a copy of the output folder after the undisturbed run.
       result: what the undisturbed run made.
       seconds: duration of each component, in the order in which they ran.
+      may_differ: parts of the names of files in which another run may differ.
     """
 
     command: str
@@ -44,6 +45,7 @@ class Baseline:
     saved: Path
     result: Result
     seconds: Mapping[str, float]
+    may_differ: tuple[str, ...] = ()
 
     def argv(self, *options: object) -> list[str]:
         """Returns the arguments of the command, with `--json` and additional options."""
@@ -58,18 +60,14 @@ class Baseline:
         self.clear()
         shutil.copytree(self.saved, self.output, symlinks=True)
 
-    def differences(self, ignored: Collection[str] = ()) -> list[str]:
-        """Says in what the last run differs from the undisturbed one, leftovers included.
-
-        Args:
-          ignored: parts of the names of files that may differ.
-        """
+    def differences(self) -> list[str]:
+        """Says in what the last run differs from the undisturbed one, leftovers included."""
         try:
             found = results.read(self.output)
         except FileNotFoundError as error:
             return [f"there is no result: {error}"]
         differences = results.differences(self.result, found)
-        return [each for each in differences if not any(part in each for part in ignored)]
+        return [each for each in differences if not any(part in each for part in self.may_differ)]
 
 
 def argv(command: str, settings: Path, output: Path, *options: object) -> list[str]:

@@ -1,4 +1,4 @@
-"""SIGKILL at random points of each component of a run and of a study."""
+"""SIGKILL at random points of each part of a run and of a study."""
 
 import time
 from collections.abc import Iterator
@@ -6,26 +6,45 @@ from functools import partial
 from itertools import count
 from random import Random
 
-from benchmarks.faults.baseline import Baseline
+from benchmarks.faults import snapshots
 from benchmarks.faults.cases import Bench, Case, Verdict
+from benchmarks.faults.runner import Process
+from benchmarks.faults.snapshots import Point
+
+_KILLED = -9
 
 
 def cases(bench: Bench, random: Random) -> Iterator[Case]:
-    """Yields kills of all components in turn, at points drawn over each one's duration."""
+    """Yields kills of all parts in turn, at points drawn over each one's duration."""
     for _ in count():
         for undisturbed in (bench.run, bench.study):
-            for component in undisturbed.seconds:
-                share = random.random()
-                name = f"{undisturbed.command}, {component} at {share:.0%}"
-                yield Case("kill", name, partial(_kill, undisturbed, component, share))
+            for part in snapshots.parts(undisturbed):
+                point = Point(undisturbed, part, random.random())
+                yield Case("kill", str(point), partial(_kill_and_run_again, point))
 
 
-def _kill(undisturbed: Baseline, component: str, share: float, bench: Bench) -> Verdict:
-    undisturbed.clear()
-    process = bench.runner.start(undisturbed.argv())
-    process.wait_for(f"{component}: running")
-    time.sleep(share * undisturbed.seconds[component])
+def in_a_row(bench: Bench, random: Random) -> Case:
+    """Returns the short form: a kill in each part of one run, which goes on after each."""
+    points = [Point(bench.run, part, random.random()) for part in snapshots.parts(bench.run)]
+    return Case("kill", "all parts of a run", partial(_kill_in_a_row, points), len(points))
+
+
+def _kill_and_run_again(point: Point, bench: Bench) -> Verdict:
+    snapshots.restore(bench, point.undisturbed, point.part)
+    killed = _kill(bench, point)
+    return bench.next_run(point.undisturbed, earlier=[killed])
+
+
+def _kill_in_a_row(points: list[Point], bench: Bench) -> Verdict:
+    bench.run.clear()
+    killed = [_kill(bench, point) for point in points]
+    return bench.next_run(bench.run, earlier=killed)
+
+
+def _kill(bench: Bench, point: Point) -> Process:
+    process = bench.runner.start(point.undisturbed.argv())
+    process.wait_for(point.line)
+    time.sleep(point.delay)
     process.kill()
     process.wait(30)
-    process.left_running()
-    return bench.next_run(undisturbed)
+    return process

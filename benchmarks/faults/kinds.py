@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from random import Random
 
-from benchmarks.faults import damage, images, kill
+from benchmarks.faults import damage, disk_full, folders, images, kill, sigterm, two_runs
 from benchmarks.faults.cases import Bench, Case
 
 Cases = Callable[[Bench, Random], Iterator[Case]]
@@ -11,6 +11,10 @@ Cases = Callable[[Bench, Random], Iterator[Case]]
 
 KINDS: Mapping[str, Cases] = {
     "kill": kill.cases,
+    "sigterm": sigterm.cases,
+    "disk_full": disk_full.cases,
+    "folders": folders.cases,
+    "two_runs": two_runs.cases,
     damage.KIND: damage.cases,
     images.KIND: images.cases,
 }

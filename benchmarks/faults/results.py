@@ -12,8 +12,16 @@ from components.pusher import registry as registry_versions
 from pipeline import metadata_store
 
 # Host, process, time, random ids, and names that TensorFlow numbers in the order in which a process
-# makes them; the pages repeat the figures of metrics.json.
-_VARYING = re.compile(r"(fingerprint|saved_model)\.pb|events\.out\.tfevents\..*|.*\.html|run\.log")
+# makes them; the pages repeat the figures of metrics.json, settings are no result, and lists have the
+# digests of the others.
+_VARYING = re.compile(
+    r"(fingerprint|saved_model)\.pb|events\.out\.tfevents\..*|.*\.html|run\.log|settings\.yaml|"
+    r"files\.json"
+)
+# Made where a schema has been kept, as it is once a model has been pushed.
+_WITH_KEPT_SCHEMA = re.compile(
+    r"(.*/)?(SchemaGen/schema/(#/)?(kept\.json|statistics\.pb)|ExampleValidator/.*/SchemaDiff\.pb)"
+)
 _VARYING_KEYS = {"seconds", "time", "pushed_version"}
 _NUMBERED = re.compile(r"(/tfx/artifacts/[^/]+/[^/]+|/registry)/\d+")
 VERSIONS = "number of versions"
@@ -51,11 +59,16 @@ def read(output: Path) -> Result:
     folders |= last_outputs(output)
     if (newest := newest_version(output)) is not None:
         folders["registry/#"] = newest
-    files = {
-        f"{name}/{path.relative_to(folder)}": _digest(path, output)
+    found = {
+        f"{name}/{path.relative_to(folder)}": path
         for name, folder in folders.items()
         for path in folder.rglob("*")
         if path.is_file() and not _VARYING.fullmatch(path.name)
+    }
+    files = {
+        name: _digest(path, output)
+        for name, path in found.items()
+        if not _WITH_KEPT_SCHEMA.fullmatch(name)
     }
     files[VERSIONS] = str(len(registry_versions.versions(registry)))
     return Result(files, names(output), tuple(abandoned(output)))
@@ -97,15 +110,16 @@ def last_outputs(output: Path) -> dict[str, Path]:
 def abandoned(output: Path) -> Iterator[str]:
     """Yields the output folders of steps that did not finish, which the next run must remove."""
     store = metadata_store.connect(output)
-    live = {artifact.uri for artifact in store.get_artifacts() if artifact.state == artifact.LIVE}
+    finished = {artifact.uri for artifact in store.get_artifacts()}
     for folder in sorted((output / "tfx" / "artifacts").glob("[!.]*/[!.]*/*")):
-        if str(folder) not in live:
+        if str(folder) not in finished:
             yield str(folder.relative_to(output))
 
 
 def names(output: Path) -> frozenset[str]:
     """Returns the paths of all files and folders, with what differs between runs replaced."""
-    return frozenset(_name(path, output) for path in output.rglob("*"))
+    found = {_name(path, output) for path in output.rglob("*")}
+    return frozenset(name for name in found if not _WITH_KEPT_SCHEMA.fullmatch(name))
 
 
 def _name(path: Path, output: Path) -> str:
@@ -123,10 +137,8 @@ def _digest(path: Path, output: Path) -> str:
 
 
 def _steady(value: Any) -> Any:
-    """Leaves out times, digests of files, and whether a schema was kept before a push."""
+    """Leaves times out, and whether a schema was kept before, as it is after a push."""
     if isinstance(value, dict):
-        if value.keys() == {"check_digests", "files"}:
-            return sorted(_NUMBER.sub("#", name) for name in value["files"])
         if "anomalies" in value and "checked" in value:
             return value["anomalies"]
         return {key: _steady(item) for key, item in value.items() if key not in _VARYING_KEYS}

@@ -36,6 +36,7 @@ _POLL_SECONDS = 0.005
 _ROOT = Path(__file__).parents[2]
 
 Prepare = Callable[[], object]
+"""Called in a process before its command; can be pickled."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """The output folder of a run, its lock, the link to the latest run, and error messages."""
 
 import io
-import os
 from pathlib import Path
 
 import pytest
@@ -46,18 +45,13 @@ def test_an_error_without_a_message_is_reported_by_its_type():
     assert root_message(MemoryError()) == "MemoryError"
 
 
-def test_two_runs_cannot_use_the_same_folder(tmp_path: Path):
-    local._new_run_folder(tmp_path, SETTINGS)
-    with (
-        local._locked(tmp_path),
-        pytest.raises(RunError, match="another run is using"),
-        local._locked(tmp_path),
-    ):
-        pass
+def test_two_runs_cannot_use_the_same_folder_and_the_second_leaves_nothing(tmp_path: Path):
+    with local._locked(tmp_path), pytest.raises(RunError, match="another run is using"):
+        local.run(SETTINGS, tmp_path, data_version="")
+    assert [path.name for path in tmp_path.rglob("*")] == ["tfx", "lock"]
 
 
 def test_a_failed_run_releases_its_lock(tmp_path: Path):
-    local._new_run_folder(tmp_path, SETTINGS)
     with pytest.raises(ValueError, match="boom"), local._locked(tmp_path):
         raise ValueError("boom")
     with local._locked(tmp_path):
@@ -79,8 +73,7 @@ def test_an_output_folder_that_is_a_file_is_refused(tmp_path: Path):
 
 
 def test_a_lock_that_cannot_be_opened_is_named(tmp_path: Path):
-    local._new_run_folder(tmp_path, SETTINGS)
-    (tmp_path / "tfx" / "lock").mkdir()
+    (tmp_path / "tfx" / "lock").mkdir(parents=True)
     with pytest.raises(RunError, match=rf"the lock {tmp_path}/tfx/lock can't be opened"):
         local.run(SETTINGS, tmp_path, data_version="")
 
@@ -98,13 +91,6 @@ def test_a_folder_in_place_of_the_link_is_refused_before_anything_is_made(tmp_pa
     with pytest.raises(RunError, match=rf"{tmp_path}/latest must be the link"):
         local.run(SETTINGS, tmp_path, data_version="")
     assert [path.name for path in tmp_path.iterdir()] == ["latest"]
-
-
-def test_a_killed_process_with_the_same_id_does_not_stop_the_link(tmp_path: Path):
-    (tmp_path / f".latest-{os.getpid()}").symlink_to("runs/killed")
-    folder = local._new_run_folder(tmp_path, SETTINGS)
-    local._point_latest(tmp_path, folder)
-    assert (tmp_path / "latest").resolve() == folder
 
 
 def test_a_damaged_metadata_store_ends_the_run_with_the_log_named(tmp_path: Path):
