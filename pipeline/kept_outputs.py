@@ -74,11 +74,11 @@ class KeptOutputs:
         """
         store, known = self._store(), self._read()
         outputs = sorted(_live(store), key=lambda output: output.id)
-        newest = {os.path.dirname(output.uri): output for output in outputs}.values()
+        newest = {os.path.dirname(output.uri): output.id for output in outputs}.values()
         damaged = []
         for output in outputs:
             recorded, state = known.get(_name(output)), _state(output)
-            if _is_intact(output, state, recorded, is_newest=output in newest):
+            if _is_intact(output, state, recorded, is_newest=output.id in newest):
                 pushed = recorded["pushed"] if recorded else state["pushed"]
                 self._checked[_name(output)] = {**state, "pushed": pushed}
             else:

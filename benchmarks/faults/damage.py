@@ -28,8 +28,9 @@ _READERS = {
     "ImbalanceSampler": ("FeatureExtractor*", "Trainer*", "Calibrator"),
     "FeatureExtractor": ("Trainer*",),
 }
-# A model that is made again is pushed as the next version.
-_EXPECTED = (results.VERSIONS,)
+# A model that is made again is pushed as the next version, and without its metadata store a run
+# says that it moved the earlier outputs, which can be deleted.
+_EXPECTED = (results.VERSIONS, "tfx/artifacts.old-")
 # Users may edit it, so that another valid schema can't be told from a damaged one.
 _EDITED = "registry/schema/schema.pbtxt"
 
@@ -148,7 +149,10 @@ def _settled(bench: Bench) -> Baseline:
     bench.run.restore()
     bench.runner.run(bench.run.argv())
     shutil.copytree(bench.run.output, saved, symlinks=True)
-    return dataclasses.replace(bench.run, saved=saved, result=results.read(bench.run.output))
+    found = results.read(bench.run.output)
+    # A step that runs leaves its execution's folder, which the next run removes.
+    result = dataclasses.replace(found, names=found.names | bench.run.result.names)
+    return dataclasses.replace(bench.run, saved=saved, result=result)
 
 
 def _interrupted(bench: Bench, undisturbed: Baseline, patterns: Iterable[str]) -> State:
@@ -182,7 +186,7 @@ def _inject(
     damaged = path.read_bytes() if path.exists() else None
     verdict = bench.next_run(
         dataclasses.replace(state.undisturbed, may_differ=_EXPECTED),
-        named=[_named(path)],
+        named=[path.name, state.undisturbed.output],
         remedy=partial(_follow, bench, state.undisturbed, path),
     )
     if verdict.survived and _is_still_used(state.undisturbed.output, path, damaged):
@@ -198,10 +202,6 @@ def _readers(name: Path) -> Iterator[str]:
             yield f"tfx/artifacts/{reader}"
 
 
-def _named(path: Path) -> Path:
-    return path.parent if path.parent.name == "schema" else path
-
-
 def _follow(bench: Bench, undisturbed: Baseline, path: Path) -> None:
     """Does what the message of a refused run says: nothing if it says to run again."""
     if path.parent.name == "schema":
@@ -210,8 +210,6 @@ def _follow(bench: Bench, undisturbed: Baseline, path: Path) -> None:
         path.rename(f"{path}.old")
         bench.runner.run(undisturbed.argv())
         Path(f"{path}.old").unlink()
-        for old in undisturbed.output.glob("tfx/artifacts.old-*"):
-            shutil.rmtree(old)
 
 
 def _is_still_used(output: Path, path: Path, damaged: bytes | None) -> bool:

@@ -12,8 +12,8 @@ from components.pusher import registry as registry_versions
 from pipeline import metadata_store
 
 # Host, process, time, random ids, and names that TensorFlow numbers in the order in which a process
-# makes them; the pages repeat the figures of metrics.json, settings are no result, and lists have the
-# digests of the others.
+# makes them; the pages repeat the figures of metrics.json, settings are no result, and lists of
+# files have the digests of the others.
 _VARYING = re.compile(
     r"(fingerprint|saved_model)\.pb|events\.out\.tfevents\..*|.*\.html|run\.log|settings\.yaml|"
     r"files\.json"

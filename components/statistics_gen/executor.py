@@ -5,7 +5,7 @@ from typing import Any
 from tfx.components.statistics_gen import executor
 from tfx.types import Artifact, artifact_utils
 
-from components import names
+from components import artifact_files, names
 from components.checked_artifacts import checked
 from components.example_files import split_shards
 
@@ -30,8 +30,12 @@ class Executor(executor.Executor):
         Raises:
           DamagedArtifactError: a shard is missing or has changed.
         """
-        for artifact in input_dict[names.EXAMPLES]:
-            for split in artifact_utils.decode_split_names(artifact.split_names):
-                for shard in split_shards(artifact.uri, split):
-                    shard.check_digest()
-        super().Do(input_dict, output_dict, exec_properties)
+        examples = artifact_utils.get_single_instance(input_dict[names.EXAMPLES])
+        for split in artifact_utils.decode_split_names(examples.split_names):
+            for shard in split_shards(examples.uri, split):
+                shard.check_digest()
+        try:
+            super().Do(input_dict, output_dict, exec_properties)
+        except Exception:  # of Beam or TFDV, which name no file; a damaged record may be the cause
+            artifact_files.check(examples.uri, digests=True)
+            raise
