@@ -16,6 +16,10 @@ _PREFIX = "outnumbered-"
 _RECORD = "temporary"
 
 
+class TemporaryFolderError(RuntimeError):
+    """No folder for temporary files can be written to; the message says what to do."""
+
+
 def remove_files(output: Path) -> None:
     """Removes files that were being written."""
     for folder in (output, output / "tfx", *output.glob("runs/*")):
@@ -57,11 +61,14 @@ def temporary_folder(output: Path) -> Iterator[Path]:
 
     Yields:
       A folder in TMPDIR, which is TMPDIR inside the block.
+
+    Raises:
+      TemporaryFolderError: no folder for temporary files can be written to.
     """
     record = output / "tfx" / _RECORD
     _remove_recorded(record)
     before, default = os.environ.get("TMPDIR"), tempfile.tempdir
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    folder = _new_folder()
     try:
         record.symlink_to(folder)
         os.environ["TMPDIR"], tempfile.tempdir = str(folder), None
@@ -74,6 +81,16 @@ def temporary_folder(output: Path) -> Iterator[Path]:
             os.environ["TMPDIR"] = before
         shutil.rmtree(folder, ignore_errors=True)
         record.unlink(missing_ok=True)
+
+
+def _new_folder() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix=_PREFIX))
+    except OSError as error:
+        raise TemporaryFolderError(
+            f"no folder for temporary files can be written to ({error}); free some space, or set "
+            "TMPDIR to a writable folder"
+        ) from error
 
 
 def _remove_recorded(record: Path) -> None:

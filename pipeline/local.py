@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,6 +37,9 @@ REPORT_FILE = "report.html"
 LOG_FILE = "run.log"
 # The messages of the operating system and of SQLite.
 _FULL_DISK = ("no space left on device", "database or disk is full")
+_NOT_WRITABLE = ("read-only file system", "permission denied")
+
+_LITTLE_BYTES = 2**20
 
 _ERROR_LINE = re.compile(r"^(?:[A-Za-z_][\w.]*(?:Error|Exception|Interrupt)): ", re.MULTILINE)
 _WHERE = re.compile(r"\s*\[while running '[^']*'\]")
@@ -306,20 +310,40 @@ def _point_latest(output: Path, folder: Path) -> None:
 
 def _error_message(error: Exception, output: Path, log: Path) -> str:
     message = root_message(error)
-    if metadata_store.tells_of_damage(message):
-        message = str(metadata_store.described(metadata_store.path(output), message))
     if any(text in message.lower() for text in _FULL_DISK):
-        message = f"no space left for {output}; free some, or set another --output\n{message}"
+        message = f"{_full_place(output)}\n{message}"
+    elif metadata_store.tells_of_damage(message):
+        message = str(metadata_store.described(metadata_store.path(output), message))
+    elif _is_full(output):  # SQLite and C++ code have other messages too
+        message = (
+            f"{message}\nLittle space is left for {output}; free some, or set another --output"
+        )
+    elif any(text in message.lower() for text in _NOT_WRITABLE) and "writable" not in message:
+        message = f"{message}\nMake it writable, or set --output to a writable folder"
     return f"{message}\nFull log: {log}"
+
+
+def _full_place(output: Path) -> str:
+    with contextlib.suppress(OSError):  # there is no folder for temporary files
+        temporary = tempfile.gettempdir()
+        if _is_full(temporary) and not _is_full(output):
+            return (
+                f"no space left for temporary files in {temporary}; free some, or set TMPDIR to "
+                "another folder"
+            )
+    return f"no space left for {output}; free some, or set another --output"
+
+
+def _is_full(folder: str | Path) -> bool:
+    return shutil.disk_usage(folder).free < _LITTLE_BYTES
 
 
 def root_message(error: BaseException) -> str:
     """The message of the original exception, without the wrappers of Beam and TFX.
 
-    An exception that the project raises is the original, even if another one caused it: its
-    message has the context, such as the path of the file that a library could not read.
+    An exception that this project raised from another one says more than that one.
     """
-    while error.__cause__ is not None and not _is_of_the_project(error):
+    while error.__cause__ is not None and not _is_raised_here(error):
         error = error.__cause__
     text = _WHERE.sub("", str(error)).strip()
     starts = [match.end() for match in _ERROR_LINE.finditer(text)]
@@ -327,7 +351,7 @@ def root_message(error: BaseException) -> str:
     return message.strip() or type(error).__name__
 
 
-def _is_of_the_project(error: BaseException) -> bool:
+def _is_raised_here(error: BaseException) -> bool:
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     module = frames[-1].f_globals.get("__name__", "") if frames else ""
-    return module.startswith(("components.", "pipeline."))
+    return module.partition(".")[0] in {"components", "pipeline"}

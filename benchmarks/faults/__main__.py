@@ -2,6 +2,7 @@
 
     python -m benchmarks.faults
     python -m benchmarks.faults --kind kill --kind sigterm --each 10 --seed 2
+    python -m benchmarks.faults --short
 
 After each fault the next run must end equal to an undisturbed one, with nothing left over, or in
 words that name the file and the remedy. Prints a line per fault on standard error, then one JSON
@@ -15,13 +16,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from random import Random
 
 from benchmarks.faults.cases import Bench, Case, Verdict
-from benchmarks.faults.kinds import KINDS
+from benchmarks.faults.kinds import KINDS, SHORT, Cases
 from benchmarks.faults.runner import Runner
 
 _EACH = 120
@@ -32,14 +33,18 @@ def main() -> int:
     arguments = _arguments()
     with tempfile.TemporaryDirectory(prefix="faults-", dir=arguments.folder) as folder:
         found = inject(
-            Path(folder), kinds=arguments.kind or KINDS, each=arguments.each, seed=arguments.seed
+            Path(folder),
+            kinds=arguments.kind or KINDS,
+            each=arguments.each,
+            seed=arguments.seed,
+            short=arguments.short,
         )
     print(json.dumps(found))
     return 0 if found["injected"] == found["survived"] else 1
 
 
 def inject(
-    folder: Path, *, kinds: Iterable[str], each: int, seed: int
+    folder: Path, *, kinds: Iterable[str], each: int, seed: int, short: bool = False
 ) -> dict[str, int | dict[str, dict[str, int]]]:
     """Injects faults.
 
@@ -48,6 +53,7 @@ def inject(
       kinds: the kinds of faults.
       each: number of faults of each kind, at most.
       seed: of what is drawn.
+      short: the short form of the kinds that have one.
 
     Returns:
       The numbers `injected`, `survived` and `lost`, and the same for each of `kinds`.
@@ -55,7 +61,7 @@ def inject(
     counts = {kind: Counter(injected=0, survived=0, lost=0) for kind in kinds}
     with Runner(folder / "processes") as runner:
         bench = Bench(runner, folder)
-        for case in _cases(bench, list(counts), each, seed):
+        for case in _cases(bench, {kind: _of(kind, short) for kind in counts}, each, seed):
             begun = time.monotonic()
             verdict = case.inject(bench)
             _count(counts[case.kind], case, verdict)
@@ -66,9 +72,13 @@ def inject(
     return {**total, "kinds": {kind: dict(count) for kind, count in counts.items()}}
 
 
-def _cases(bench: Bench, kinds: list[str], each: int, seed: int) -> Iterator[Case]:
-    for kind in kinds:
-        yield from islice(KINDS[kind](bench, Random(f"{kind} {seed}")), each)
+def _of(kind: str, short: bool) -> Cases:
+    return SHORT.get(kind, KINDS[kind]) if short else KINDS[kind]
+
+
+def _cases(bench: Bench, kinds: Mapping[str, Cases], each: int, seed: int) -> Iterator[Case]:
+    for kind, cases in kinds.items():
+        yield from islice(cases(bench, Random(f"{kind} {seed}")), each)
 
 
 def _count(count: Counter[str], case: Case, verdict: Verdict) -> None:
@@ -88,6 +98,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--kind", action="append", choices=KINDS, help="default: all")
     parser.add_argument("--each", type=int, default=_EACH, help="faults of each kind, at most")
+    parser.add_argument("--short", action="store_true", help="the form that the tests run")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="for temporary files; default: TMPDIR")
     return parser.parse_args()

@@ -1,11 +1,12 @@
 """Files under the output folder that are cut, emptied, changed or removed between runs."""
 
 import dataclasses
+import itertools
 import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,12 +16,11 @@ from benchmarks.faults import results
 from benchmarks.faults.baseline import Baseline
 from benchmarks.faults.cases import Bench, Case, Verdict
 
-KIND = "damage"
-
 _TRAINERS_STATE = ("tfx/checkpoints/*/state.npz", "tfx/checkpoints/*/*.rows")
 _ARMS_STATE = ("tfx/checkpoints/*/replicate-*.npz", "tfx/checkpoints/*/*.rows")
 # The number of an execution or version, an identity, and a time.
 _VARYING = re.compile(r"\b(?:\d{8}T[\d.]+Z|[0-9a-f]{16,}|\d{5}(?=-of-))|(?<=/)\d+(?=/)")
+_AT_ONCE = 10
 _EVENTS = re.compile(r"events\.out\.tfevents\.\S+")
 # Steps that read the shards of others. Shards that stay in the cache are not read.
 _READERS = {
@@ -123,7 +123,22 @@ def cases(bench: Bench, random: Random) -> Iterator[Case]:
                 if _is_possible(state.saved / name, damage):
                     title = f"{state.undisturbed.command}, {damage.__name__} {what}"
                     seed = random.getrandbits(32)
-                    yield Case(KIND, title, partial(_inject, state, name, damage, Random(seed)))
+                    yield Case("damage", title, partial(_inject, state, name, damage, Random(seed)))
+
+
+def short(bench: Bench, random: Random) -> Iterator[Case]:
+    """Yields one case: ten kinds of files damaged at once after a finished run."""
+    settled = _settled(bench)
+    state = State(settled, settled.saved)
+    files = random.sample(sorted(state.files().items()), len(state.files()))
+    chosen = [
+        (name, damage)
+        for (_, name), damage in zip(files, itertools.cycle(DAMAGES))
+        if _is_possible(state.saved / name, damage) and name.parts[:2] != ("registry", "schema")
+    ][:_AT_ONCE]
+    title = ", ".join(f"{damage.__name__} {kind(name)}" for name, damage in chosen)
+    inject = partial(_inject_all, state, chosen, random)
+    yield Case("damage", f"at once: {title}", inject, faults=len(chosen))
 
 
 def _is_possible(path: Path, damage: Callable[[Path, Random], None]) -> bool:
@@ -179,18 +194,40 @@ def _inject(
     random: Random,
     bench: Bench,
 ) -> Verdict:
-    path = state.restore() / name
-    damage(path, random)
+    output = state.restore()
+    damaged = {output / name: _damaged(output / name, damage, random)}
     if damage is decay:
-        _remove(state.undisturbed.output, _readers(name))
-    damaged = path.read_bytes() if path.exists() else None
+        _remove(output, _readers(name))
+    return _next_run(bench, state.undisturbed, damaged)
+
+
+def _inject_all(
+    state: State,
+    chosen: Sequence[tuple[Path, Callable[[Path, Random], None]]],
+    random: Random,
+    bench: Bench,
+) -> Verdict:
+    output = state.restore()
+    damaged = {output / name: _damaged(output / name, damage, random) for name, damage in chosen}
+    return _next_run(bench, state.undisturbed, damaged)
+
+
+def _damaged(path: Path, damage: Callable[[Path, Random], None], random: Random) -> bytes | None:
+    """Damages a file, and returns what is left of it; None if it is gone."""
+    damage(path, random)
+    return path.read_bytes() if path.exists() else None
+
+
+def _next_run(bench: Bench, undisturbed: Baseline, damaged: Mapping[Path, bytes | None]) -> Verdict:
+    (first, *_) = damaged
     verdict = bench.next_run(
-        dataclasses.replace(state.undisturbed, may_differ=_EXPECTED),
-        named=[path.name, state.undisturbed.output],
-        remedy=partial(_follow, bench, state.undisturbed, path),
+        dataclasses.replace(undisturbed, may_differ=_EXPECTED),
+        named=[first.name, undisturbed.output],
+        remedy=partial(_follow, bench, undisturbed, first),
     )
-    if verdict.survived and _is_still_used(state.undisturbed.output, path, damaged):
-        return Verdict(False, f"{verdict.why}, but {name} is still damaged", lost=True)
+    used = [path for path in damaged if _is_still_used(undisturbed.output, path, damaged[path])]
+    if verdict.survived and used:
+        return Verdict(False, f"{verdict.why}, but {used} are still damaged", lost=True)
     return verdict
 
 

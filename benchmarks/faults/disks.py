@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.faults.cases import Place
+from components.in_progress import remove
 
 _NAMESPACE = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
 _LARGE = "1g"
@@ -35,9 +36,10 @@ class Disk:
 
     def collect(self) -> None:
         """Copies the disk's content to the folder outside the namespace."""
-        shutil.rmtree(self.folder)
+        for path in self.folder.iterdir():  # deleting the folder itself would unmount the disk
+            remove(path)
         inside = Path(f"/proc/{self.holder}/root{self.folder}")
-        shutil.copytree(inside, self.folder, symlinks=True)
+        shutil.copytree(inside, self.folder, symlinks=True, dirs_exist_ok=True)
 
     def enlarge(self) -> None:
         """Gives the disk more space than a run takes."""

@@ -9,23 +9,25 @@ from random import Random
 
 from benchmarks.faults.cases import FINISHED, Bench, Case, Verdict, left_behind, unclear
 from benchmarks.faults.disks import Disk, can_mount, disk
-from benchmarks.faults.runner import CLI, Process
+from benchmarks.faults.runner import CLI, PROJECT, Process
 
 _READ_ONLY = "mount -o remount,ro {0}"
 _WRITABLE = "mount -o remount,rw {0}"
 _PART_READ_ONLY = "mount --bind {0} {0} && mount -o remount,bind,ro {0}"
 _PART_WRITABLE = "umount {0}"
 _PARTS = ("registry", "runs", "tfx", "tfx/artifacts", "tfx/metadata.sqlite")
-# The benchmark's own folder may be in one of those, and stays visible.
+# The project and the benchmark's folder may be in one of those, and stay visible.
 _FULL = """
-cd {here}
 for folder in /tmp /var/tmp /usr/tmp; do
     test -d $folder || continue
+    exec 3< {here} 4< {project}
     mount -t tmpfs -o size=64k tmpfs $folder
-    case {here} in $folder/*)
-        mkdir -p {here}
-        mount --no-canonicalize --bind /proc/self/cwd {here}
-    esac
+    for kept in 3:{here} 4:{project}; do
+        case ${{kept#*:}} in $folder/*)
+            mkdir -p ${{kept#*:}}
+            mount --no-canonicalize --bind /proc/self/fd/${{kept%%:*}} ${{kept#*:}}
+        esac
+    done
     head -c 1m /dev/zero > $folder/fill 2> /dev/null || truncate -s -{free} $folder/fill
 done
 """
@@ -105,7 +107,7 @@ def _output_disk(bench: Bench, *, made_before: bool) -> Iterator[Disk]:
 def _temporary_full(free: int, cwd: Path, bench: Bench) -> Verdict:
     bench.run.clear()
     with disk(bench.folder / "namespace") as namespace:
-        namespace.change(_FULL.format(here=bench.folder, free=free))
+        namespace.change(_FULL.format(here=bench.folder, project=PROJECT, free=free))
         process = bench.runner.start(
             bench.run.argv(), env={"TMPDIR": "/tmp"}, cwd=cwd, prepare=namespace.place.prepare
         )

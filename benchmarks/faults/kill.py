@@ -23,10 +23,10 @@ def cases(bench: Bench, random: Random) -> Iterator[Case]:
                 yield Case("kill", str(point), partial(_kill_and_run_again, point))
 
 
-def in_a_row(bench: Bench, random: Random) -> Case:
-    """Returns the short form: a kill in each part of one run, which goes on after each."""
+def short(bench: Bench, random: Random) -> Iterator[Case]:
+    """Yields one case: a kill in each part of one run, which goes on after each."""
     points = [Point(bench.run, part, random.random()) for part in snapshots.parts(bench.run)]
-    return Case("kill", "all parts of a run", partial(_kill_in_a_row, points), len(points))
+    yield Case("kill", "all parts of a run", partial(_kill_in_a_row, points), len(points))
 
 
 def _kill_and_run_again(point: Point, bench: Bench) -> Verdict:

@@ -15,7 +15,18 @@ KINDS: Mapping[str, Cases] = {
     "disk_full": disk_full.cases,
     "folders": folders.cases,
     "two_runs": two_runs.cases,
-    damage.KIND: damage.cases,
-    images.KIND: images.cases,
+    "damage": damage.cases,
+    "images": images.cases,
 }
 """The cases of each kind, by its name."""
+
+SHORT: Mapping[str, Cases] = {
+    "kill": kill.short,
+    "sigterm": sigterm.short,
+    "disk_full": disk_full.short,
+    "folders": folders.short,
+    "two_runs": two_runs.short,
+    "damage": damage.short,
+    "images": images.short,
+}
+"""The short form of kinds of which single cases take too long for the tests."""

@@ -20,7 +20,7 @@ _VARYING = re.compile(
 )
 # Made where a schema has been kept, as it is once a model has been pushed.
 _WITH_KEPT_SCHEMA = re.compile(
-    r"(.*/)?(SchemaGen/schema/(#/)?(kept\.json|statistics\.pb)|ExampleValidator/.*/SchemaDiff\.pb)"
+    r"(.*/)?(SchemaGen/schema/(#/)?(kept\.json|statistics\.pb)|ExampleValidator/anomalies/(#/)?Split-.*)"
 )
 _VARYING_KEYS = {"seconds", "time", "pushed_version"}
 _NUMBERED = re.compile(r"(/tfx/artifacts/[^/]+/[^/]+|/registry)/\d+")

@@ -19,6 +19,9 @@ from pathlib import Path
 CLI = "pipeline.cli:main"
 """The entry point of the `outnumbered` command, as MODULE:FUNCTION."""
 
+PROJECT = Path(__file__).parents[2]
+"""The folder of the project."""
+
 _PRELOADED = [
     *("tensorflow", "tensorflow_model_analysis", "tensorflow_data_validation"),
     *("tfx.orchestration.local.local_dag_runner", "pipeline.dag", "pipeline.study.dag"),
@@ -33,7 +36,6 @@ _PRELOADED = [
     ),
 ]
 _POLL_SECONDS = 0.005
-_ROOT = Path(__file__).parents[2]
 
 Prepare = Callable[[], object]
 """Called in a process before its command; can be pickled."""
@@ -168,7 +170,7 @@ class Runner:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._context.set_forkserver_preload(_PRELOADED)
         before = dict(os.environ)
-        os.environ["PYTHONPATH"] = str(_ROOT)  # also where the working directory is another
+        os.environ["PYTHONPATH"] = str(PROJECT)  # also where the working directory is another
         try:
             forkserver.ensure_running()
         finally:
@@ -247,7 +249,7 @@ class _Start:
 def _environment(folder: Path, changes: Mapping[str, str | None]) -> dict[str, str]:
     for stream in ("out", "err"):
         (folder / stream).touch()
-    own = {"NO_COLOR": "1", "PYTHONPATH": str(_ROOT), "TMPDIR": str(folder / "tmp")}
+    own = {"NO_COLOR": "1", "PYTHONPATH": str(PROJECT), "TMPDIR": str(folder / "tmp")}
     merged: dict[str, str | None] = {**os.environ, **own, **changes}
     return {name: value for name, value in merged.items() if value is not None}
 

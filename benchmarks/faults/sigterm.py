@@ -30,10 +30,10 @@ def cases(bench: Bench, random: Random) -> Iterator[Case]:
                 yield Case("sigterm", str(point), partial(_terminate_and_run_again, point))
 
 
-def in_a_row(bench: Bench, random: Random) -> Case:
-    """Returns the short form: SIGTERM in each part of one run, which goes on after each."""
+def short(bench: Bench, random: Random) -> Iterator[Case]:
+    """Yields one case: SIGTERM in each part of one run, which goes on after each."""
     points = [Point(bench.run, part, random.random()) for part in snapshots.parts(bench.run)]
-    return Case("sigterm", "all parts of a run", partial(_terminate_in_a_row, points), len(points))
+    yield Case("sigterm", "all parts of a run", partial(_terminate_in_a_row, points), len(points))
 
 
 def _terminate_and_run_again(point: Point, bench: Bench) -> Verdict:

@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -86,3 +87,15 @@ def test_a_recorded_folder_that_no_run_made_is_kept(output, tmp_path):
     with left_over.temporary_folder(output):
         pass
     assert mine.exists()
+
+
+def test_a_folder_for_temporary_files_that_cannot_be_written_to_is_named(output, monkeypatch):
+    def full(**options: str) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device", "/tmp/x")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    with (
+        pytest.raises(left_over.TemporaryFolderError, match=r"device: '/tmp/x'.*set TMPDIR"),
+        left_over.temporary_folder(output),
+    ):
+        pass

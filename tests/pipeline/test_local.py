@@ -1,11 +1,16 @@
 """The output folder of a run, its lock, the link to the latest run, and error messages."""
 
+import errno
 import io
+import shutil
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from components.pusher import registry
+from components.pusher.registry import PushError
 from pipeline import local
 from pipeline.local import RunError, root_message
 from pipeline.settings import load, preset_path
@@ -29,16 +34,15 @@ def test_the_last_cause_of_a_chain_is_reported():
     assert root_message(error) == "no weights at x"
 
 
-def test_an_error_of_the_project_is_reported_and_not_what_caused_it(tmp_path):
-    model = tmp_path / "model"
-    model.mkdir()
-    (model / "saved_model.pb").touch()
+def test_what_to_do_is_reported_also_if_this_project_raised_the_error_from_another_one(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "saved_model.pb").touch()
     (tmp_path / "file").touch()
-    with pytest.raises(registry.PushError) as raised:
-        registry.push(model, tmp_path / "file" / "models")
-    error = RuntimeError("Trainer failed")
-    error.__cause__ = raised.value
-    assert root_message(error).startswith(f"can't push to registry {tmp_path}/file/models")
+    with pytest.raises(PushError) as caught:
+        registry.push(tmp_path / "model", tmp_path / "file" / "registry")
+    error = RuntimeError("Pusher failed")
+    error.__cause__ = caught.value
+    assert "set pusher.registry to another folder" in root_message(error)
 
 
 def test_an_error_without_a_message_is_reported_by_its_type():
@@ -123,3 +127,40 @@ def test_outputs_of_a_deleted_store_do_not_mix_with_new_ones(tmp_path: Path):
     shard.parent.mkdir(parents=True)
     local._open_store(tmp_path, screen)
     assert shard.parent.is_dir()
+
+
+@pytest.fixture
+def free_space(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """The free bytes of each folder, /ram being that for temporary files; others have plenty."""
+    free: dict[str, int] = {}
+
+    def usage(folder: str | Path) -> SimpleNamespace:
+        return SimpleNamespace(free=free.get(str(folder), 2**30))
+
+    monkeypatch.setattr(tempfile, "tempdir", "/ram")
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    return free
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_the_full_disk_is_named(tmp_path: Path, free_space: dict[str, int], both: bool):
+    free_space["/ram"] = 0
+    if both:
+        free_space[str(tmp_path)] = 0
+    error = OSError(errno.ENOSPC, "No space left on device")
+    message = local._error_message(error, tmp_path, tmp_path / "run.log")
+    place = str(tmp_path) if both else "temporary files in /ram"
+    assert message.startswith(f"no space left for {place}; free some, or set")
+
+
+def test_an_error_on_a_full_disk_says_so_whatever_its_message(tmp_path: Path, free_space):
+    free_space[str(tmp_path)] = 4096
+    error = RuntimeError("cannot commit - no transaction is active query: COMMIT")
+    message = local._error_message(error, tmp_path, tmp_path / "run.log")
+    assert f"active query: COMMIT\nLittle space is left for {tmp_path}; free some" in message
+
+
+def test_a_read_only_folder_is_reported_with_what_to_do(tmp_path: Path):
+    error = RuntimeError(f"{tmp_path}/tfx/artifacts/SchemaGen/schema/3; Read-only file system")
+    message = local._error_message(error, tmp_path, tmp_path / "run.log")
+    assert "SchemaGen/schema/3; Read-only file system\nMake it writable, or set --output" in message
