@@ -39,9 +39,17 @@ Entry = list[str | int]
 
 
 class State(TypedDict):
-    """The state of an output: a digest of its files, and the files of the model it pushed."""
+    """The state of an output.
+
+    Attributes:
+      files: digest of its files' names, sizes and times.
+      properties: digest of its properties in the metadata store, of which a changed bit could
+        otherwise name other splits or another pushed model.
+      pushed: the files of the model it pushed.
+    """
 
     files: str
+    properties: str
     pushed: list[Entry]
 
 
@@ -160,17 +168,24 @@ def _withdraw(store: "MetadataStore", outputs: Sequence[Artifact]) -> list[str]:
 def _is_intact(
     artifact: Artifact, state: State, recorded: State | None, *, is_newest: bool
 ) -> bool:
-    if recorded is None:  # the run was killed, or the record is damaged
-        return _is_pushed(artifact) and _matches_list(artifact.uri)
+    if recorded is None:  # the run was killed, or the record is damaged or of an earlier release
+        return _is_as_listed(artifact)
     # Files may be added to a version in the registry, such as a server's warm-up requests.
-    if any(entry not in state["pushed"] for entry in recorded["pushed"]):
+    lost = any(entry not in state["pushed"] for entry in recorded["pushed"])
+    if lost or state["properties"] != recorded["properties"]:
         return False
     if state["files"] != recorded["files"]:
         return _matches_list(artifact.uri)
-    if not is_newest:
-        return True
     # Shards are large, and their readers check them.
-    return _is_pushed(artifact) and (artifact.type == _EXAMPLES or _matches_list(artifact.uri))
+    is_checked = is_newest and artifact.type != _EXAMPLES
+    return not is_checked or _is_as_listed(artifact)
+
+
+def _is_as_listed(artifact: Artifact) -> bool:
+    folder = artifact_files.listed_folder(artifact.uri)
+    if not artifact_files.has_list(folder):  # of an earlier release, whose code differs
+        return any(_entries(folder))
+    return _is_pushed(artifact) and _matches_list(artifact.uri)
 
 
 def _matches_list(uri: str) -> bool:
@@ -188,8 +203,15 @@ def _state(artifact: Artifact) -> State:
     destination = _destination(artifact)
     return {
         "files": hashlib.sha256(json.dumps(files).encode()).hexdigest(),
+        "properties": _digest_of_properties(artifact),
         "pushed": sorted(_entries(destination)) if destination else [],
     }
+
+
+def _digest_of_properties(artifact: Artifact) -> str:
+    properties = {**artifact.properties, **artifact.custom_properties}
+    values = {name: value.SerializeToString().hex() for name, value in properties.items()}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _destination(artifact: Artifact) -> str:

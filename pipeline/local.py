@@ -198,8 +198,8 @@ def _launch(dag: "Pipeline", output: Path, screen: TextIO) -> None:
     kept = KeptOutputs(output / "tfx", metadata_store.connection(output))
     if kept.is_record_damaged():
         print(
-            f"{kept.path} is damaged and was ignored: every output is compared with its list of "
-            "files instead",
+            f"{kept.path} is damaged or of an earlier release, and was ignored: every output is "
+            "compared with its list of files instead",
             file=screen,
         )
     for path in kept.withdraw_damaged():

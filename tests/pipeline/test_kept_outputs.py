@@ -200,7 +200,7 @@ def test_a_damaged_record_is_ignored_with_a_note_and_replaced(push, tmp_path, ca
     record = tmp_path / "runs" / "tfx" / "outputs.json"
     record.write_text(content)
     assert push() == []
-    assert f"{record} is damaged and was ignored" in capsys.readouterr().out
+    assert f"{record} is damaged or of an earlier release" in capsys.readouterr().out
     shutil.rmtree(tmp_path / "registry")
     assert push() == ["Pusher"]
     assert "is damaged" not in capsys.readouterr().out
@@ -223,6 +223,27 @@ def test_examples_that_lost_a_shard_are_made_again_also_after_a_run_that_was_kil
     assert launch(tmp_path, [examples_maker()]) == ["examples_maker"]
     (tmp_path / "tfx" / "outputs.json").unlink()
     assert launch(tmp_path, [examples_maker()]) == []
+
+
+def test_an_output_whose_properties_change_in_the_metadata_store_is_made_again(push, tmp_path):
+    store = metadata_store.connect(tmp_path / "runs")
+    (record,) = store.get_artifacts_by_type("PushedModel")
+    record.custom_properties["pushed_version"].string_value = "3"
+    store.put_artifacts([record])
+    assert push() == ["Pusher"]
+    assert push() == []
+
+
+def test_outputs_of_a_release_without_lists_are_neither_compared_nor_deleted(push, tmp_path):
+    (tmp_path / "runs" / "tfx" / "outputs.json").write_text(
+        '{"uri 1": {"files": "", "pushed": []}}'
+    )
+    for path in (tmp_path / "runs" / "tfx" / "artifacts").rglob("files.json"):
+        path.unlink()
+    (model,) = outputs_of(tmp_path / "runs", "model_maker")
+    for _ in range(2):
+        assert push() == []
+    assert model.is_dir()
 
 
 @component
