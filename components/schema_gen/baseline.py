@@ -149,8 +149,9 @@ def load(folder: str) -> Baseline:
     except (DecodeError, ValueError, DamagedArtifactError) as error:
         problem = error.problem if isinstance(error, DamagedArtifactError) else error
         raise SchemaError(
-            f"the kept schema in {folder} can't be read: {problem}; restore {STATISTICS_FILE} and "
-            f"{ORIGIN_FILE}, or delete the folder to start over with the next blessed model"
+            f"the kept schema in {folder} can't be read: {problem}; restore {STATISTICS_FILE}, "
+            f"{ORIGIN_FILE} and {artifact_files.LIST_FILE}, or delete the folder to start over with the "
+            "next blessed model"
         ) from error
     return Baseline(read_schema(folder), statistics, origin)
 

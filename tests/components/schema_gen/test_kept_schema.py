@@ -97,6 +97,7 @@ def test_the_digest_changes_with_an_edit_and_is_empty_without_a_kept_schema(fold
         ("schema.pbtxt", None, r"incomplete; restore schema.pbtxt, or delete the folder"),
         ("statistics.pb", None, r"incomplete; restore statistics.pb, or"),
         ("kept.json", "{", r"can't be read: .*or delete the folder to start over"),
+        ("files.json", "", r"can't be read: .*restore statistics.pb, kept.json and files.json, or"),
         ("statistics.pb", "no proto", r"can't be read: .*or delete the folder to start over"),
     ],
 )
