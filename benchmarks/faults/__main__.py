@@ -17,7 +17,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 from random import Random
 
@@ -51,7 +50,7 @@ def inject(
     Args:
       folder: for all that the runs write.
       kinds: the kinds of faults.
-      each: number of faults of each kind, at most.
+      each: number of faults of each kind; fewer if there are fewer, more by those of one case.
       seed: of what is drawn.
       short: the short form of the kinds that have one.
 
@@ -78,7 +77,12 @@ def _of(kind: str, short: bool) -> Cases:
 
 def _cases(bench: Bench, kinds: Mapping[str, Cases], each: int, seed: int) -> Iterator[Case]:
     for kind, cases in kinds.items():
-        yield from islice(cases(bench, Random(f"{kind} {seed}")), each)
+        injected = 0
+        for case in cases(bench, Random(f"{kind} {seed}")):
+            if injected >= each:
+                break
+            injected += case.faults
+            yield case
 
 
 def _count(count: Counter[str], case: Case, verdict: Verdict) -> None:
@@ -97,7 +101,9 @@ def _arguments() -> argparse.Namespace:
         prog="python -m benchmarks.faults", description=__doc__.partition("\n")[0]
     )
     parser.add_argument("--kind", action="append", choices=KINDS, help="default: all")
-    parser.add_argument("--each", type=int, default=_EACH, help="faults of each kind, at most")
+    parser.add_argument(
+        "--each", type=int, default=_EACH, help="faults of each kind, if it has as many"
+    )
     parser.add_argument("--short", action="store_true", help="the form that the tests run")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="for temporary files; default: TMPDIR")

@@ -4,6 +4,7 @@ import ctypes
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,11 +79,15 @@ def disk(folder: Path, size: str = _LARGE) -> Iterator[Disk]:
 
 
 def can_mount(folder: Path) -> bool:
-    """Returns whether users of this machine can mount a disk at a folder, which is emptied."""
+    """Returns whether users of this machine can mount a disk at a folder, which is emptied.
+
+    If not, it says so on standard error.
+    """
     try:
         with disk(folder):
             return True
-    except OSError:
+    except OSError as error:
+        print(f"faults that need a disk are left out: {error}", file=sys.stderr)
         return False
 
 

@@ -1,7 +1,7 @@
 """SIGKILL at random points of each part of a run and of a study."""
 
-import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from random import Random
@@ -12,15 +12,17 @@ from benchmarks.faults.runner import Process
 from benchmarks.faults.snapshots import Point
 
 _KILLED = -9
+_IN_A_ROW = 3
 
 
 def cases(bench: Bench, random: Random) -> Iterator[Case]:
-    """Yields kills of all parts in turn, at points drawn over each one's duration."""
+    """Yields three kills in a row of each part in turn, at points drawn over its duration."""
     for _ in count():
         for undisturbed in (bench.run, bench.study):
             for part in snapshots.parts(undisturbed):
-                point = Point(undisturbed, part, random.random())
-                yield Case("kill", str(point), partial(_kill_and_run_again, point))
+                points = [Point(undisturbed, part, random.random()) for _ in range(_IN_A_ROW)]
+                name = ", ".join([str(points[0]), *(f"{point.share:.0%}" for point in points[1:])])
+                yield Case("kill", name, partial(_kill_one_part, points), _IN_A_ROW)
 
 
 def short(bench: Bench, random: Random) -> Iterator[Case]:
@@ -29,10 +31,11 @@ def short(bench: Bench, random: Random) -> Iterator[Case]:
     yield Case("kill", "all parts of a run", partial(_kill_in_a_row, points), len(points))
 
 
-def _kill_and_run_again(point: Point, bench: Bench) -> Verdict:
-    snapshots.restore(bench, point.undisturbed, point.part)
-    killed = _kill(bench, point)
-    return bench.next_run(point.undisturbed, earlier=[killed])
+def _kill_one_part(points: list[Point], bench: Bench) -> Verdict:
+    undisturbed, part = points[0].undisturbed, points[0].part
+    snapshots.restore(bench, undisturbed, part)
+    killed = [_kill(bench, point) for point in points]
+    return bench.next_run(undisturbed, earlier=killed)
 
 
 def _kill_in_a_row(points: list[Point], bench: Bench) -> Verdict:
@@ -42,9 +45,10 @@ def _kill_in_a_row(points: list[Point], bench: Bench) -> Verdict:
 
 
 def _kill(bench: Bench, point: Point) -> Process:
+    """Kills a run at a point, or before it if the run was faster than the undisturbed one."""
     process = bench.runner.start(point.undisturbed.argv())
-    process.wait_for(point.line)
-    time.sleep(point.delay)
+    point.reach(process)
     process.kill()
-    process.wait(30)
-    return process
+    if process.wait(30).code == _KILLED:
+        return process
+    return _kill(bench, replace(point, share=point.share / 2))

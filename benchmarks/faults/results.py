@@ -11,12 +11,12 @@ from typing import Any
 from components.pusher import registry as registry_versions
 from pipeline import metadata_store
 
-# Host, process, time, random ids, and names that TensorFlow numbers in the order in which a process
-# makes them; the pages repeat the figures of metrics.json, settings are no result, and lists of
-# files have the digests of the others.
+# Host, process, time, random ids, and what is written in the order in which a process makes it; the
+# pages and TFMA's records repeat the figures of metrics.json, files.json repeats the files, and
+# settings are no result.
 _VARYING = re.compile(
-    r"(fingerprint|saved_model)\.pb|events\.out\.tfevents\..*|.*\.html|run\.log|settings\.yaml|"
-    r"files\.json"
+    r"(fingerprint|saved_model)\.pb|events\.out\.tfevents\..*|.*\.html|run\.log|settings\.yaml"
+    r"|(attributions|metrics|plots|validations)[-.].*tfrecord|files\.json"
 )
 # Made where a schema has been kept, as it is once a model has been pushed.
 _WITH_KEPT_SCHEMA = re.compile(

@@ -117,20 +117,22 @@ class Process:
             raise TimeoutError(f"process {self.pid} still runs after {timeout} s")
         return Outcome(code, self.out, self.err)
 
-    def wait_for(self, text: str, timeout: float = 120) -> bool:
-        """Waits until it has printed `text` on standard error; False if it ends before.
+    def wait_for(self, *texts: str, timeout: float = 120) -> bool:
+        """Waits until it has printed one of `texts` on standard error; False if it ends before.
 
         Raises:
           TimeoutError: neither happened in `timeout` seconds.
         """
         end = time.monotonic() + timeout
-        while text not in self.err:
-            if self.poll() is not None:
-                return text in self.err
+        while not (ended := self.poll() is not None) and not self._has_printed(texts):
             if time.monotonic() > end:
-                raise TimeoutError(f"process {self.pid} has not printed {text!r}")
+                raise TimeoutError(f"process {self.pid} has not printed one of {texts}")
             time.sleep(_POLL_SECONDS)
-        return True
+        return not ended or self._has_printed(texts)
+
+    def _has_printed(self, texts: Sequence[str]) -> bool:
+        printed = self.err
+        return any(text in printed for text in texts)
 
     def running(self) -> list[int]:
         """Returns the ids of the processes of its session that are still running."""

@@ -55,8 +55,7 @@ def _verdict(problems: list[str], after: Verdict) -> Verdict:
 def _terminate(bench: Bench, point: Point) -> list[str]:
     """Ends a run at a point; returns what is wrong with how it ended."""
     process = bench.runner.start(point.undisturbed.argv())
-    process.wait_for(point.line)
-    time.sleep(point.delay)
+    point.reach(process)
     outcome = _terminated(process)
     if outcome.code in FINISHED and point.part == snapshots.END:
         return []

@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,14 +32,19 @@ class Point:
     def __str__(self) -> str:
         return f"{self.undisturbed.command}, {self.part} at {self.share:.0%}"
 
-    @property
-    def line(self) -> str:
+    def reach(self, process: Process) -> None:
+        """Waits until a process of the run is at the point, or has ended."""
+        process.wait_for(*self._lines())
+        time.sleep(self.delay)
+
+    def _lines(self) -> list[str]:
         """What is printed at the start of the part."""
         if self.part == START:
-            return "Loading"
+            return ["Loading"]
         if self.part == END:
-            return f"{list(self.undisturbed.seconds)[-1]}: done"
-        return f"{self.part}: running"
+            last = list(self.undisturbed.seconds)[-1]
+            return [f"{last}: done", f"{last}: cached"]
+        return [f"{self.part}: running"]
 
     @property
     def delay(self) -> float:
