@@ -150,8 +150,8 @@ def load(folder: str) -> Baseline:
         problem = error.problem if isinstance(error, DamagedArtifactError) else error
         raise SchemaError(
             f"the kept schema in {folder} can't be read: {problem}; restore {STATISTICS_FILE}, "
-            f"{ORIGIN_FILE} and {artifact_files.LIST_FILE}, or delete the folder to start over with "
-            "the next blessed model"
+            f"{ORIGIN_FILE} and {artifact_files.LIST_FILE}, or delete the folder to start over "
+            "with the next blessed model"
         ) from error
     return Baseline(read_schema(folder), statistics, origin)
 
