@@ -198,8 +198,8 @@ def _launch(dag: "Pipeline", output: Path, screen: TextIO) -> None:
     kept = KeptOutputs(output / "tfx", metadata_store.connection(output))
     if kept.is_record_damaged():
         print(
-            f"{kept.path} is damaged and was ignored, so outputs that were changed before this run "
-            "are reused; --no-cache makes all of them again",
+            f"{kept.path} is damaged or of an earlier release, and was ignored: every output is "
+            "compared with its list of files instead",
             file=screen,
         )
     for path in kept.withdraw_damaged():
@@ -208,11 +208,14 @@ def _launch(dag: "Pipeline", output: Path, screen: TextIO) -> None:
         print(problem, file=screen)
     try:
         _run_locally(dag, screen)
-    except BaseException:  # also Ctrl-C: the next run reuses the finished outputs
+    except BaseException as error:  # also Ctrl-C: the next run reuses the finished outputs
         with contextlib.suppress(Exception):  # the first error is the one to report
             kept.record()
+            for path in kept.withdraw_named(root_message(error)):
+                print(f"Damaged, so the next run makes it again: {path}", file=screen)
         raise
     kept.record()
+    kept.remove_withdrawn()
 
 
 def _run_locally(dag: "Pipeline", screen: TextIO) -> None:

@@ -43,6 +43,8 @@ def check(file: Path) -> None:
         with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=LOCK_SECONDS)) as database:
             found = database.execute("PRAGMA quick_check(1)").fetchone()[0]
             _check_writable(database)
+    except UnicodeDecodeError as error:  # of a damaged name, in the message of the check
+        raise described(file, f"malformed: {error}") from error
     except sqlite3.Error as error:
         raise described(file, str(error)) from error
     if found != "ok":

@@ -36,6 +36,7 @@ class Baseline:
       saved: a copy of the output folder after the undisturbed run.
       result: what the undisturbed run made.
       seconds: duration of each component, in the order in which they ran.
+      may_differ: parts of the names of files in which another run may differ.
     """
 
     command: str
@@ -44,6 +45,7 @@ class Baseline:
     saved: Path
     result: Result
     seconds: Mapping[str, float]
+    may_differ: tuple[str, ...] = ()
 
     def argv(self, *options: object) -> list[str]:
         """Returns the arguments of the command, with `--json` and additional options."""
@@ -64,7 +66,8 @@ class Baseline:
             found = results.read(self.output)
         except FileNotFoundError as error:
             return [f"there is no result: {error}"]
-        return results.differences(self.result, found)
+        differences = results.differences(self.result, found)
+        return [each for each in differences if not any(part in each for part in self.may_differ)]
 
 
 def argv(command: str, settings: Path, output: Path, *options: object) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from random import Random
 
-from benchmarks.faults import disk_full, folders, kill, sigterm, two_runs
+from benchmarks.faults import damage, disk_full, folders, images, kill, sigterm, two_runs
 from benchmarks.faults.cases import Bench, Case
 
 Cases = Callable[[Bench, Random], Iterator[Case]]
@@ -15,6 +15,8 @@ KINDS: Mapping[str, Cases] = {
     "disk_full": disk_full.cases,
     "folders": folders.cases,
     "two_runs": two_runs.cases,
+    "damage": damage.cases,
+    "images": images.cases,
 }
 """The cases of each kind, by its name."""
 
@@ -24,5 +26,7 @@ SHORT: Mapping[str, Cases] = {
     "disk_full": disk_full.short,
     "folders": folders.short,
     "two_runs": two_runs.short,
+    "damage": damage.short,
+    "images": images.short,
 }
 """The short form of kinds of which single cases take too long for the tests."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.pusher import registry as registry_versions
 from pipeline import metadata_store
 
 # Host, process, time, random ids, and what is written in the order in which a process makes it; the
@@ -21,8 +22,10 @@ _VARYING = re.compile(
 _WITH_KEPT_SCHEMA = re.compile(
     r"(.*/)?(SchemaGen/schema/(#/)?(kept\.json|statistics\.pb)|ExampleValidator/anomalies/(#/)?Split-.*)"
 )
-_VARYING_KEYS = {"seconds", "time"}
-_EXECUTION = re.compile(r"(/tfx/artifacts/[^/]+/[^/]+)/\d+")
+_VARYING_KEYS = {"seconds", "time", "pushed_version"}
+_NUMBERED = re.compile(r"(/tfx/artifacts/[^/]+/[^/]+|/registry)/\d+")
+VERSIONS = "number of versions"
+"""The name under which the number of versions in the registry is compared."""
 _HEX = re.compile(r"[0-9a-f]{8,}")
 _NUMBER = re.compile(r"\d+")
 
@@ -51,8 +54,11 @@ def read(output: Path) -> Result:
     """
     if not (output / "latest").resolve(strict=True).is_dir():
         raise FileNotFoundError(output / "latest")
-    folders = {"registry": output / "registry", "latest": output / "latest"}
+    registry = output / "registry"
+    folders = {"registry/schema": registry / "schema", "latest": output / "latest"}
     folders |= last_outputs(output)
+    if (newest := newest_version(output)) is not None:
+        folders["registry/#"] = newest
     found = {
         f"{name}/{path.relative_to(folder)}": path
         for name, folder in folders.items()
@@ -64,6 +70,7 @@ def read(output: Path) -> Result:
         for name, path in found.items()
         if not _WITH_KEPT_SCHEMA.fullmatch(name)
     }
+    files[VERSIONS] = str(len(registry_versions.versions(registry)))
     return Result(files, names(output), tuple(abandoned(output)))
 
 
@@ -84,6 +91,12 @@ def differences(expected: Result, found: Result) -> list[str]:
         *(f"left over: {name}" for name in left_over),
         *(f"left over of a step that did not finish: {name}" for name in found.abandoned),
     ]
+
+
+def newest_version(output: Path) -> Path | None:
+    """Returns the folder of the newest version in the registry; None if there is none."""
+    found = registry_versions.versions(output / "registry")
+    return output / "registry" / str(found[-1]) if found else None
 
 
 def last_outputs(output: Path) -> dict[str, Path]:
@@ -118,7 +131,7 @@ def _digest(path: Path, output: Path) -> str:
     data = path.read_bytes()
     if path.suffix == ".json":
         data = json.dumps(_steady(json.loads(data)), sort_keys=True).encode()
-        text = _EXECUTION.sub(r"\1/#", data.decode())
+        text = _NUMBERED.sub(r"\1/#", data.decode())
         data = text.replace(str(output), "OUTPUT").encode()
     return hashlib.sha256(data).hexdigest()
 

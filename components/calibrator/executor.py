@@ -11,10 +11,12 @@ from tfx.types import Artifact, artifact_utils
 from tfx.utils import path_utils
 
 from components import names
+from components.artifact_files import Shard
 from components.calibrator import operating_point
 from components.calibrator.export import export
 from components.calibrator.operating_point import OperatingPoint
-from components.example_files import Shard, record_batches, split_shards
+from components.checked_artifacts import checked
+from components.example_files import record_batches, split_shards
 from components.imbalance_sampler import report as sampling_report
 from components.progress import Progress
 
@@ -31,6 +33,7 @@ SPLIT = "split"
 class Executor(BaseExecutor):
     """Chooses the operating point of a model and exports the model with it."""
 
+    @checked
     def Do(
         self,
         input_dict: dict[str, list[Artifact]],

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from components import in_progress
+from components import artifact_files, in_progress
 from components.whole_file import flush
 
 _LOCK = ".lock"
@@ -132,6 +132,7 @@ def _copied(source: Path, root: Path) -> Iterator[Path]:
     incoming = root / f"{_INCOMING}{in_progress.owned_name()}"
     try:
         _copy(source, incoming)
+        _check(incoming)
         _flush(incoming)
         yield incoming
     except BaseException:  # Ctrl-C as well: no partial copy may be left.
@@ -165,6 +166,15 @@ def _copy(source: Path, target: Path) -> None:
             copy.mkdir()
         else:
             shutil.copyfile(path, copy)
+
+
+def _check(copy: Path) -> None:
+    """Checks a copy by the list of the model's files, which was copied too."""
+    if artifact_files.has_list(str(copy)):
+        try:
+            artifact_files.check(str(copy))
+        except artifact_files.DamagedArtifactError as error:
+            raise OSError(f"the copy differs from the model: {error.problem}") from error
 
 
 def _rename(incoming: Path, root: Path, version: int) -> int:

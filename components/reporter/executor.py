@@ -10,6 +10,7 @@ from tfx.dsl.io import fileio
 from tfx.types import Artifact, artifact_utils
 
 from components import example_files, names
+from components.checked_artifacts import checked
 from components.reporter import metrics, page, record, thumbnails
 
 TITLE = "title"
@@ -23,6 +24,7 @@ _logger = logging.getLogger("outnumbered.reporter")
 class Executor(BaseExecutor):
     """Executes the Reporter."""
 
+    @checked
     def Do(
         self,
         input_dict: dict[str, list[Artifact]],

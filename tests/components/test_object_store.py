@@ -7,7 +7,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from tfx.dsl.io import fileio
 
-from components import example_files, object_store
+from components import artifact_files, example_files, object_store
 from components.imbalance_sampler import ledger
 from components.imbalance_sampler.rows import PLACED
 from components.trainer.checkpoint import Checkpoint, TrainingState
@@ -108,16 +108,31 @@ def test_a_damaged_checkpoint_is_removed_with_a_warning(root: str, caplog):
 def test_the_files_of_an_artifact_are_checked(root: str):
     uri, name = f"{root}/examples/1", f"Split-all/{example_files.shard_name(0, 1)}"
     write(f"{uri}/{name}", "records")
-    entry = example_files.describe(uri, name, 1)
-    example_files.write_list(uri, [entry], check_digests=True)
+    entry = artifact_files.describe(uri, name, 1)
+    artifact_files.write_list(uri, [entry], check_digests=True)
     (shard,) = example_files.split_shards(uri, "all")
     shard.check_digest()
     write(f"{uri}/{name}", "changed")
-    with pytest.raises(example_files.DamagedArtifactError, match=f"{uri}/{name} .*its SHA-256"):
+    with pytest.raises(artifact_files.DamagedArtifactError, match=f"{uri}/{name} .*its SHA-256"):
         shard.check_digest()
     fileio.remove(f"{uri}/{name}")
-    with pytest.raises(example_files.DamagedArtifactError, match=f"{name} is missing"):
+    with pytest.raises(artifact_files.DamagedArtifactError, match=f"{name} is missing"):
         example_files.split_shards(uri, "all")
+
+
+def test_all_files_of_an_artifact_are_listed_and_checked(root: str):
+    uri = f"{root}/model/1"
+    folder = f"{uri}/Format-Serving"
+    for name in ("saved_model.pb", "assets/rules.json"):
+        write(f"{folder}/{name}", "content")
+    artifact_files.list_all(uri)
+    assert artifact_files.folders(artifact_files.listed_folder(uri)) == ["", "assets"]
+    artifact_files.check(folder)
+    write(f"{folder}/assets/rules.json", "changed")
+    with pytest.raises(artifact_files.DamagedArtifactError, match=r"assets/rules.json its SHA-256"):
+        artifact_files.check(folder)
+    fileio.remove(f"{folder}/assets/rules.json")
+    assert not artifact_files.is_intact(folder, digests=False)
 
 
 def test_a_ledger_is_updated_and_one_that_has_changed_is_not_overwritten(root: str):

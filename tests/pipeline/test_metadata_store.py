@@ -50,6 +50,11 @@ def test_a_whole_store_is_accepted_and_not_changed(tmp_path: Path, store: Path, 
     assert store.read_bytes() == whole
 
 
+def test_a_name_that_is_no_text_any_more_is_damage(tmp_path: Path, store: Path, whole: bytes):
+    store.write_bytes(whole.replace(b"tableEventPath", b"tableEve\xeetPath"))
+    assert f"{store} is damaged" in refusal(tmp_path)
+
+
 def test_a_store_that_does_not_exist_is_accepted_and_not_created(tmp_path: Path):
     metadata_store.check(metadata_store.path(tmp_path))
     assert list(tmp_path.iterdir()) == []

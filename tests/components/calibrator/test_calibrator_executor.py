@@ -4,13 +4,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from listed import listed
 from tfx.types import channel_utils, standard_artifacts
 
 from components import artifacts
+from components.artifact_files import DamagedArtifactError
 from components.calibrator import operating_point
 from components.calibrator.component import Calibrator
 from components.calibrator.executor import Executor
-from components.example_files import DamagedArtifactError, shard_name
+from components.example_files import shard_name
 from components.imbalance_sampler import report as sampling_report
 
 
@@ -29,11 +31,13 @@ def calibrate(trained_model, tmp_path):
         sampling_report.write(report, str(tmp_path / "sampling"))
         exec_properties = {"rule": "best_f1", "precision_floor": 0.0, "threshold": 0.5}
         Executor().Do(
-            {
-                "model": [_artifact(standard_artifacts.Model, trained_model)],
-                "examples": [_artifact(standard_artifacts.Examples, examples)],
-                "sampling": [_artifact(artifacts.Sampling, tmp_path / "sampling")],
-            },
+            listed(
+                {
+                    "model": [_artifact(standard_artifacts.Model, trained_model)],
+                    "examples": [_artifact(standard_artifacts.Examples, examples)],
+                    "sampling": [_artifact(artifacts.Sampling, tmp_path / "sampling")],
+                }
+            ),
             {"calibrated_model": [_artifact(standard_artifacts.Model, tmp_path / "out")]},
             {**exec_properties, "split": "val", **changes},
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
-from listed import list_files
+from listed import list_files, listed
 from PIL import Image
 from tfx.types import standard_artifacts
 
@@ -132,7 +132,7 @@ class Run:
         """Runs the Reporter; returns the page and the metrics."""
         inputs = {key: [self.artifact(key)] for key in KINDS if key != names.REPORT}
         executor.Executor().Do(
-            inputs,
+            listed(inputs),
             {names.REPORT: [self.artifact(names.REPORT)]},
             {executor.TITLE: self.title, executor.SETTINGS: json.dumps(self.settings)},
         )
@@ -155,7 +155,7 @@ class Run:
     def _write_predictions(self):
         table = pa.table(self._columns(), schema=predictions.schema(["breed"]))
         predictions.write(table, self.uri(names.PREDICTIONS), index=0, count=1)
-        predictions.write_list(self.uri(names.PREDICTIONS), check_digests=False)
+        predictions.write_list(self.uri(names.PREDICTIONS))
         return predictions.read(self.uri(names.PREDICTIONS))
 
     def _slice_counts(self) -> list[SliceCounts]:

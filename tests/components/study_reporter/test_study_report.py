@@ -15,7 +15,7 @@ from study_on_disk import ArmOnDisk, StudyOnDisk
 from tfx.types import Channel, standard_artifacts
 
 from components import arm_predictions
-from components.example_files import DamagedArtifactError
+from components.artifact_files import DamagedArtifactError
 from components.study_reporter import comparisons, record, scores, summary
 from components.study_reporter.component import study_reporter
 from components.study_reporter.ranking import SIGNIFICANCE
