@@ -73,6 +73,10 @@ class KeptOutputs:
             store.put_artifacts(damaged)
         return [_damaged_path(artifact) for artifact in damaged]
 
+    def folders(self) -> set[str]:
+        """Returns the folders of all outputs of finished steps, changed ones included."""
+        return {artifact.uri for artifact in self._store().get_artifacts()}
+
     def record(self) -> None:
         """Saves the current state of all outputs that are not recorded yet."""
         known = self._read()

@@ -10,6 +10,7 @@ LOCK_SECONDS = 5.0
 
 _DAMAGED = ("malformed", "file is not a database", "subset of tables", "no schema_version")
 _OTHER_VERSION = ("greater than library version", "older than library version")
+_FULL = "database or disk is full"
 _WRITES_REFUSED = ("readonly", "unable to open database file")
 
 
@@ -98,6 +99,8 @@ def _problem(file: Path, detail: str) -> str:
             f"is of another version of ML Metadata ({detail:.60}); use the version of the project "
             f"that wrote it, or {rebuild}"
         )
+    if _FULL in detail:
+        return f"can't be written to ({_FULL}); free some space, or set another --output"
     if any(text in detail for text in _WRITES_REFUSED):
         return (
             f"can't be written to ({detail:.200}); make it and its folder writable, or set "

@@ -2,6 +2,7 @@
 
     python -m benchmarks.faults
     python -m benchmarks.faults --kind kill --kind sigterm --each 10 --seed 2
+    python -m benchmarks.faults --short
 
 After each fault the next run must end equal to an undisturbed one, with nothing left over, or in
 words that name the file and the remedy. Prints a line per fault on standard error, then one JSON
@@ -15,13 +16,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from random import Random
 
 from benchmarks.faults.cases import Bench, Case, Verdict
-from benchmarks.faults.kinds import KINDS
+from benchmarks.faults.kinds import KINDS, SHORT, Cases
 from benchmarks.faults.runner import Runner
 
 _EACH = 120
@@ -32,22 +32,27 @@ def main() -> int:
     arguments = _arguments()
     with tempfile.TemporaryDirectory(prefix="faults-", dir=arguments.folder) as folder:
         found = inject(
-            Path(folder), kinds=arguments.kind or KINDS, each=arguments.each, seed=arguments.seed
+            Path(folder),
+            kinds=arguments.kind or KINDS,
+            each=arguments.each,
+            seed=arguments.seed,
+            short=arguments.short,
         )
     print(json.dumps(found))
     return 0 if found["injected"] == found["survived"] else 1
 
 
 def inject(
-    folder: Path, *, kinds: Iterable[str], each: int, seed: int
+    folder: Path, *, kinds: Iterable[str], each: int, seed: int, short: bool = False
 ) -> dict[str, int | dict[str, dict[str, int]]]:
     """Injects faults.
 
     Args:
       folder: for all that the runs write.
       kinds: the kinds of faults.
-      each: number of faults of each kind, at most.
+      each: number of faults of each kind; fewer if there are fewer, more by those of one case.
       seed: of what is drawn.
+      short: the short form of the kinds that have one.
 
     Returns:
       The numbers `injected`, `survived` and `lost`, and the same for each of `kinds`.
@@ -55,10 +60,10 @@ def inject(
     counts = {kind: Counter(injected=0, survived=0, lost=0) for kind in kinds}
     with Runner(folder / "processes") as runner:
         bench = Bench(runner, folder)
-        for case in _cases(bench, list(counts), each, seed):
+        for case in _cases(bench, {kind: _of(kind, short) for kind in counts}, each, seed):
             begun = time.monotonic()
             verdict = case.inject(bench)
-            _count(counts[case.kind], verdict)
+            _count(counts[case.kind], case, verdict)
             _report(case, verdict, time.monotonic() - begun)
     total: Counter[str] = Counter(injected=0, survived=0, lost=0)
     for count in counts.values():
@@ -66,13 +71,23 @@ def inject(
     return {**total, "kinds": {kind: dict(count) for kind, count in counts.items()}}
 
 
-def _cases(bench: Bench, kinds: list[str], each: int, seed: int) -> Iterator[Case]:
-    for kind in kinds:
-        yield from islice(KINDS[kind](bench, Random(f"{kind} {seed}")), each)
+def _of(kind: str, short: bool) -> Cases:
+    return SHORT.get(kind, KINDS[kind]) if short else KINDS[kind]
 
 
-def _count(count: Counter[str], verdict: Verdict) -> None:
-    count.update(injected=1, survived=int(verdict.survived), lost=int(verdict.lost))
+def _cases(bench: Bench, kinds: Mapping[str, Cases], each: int, seed: int) -> Iterator[Case]:
+    for kind, cases in kinds.items():
+        injected = 0
+        for case in cases(bench, Random(f"{kind} {seed}")):
+            if injected >= each:
+                break
+            injected += case.faults
+            yield case
+
+
+def _count(count: Counter[str], case: Case, verdict: Verdict) -> None:
+    survived, lost = case.faults * verdict.survived, case.faults * verdict.lost
+    count.update(injected=case.faults, survived=survived, lost=lost)
 
 
 def _report(case: Case, verdict: Verdict, seconds: float) -> None:
@@ -86,7 +101,10 @@ def _arguments() -> argparse.Namespace:
         prog="python -m benchmarks.faults", description=__doc__.partition("\n")[0]
     )
     parser.add_argument("--kind", action="append", choices=KINDS, help="default: all")
-    parser.add_argument("--each", type=int, default=_EACH, help="faults of each kind, at most")
+    parser.add_argument(
+        "--each", type=int, default=_EACH, help="faults of each kind, if it has as many"
+    )
+    parser.add_argument("--short", action="store_true", help="the form that the tests run")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="for temporary files; default: TMPDIR")
     return parser.parse_args()

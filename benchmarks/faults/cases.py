@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.faults import baseline
 from benchmarks.faults.baseline import Baseline
-from benchmarks.faults.runner import Outcome, Process, Runner
+from benchmarks.faults.runner import Outcome, Prepare, Process, Runner
 
 FINISHED = (0, 3)
 """Exit codes of a run that finished: the model was blessed, or not."""
@@ -38,11 +38,30 @@ class Case:
       kind: one of `benchmarks.faults.kinds`.
       name: what is injected where, unique in its kind.
       inject: injects the fault, runs again, and returns the verdict.
+      faults: number of faults that it injects.
     """
 
     kind: str
     name: str
     inject: Callable[["Bench"], Verdict]
+    faults: int = 1
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the output folder of a run is.
+
+    Attributes:
+      prepare: called in the run's process before the command, to see the folder.
+      collect: copies the output folder to where the benchmark sees it.
+    """
+
+    prepare: Prepare | None = None
+    collect: Callable[[], object] = lambda: None
+
+
+HERE = Place()
+"""The output folder is where everybody sees it."""
 
 
 class Bench:
@@ -83,6 +102,8 @@ class Bench:
         *options: object,
         named: Iterable[object] = (),
         remedy: Callable[[], object] | None = None,
+        earlier: Iterable[Process] = (),
+        place: Place = HERE,
     ) -> Verdict:
         """Runs the command after a fault and compares.
 
@@ -93,19 +114,23 @@ class Bench:
             remedy.
           remedy: does what the message says; the run after it must be equal. None: the run must
             not be refused.
+          earlier: processes that suffered the fault; the run must remove what they left.
+          place: where the output folder is.
         """
-        process = self.runner.start(undisturbed.argv(*options))
+        process = self.runner.start(undisturbed.argv(*options), prepare=place.prepare)
         outcome = process.wait(600)
         if remedy is not None and outcome.code in _REFUSED:
             if problems := list(unclear(outcome, named)):
                 return Verdict(False, "; ".join(problems))
             remedy()
-            after = self.next_run(undisturbed, *options)
+            after = self.next_run(undisturbed, *options, earlier=earlier, place=place)
             why = f"refused in words, and after the remedy: {after.why}"
             return Verdict(after.survived, why, after.lost)
         if outcome.code not in FINISHED:
             return Verdict(False, f"the next run ended with {outcome.code}: {_last(outcome)}")
-        problems = [*undisturbed.differences(), *left_behind(process)]
+        place.collect()
+        left = [problem for each in (process, *earlier) for problem in left_behind(each)]
+        problems = [*undisturbed.differences(), *left]
         if problems:
             wrong = any(not problem.startswith("left over") for problem in problems)
             return Verdict(False, f"the next run: {'; '.join(problems[:5])}", lost=wrong)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from random import Random
 
-from benchmarks.faults import kill
+from benchmarks.faults import disk_full, folders, kill, sigterm, two_runs
 from benchmarks.faults.cases import Bench, Case
 
 Cases = Callable[[Bench, Random], Iterator[Case]]
@@ -11,5 +11,18 @@ Cases = Callable[[Bench, Random], Iterator[Case]]
 
 KINDS: Mapping[str, Cases] = {
     "kill": kill.cases,
+    "sigterm": sigterm.cases,
+    "disk_full": disk_full.cases,
+    "folders": folders.cases,
+    "two_runs": two_runs.cases,
 }
 """The cases of each kind, by its name."""
+
+SHORT: Mapping[str, Cases] = {
+    "kill": kill.short,
+    "sigterm": sigterm.short,
+    "disk_full": disk_full.short,
+    "folders": folders.short,
+    "two_runs": two_runs.short,
+}
+"""The short form of kinds of which single cases take too long for the tests."""

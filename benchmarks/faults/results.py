@@ -11,8 +11,14 @@ from typing import Any
 from pipeline import metadata_store
 
 # Host, process, time, random ids, and names that TensorFlow numbers in the order in which a process
-# makes them; the pages repeat the figures of metrics.json.
-_VARYING = re.compile(r"(fingerprint|saved_model)\.pb|events\.out\.tfevents\..*|.*\.html|run\.log")
+# makes them; the pages repeat the figures of metrics.json, and settings are no result.
+_VARYING = re.compile(
+    r"(fingerprint|saved_model)\.pb|events\.out\.tfevents\..*|.*\.html|run\.log|settings\.yaml"
+)
+# Made where a schema has been kept, as it is once a model has been pushed.
+_WITH_KEPT_SCHEMA = re.compile(
+    r"(.*/)?(SchemaGen/schema/(#/)?(kept\.json|statistics\.pb)|ExampleValidator/anomalies/(#/)?Split-.*)"
+)
 _VARYING_KEYS = {"seconds", "time"}
 _EXECUTION = re.compile(r"(/tfx/artifacts/[^/]+/[^/]+)/\d+")
 _HEX = re.compile(r"[0-9a-f]{8,}")
@@ -45,11 +51,16 @@ def read(output: Path) -> Result:
         raise FileNotFoundError(output / "latest")
     folders = {"registry": output / "registry", "latest": output / "latest"}
     folders |= last_outputs(output)
-    files = {
-        f"{name}/{path.relative_to(folder)}": _digest(path, output)
+    found = {
+        f"{name}/{path.relative_to(folder)}": path
         for name, folder in folders.items()
         for path in folder.rglob("*")
         if path.is_file() and not _VARYING.fullmatch(path.name)
+    }
+    files = {
+        name: _digest(path, output)
+        for name, path in found.items()
+        if not _WITH_KEPT_SCHEMA.fullmatch(name)
     }
     return Result(files, names(output), tuple(abandoned(output)))
 
@@ -84,15 +95,16 @@ def last_outputs(output: Path) -> dict[str, Path]:
 def abandoned(output: Path) -> Iterator[str]:
     """Yields the output folders of steps that did not finish, which the next run must remove."""
     store = metadata_store.connect(output)
-    live = {artifact.uri for artifact in store.get_artifacts() if artifact.state == artifact.LIVE}
+    finished = {artifact.uri for artifact in store.get_artifacts()}
     for folder in sorted((output / "tfx" / "artifacts").glob("[!.]*/[!.]*/*")):
-        if str(folder) not in live:
+        if str(folder) not in finished:
             yield str(folder.relative_to(output))
 
 
 def names(output: Path) -> frozenset[str]:
     """Returns the paths of all files and folders, with what differs between runs replaced."""
-    return frozenset(_name(path, output) for path in output.rglob("*"))
+    found = {_name(path, output) for path in output.rglob("*")}
+    return frozenset(name for name in found if not _WITH_KEPT_SCHEMA.fullmatch(name))
 
 
 def _name(path: Path, output: Path) -> str:

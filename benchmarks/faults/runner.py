@@ -19,6 +19,9 @@ from pathlib import Path
 CLI = "pipeline.cli:main"
 """The entry point of the `outnumbered` command, as MODULE:FUNCTION."""
 
+PROJECT = Path(__file__).parents[2]
+"""The folder of the project."""
+
 _PRELOADED = [
     *("tensorflow", "tensorflow_model_analysis", "tensorflow_data_validation"),
     *("tfx.orchestration.local.local_dag_runner", "pipeline.dag", "pipeline.study.dag"),
@@ -33,9 +36,9 @@ _PRELOADED = [
     ),
 ]
 _POLL_SECONDS = 0.005
-_ROOT = Path(__file__).parents[2]
 
 Prepare = Callable[[], object]
+"""Called in a process before its command; can be pickled."""
 
 
 @dataclass(frozen=True)
@@ -114,20 +117,22 @@ class Process:
             raise TimeoutError(f"process {self.pid} still runs after {timeout} s")
         return Outcome(code, self.out, self.err)
 
-    def wait_for(self, text: str, timeout: float = 120) -> bool:
-        """Waits until it has printed `text` on standard error; False if it ends before.
+    def wait_for(self, *texts: str, timeout: float = 120) -> bool:
+        """Waits until it has printed one of `texts` on standard error; False if it ends before.
 
         Raises:
           TimeoutError: neither happened in `timeout` seconds.
         """
         end = time.monotonic() + timeout
-        while text not in self.err:
-            if self.poll() is not None:
-                return text in self.err
+        while not (ended := self.poll() is not None) and not self._has_printed(texts):
             if time.monotonic() > end:
-                raise TimeoutError(f"process {self.pid} has not printed {text!r}")
+                raise TimeoutError(f"process {self.pid} has not printed one of {texts}")
             time.sleep(_POLL_SECONDS)
-        return True
+        return not ended or self._has_printed(texts)
+
+    def _has_printed(self, texts: Sequence[str]) -> bool:
+        printed = self.err
+        return any(text in printed for text in texts)
 
     def running(self) -> list[int]:
         """Returns the ids of the processes of its session that are still running."""
@@ -167,7 +172,7 @@ class Runner:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._context.set_forkserver_preload(_PRELOADED)
         before = dict(os.environ)
-        os.environ["PYTHONPATH"] = str(_ROOT)  # also where the working directory is another
+        os.environ["PYTHONPATH"] = str(PROJECT)  # also where the working directory is another
         try:
             forkserver.ensure_running()
         finally:
@@ -246,7 +251,7 @@ class _Start:
 def _environment(folder: Path, changes: Mapping[str, str | None]) -> dict[str, str]:
     for stream in ("out", "err"):
         (folder / stream).touch()
-    own = {"NO_COLOR": "1", "PYTHONPATH": str(_ROOT), "TMPDIR": str(folder / "tmp")}
+    own = {"NO_COLOR": "1", "PYTHONPATH": str(PROJECT), "TMPDIR": str(folder / "tmp")}
     merged: dict[str, str | None] = {**os.environ, **own, **changes}
     return {name: value for name, value in merged.items() if value is not None}
 

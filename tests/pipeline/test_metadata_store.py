@@ -115,6 +115,15 @@ def test_a_store_that_can_only_be_read(store: Path, monkeypatch: pytest.MonkeyPa
         metadata_store.check(store)
 
 
+def test_a_full_disk_is_not_called_damage():
+    detail = "Error when executing query: database or disk is full query: CREATE TABLE `Type`"
+    message = str(metadata_store.described(Path("/out/tfx/metadata.sqlite"), detail))
+    assert message == (
+        "the metadata store /out/tfx/metadata.sqlite can't be written to (database or disk is "
+        "full); free some space, or set another --output"
+    )
+
+
 def test_an_empty_store_is_new_and_a_whole_one_is_not(tmp_path: Path, store: Path):
     assert not metadata_store.is_new(store)
     store.write_bytes(b"")
