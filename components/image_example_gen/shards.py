@@ -20,12 +20,12 @@ from tfx.dsl.io import fileio
 
 from components import artifact_files, names
 from components.artifact_files import Described
-from components.beam_io import StoreError
 from components.image_example_gen import files
 from components.image_example_gen.sources import ImageRecord
 from components.image_example_gen.verdict import Refusal
 from components.images import isolated, reader
 from components.images.perceptual_hash import as_hex
+from components.stores import StoreError
 
 # Reasons for a refusal that concern the file, not the image in it.
 MISSING = "missing"
