@@ -43,7 +43,7 @@ def test_every_image_of_the_test_split_is_counted(finished: FinishedRun):
 def test_latest_has_the_report_figures_settings_and_log(finished: FinishedRun):
     latest = finished.output / "latest"
     assert {path.name for path in latest.iterdir()} == {
-        *("metrics.json", "report.html", "settings.yaml", "run.log")
+        *("metrics.json", "predictions.parquet", "report.html", "settings.yaml", "run.log")
     }
     assert Path(finished.result["report"]).samefile(latest / "report.html")
 
