@@ -257,16 +257,3 @@ def _mean(values: NDArray[np.float64], weights: NDArray[np.float64] | None = Non
     total = np.sum(np.where(defined, values, 0) * weights, axis=0)
     with np.errstate(invalid="ignore"):
         return total / np.sum(defined * weights, axis=0)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Returns p values with Holm's correction, which controls the family-wise error rate.
-
-    Source: S. Holm, A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian
-    Journal of Statistics 6 (1979).
-    """
-    order = np.argsort(p_values, kind="stable")
-    factors = np.arange(len(p_values), 0, -1)
-    corrected = np.empty(len(p_values))
-    corrected[order] = np.maximum.accumulate(np.asarray(p_values, float)[order] * factors)
-    return np.minimum(corrected, 1).tolist()

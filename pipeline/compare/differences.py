@@ -23,7 +23,7 @@ from scipy import special
 from components import names
 from components.evaluator import intervals, metrics
 from components.study_reporter import bootstrap
-from components.study_reporter.comparisons import mcnemar
+from components.study_reporter.p_values import holm, mcnemar
 
 AT_PREVALENCE = "prevalence"
 OWN_BALANCE = "test"
@@ -201,7 +201,7 @@ def of_slices(pair: Pair, columns: list[str]) -> list[dict[str, Any]]:
         for metric, label in (("recall", 1), ("specificity", 0))
         if (members := _members(pair, column, value, label)).size
     ]
-    corrected = bootstrap.holm([row["p"] for row in rows])
+    corrected = holm([row["p"] for row in rows])
     return [{**row, "p_corrected": p} for row, p in zip(rows, corrected, strict=True)]
 
 

@@ -1,6 +1,8 @@
 """`outnumbered report compare` on the folders of two finished runs."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -131,3 +133,13 @@ def test_a_damaged_file_is_named(tmp_path, before, after, name):
 def test_a_run_without_predictions(tmp_path, before, after):
     (after / "predictions.parquet").unlink()
     refused(compare(tmp_path, before, after), "an older version", "run it again")
+
+
+def test_tensorflow_is_not_loaded(tmp_path, before, after):
+    code = (
+        "import sys; from pipeline.cli import app; "
+        "app(sys.argv[1:], standalone_mode=False); assert 'tensorflow' not in sys.modules"
+    )
+    output = tmp_path / "comparison"
+    command = [sys.executable, "-c", code, "report", "compare", before, after, "--output", output]
+    subprocess.run(command, check=True, capture_output=True)
