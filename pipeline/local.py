@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from components import stop_signals
 from components.code_version import project_version
 from components.in_progress import owned_name
+from components.reporter.files import METRICS_FILE, REPORT_FILE
 from components.whole_file import write_text
 from pipeline import left_over, metadata_store
 from pipeline.console import RunView, captured_output, followed
@@ -32,8 +33,6 @@ from pipeline.settings import Settings
 if TYPE_CHECKING:
     from tfx.orchestration.pipeline import Pipeline
 
-METRICS_FILE = "metrics.json"
-REPORT_FILE = "report.html"
 LOG_FILE = "run.log"
 # The messages of the operating system and of SQLite.
 _FULL_DISK = ("no space left on device", "database or disk is full")

@@ -23,6 +23,7 @@ from components.images.rules import ReadingRules
 from components.pusher import pushed_model
 from components.pusher.registry import Pushed
 from components.reporter import executor
+from components.reporter.metrics_schema import MetricsFile
 
 THRESHOLD = 0.5
 ORIGIN = {
@@ -138,7 +139,9 @@ class Run:
         )
         folder = Path(self.uri(names.REPORT))
         html = (folder / "report.html").read_text(encoding="utf-8")
-        return html, json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        text = (folder / "metrics.json").read_text(encoding="utf-8")
+        MetricsFile.model_validate_json(text, strict=True)
+        return html, json.loads(text)
 
     def _columns(self) -> dict[str, list]:
         count = len(self.labels)

@@ -293,15 +293,6 @@ def test_pairs_are_all_those_with_the_baseline_or_a_list():
             comparisons.pairs(arms, requested, baseline)
 
 
-def test_mcnemar_is_the_mid_p_of_the_discordant_images():
-    assert comparisons.mcnemar(0, 0) == 1
-    assert comparisons.mcnemar(5, 5) == pytest.approx(1)
-    # 2 (C(10,0) + C(10,1) / 2) / 2^10
-    assert comparisons.mcnemar(1, 9) == pytest.approx(2 * (1 + 5) / 1024)
-    assert comparisons.mcnemar(9, 1) == comparisons.mcnemar(1, 9)
-    assert comparisons.mcnemar(0, 4) == pytest.approx(1 / 16)
-
-
 def evaluated_arm(*, positive: bool, votes: int) -> comparisons.EvaluatedArm:
     """Returns an arm of ten replicates, of which `votes` classify the only image as positive."""
     probabilities = np.repeat([0.9, 0.1], [votes, 10 - votes]).astype(np.float32)[:, None]
