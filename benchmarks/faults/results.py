@@ -21,7 +21,7 @@ _VARYING = re.compile(
 _WITH_KEPT_SCHEMA = re.compile(
     r"(.*/)?(SchemaGen/schema/(#/)?(kept\.json|statistics\.pb)|ExampleValidator/anomalies/(#/)?Split-.*)"
 )
-_VARYING_KEYS = {"seconds", "time"}
+_VARYING_KEYS = {"seconds", "time", "feature_store"}
 _EXECUTION = re.compile(r"(/tfx/artifacts/[^/]+/[^/]+)/\d+")
 _HEX = re.compile(r"[0-9a-f]{8,}")
 _NUMBER = re.compile(r"\d+")
