@@ -111,7 +111,7 @@ def _step(bench: Bench) -> Verdict:
     again = pod.start(bench.runner).wait(600)
     if again.code:
         problems.append(f"the retried step ended with {again.code}: {again.err[-300:]}")
-    elif "resuming after epoch 1" not in again.err:
+    elif "resuming after epoch" not in again.err:
         problems.append("the retried step did not resume")
     elif not pod.is_equal():
         return Verdict(False, "the retried step trained another model", lost=True)
