@@ -22,7 +22,7 @@ _VARYING = re.compile(
 _WITH_KEPT_SCHEMA = re.compile(
     r"(.*/)?(SchemaGen/schema/(#/)?(kept\.json|statistics\.pb)|ExampleValidator/anomalies/(#/)?Split-.*)"
 )
-_VARYING_KEYS = {"seconds", "time", "pushed_version"}
+_VARYING_KEYS = {"seconds", "time", "pushed_version", "feature_store"}
 _NUMBERED = re.compile(r"(/tfx/artifacts/[^/]+/[^/]+|/registry)/\d+")
 VERSIONS = "number of versions"
 """The name under which the number of versions in the registry is compared."""

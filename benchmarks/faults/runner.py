@@ -123,12 +123,23 @@ class Process:
         Raises:
           TimeoutError: neither happened in `timeout` seconds.
         """
+        return self._wait_until(lambda: self._has_printed(texts), str(texts), timeout)
+
+    def wait_for_file(self, folder: Path, pattern: str, timeout: float = 120) -> bool:
+        """Waits until there is a file of this pattern in a folder; False if it ends before.
+
+        Raises:
+          TimeoutError: neither happened in `timeout` seconds.
+        """
+        return self._wait_until(lambda: any(folder.glob(pattern)), pattern, timeout)
+
+    def _wait_until(self, condition: Callable[[], bool], name: str, timeout: float) -> bool:
         end = time.monotonic() + timeout
-        while not (ended := self.poll() is not None) and not self._has_printed(texts):
+        while not (ended := self.poll() is not None) and not condition():
             if time.monotonic() > end:
-                raise TimeoutError(f"process {self.pid} has not printed one of {texts}")
+                raise TimeoutError(f"process {self.pid} still runs, without {name}")
             time.sleep(_POLL_SECONDS)
-        return not ended or self._has_printed(texts)
+        return not ended or condition()
 
     def _has_printed(self, texts: Sequence[str]) -> bool:
         printed = self.err

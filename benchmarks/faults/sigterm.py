@@ -15,6 +15,7 @@ from benchmarks.faults.snapshots import Point
 from components.stop_signals import GRACE_SECONDS
 
 _TERMINATED = 143
+_WORDS = "terminated by SIGTERM"
 # To print the message after the grace period of the process itself.
 _MORE_SECONDS = 5
 
@@ -59,7 +60,7 @@ def _terminate(bench: Bench, point: Point) -> list[str]:
     outcome = _terminated(process)
     if outcome.code in FINISHED and point.part == snapshots.END:
         return []
-    return [*_problems(process, outcome, "terminated by SIGTERM"), *_json_problems(outcome)]
+    return [*_problems(outcome, _WORDS), *_json_problems(outcome), *left_behind(process)]
 
 
 def _terminated(process: Process) -> Outcome:
@@ -67,14 +68,13 @@ def _terminated(process: Process) -> Outcome:
     return process.wait(GRACE_SECONDS + _MORE_SECONDS)
 
 
-def _problems(process: Process, outcome: Outcome, words: str) -> Iterator[str]:
+def _problems(outcome: Outcome, words: str) -> Iterator[str]:
     if outcome.code != _TERMINATED:
         yield f"exit code {outcome.code}: {outcome.err[-300:]}"
     if words not in outcome.err:
         yield f"no message: {outcome.err[-300:]}"
     if "Traceback" in outcome.text:
         yield f"a traceback: {outcome.text[-300:]}"
-    yield from left_behind(process)
 
 
 def _json_problems(outcome: Outcome) -> Iterator[str]:
@@ -94,9 +94,9 @@ def _predict(share: float, bench: Bench) -> Verdict:
     seconds = time.monotonic() - begun
     process = bench.runner.start(argv)
     time.sleep(share * seconds / 2)
-    problems = list(_problems(process, _terminated(process), "terminated by SIGTERM"))
+    problems = [*_problems(_terminated(process), _WORDS), *left_behind(process)]
     again = bench.runner.run(argv)
-    if again != expected:
+    if (again.code, again.out) != (expected.code, expected.out):
         return Verdict(False, "the next predictions differ", lost=True)
     return _verdict(problems, Verdict(True, "the next predictions were equal"))
 
@@ -105,12 +105,13 @@ def _step(bench: Bench) -> Verdict:
     bench.run.restore()
     pod = pods.training(bench.run, bench.folder / "pod")
     process = pod.start(bench.runner)
-    process.wait_for("epoch 1/2")
-    problems = list(_problems(process, _terminated(process), "SIGTERM was received"))
+    process.wait_for_file(pod.folder, "checkpoints/*/state.npz")
+    # Its temporary files go with the pod.
+    problems = list(_problems(_terminated(process), "SIGTERM was received"))
     again = pod.start(bench.runner).wait(600)
     if again.code:
         problems.append(f"the retried step ended with {again.code}: {again.err[-300:]}")
-    elif "resuming after epoch 1" not in again.err:
+    elif "resuming after epoch" not in again.err:
         problems.append("the retried step did not resume")
     elif not pod.is_equal():
         return Verdict(False, "the retried step trained another model", lost=True)

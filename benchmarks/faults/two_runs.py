@@ -13,12 +13,12 @@ from benchmarks.faults.cases import FINISHED, Bench, Case, Verdict, left_behind,
 
 
 def cases(bench: Bench, random: Random) -> Iterator[Case]:
-    """Yields a second run in each component of the first, and two studies with one store."""
+    """Yields two studies with one store, and a second run in each component of the first."""
+    for part in ("a new", "a known"):
+        yield Case("two_runs", f"{part} feature store", partial(_one_store, part == "a known"))
     for component in bench.run.seconds:
         name = f"one output, the second run starts in {component}"
         yield Case("two_runs", name, partial(_one_output, component, False))
-    for part in ("a new", "a known"):
-        yield Case("two_runs", f"{part} feature store", partial(_one_store, part == "a known"))
 
 
 def short(bench: Bench, random: Random) -> Iterator[Case]:
