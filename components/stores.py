@@ -231,7 +231,7 @@ class _Google:
             listed = self._client().list_blobs(
                 bucket, prefix=key, max_results=limit, retry=self._retry()
             )
-            return [_stored(blob) for blob in listed]
+            return [_stored(blob) for blob in itertools.islice(listed, limit)]
 
     def copy(self, source: str, target: str) -> None:
         copied, token = self._blob(target), None
