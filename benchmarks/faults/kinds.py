@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from random import Random
 
-from benchmarks.faults import disk_full, folders, kill, sigterm, two_runs
+from benchmarks.faults import disk_full, folders, kill, object_store, sigterm, two_runs
 from benchmarks.faults.cases import Bench, Case
 
 Cases = Callable[[Bench, Random], Iterator[Case]]
@@ -15,6 +15,7 @@ KINDS: Mapping[str, Cases] = {
     "disk_full": disk_full.cases,
     "folders": folders.cases,
     "two_runs": two_runs.cases,
+    "object_store": object_store.cases,
 }
 """The cases of each kind, by its name."""
 
@@ -24,5 +25,6 @@ SHORT: Mapping[str, Cases] = {
     "disk_full": disk_full.short,
     "folders": folders.short,
     "two_runs": two_runs.short,
+    "object_store": object_store.short,
 }
 """The short form of kinds of which single cases take too long for the tests."""
