@@ -3,7 +3,16 @@
 from collections.abc import Callable, Iterator, Mapping
 from random import Random
 
-from benchmarks.faults import damage, disk_full, folders, images, kill, sigterm, two_runs
+from benchmarks.faults import (
+    damage,
+    disk_full,
+    folders,
+    images,
+    kill,
+    object_store,
+    sigterm,
+    two_runs,
+)
 from benchmarks.faults.cases import Bench, Case
 
 Cases = Callable[[Bench, Random], Iterator[Case]]
@@ -17,6 +26,7 @@ KINDS: Mapping[str, Cases] = {
     "two_runs": two_runs.cases,
     "damage": damage.cases,
     "images": images.cases,
+    "object_store": object_store.cases,
 }
 """The cases of each kind, by its name."""
 
@@ -28,5 +38,6 @@ SHORT: Mapping[str, Cases] = {
     "two_runs": two_runs.short,
     "damage": damage.short,
     "images": images.short,
+    "object_store": object_store.short,
 }
 """The short form of kinds of which single cases take too long for the tests."""

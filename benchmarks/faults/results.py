@@ -63,7 +63,7 @@ def read(output: Path) -> Result:
         f"{name}/{path.relative_to(folder)}": path
         for name, folder in folders.items()
         for path in folder.rglob("*")
-        if path.is_file() and not _VARYING.fullmatch(path.name)
+        if path.is_file() and not is_varying(path.name)
     }
     files = {
         name: _digest(path, output)
@@ -130,18 +130,23 @@ def _name(path: Path, output: Path) -> str:
 def _digest(path: Path, output: Path) -> str:
     data = path.read_bytes()
     if path.suffix == ".json":
-        data = json.dumps(_steady(json.loads(data)), sort_keys=True).encode()
+        data = json.dumps(steady(json.loads(data)), sort_keys=True).encode()
         text = _NUMBERED.sub(r"\1/#", data.decode())
         data = text.replace(str(output), "OUTPUT").encode()
     return hashlib.sha256(data).hexdigest()
 
 
-def _steady(value: Any) -> Any:
+def is_varying(name: str) -> bool:
+    """Returns whether the content of files of a name differs between equal runs."""
+    return _VARYING.fullmatch(name) is not None
+
+
+def steady(value: Any) -> Any:
     """Leaves times out, and whether a schema was kept before, as it is after a push."""
     if isinstance(value, dict):
         if "anomalies" in value and "checked" in value:
             return value["anomalies"]
-        return {key: _steady(item) for key, item in value.items() if key not in _VARYING_KEYS}
+        return {key: steady(item) for key, item in value.items() if key not in _VARYING_KEYS}
     if isinstance(value, list):
-        return [_steady(item) for item in value]
+        return [steady(item) for item in value]
     return value

@@ -13,8 +13,8 @@ from benchmarks.faults.cases import Outcome, unclear
 from benchmarks.faults.kinds import KINDS
 from benchmarks.faults.results import Result, differences
 
-HERE = [kind for kind in KINDS if kind not in ("damage", "images")]
-"""The other two are in `test_damage_faults`."""
+HERE = [kind for kind in KINDS if kind not in ("damage", "images", "object_store")]
+"""The others are in `test_damage_faults` and `test_store_fault_runs`."""
 
 
 def test_nothing_is_lost_by_ten_faults_of_each_kind(tmp_path, capfd):
