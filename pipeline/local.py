@@ -224,6 +224,7 @@ def _run_locally(dag: "Pipeline", screen: TextIO) -> None:
     absl_logging.set_verbosity(absl_logging.INFO)
     with RunView(screen, [node.id for node in dag.components]) as view, followed(view):
         LocalDagRunner().run(dag)
+        stop_signals.raise_received()
 
 
 def _new_run_folder(output: Path, settings: BaseModel) -> Path:
