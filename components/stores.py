@@ -107,10 +107,24 @@ def _store_error(path: str, error: Exception) -> OSError:
     first = causes[0]
     if all(map(_is_missing, causes)):
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    return _unreachable(path, first)
+
+
+def _unreachable(path: str, first: Exception) -> StoreError:
     return StoreError(
         f"{path} can't be read or written in its store ({type(first).__name__}: {first}); check "
         "that the store can be reached and that the credentials allow this, then run again"
     )
+
+
+@contextlib.contextmanager
+def _listing_errors(prefix: str) -> Iterator[None]:
+    """As `store_errors`, but what is missing can only be the bucket, which is an error."""
+    try:
+        with store_errors(prefix):
+            yield
+    except FileNotFoundError as error:
+        raise _unreachable(prefix, error) from None
 
 
 def _is_missing(error: Exception) -> bool:
@@ -160,7 +174,7 @@ class _S3:
 
     def below(self, prefix: str, limit: int | None = None) -> list[StoredFile]:
         bucket, key = _parts(prefix)
-        with store_errors(prefix):
+        with _listing_errors(prefix):
             pages = self._client().get_paginator("list_objects_v2")
             config = {} if limit is None else {"MaxItems": limit, "PageSize": limit}
             listed = pages.paginate(Bucket=bucket, Prefix=key, PaginationConfig=config)
@@ -227,7 +241,7 @@ class _Google:
 
     def below(self, prefix: str, limit: int | None = None) -> list[StoredFile]:
         bucket, key = _parts(prefix)
-        with store_errors(prefix):
+        with _listing_errors(prefix):
             listed = self._client().list_blobs(
                 bucket, prefix=key, max_results=limit, retry=self._retry()
             )

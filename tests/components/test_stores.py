@@ -116,4 +116,6 @@ def test_all_objects_are_read_with_one_client_and_one_request_each(proxy, path, 
         files.read_bytes(path)
         assert file_at(path)
     assert len(created) == 1
-    assert proxy.verbs == {"GET": 5, "HEAD": 5}
+    # Google's client also asks once for the bucket.
+    objects = {key: times for key, times in proxy.requests.items() if key.endswith(".jpg")}
+    assert list(objects.values()) == [5, 5]
