@@ -16,8 +16,9 @@ import pandas as pd
 from tfx.dsl.io import fileio
 
 from components import names
-from components.evaluator import intervals, metrics
+from components.evaluator import intervals, metrics, worst_slices
 from components.evaluator.metrics import Confusion
+from components.evaluator.slice_choice import Choice
 from components.evaluator.sliced_counts import SliceCounts
 
 _FILE = "summary.json"
@@ -32,6 +33,7 @@ def summarize(
     split: str,
     threshold: float,
     prevalence: float,
+    choice: Choice | None = None,
 ) -> dict[str, Any]:
     """Computes all metrics of the split and of its slices; undefined ones are None.
 
@@ -41,6 +43,7 @@ def summarize(
       split: name of the split.
       threshold: the operating point.
       prevalence: share of positives in the real world.
+      choice: the slices, of which the worst are searched; None for the classes only.
 
     Raises:
       ValueError: the split has no positives or no negatives, or the model's decisions
@@ -53,6 +56,7 @@ def summarize(
     _check_operating_point(predictions, threshold)
     counts = metrics.confusion(labels, predictions[names.IS_POSITIVE])
     _check_tfma(counts, slices)
+    chosen = choice or Choice()
     own = _figures(counts, labels, probabilities, None)
     own_intervals = own.pop("intervals")
     return _plain(
@@ -67,6 +71,9 @@ def summarize(
                 **_figures(counts, labels, probabilities, prevalence),
             },
             "slices": [_slice(found, predictions) for found in slices if found.values],
+            **worst_slices.summarize(predictions, chosen.columns),
+            "bands": chosen.bounds,
+            "slices_left_out": chosen.left_out,
         }
     )
 
