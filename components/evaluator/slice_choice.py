@@ -6,7 +6,7 @@ from typing import Any
 
 from components import names, slice_columns
 
-MAX_COMBINATIONS = 10_000
+MAX_COMBINATIONS = 2_000
 """Combinations of values above which metrics are not sliced by a cross of columns."""
 
 

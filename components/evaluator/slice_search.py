@@ -121,7 +121,7 @@ class _Column(NamedTuple):
 
     name: str
     values: list[str]
-    codes: NDArray[np.intp]
+    codes: NDArray[np.unsignedinteger]
 
 
 class _Part(NamedTuple):
@@ -154,8 +154,10 @@ def search(labels: ArrayLike, called_positive: ArrayLike, columns: Mapping[str, 
 
 
 def _coded(name: str, values: Values) -> _Column:
-    codes, found = pd.factorize(values, sort=True)
-    return _Column(name, [str(value) for value in found], codes)
+    codes, found = pd.factorize(values, sort=True, use_na_sentinel=False)
+    # Narrow: a byte per image for most columns, of which there may be millions of images.
+    narrow = codes.astype(np.min_scalar_type(len(found)))
+    return _Column(name, [str(value) for value in found], narrow)
 
 
 def _candidates(columns: Sequence[_Column], wrong: NDArray[np.bool_]) -> _Candidates:
@@ -171,7 +173,9 @@ def _candidates(columns: Sequence[_Column], wrong: NDArray[np.bool_]) -> _Candid
     )
 
 
-def _counted(codes: NDArray[np.intp], wrong: NDArray[np.bool_], values: int) -> NDArray[np.int64]:
+def _counted(
+    codes: NDArray[np.integer], wrong: NDArray[np.bool_], values: int
+) -> NDArray[np.int64]:
     """Counts images and wrong images by code, (values, 2)."""
     return np.stack(
         [np.bincount(codes, minlength=values), np.bincount(codes[wrong], minlength=values)], axis=-1
@@ -191,7 +195,8 @@ def _of_cross(
 ) -> _Candidates:
     (name, values, codes), (other_name, other_values, other_codes) = first.column, second.column
     width = len(other_values)
-    every = _counted(codes * width + other_codes, wrong, len(values) * width)
+    cells = codes.astype(np.intp) * width + other_codes
+    every = _counted(cells, wrong, len(values) * width)
     filled = np.flatnonzero(every[:, 0] >= MIN_IMAGES)
     row, column = np.divmod(filled, max(1, width))
     own = every[filled]

@@ -56,7 +56,6 @@ def summarize(
     _check_operating_point(predictions, threshold)
     counts = metrics.confusion(labels, predictions[names.IS_POSITIVE])
     _check_tfma(counts, slices)
-    chosen = choice or Choice()
     own = _figures(counts, labels, probabilities, None)
     own_intervals = own.pop("intervals")
     return _plain(
@@ -71,9 +70,7 @@ def summarize(
                 **_figures(counts, labels, probabilities, prevalence),
             },
             "slices": [_slice(found, predictions) for found in slices if found.values],
-            **worst_slices.summarize(predictions, chosen.columns),
-            "bands": chosen.bounds,
-            "slices_left_out": chosen.left_out,
+            **worst_slices.summarize(predictions, choice or Choice()),
         }
     )
 

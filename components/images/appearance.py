@@ -42,10 +42,12 @@ def appearance(luma: Image.Image) -> Appearance:
     laplacian = 4 * pixels[1:-1, 1:-1]
     for neighbours in (pixels[:-2, 1:-1], pixels[2:, 1:-1], pixels[1:-1, :-2], pixels[1:-1, 2:]):
         laplacian -= neighbours
-    # All sums are integers below 2**53: exact, whatever the order of the additions.
-    values = laplacian.ravel().astype(np.float64)
+    # All sums are integers below 2**53: exact, whatever the order of the additions. Not a dot
+    # product: with this many values it starts the threads of the linear algebra library.
+    values = laplacian.astype(np.float64)
     mean = values.sum() / values.size
-    variance = values.dot(values) / values.size - mean * mean
+    values *= values
+    variance = values.sum() / values.size - mean * mean
     return Appearance(
         brightness=round(float(pixels.sum()) / pixels.size, _DECIMALS),
         sharpness=round(max(0.0, float(variance)), _DECIMALS),

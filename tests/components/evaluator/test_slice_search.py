@@ -81,8 +81,11 @@ def test_a_cross_is_found_only_if_it_is_worse_than_both_of_its_parts():
 
     bad[("pug", "day")] = (6, 114)
     result = search(*split({**bad, ("beagle", "dim"): (20, 180)}))
-    assert result.worst[0].slice == (("breed", "pug"), ("light", "dim"))
-    assert result.worst[0].found
+    worst = result.worst[0]
+    assert (worst.slice, worst.found) == ((("breed", "pug"), ("light", "dim")), True)
+    # The bound is that of the comparison in which the cross is the least worse.
+    assert worst.value - worst.rest == pytest.approx(0.5 - 474 / 520)
+    assert worst.worse_by < -worst.interval[1]
 
 
 def test_slices_that_can_not_be_found_are_not_looked_at():
@@ -90,6 +93,9 @@ def test_slices_that_can_not_be_found_are_not_looked_at():
     labels, called, columns = split({("pug",): (3, 0), ("beagle",): (2, 95)}, ["breed"])
     every = search(labels, called, {**columns, "site": np.full(len(labels), "here")})
     assert (every.looked_at, every.worst) == (0, [])
+    # If 2 of 100 images are wrong, both may well be among the same 30.
+    assert search(*split({("pug",): (0, 30), ("beagle",): (2, 68)}, ["breed"])).looked_at == 0
+    assert search(*split({("pug",): (0, 30), ("beagle",): (4, 66)}, ["breed"])).looked_at == 1
     # A cross that equals one of its parts is not looked at twice.
     bad = {("pug", "day"): (20, 20), ("beagle", "dim"): (20, 180)}
     assert {len(finding.slice) for finding in search(*split(bad)).worst} == {1}
@@ -103,11 +109,13 @@ def test_a_perfect_model_has_no_worse_slice():
 def test_the_result_depends_neither_on_the_order_of_images_nor_of_columns():
     rng = np.random.default_rng(1)
     labels, columns = np.repeat([1, 0], [200, 900]), draw_columns(1100, rng)
-    called = labels.astype(bool) ^ (rng.random(1100) < 0.2)
+    in_cross = (columns["camera"] == "2") & (columns["breed"] == "0")
+    called = labels.astype(bool) ^ (rng.random(1100) < np.where(in_cross, 0.9, 0.2))
     order = rng.permutation(1100)
     shuffled = {name: columns[name][order] for name in sorted(columns, reverse=True)}
     first = search(labels, called, columns)
     assert first.looked_at > 100
+    assert (("breed", "0"), ("camera", "2")) in by_slice(first)
     assert search(labels[order], called[order], shuffled) == first
     categories = {name: pd.Series(text).astype("category") for name, text in columns.items()}
     assert search(labels, called, categories) == first
