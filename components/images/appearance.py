@@ -9,6 +9,7 @@ Brightfield Microscopy: a Comparative Study, ICPR 2000.
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 _GRID = 128
@@ -38,17 +39,32 @@ def appearance(luma: Image.Image) -> Appearance:
     is_small = min(luma.size) < _GRID
     filtered = Image.Resampling.BILINEAR if is_small else Image.Resampling.BOX
     small = luma.resize((_GRID, _GRID), filtered)
-    pixels = np.frombuffer(small.tobytes(), np.uint8).reshape(_GRID, _GRID).astype(np.int16)
-    laplacian = 4 * pixels[1:-1, 1:-1]
-    for neighbours in (pixels[:-2, 1:-1], pixels[2:, 1:-1], pixels[1:-1, :-2], pixels[1:-1, 2:]):
-        laplacian -= neighbours
-    # All sums are integers below 2**53: exact, whatever the order of the additions. Not a dot
-    # product: with this many values it starts the threads of the linear algebra library.
-    values = laplacian.astype(np.float64)
-    mean = values.sum() / values.size
-    values *= values
-    variance = values.sum() / values.size - mean * mean
+    pixels = np.frombuffer(small.tobytes(), np.uint8).astype(np.int16)
     return Appearance(
-        brightness=round(float(pixels.sum()) / pixels.size, _DECIMALS),
-        sharpness=round(max(0.0, float(variance)), _DECIMALS),
+        brightness=round(float(np.add.reduce(pixels, dtype=np.int32)) / pixels.size, _DECIMALS),
+        sharpness=round(max(0.0, _variance(_laplacian(pixels))), _DECIMALS),
     )
+
+
+def _laplacian(pixels: NDArray[np.int16]) -> NDArray[np.int16]:
+    """Returns the Laplacian of all pixels but those at the edges, (126, 126).
+
+    Args:
+      pixels: of the grid, row by row.
+    """
+    # Neighbours in shifts of the whole array, which is faster than in two dimensions.
+    found = pixels[_GRID:-_GRID] << 2
+    found -= pixels[: -2 * _GRID]
+    found -= pixels[2 * _GRID :]
+    found -= pixels[_GRID - 1 : -_GRID - 1]
+    found -= pixels[_GRID + 1 : 1 - _GRID]
+    return found.reshape(_GRID - 2, _GRID)[:, 1:-1]
+
+
+def _variance(numbers: NDArray[np.int16]) -> float:
+    # In integers: exact, whatever the order of the additions. Neither a copy as floats, whose memory
+    # the system would hand out anew each time, nor a dot product, which would start threads.
+    values = np.ravel(numbers)
+    mean = int(np.add.reduce(values, dtype=np.int64)) / values.size
+    squares = int(np.einsum("i,i->", values, values, dtype=np.int64, casting="safe"))
+    return squares / values.size - mean * mean
