@@ -62,8 +62,8 @@ def _laplacian(pixels: NDArray[np.int16]) -> NDArray[np.int16]:
 
 
 def _variance(numbers: NDArray[np.int16]) -> float:
-    # In integers: exact, whatever the order of the additions. Neither a copy as floats, whose memory
-    # the system would hand out anew each time, nor a dot product, which would start threads.
+    # In integers: exact, whatever the order of the additions. A copy as floats would be large
+    # enough for the system to hand out its memory anew, and a dot product would start threads.
     values = np.ravel(numbers)
     mean = int(np.add.reduce(values, dtype=np.int64)) / values.size
     squares = int(np.einsum("i,i->", values, values, dtype=np.int64, casting="safe"))
