@@ -185,7 +185,7 @@ def listed_files(uri: str, folder: str = "") -> list[Shard]:
 
 def folders(uri: str) -> list[str]:
     """Returns the folders of the files in an artifact's list, relative to it, in order."""
-    return sorted({os.path.dirname(name) for name in _read_list(uri)["files"]})
+    return sorted({os.path.dirname(name) for name in _read_list(uri)["files"]} - {""})
 
 
 def check(folder: str, *, digests: bool | None = None) -> None:

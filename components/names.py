@@ -1,5 +1,7 @@
 """Names of features, splits, artifact keys and model outputs."""
 
+from typing import Final, Literal, get_args
+
 # Features of an image's tf.Example. Slice columns of a manifest are further features under their
 # own names, see RESERVED_FEATURES.
 IMAGE = "image"
@@ -18,6 +20,12 @@ WIDTH = "width"
 """int64: width in pixels of the stored image."""
 HEIGHT = "height"
 """int64: height in pixels of the stored image."""
+IMAGE_SIZE: Final = "image_size"
+"""int64: width times height in pixels of the source's image, before it is scaled down."""
+BRIGHTNESS: Final = "brightness"
+"""float: see `components.images.appearance`."""
+SHARPNESS: Final = "sharpness"
+"""float: see `components.images.appearance`."""
 FEATURES = "features"
 """bytes: a frozen backbone's output for the image, float16 in C order; replaces the image."""
 FEATURES_SHAPE = "features_shape"
@@ -25,6 +33,10 @@ FEATURES_SHAPE = "features_shape"
 
 TEXT_FEATURES = (CLASS_NAME, URI, IMAGE_ID, PERCEPTUAL_HASH)
 """Text features of every image, besides its slice columns."""
+
+Band = Literal["brightness", "sharpness", "image_size"]
+BANDS: tuple[Band, ...] = get_args(Band)
+"""Measures of an image by whose bands metrics are sliced, see `components.bands`."""
 
 POSITIVE_LABEL = 1
 NEGATIVE_LABEL = 0
@@ -75,6 +87,9 @@ RESERVED_FEATURES = frozenset(
         PERCEPTUAL_HASH,
         WIDTH,
         HEIGHT,
+        IMAGE_SIZE,
+        BRIGHTNESS,
+        SHARPNESS,
         FEATURES,
         FEATURES_SHAPE,
         PROBABILITY,

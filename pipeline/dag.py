@@ -182,6 +182,7 @@ def _nodes(
         model=model,
         sampling=sampling,
         slices=_slices(settings),
+        bands=settings.evaluator.bands,
         gates=settings.evaluator.gates,
         anomalies=anomalies if _has_anomaly_gate(settings) else None,
     )

@@ -29,7 +29,7 @@ from components.imbalance_sampler.request import (
     validate_splits,
 )
 from components.messages import InputError, cut
-from components.names import TEST, TEXT_FEATURES, TRAIN, VAL
+from components.names import BANDS, CLASS_NAME, TEST, TEXT_FEATURES, TRAIN, VAL, Band
 from components.paths import LocalPath, SourcePath
 from components.section import (
     ComposedKeys,
@@ -52,6 +52,8 @@ PRESETS_DIR = Path(__file__).parent / "presets"
 _UNION_MEMBER = re.compile(r"literal\[.*\]|ClassWeight|Mixture")
 # Of a message, in characters.
 _LONGEST_LINE = 1000
+# Columns in a cross.
+_MOST_CROSSED = 2
 
 Name = Annotated[
     str,
@@ -197,10 +199,38 @@ class Calibrator(Section):
 class Evaluator(Section):
     """What is measured on test, and the gates that a model must pass to be blessed."""
 
-    slices: list[list[DataName]] = Field(default=[], description="Crosses of slice columns.")
+    slices: list[list[DataName]] = Field(
+        default=[],
+        description="Crosses of two columns: of data.slices, evaluator.bands or class_name.",
+    )
+    bands: list[Band] = Field(
+        default=list(BANDS),
+        description=(
+            "Measures of the images to slice metrics by, each in three bands that divide all "
+            "images in thirds; sharpness is the variance of the Laplacian."
+        ),
+    )
     gates: list[str] = Field(
         default=[], description='Bounds such as "recall >= 0.90" or "anomalies <= 0".'
     )
+
+    @field_validator("slices")
+    @classmethod
+    def _slices_cross_two(cls, slices: list[list[str]]) -> list[list[str]]:
+        for cross in slices:
+            if not 1 <= len(set(cross)) == len(cross) <= _MOST_CROSSED:
+                raise ValueError(
+                    "must be lists of one column or of two different columns; a cross of more has "
+                    f"too few images per slice. Received: {cross}"
+                )
+        return slices
+
+    @field_validator("bands")
+    @classmethod
+    def _bands_are_distinct(cls, bands: list[Band]) -> list[Band]:
+        if len(set(bands)) < len(bands):
+            raise ValueError(f"must name each measure once. Received: {bands}")
+        return bands
 
     @field_validator("gates")
     @classmethod
@@ -307,11 +337,13 @@ class Settings(ImageSettings):
 
     @model_validator(mode="after")
     def _slices_are_columns(self) -> "Settings":
+        known = [*self.data.slices, *self.evaluator.bands, CLASS_NAME]
         for column in (column for cross in self.evaluator.slices for column in cross):
-            if column not in self.data.slices:
+            if column not in known:
                 raise ValueError(
-                    f"evaluator.slices must contain only columns of data.slices, "
-                    f"{self.data.slices}; add the column there. Received: {column!r}"
+                    f"evaluator.slices must contain only columns of data.slices, measures of "
+                    f"evaluator.bands and {CLASS_NAME}: {known}; add the column to data.slices. "
+                    f"Received: {column!r}"
                 )
         return self
 

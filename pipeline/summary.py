@@ -8,7 +8,9 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from components.evaluator import slice_wording
 from components.example_validator import findings
+from components.names import BANDS
 from components.reporter.wording import balance, differs
 from pipeline.local import RunResult
 from pipeline.terminal import lines, plain
@@ -43,6 +45,12 @@ def show(result: RunResult, console: Console) -> None:
     console.print(figures(metrics))
     if metrics["slices"]:
         console.print(_slices(metrics["slices"]))
+    if metrics["slice_search"]["found"]:
+        found = slice_wording.sentence(metrics)
+        console.print(Text.assemble(("Worse than the rest", "bold yellow"), ": ", lines(found)))
+    for columns, reason in metrics["slices_left_out"].items():
+        if columns not in BANDS:  # those are on by default, and may not apply
+            console.print(plain(f"Not sliced by {columns}: {reason}", "yellow"))
     if warning := metrics["sampling"]["near_duplicates"]["warning"]:
         console.print(plain(f"Warning: {warning}", "yellow"))
     if metrics["data_check"]["anomalies"] and not _reason_names_anomalies(metrics):

@@ -20,6 +20,7 @@ class EvaluatorSpec(ComponentSpec):
     PARAMETERS = {
         executor.SPLIT: ExecutionParameter(type=str),
         executor.SLICES: ExecutionParameter(type=str),
+        executor.BANDS: ExecutionParameter(type=str),
         executor.GATES: ExecutionParameter(type=str),
     }
     INPUTS = {
@@ -55,6 +56,7 @@ class Evaluator(BaseBeamComponent):
         *,
         slices: Sequence[Sequence[str]],
         gates: Sequence[str],
+        bands: Sequence[str] = (),
         anomalies: BaseChannel | None = None,
         split: str = names.TEST,
     ):
@@ -66,6 +68,7 @@ class Evaluator(BaseBeamComponent):
           sampling: the ImbalanceSampler's report, for the real world's prevalence.
           slices: lists of slice columns; a list of several columns crosses them.
           gates: the gates, such as `recall >= 0.90`, see `components.evaluator.gates`.
+          bands: measures of the images, see `components.bands`, whose bands are further slices.
           anomalies: ExampleValidator's anomalies, for gates on them. Omit them without such a
             gate, so that new findings do not make the model be evaluated again.
           split: the split to evaluate on.
@@ -82,6 +85,7 @@ class Evaluator(BaseBeamComponent):
                 anomalies=anomalies,
                 split=split,
                 slices=json.dumps([list(columns) for columns in slices]),
+                bands=json.dumps(list(bands)),
                 gates=json.dumps(list(gates)),
                 evaluation=Channel(type=standard_artifacts.ModelEvaluation),
                 predictions=Channel(type=Predictions),

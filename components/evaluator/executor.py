@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow_model_analysis as tfma
@@ -20,15 +21,19 @@ from components.evaluator import (
     gates,
     predict,
     predictions,
+    slice_choice,
+    slice_wording,
     sliced_counts,
     summary,
 )
 from components.example_validator import findings_file
 from components.example_validator.findings import Findings
 from components.imbalance_sampler import report as sampling_report
+from components.imbalance_sampler.report import SLICE_COLUMNS
 
 SPLIT = "split"
 SLICES = "slices"
+BANDS = "bands"
 GATES = "gates"
 
 _logger = logging.getLogger("outnumbered.evaluator")
@@ -50,7 +55,7 @@ class Executor(BaseBeamExecutor):
           input_dict: `examples`, `model`, `sampling`, and `anomalies` if a gate is on them,
             one artifact each.
           output_dict: `evaluation`, `predictions`, `blessing`, one artifact each.
-          exec_properties: `split`, and the JSON lists `slices` and `gates`.
+          exec_properties: `split`, and the JSON lists `slices`, `bands` and `gates`.
 
         Raises:
           ValueError: the split, a slice column, the model or a gate does not fit the data.
@@ -60,12 +65,14 @@ class Executor(BaseBeamExecutor):
         parsed_gates = gates.parse_all(json.loads(exec_properties[GATES]))
         sampling = sampling_report.read(source[names.SAMPLING].uri)
         threshold = operating_point.read(_serving_dir(source))["threshold"]
+        choice = _slice_choice(exec_properties, sampling)
 
         self._predict_and_count(
             source,
             target,
             split=split,
-            config=eval_config.make(threshold, json.loads(exec_properties[SLICES])),
+            config=eval_config.make(threshold, choice.groups),
+            bounds=choice.bounds,
             total=_images(sampling, split),
         )
         figures = summary.summarize(
@@ -74,7 +81,9 @@ class Executor(BaseBeamExecutor):
             split=split,
             threshold=threshold,
             prevalence=sampling["population"]["prevalence"],
+            choice=choice,
         )
+        _logger.info("worst slice: %s", slice_wording.sentence(figures))
         summary.write(figures, target[names.EVALUATION].uri)
         verdict = gates.verdict(
             parsed_gates,
@@ -94,6 +103,7 @@ class Executor(BaseBeamExecutor):
         *,
         split: str,
         config: config_pb2.EvalConfig,
+        bounds: Mapping[names.Band, tuple[float, float]],
         total: int,
     ) -> None:
         examples = source[names.EXAMPLES]
@@ -104,6 +114,7 @@ class Executor(BaseBeamExecutor):
             model=_serving_dir(source),
             output=target[names.PREDICTIONS].uri,
             slice_columns=sorted(columns),
+            bounds=bounds,
             total=total,
         )
         fileio.makedirs(target[names.PREDICTIONS].uri)
@@ -125,6 +136,17 @@ def _single(artifacts: dict[str, list[Artifact]]) -> dict[str, Artifact]:
 
 def _serving_dir(source: dict[str, Artifact]) -> str:
     return path_utils.serving_model_dir(source[names.MODEL].uri)
+
+
+def _slice_choice(exec_properties: dict[str, Any], sampling: dict[str, Any]) -> slice_choice.Choice:
+    choice = slice_choice.choose(
+        json.loads(exec_properties[SLICES]),
+        json.loads(exec_properties[BANDS]),
+        sampling.get(SLICE_COLUMNS),
+    )
+    for columns, reason in choice.left_out.items():
+        _logger.warning("metrics are not sliced by %s: %s", columns, reason)
+    return choice
 
 
 def _read_findings(source: dict[str, Artifact]) -> Findings | None:

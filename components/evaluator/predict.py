@@ -1,6 +1,6 @@
 """Runs the model on the split: each image once, shard by shard."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import apache_beam as beam
@@ -9,12 +9,17 @@ import pyarrow as pa
 import tensorflow as tf
 from apache_beam.utils.shared import Shared
 
-from components import example_files, names
+from components import bands, example_files, names
 from components.artifact_files import Shard
 from components.evaluator import eval_config, predictions
 from components.progress import Progress
 
 _BATCH = 64
+_MEASURES = {
+    names.BRIGHTNESS: tf.float32,
+    names.SHARPNESS: tf.float32,
+    names.IMAGE_SIZE: tf.int64,
+}
 # Large enough that Beam's overhead per row is small.
 _ROWS_PER_RECORD_BATCH = 4096
 
@@ -69,7 +74,15 @@ class ServedModel:
 class PredictShard(beam.DoFn):
     """Writes the predictions of a shard as parquet, and yields them to TFMA as RecordBatches."""
 
-    def __init__(self, *, model: str, output: str, slice_columns: Sequence[str], total: int):
+    def __init__(
+        self,
+        *,
+        model: str,
+        output: str,
+        slice_columns: Sequence[str],
+        total: int,
+        bounds: Mapping[names.Band, tuple[float, float]] | None = None,
+    ):
         """Creates the step.
 
         Args:
@@ -77,10 +90,12 @@ class PredictShard(beam.DoFn):
           output: URI of the Predictions artifact.
           slice_columns: features of the examples, as text.
           total: images in the split, for the progress lines.
+          bounds: of the bands of those slice columns that are measures, see `components.bands`.
         """
         self._folder = model
         self._output = output
         self._schema = predictions.schema(slice_columns)
+        self._bounds = dict(bounds or {})
         self._progress = Progress("test images", total=total, logger="outnumbered.evaluator")
         # The threads of a worker share one model.
         self._shared = Shared()
@@ -107,6 +122,9 @@ class PredictShard(beam.DoFn):
             probability, called = self._model(examples)
             _check_finite(probability, columns[names.IMAGE_ID].numpy())
             columns |= {names.PROBABILITY: probability, names.IS_POSITIVE: called}
+            columns |= {
+                band: bands.cut(columns[band], ends, band) for band, ends in self._bounds.items()
+            }
             yield self._record_batch(columns)
             self._progress.advance(len(probability))
 
@@ -120,6 +138,7 @@ class PredictShard(beam.DoFn):
                 f"Received: {sorted(has)}"
             )
         kinds = dict.fromkeys(required, tf.string) | {names.LABEL: tf.int64}
+        kinds |= {band: _MEASURES[band] for band in self._bounds}
         return {name: tf.io.FixedLenFeature([], kind) for name, kind in kinds.items()}
 
     def _record_batch(self, columns: dict) -> pa.RecordBatch:
@@ -164,6 +183,8 @@ def for_tfma(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 def _as_array(values: np.ndarray, kind: pa.DataType) -> pa.Array:
     if pa.types.is_string(kind):
+        if values.dtype.kind == "U":
+            return pa.array(values, kind)
         # A file name may not be valid UTF-8, but a parquet string must be.
         return pa.array([value.decode("utf-8", "replace") for value in values], kind)
     return pa.array(values, kind)

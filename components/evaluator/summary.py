@@ -16,8 +16,9 @@ import pandas as pd
 from tfx.dsl.io import fileio
 
 from components import names
-from components.evaluator import intervals, metrics
+from components.evaluator import intervals, metrics, worst_slices
 from components.evaluator.metrics import Confusion
+from components.evaluator.slice_choice import Choice
 from components.evaluator.sliced_counts import SliceCounts
 
 _FILE = "summary.json"
@@ -32,6 +33,7 @@ def summarize(
     split: str,
     threshold: float,
     prevalence: float,
+    choice: Choice | None = None,
 ) -> dict[str, Any]:
     """Computes all metrics of the split and of its slices; undefined ones are None.
 
@@ -41,6 +43,7 @@ def summarize(
       split: name of the split.
       threshold: the operating point.
       prevalence: share of positives in the real world.
+      choice: the slices, of which the worst are searched; None for the classes only.
 
     Raises:
       ValueError: the split has no positives or no negatives, or the model's decisions
@@ -67,6 +70,7 @@ def summarize(
                 **_figures(counts, labels, probabilities, prevalence),
             },
             "slices": [_slice(found, predictions) for found in slices if found.values],
+            **worst_slices.summarize(predictions, choice or Choice()),
         }
     )
 

@@ -16,7 +16,7 @@ import json
 import logging
 import math
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -28,7 +28,7 @@ from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import Artifact, artifact_utils
 
-from components import artifact_files, example_files, names
+from components import artifact_files, example_files, names, slice_columns
 from components.checked_artifacts import checked
 from components.image_example_gen import files, verdict
 from components.image_example_gen.abandoned import remove_abandoned, staging_folder
@@ -112,9 +112,12 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 _write_quarantine(quarantine.uri, records, judged, exec_properties, passed_over)
                 plans = _shard_plans(examples.uri, outcomes, judged)
                 self._finalize(plans, staging, examples.uri)
+                columns = slice_columns.write(
+                    _slice_columns(records, outcomes, judged), examples.uri
+                )
                 artifact_files.write_list(
                     examples.uri,
-                    [staging.read_entry(shard) for shard in plans],
+                    [columns, *(staging.read_entry(shard) for shard in plans)],
                     check_digests=bool(exec_properties[CHECK_DIGESTS]),
                 )
         finally:
@@ -213,6 +216,21 @@ def _shard_plans(
 
 def _kept(outcome: Outcome, judged: verdict.Verdict) -> list[bool]:
     return [image.row in judged.kept for image in outcome.ingested]
+
+
+def _slice_columns(
+    records: Sequence[ImageRecord], outcomes: Iterable[Outcome], judged: verdict.Verdict
+) -> dict[str, Any]:
+    """Returns what is known of the slice columns of the kept images."""
+    kept = [image for outcome in outcomes for image in outcome.ingested if image.row in judged.kept]
+    values: defaultdict[str, set[str]] = defaultdict(set)
+    for image in kept:
+        for column, value in records[image.row].slices:
+            values[column].add(value)
+    return slice_columns.summarize(
+        {measure: [getattr(image, measure) for image in kept] for measure in names.BANDS},
+        {column: len(found) for column, found in values.items()},
+    )
 
 
 def _write_quarantine(

@@ -56,11 +56,23 @@ class Rules:
 
 
 class IngestedImage(NamedTuple):
-    """An image that decodes: `row` in the sorted listing, SHA-256 and perceptual hash in hex."""
+    """An image that decodes.
+
+    Attributes:
+      row: its index in the sorted listing.
+      image_id: SHA-256 of the source's bytes, in hex.
+      perceptual_hash: in hex.
+      image_size: pixels of the source's image.
+      brightness: see `appearance`.
+      sharpness: see `appearance`.
+    """
 
     row: int
     image_id: str
     perceptual_hash: str
+    image_size: int
+    brightness: float
+    sharpness: float
 
 
 @dataclass(frozen=True)
@@ -179,7 +191,14 @@ def _ingest_image(row: int, record: ImageRecord, rules: Rules) -> tuple[bytes, I
     data = _read_file(record, rules.max_pixels)
     image = isolated.read_image(data, max_pixels=rules.max_pixels, max_side=rules.max_side)
     image_id = hashlib.sha256(data).hexdigest()
-    ingested = IngestedImage(row, image_id, as_hex(image.perceptual_hash))
+    ingested = IngestedImage(
+        row,
+        image_id,
+        as_hex(image.perceptual_hash),
+        image_size=image.source_pixels,
+        brightness=image.brightness,
+        sharpness=image.sharpness,
+    )
     return _example(record, image, ingested, rules.positive_class), ingested
 
 
@@ -216,13 +235,17 @@ def _example(
         names.LABEL: names.POSITIVE_LABEL if is_positive else names.NEGATIVE_LABEL,
         names.WIDTH: image.width,
         names.HEIGHT: image.height,
+        names.IMAGE_SIZE: ingested.image_size,
     }
+    measures = {names.BRIGHTNESS: ingested.brightness, names.SHARPNESS: ingested.sharpness}
     features = example.features.feature
     features[names.IMAGE].bytes_list.value.append(image.data)
     for name, text in texts.items():
         features[name].bytes_list.value.append(text.encode())
     for name, number in numbers.items():
         features[name].int64_list.value.append(number)
+    for name, measure in measures.items():
+        features[name].float_list.value.append(measure)
     return _serialized(example)
 
 

@@ -301,6 +301,7 @@ def _from_manifest(
 ) -> list[ImageRecord]:
     rows = read_rows(manifest)
     _check_columns(manifest, columns_of(rows), slices)
+    _check_values(manifest, rows, slices)
     _check_schemes(manifest, source, rows)
     paths = {row.line: _possible_paths(source, row.uri) for row in rows}
     _check_roots(manifest, rows, paths, roots)
@@ -327,6 +328,19 @@ def _check_columns(manifest: str, columns: Collection[str], slices: Sequence[str
             raise SourceError(
                 f"slices: manifest {manifest} has columns that differ only in spelling; use one "
                 f"spelling throughout, or rename one. Received: {_quoted(similar)}"
+            )
+
+
+def _check_values(manifest: str, rows: Sequence[Row], slices: Sequence[str]) -> None:
+    """Refuses a slice column without a value: a column of another data set, or never filled in."""
+    for column in slices:
+        if not any(row.columns.get(column) for row in rows):
+            found = {name for row in rows for name, value in row.columns.items() if value}
+            filled = sorted(found - names.RESERVED_FEATURES)
+            others = f"; columns with values: {_quoted(filled)}" if filled else ""
+            raise SourceError(
+                f"slices: no image of the manifest {manifest} has a value in the column; fill it "
+                f"in, or leave it out of data.slices{others}. Received: {column!r}"
             )
 
 

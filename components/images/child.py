@@ -1,5 +1,6 @@
 """The child process of `isolated`: reads the images that it receives, within limits."""
 
+import dataclasses
 import json
 import os
 import resource
@@ -52,8 +53,9 @@ def _answer(answers: IO[bytes], data: bytes, limits: dict[str, int]) -> None:
     except MemoryError:
         _refuse(answers, reader.TOO_LARGE, "decoding it takes too much memory; make it smaller")
     else:
-        numbers = {name: getattr(image, name) for name in ("width", "height", "perceptual_hash")}
-        write_frame(answers, json.dumps(numbers).encode(), image.data)
+        numbers = dataclasses.asdict(image)
+        data = numbers.pop("data")
+        write_frame(answers, json.dumps(numbers).encode(), data)
 
 
 def _refuse(answers: IO[bytes], reason: str, detail: str) -> None:

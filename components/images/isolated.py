@@ -141,9 +141,7 @@ class _Child:
         answer = json.loads(head)
         if "reason" in answer:
             raise reader.RefusedImageError(answer["reason"], answer["detail"])
-        return reader.ReadImage(
-            pixels, answer["width"], answer["height"], answer["perceptual_hash"]
-        )
+        return reader.ReadImage(data=pixels, **answer)
 
 
 def write_frame(stream: IO[bytes], head: bytes, body: bytes) -> None:

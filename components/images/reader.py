@@ -5,12 +5,14 @@ images are read in the same way in training and in serving.
 """
 
 import io
+import math
 import re
 from dataclasses import dataclass
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from components.images import jpeg, png
+from components.images.appearance import appearance
 from components.images.perceptual_hash import perceptual_hash
 from components.images.pixels import UnknownRangeError, has_sixteen_bits, to_rgb
 from components.images.rules import DEFAULT_MAX_PIXELS, MAX_SCANS, shrunk_size
@@ -85,12 +87,18 @@ class ReadImage:
       width: pixels.
       height: pixels.
       perceptual_hash: 64 bits, see `perceptual_hash`.
+      source_pixels: width times height of the source, before it is scaled down.
+      brightness: see `appearance`.
+      sharpness: see `appearance`.
     """
 
     data: bytes
     width: int
     height: int
     perceptual_hash: int
+    source_pixels: int
+    brightness: float
+    sharpness: float
 
 
 def check_bytes(count: int, max_pixels: int) -> None:
@@ -137,11 +145,11 @@ def read_image(
     _check_pixels(image, max_pixels)
     if image.format in _PLAIN_TILES and image.format != "PNG":
         _check_scans(data, image.size, max_pixels)
+    source_size = image.size  # decoding at a reduced size changes it
     try:
         if _is_plain(image, max_side) and _is_whole(image, data):
-            width, height = image.size
-            return ReadImage(data, width, height, perceptual_hash(_luma(image)))
-        return _encoded(_upright_rgb(image, max_side), lossy=image.format in _LOSSY)
+            return _measured(data, source_size, _luma(image), source_size)
+        return _encoded(image, max_side)
     except MemoryError:
         detail = "decoding it takes too much memory; make it smaller"
         raise RefusedImageError(TOO_LARGE, f"{image.format}: {detail}") from None
@@ -256,11 +264,21 @@ def _upright_rgb(image: Image.Image, max_side: int) -> Image.Image:
     return rgb if turn is None else rgb.transpose(turn)
 
 
-def _encoded(rgb: Image.Image, *, lossy: bool) -> ReadImage:
+def _encoded(image: Image.Image, max_side: int) -> ReadImage:
+    source_size = image.size
+    rgb = _upright_rgb(image, max_side)
     rgb.info.clear()  # else Pillow would copy the source's profile and comment
     buffer = io.BytesIO()
-    if lossy:
+    if image.format in _LOSSY:
         rgb.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     else:
         rgb.save(buffer, "PNG")
-    return ReadImage(buffer.getvalue(), *rgb.size, perceptual_hash(rgb))
+    return _measured(buffer.getvalue(), rgb.size, rgb, source_size)
+
+
+def _measured(
+    data: bytes, size: tuple[int, int], pixels: Image.Image, source_size: tuple[int, int]
+) -> ReadImage:
+    """Measures the pixels, which may be luma only and of a reduced size."""
+    luma = pixels if pixels.mode == "L" else pixels.convert("L")
+    return ReadImage(data, *size, perceptual_hash(luma), math.prod(source_size), *appearance(luma))

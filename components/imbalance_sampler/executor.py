@@ -13,7 +13,7 @@ from tfx import types
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import artifact_utils
 
-from components import artifact_files, names
+from components import artifact_files, names, slice_columns
 from components.artifact_files import Described, Shard
 from components.checked_artifacts import checked
 from components.example_files import shard_name, split_dir, split_shards
@@ -149,6 +149,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         finally:
             tf.io.gfile.rmtree(work)
         examples.split_names = artifact_utils.encode_split_names(list(properties.outputs.values()))
+        report[sampling_report.SLICE_COLUMNS] = slice_columns.read(source)
         sampling_report.write(report, sampling.uri)
 
     def _draw_with_ledger(

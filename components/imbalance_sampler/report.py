@@ -11,6 +11,9 @@ from components import names
 from components.imbalance_sampler.census import Census, prevalence
 from components.imbalance_sampler.plan import HELD_BACK, REST, Drawn
 
+SLICE_COLUMNS = "slice_columns"
+"""Key of what `components.slice_columns` reads; None for examples of an older version."""
+
 _FILE = "sampling.json"
 
 Outcomes = Mapping[tuple[int, int], int]

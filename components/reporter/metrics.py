@@ -7,6 +7,8 @@ from components.reporter import wording
 from components.reporter.metrics_schema import SCHEMA_VERSION
 from components.reporter.record import RunRecord
 
+_OF_SLICES = ("worst_slices", "slice_search", "bands", "slices_left_out")
+
 
 def assemble(record: RunRecord, title: str) -> dict[str, Any]:
     """Returns the content of `metrics.json`, see `components.reporter.metrics_schema`.
@@ -25,6 +27,7 @@ def assemble(record: RunRecord, title: str) -> dict[str, Any]:
         "examples": evaluation["examples"],
         "positives": evaluation["positives"],
         **{key: evaluation[key] for key in ("metrics", "intervals", "at_prevalence", "slices")},
+        **{key: evaluation[key] for key in _OF_SLICES},
         "training": training(record.history),
         "sampling": record.sampling,
         "quarantine": record.quarantine,

@@ -189,6 +189,46 @@ class Slice(Counts):
     """Their intervals."""
 
 
+class WorstSlice(_Part):
+    """A slice, or a cross of two, compared with the rest of the split."""
+
+    slice: dict[str, str]
+    """Value by column."""
+    metric: Literal["recall", "false_positive_rate"]
+    """The metric that is compared: of positives, or of negatives."""
+    images: Count
+    """Images of the slice that the metric is computed on."""
+    wrong: Count
+    """Those of them that are classified wrongly."""
+    value: Rate
+    """The metric on the slice."""
+    rest: Rate
+    """The metric on the rest of the split."""
+    difference: float
+    """`value` minus `rest`."""
+    interval: Ends
+    """Of the difference, corrected for the choice of the slices that are listed."""
+    worse_by: float
+    """Lower bound on how much worse the slice is; the slices are ranked by it."""
+    p: Rate
+    """One-sided p-value."""
+    q: Rate
+    """The p-value, adjusted for all slices that were looked at."""
+    found: bool
+    """Whether `q` is at most the false discovery rate."""
+
+
+class SliceSearch(_Part):
+    """The search for the worst slices."""
+
+    looked_at: Count
+    """Slices and crosses of two that were compared, by metric."""
+    found: Count
+    """Slices that were found to be worse."""
+    false_discovery_rate: Rate
+    """Highest expected share of wrong ones among those found."""
+
+
 class Training(_Part):
     """A summary of the training; the metrics are those of the exported epoch."""
 
@@ -256,6 +296,14 @@ class MetricsFile(_Part):
     """Metrics at the prevalence of the real world."""
     slices: list[Slice]
     """Metrics within slices."""
+    worst_slices: list[WorstSlice]
+    """The slices that were found to be worse, the worst first, and others up to 10; at most 100."""
+    slice_search: SliceSearch
+    """How many slices were compared and found."""
+    bands: dict[str, Ends]
+    """Upper bounds of the lower and the middle band, by measure."""
+    slices_left_out: dict[str, str]
+    """Why metrics are not sliced by columns, or why those are not searched, by the columns."""
     training: Training | None
     """Summary of the training; null if no history was recorded."""
     sampling: dict[str, Any]

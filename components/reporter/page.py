@@ -11,7 +11,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from components import names
+from components import bands, names
+from components.evaluator import slice_wording
 from components.evaluator.metrics import curve
 from components.example_validator import findings
 from components.reporter import figures, provenance, slices, wording
@@ -66,6 +67,8 @@ def render(
         test_prevalence=_test_prevalence(metrics),
         figures=_figures(record, metrics),
         rankings=(slices.by_recall(record.evaluation), slices.by_specificity(record.evaluation)),
+        worst_slice=slice_wording.sentence(metrics),
+        bands=[bands.described(band, ends) for band, ends in metrics["bands"].items()],
         wrong=wrong,
         settings=provenance.flattened(provenance.as_trained(settings, record.history)),
         versions=provenance.versions(),

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from components.evaluator.slice_wording import name
+
 _SHOWN = 30
 
 
@@ -56,11 +58,6 @@ def by_recall(evaluation: Mapping[str, Any]) -> Ranking:
 def by_specificity(evaluation: Mapping[str, Any]) -> Ranking:
     """Returns the slices with some of the negatives, ranked by specificity."""
     return _rank(evaluation, metric="specificity", right="tn", wrong="fp")
-
-
-def name(values: Mapping[str, str]) -> str:
-    """Returns a slice as text; a missing value is `(none)`."""
-    return ", ".join(f"{column} = {value or '(none)'}" for column, value in values.items())
 
 
 def _rank(evaluation: Mapping[str, Any], *, metric: str, right: str, wrong: str) -> Ranking:

@@ -11,11 +11,13 @@ if TYPE_CHECKING:
 
 
 def described(uri: Path | str) -> "Iterable[Described]":
-    """Describes every shard, after counting its records."""
+    """Describes the file of the slice columns, if there is one, and every shard."""
     import tensorflow as tf
 
-    from components import artifact_files
+    from components import artifact_files, slice_columns
 
+    if (Path(uri) / slice_columns.FILE).exists():
+        yield artifact_files.describe(str(uri), slice_columns.FILE)
     for path in sorted(Path(uri).glob("Split-*/data_tfrecord-*")):
         records = sum(1 for _ in tf.data.TFRecordDataset([str(path)]))
         yield artifact_files.describe(str(uri), str(path.relative_to(uri)), records)

@@ -46,6 +46,17 @@ def test_the_evaluator_reads_anomalies_only_if_a_gate_requires_them(gate: str):
     assert (names.ANOMALIES in found["Evaluator"].inputs) == gate.startswith("anomalies")
 
 
+def test_the_evaluator_slices_by_the_bands_of_the_settings():
+    found = nodes("evaluator.bands=[sharpness]")["Evaluator"].exec_properties
+    assert found["bands"] == '["sharpness"]'
+
+
+def test_measures_of_the_images_are_not_in_the_statistics_so_kept_schemas_stay_valid():
+    options = nodes()["StatisticsGen"].exec_properties["stats_options_json"]
+    assert "class_name" in options
+    assert not [band for band in names.BANDS if band in options]
+
+
 def test_schema_gen_and_pusher_use_the_same_registry():
     found = nodes()
     registries = {found[name].exec_properties["registry"] for name in ("SchemaGen", "Pusher")}

@@ -75,6 +75,14 @@ def test_overrides_do_not_change_their_input():
         ("sampler.splits.val={cats: 10}", ["val", "dogs"]),
         ("evaluator.gates=['recal >= 0.9']", ["recal", "recall"]),
         ("evaluator.slices=[[breed]]", ["breed", "data.slices"]),
+        (
+            "evaluator.slices=[[class_name, brightness, sharpness]]",
+            ["evaluator.slices: ", "two different columns", "'sharpness']"],
+        ),
+        ("evaluator.slices=[[sharpness, sharpness]]", ["two different columns"]),
+        ("evaluator.slices=[[]]", ["one column or of two", "Received: []"]),
+        ("evaluator.bands=[contrast]", ["evaluator.bands", "'image_size'", "'contrast'"]),
+        ("evaluator.bands=[sharpness, sharpness]", ["each measure once"]),
         ("population.prevalence={Class 1: -1}", ["population.prevalence.Class 1: ", "-1"]),
         ("sampler.group_by=patient", ["data.slices. Received: 'patient'"]),
         ("population.prevalence={dogs: 1}", ["prevalence must have weights for 'dogs'"]),
@@ -92,6 +100,17 @@ def test_an_invalid_value_is_refused_with_its_key_and_the_allowed_values(overrid
     for part in parts:
         assert part in message
     assert all(line.count("Received: ") <= 1 for line in message.splitlines())
+
+
+def test_bands_and_classes_can_be_crossed_with_columns():
+    tree = minimal()
+    tree["data"]["slices"] = ["breed"]
+    crosses = [["breed", "sharpness"], ["class_name", "brightness"], ["breed"]]
+    tree["evaluator"] = {"slices": crosses}
+    assert parse(tree, origin="mine.yaml").evaluator.slices == crosses
+    tree["evaluator"]["bands"] = ["brightness"]
+    with pytest.raises(SettingsError, match=r"measures of evaluator.bands .*'sharpness'"):
+        parse(tree, origin="mine.yaml")
 
 
 def test_long_values_are_cut_in_messages():

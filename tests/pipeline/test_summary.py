@@ -36,6 +36,9 @@ def result(*, prevalence: float = 0.5, **changes: Any) -> RunResult:
         "examples": 200,
         "positives": 100,
         "slices": [],
+        "worst_slices": [],
+        "slice_search": {"looked_at": 140, "found": 0, "false_discovery_rate": 0.05},
+        "slices_left_out": {},
         "data_check": findings.not_checked(),
         "sampling": {"near_duplicates": {"warning": None}},
         "pushed_model": "/models/1",
@@ -71,6 +74,32 @@ def test_figures_are_shown_once_if_test_has_the_prevalence_of_the_world():
     text = shown(prevalence=0.5)
     assert "real world" not in text
     assert "0.692" not in text
+
+
+WORSE = {
+    "slice": {"breed": "pug [old]", "brightness": "dark"},
+    "metric": "recall",
+    "images": 20,
+    "value": 0.6,
+    "rest": 0.94,
+    "q": 0.0123,
+}
+
+
+def test_the_worst_slice_is_shown_if_one_is_found():
+    assert "Worse than the rest" not in shown()
+    search = {"looked_at": 1140, "found": 3, "false_discovery_rate": 0.05}
+    assert (
+        "Worse than the rest: breed = pug [old], brightness = dark: recall 0.600 (0.940 on the "
+        "rest), 20 positive images, q = 0.012 and 2 more, of 1,140 slices and crosses of two"
+    ) in in_one_line(slice_search=search, worst_slices=[WORSE])
+
+
+def test_slices_that_were_left_out_are_shown_with_the_reason():
+    left_out = {"patient": "patient has 4,812 values", "image_size": "all have the same value"}
+    text = in_one_line(slices_left_out=left_out)
+    assert "Not sliced by patient: patient has 4,812 values" in text
+    assert "image_size" not in text
 
 
 def test_json_contains_figures_on_test_and_at_prevalence():

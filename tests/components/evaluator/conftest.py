@@ -18,7 +18,12 @@ def evaluated(tmp_path_factory) -> Evaluation:
             root=tmp_path_factory.mktemp("evaluated"),
             rows=rows,
             threshold=threshold,
-            slices=[["breed"], ["light", "breed"]],
+            slices=[["breed"], ["light", "breed"], ["patient"]],
+            bands=["brightness", "sharpness"],
+            slice_columns={
+                "bands": {"brightness": [100.5, 180.25], "sharpness": None, "image_size": None},
+                "values": {"breed": 5, "light": 2, "patient": 4812},
+            },
             gates=["recall >= 0.1", "precision >= 0.99 at prevalence", "anomalies <= 1"],
             data_check=findings.of_check({"version": 1, "folder": "schema"}, [ANOMALY] * 2),
         )

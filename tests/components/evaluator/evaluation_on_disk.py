@@ -60,6 +60,7 @@ class Row:
     label: int
     probability: float
     columns: dict[str, str] = field(default_factory=dict)
+    measures: dict[str, float] = field(default_factory=dict)
 
 
 def example(row: Row, index: int) -> bytes:
@@ -74,8 +75,15 @@ def example(row: Row, index: int) -> bytes:
         # In neither the order of the files nor of the labels.
         names.IMAGE_ID: text(f"{index * 7919 % 100003:064d}"),
         **{name: text(value) for name, value in row.columns.items()},
+        **{name: _number(value) for name, value in row.measures.items()},
     }
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+def _number(value: float) -> tf.train.Feature:
+    if isinstance(value, int):
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+    return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
 
 
 def write_examples(uri: Path, rows: list[Row], shards: int = 3, split: str = names.TEST) -> None:
@@ -90,16 +98,18 @@ def write_examples(uri: Path, rows: list[Row], shards: int = 3, split: str = nam
 
 
 def some_rows(seed: int = 0, positives: int = 40, negatives: int = 400) -> list[Row]:
-    """Makes overlapping classes with ties, and two slice columns, one with missing values."""
+    """Makes overlapping classes with ties, two slice columns, one with gaps, and a measure."""
     rng = np.random.default_rng(seed)
     labels = np.repeat([1, 0], [positives, negatives])
     scores = np.round(rng.beta(1 + 3 * labels, 4 - 2 * labels), 2).astype(np.float32)
     breeds = {1: ["beagle", "pug"], 0: ["manx", "größe 1", ""]}
+    brightness = np.random.default_rng(seed).uniform(0, 255, labels.size).tolist()
     rows = []
-    for label, score in zip(labels.tolist(), scores.tolist(), strict=True):
+    for label, score, luma in zip(labels.tolist(), scores.tolist(), brightness, strict=True):
         breed = breeds[label][rng.integers(len(breeds[label]))]
         light = ["day", "dim"][rng.integers(2)]
-        rows.append(Row(label, score, {"breed": breed, "light": light}))
+        columns = {"breed": breed, "light": light}
+        rows.append(Row(label, score, columns, {names.BRIGHTNESS: luma}))
     return [rows[index] for index in rng.permutation(len(rows))]
 
 
@@ -112,6 +122,8 @@ class Evaluation:
     threshold: float
     split: str = names.TEST
     slices: list[list[str]] = field(default_factory=list)
+    bands: list[str] = field(default_factory=list)
+    slice_columns: dict | None = None
     gates: list[str] = field(default_factory=lambda: ["recall >= 0.5"])
     data_check: Findings | None = None
 
@@ -139,7 +151,11 @@ class Evaluation:
         if not self.serving_dir.exists():
             save_model(self.serving_dir, self.threshold)
         used = {"all of them": {"asked": 1, "available": 1, "used": len(self.rows)}}
-        report = {"population": {"prevalence": PREVALENCE}, "splits": {names.TEST: used}}
+        report = {
+            "population": {"prevalence": PREVALENCE},
+            "splits": {names.TEST: used},
+            "slice_columns": self.slice_columns,
+        }
         Path(self.sampling.uri).mkdir()
         (Path(self.sampling.uri) / "sampling.json").write_text(json.dumps(report))
         if self.data_check is not None:
@@ -165,6 +181,7 @@ class Evaluation:
             {
                 executor.SPLIT: self.split,
                 executor.SLICES: json.dumps(self.slices),
+                executor.BANDS: json.dumps(self.bands),
                 executor.GATES: json.dumps(self.gates),
             },
         )

@@ -20,6 +20,7 @@ from components.evaluator import (
     gates,
     predict,
     predictions,
+    slice_search,
     sliced_counts,
     summary,
 )
@@ -38,11 +39,16 @@ def counts_of(rows, threshold):
     return {"tp": tp, "fp": fp, "tn": tn, "fn": fn}
 
 
+def band_of(row) -> str:
+    brightness = row.measures["brightness"]
+    return "dark" if brightness <= 100.5 else "medium" if brightness <= 180.25 else "bright"
+
+
 def test_every_image_has_one_row_with_its_prediction(evaluated):
     table = predictions.read(evaluated.predictions.uri)
     assert list(table.columns) == [
         *("image_id", "uri", "class_name", "label", "probability", "is_positive"),
-        *("breed", "light"),
+        *("breed", "brightness", "light"),
     ]
     assert len(table) == len(evaluated.rows)
     assert table["image_id"].is_monotonic_increasing
@@ -51,6 +57,7 @@ def test_every_image_has_one_row_with_its_prediction(evaluated):
         assert found["probability"] == np.float32(row.probability)
         assert found["is_positive"] == (found["probability"] >= np.float32(evaluated.threshold))
         assert (found["label"], found["breed"]) == (row.label, row.columns["breed"])
+        assert found["brightness"] == band_of(row)
 
 
 def test_single_columns_can_be_read(evaluated):
@@ -104,7 +111,14 @@ def test_every_slice_is_counted_including_crosses(evaluated):
     expected |= {
         (("breed", breed), ("light", light)) for breed in breeds for light in ("day", "dim")
     }
+    expected |= {(("brightness", band),) for band in ("dark", "medium", "bright")}
     assert set(found) == expected
+    for band in ("dark", "medium", "bright"):
+        slice_ = found[(("brightness", band),)]
+        members = [row for row in evaluated.rows if band_of(row) == band]
+        assert {name: slice_[name] for name in ("tp", "fp", "tn", "fn")} == counts_of(
+            members, evaluated.threshold
+        )
     for breed in breeds:
         members = [row for row in evaluated.rows if row.columns["breed"] == breed]
         slice_ = found[(("breed", breed),)]
@@ -113,6 +127,48 @@ def test_every_slice_is_counted_including_crosses(evaluated):
         )
         assert slice_["examples"] == len(members)
         assert slice_["positives"] == sum(row.label for row in members)
+
+
+def test_the_worst_slices_of_all_columns_and_bands_are_searched(evaluated):
+    found = summary.read(evaluated.evaluation.uri)
+    labels, _, called = truth(evaluated.rows, evaluated.threshold)
+    columns = {
+        name: np.array([row.columns[name] for row in evaluated.rows]) for name in ("breed", "light")
+    }
+    columns["brightness"] = np.array([band_of(row) for row in evaluated.rows])
+    columns["class_name"] = np.where(labels == 1, "dogs", "cats")
+    expected = slice_search.search(labels, called, columns)
+    assert expected.looked_at > 30
+    assert found["slice_search"] == {
+        "looked_at": expected.looked_at,
+        "found": expected.found,
+        "false_discovery_rate": 0.05,
+    }
+    assert [tuple(row["slice"].items()) for row in found["worst_slices"]] == [
+        finding.slice for finding in expected.worst
+    ]
+    assert found["worst_slices"][0]["worse_by"] == pytest.approx(expected.worst[0].worse_by)
+
+
+def test_the_summary_gives_the_bands_and_what_was_left_out(evaluated):
+    found = summary.read(evaluated.evaluation.uri)
+    assert found["bands"] == {"brightness": [100.5, 180.25]}
+    assert found["slices_left_out"] == {
+        "patient": "patient has 4,812 values, and metrics are sliced by at most 1,000; group the "
+        "values in another column",
+        "sharpness": "all images have the same value",
+    }
+
+
+def test_examples_of_an_older_version_are_evaluated_without_bands(tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="outnumbered.evaluator")
+    rows = [Row(row.label, row.probability, row.columns) for row in some_rows()]
+    made = Evaluation(tmp_path, rows, 0.48, slices=[["breed"]], bands=["brightness"])
+    found = summary.read(made.prepare().run().evaluation.uri)
+    assert {tuple(row["slice"]) for row in found["slices"]} == {("class_name",), ("breed",)}
+    assert found["bands"] == {}
+    assert "not sliced by brightness: the images were read by an older version" in caplog.text
+    assert "worst slice: none of " in caplog.text
 
 
 def test_undefined_metrics_of_a_slice_of_one_class_are_none(evaluated):
@@ -287,7 +343,7 @@ def evaluator(**changes):
         Channel(type=standard_artifacts.Examples),
         Channel(type=standard_artifacts.Model),
         Channel(type=artifacts.Sampling),
-        **{"slices": [["breed"]], "gates": ["recall >= 0.9"], **changes},
+        **{"slices": [["breed"]], "bands": ["sharpness"], "gates": ["recall >= 0.9"], **changes},
     )
 
 
@@ -295,6 +351,7 @@ def test_the_components_parameters_are_text():
     assert evaluator().exec_properties == {
         "split": "test",
         "slices": '[["breed"]]',
+        "bands": '["sharpness"]',
         "gates": '["recall >= 0.9"]',
     }
 

@@ -9,7 +9,7 @@ from listed import assert_listed
 from pictures_on_disk import encoded, picture, read_lines, write, write_pictures
 from PIL import Image
 
-from components import example_files, names
+from components import artifact_files, example_files, names, slice_columns
 from components.image_example_gen import shards
 from components.image_example_gen.sources import ImageRecord, SourceError, data_version, list_images
 from components.image_example_gen.verdict import BadImagesError
@@ -34,6 +34,9 @@ def test_an_image_becomes_an_example_with_all_features(photos, ingest):
         names.IMAGE_ID: hashlib.sha256(data).hexdigest().encode(),
         names.WIDTH: 64,
         names.HEIGHT: 48,
+        names.IMAGE_SIZE: 64 * 48,
+        names.BRIGHTNESS: pytest.approx(read_image(data).brightness),
+        names.SHARPNESS: pytest.approx(read_image(data).sharpness),
     }
     assert run.split_names == '["all"]'
     shards = example_files.split_shards(str(run.examples_uri), names.ALL)
@@ -45,7 +48,7 @@ def test_examples_are_sorted_by_uri_and_no_other_files_remain(photos, ingest):
     uris = [example["uri"] for example in run.examples]
     assert uris == sorted(uris)
     assert len(uris) == 8
-    assert sorted(os.listdir(run.examples_uri)) == ["Split-all", "files.json"]
+    assert sorted(os.listdir(run.examples_uri)) == ["Split-all", "files.json", "slice_columns.json"]
     assert run.summary["by_class"] == {"cats": 5, "dogs": 3}
     assert run.quarantine == []
 
@@ -78,9 +81,34 @@ def test_slice_columns_of_a_manifest_become_features(photos, ingest):
     assert (dog["breed"].decode(), dog["age"]) == ("Dackel – ü", b"3")
 
 
+def test_the_examples_give_the_terciles_of_their_measures_and_the_values_of_columns(photos, ingest):
+    shutil.copy(photos / "dogs" / "0001.jpg", photos / "dogs" / "copy.jpg")  # is not counted
+    uris = [f"{path.parent.name}/{path.name}" for path in sorted(photos.glob("*/*.jpg"))]
+    rows = [
+        {"uri": uri, "label": uri[:4], "shelf": str(number % 3)} for number, uri in enumerate(uris)
+    ]
+    write(photos / "m.jsonl", "\n".join(map(json.dumps, rows)).encode())
+    run = ingest(photos, manifest=str(photos / "m.jsonl"), slices=["shelf"])
+    known = slice_columns.read(str(run.examples_uri))
+    assert known["values"] == {"shelf": 3}
+    assert known["bands"]["image_size"] is None
+    assert len(run.examples) == 8
+    for name in (names.BRIGHTNESS, names.SHARPNESS):
+        values = sorted(example[name] for example in run.examples)
+        assert known["bands"][name] == pytest.approx([values[2], values[5]])
+
+
+def test_a_lost_file_of_the_slice_columns_is_not_taken_for_an_older_version(photos, ingest):
+    run = ingest(photos)
+    (run.examples_uri / slice_columns.FILE).unlink()
+    with pytest.raises(artifact_files.DamagedArtifactError, match=slice_columns.FILE):
+        slice_columns.read(str(run.examples_uri))
+
+
 def test_max_side_scales_images_down(photos, ingest):
     example = ingest(photos, max_side=32).examples[0]
     assert (example["width"], example["height"]) == (32, 24)
+    assert example["image_size"] == 64 * 48
 
 
 def add_bad_images(photos) -> dict[str, str]:

@@ -485,6 +485,13 @@ def test_slices_require_a_manifest_that_has_them(source):
     listing_fails(source, "each column once", manifest=path, slices=["breed", "breed"])
 
 
+def test_a_slice_column_must_have_a_value_for_some_image(source):
+    rows = "uri,label,breed,light\ncats/1.jpg,cats,,day\ndogs/0.jpg,dogs, ,\n"
+    path = manifest(source, rows)
+    match = "no image .*manifest.csv.* columns with values: 'light'. Received: 'breed'"
+    listing_fails(source, match, manifest=path, slices=["light", "breed"])
+
+
 BAD_MANIFESTS = {
     "no uri": ("file,label\na,cats\n", r"no column 'uri'; .*Received: \['file', 'label'\]"),
     "no label": ("uri,breed\ncats/1.jpg,x\n", r"no column 'label'; .*Received: \['breed', 'uri'\]"),

@@ -1,6 +1,7 @@
 import json
 import random
 import re
+import shutil
 
 import apache_beam as beam
 import pytest
@@ -19,6 +20,7 @@ from sampler_images import (
 from tfx.types import standard_artifacts
 from tfx.types.channel import Channel
 
+from components import slice_columns
 from components.artifact_files import DamagedArtifactError
 from components.example_files import shard_name, split_shards
 from components.imbalance_sampler.assignment import assign
@@ -95,6 +97,15 @@ def test_only_the_splits_and_the_report_are_left(drawn):
     expected = {f"examples/Split-{split}" for split in (*NAMES, "rest")}
     lists = {"examples/files.json", "sampling/files.json"}
     assert folders == expected | lists | {"sampling/sampling.json"}
+
+
+def test_the_report_has_what_is_known_of_the_slice_columns(source, drawn, tmp_path):
+    assert drawn.report["slice_columns"] is None  # examples of an older version
+    copied = shutil.copytree(source, tmp_path / "source")
+    known = {"bands": {"brightness": [90.5, 130.25]}, "values": {"breed": 12}}
+    slice_columns.write(known, str(copied))
+    list_files(copied)
+    assert draw(copied, tmp_path, SPLITS).report["slice_columns"] == known
 
 
 def test_the_report_gives_the_images_requested_available_and_used(drawn):

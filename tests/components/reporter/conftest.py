@@ -1,6 +1,7 @@
 import pytest
 from run_on_disk import NEW_CLASS, ORIGIN, some_run
 
+from components.evaluator.slice_choice import Choice
 from components.example_validator import findings
 from components.pusher.registry import Pushed
 
@@ -21,6 +22,11 @@ def reported(tmp_path_factory):
         ],
         pushed=Pushed(version=7, path="/models/7", is_new=True),
         data_check=findings.of_check(ORIGIN, [NEW_CLASS]),
+        choice=Choice(
+            groups=[["breed"]],
+            bounds={"image_size": (16384, 786432)},
+            left_out={"patient": "patient has 4,812 <values>"},
+        ),
         # The last is only just passed.
         gates=["recall >= 0.5", "precision >= 0.2", "recall >= 0.70"],
     )

@@ -16,6 +16,7 @@ from components import artifacts, example_files, names
 from components.calibrator import operating_point
 from components.evaluator import blessing, gates, predictions, summary
 from components.evaluator.metrics import confusion
+from components.evaluator.slice_choice import Choice
 from components.evaluator.sliced_counts import SliceCounts
 from components.example_validator import findings, findings_file
 from components.example_validator.findings import Findings
@@ -89,6 +90,7 @@ class Run:
     refusals: list[dict] = field(default_factory=list)
     pushed: Pushed | None = None
     data_check: Findings = field(default_factory=findings.not_checked)
+    choice: Choice = field(default_factory=lambda: Choice(groups=[["breed"]]))
 
     def artifact(self, key: str):
         made = KINDS[key]()
@@ -112,6 +114,7 @@ class Run:
             split=names.TEST,
             threshold=THRESHOLD,
             prevalence=self.prevalence,
+            choice=self.choice,
         )
         summary.write(figures, self.uri(names.EVALUATION))
         parsed = gates.parse_all(self.gates)

@@ -13,7 +13,7 @@ from tfx.types import Channel
 
 from components import names
 from components.artifact_files import DamagedArtifactError
-from components.evaluator import summary
+from components.evaluator import slice_wording, summary
 from components.example_validator import findings
 from components.reporter.component import Reporter, ReporterSpec
 
@@ -196,6 +196,17 @@ def test_slices_are_ranked_with_the_worst_marked(reported):
     # All positives, but not all negatives, have a breed.
     assert "(none)" not in recall
     assert "breed = (none)" in text
+
+
+def test_the_worst_slice_the_bands_and_what_was_left_out_are_shown(reported):
+    _, html, metrics = reported
+    assert metrics["slice_search"]["found"]
+    assert metrics["worst_slices"][0]["slice"] == {"breed": "borzoi"}
+    text = Page(html).flat_text
+    sentence = slice_wording.sentence(metrics)
+    assert f"Worse than the rest: {sentence} (false discovery rate 0.05)." in text
+    assert "Not sliced by patient: patient has 4,812 <values>." in text
+    assert "Bands of image_size: small up to 16,384, medium up to 786,432, large above" in text
 
 
 def test_sampling_and_quarantine_are_shown(reported):
