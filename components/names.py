@@ -64,6 +64,8 @@ PROBABILITY = "probability"
 """Output, float32 (n, 1): probability that the image is of the positive class."""
 IS_POSITIVE = "is_positive"
 """Output, int64 (n, 1): 1 if the probability reaches the operating point."""
+NEEDS_REVIEW = "needs_review"
+"""Output, int64 (n, 1): 1 if a person should decide; 0 for all images without a review band."""
 
 RESERVED_FEATURES = frozenset(
     {
@@ -79,6 +81,7 @@ RESERVED_FEATURES = frozenset(
         FEATURES_SHAPE,
         PROBABILITY,
         IS_POSITIVE,
+        NEEDS_REVIEW,
     }
 )
 """Names that no slice column may have, as examples or predictions contain them already."""

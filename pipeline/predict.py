@@ -41,12 +41,15 @@ class Row:
       path: path of the image.
       probability: probability in [0, 1] of the positive class; None if it can't be read.
       is_positive: whether the probability reaches the threshold; None if it can't be read.
+      needs_review: whether a person should decide; None if it can't be read, or the model has no
+        such output.
       error: why the image can't be read; None if it can.
     """
 
     path: Path
     probability: float | None = None
     is_positive: bool | None = None
+    needs_review: bool | None = None
     error: str | None = None
 
 
@@ -167,11 +170,14 @@ def _example(data: bytes) -> bytes:
     return example.SerializeToString()
 
 
-def _outputs(tensors: Mapping[str, Any]) -> Iterator[tuple[float, bool]]:
+def _outputs(tensors: Mapping[str, Any]) -> Iterator[tuple[float, bool, bool | None]]:
     probabilities = tensors[names.PROBABILITY].numpy()[:, 0]
     positive = tensors[names.IS_POSITIVE].numpy()[:, 0]
-    for probability, is_positive in zip(probabilities, positive, strict=True):
-        yield float(probability), bool(is_positive)
+    review: Iterable[Any] = itertools.repeat(None, len(positive))
+    if names.NEEDS_REVIEW in tensors:
+        review = tensors[names.NEEDS_REVIEW].numpy()[:, 0]
+    for probability, is_positive, needs in zip(probabilities, positive, review, strict=True):
+        yield float(probability), bool(is_positive), None if needs is None else bool(needs)
 
 
 def print_json(rows: Iterable[Row]) -> int:
@@ -188,6 +194,11 @@ def print_json(rows: Iterable[Row]) -> int:
     return unread
 
 
+def _verdict(row: Row) -> str:
+    verdict = "yes" if row.is_positive else "no"
+    return f"{verdict}, to be reviewed" if row.needs_review else verdict
+
+
 def print_table(rows: Iterable[Row]) -> int:
     """Prints the images as a table, by decreasing probability.
 
@@ -198,8 +209,7 @@ def print_table(rows: Iterable[Row]) -> int:
     table = Table("image", Column("probability", justify="right"), "positive")
     for row in ordered:
         if row.error is None:
-            verdict = "yes" if row.is_positive else "no"
-            table.add_row(plain(row.path), f"{row.probability:.4f}", verdict)
+            table.add_row(plain(row.path), f"{row.probability:.4f}", _verdict(row))
         else:
             table.add_row(plain(row.path), "–", plain(row.error, "red"))
     Console().print(table)

@@ -1,7 +1,9 @@
 """The Calibrator's executor."""
 
+import json
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,10 @@ from tfx.types import Artifact, artifact_utils
 from tfx.utils import path_utils
 
 from components import names
-from components.calibrator import operating_point
+from components.calibrator import operating_point, rules, wording
 from components.calibrator.export import export
 from components.calibrator.operating_point import OperatingPoint
+from components.evaluator.metrics import Costs
 from components.example_files import Shard, record_batches, split_shards
 from components.imbalance_sampler import report as sampling_report
 from components.progress import Progress
@@ -22,9 +25,7 @@ _LOGGER_NAME = "outnumbered.calibrator"
 _BATCH_SIZE = 32
 
 # Execution properties.
-RULE = "rule"
-PRECISION_FLOOR = "precision_floor"
-THRESHOLD = "threshold"
+SETTINGS = "settings"
 SPLIT = "split"
 
 
@@ -43,7 +44,7 @@ class Executor(BaseExecutor):
           input_dict: `model`, the Trainer's; `examples`; and `sampling`, with the prevalence to
             which the split is weighted.
           output_dict: `calibrated_model`.
-          exec_properties: `rule`, `precision_floor`, `threshold` and `split`.
+          exec_properties: `settings`, the JSON of section `calibrator`, and `split`.
 
         Raises:
           FileNotFoundError: the split has no shard.
@@ -58,10 +59,9 @@ class Executor(BaseExecutor):
             point = operating_point.choose(
                 probabilities,
                 labels,
-                rule=exec_properties[RULE],
                 prevalence=sampling["population"]["prevalence"],
-                precision_floor=exec_properties[PRECISION_FLOOR],
-                threshold=exec_properties[THRESHOLD],
+                promised=True,
+                **_arguments(json.loads(exec_properties[SETTINGS])),
             )
         except ValueError as error:
             raise ValueError(f"no operating point on split {split!r}: {error}") from error
@@ -76,8 +76,18 @@ def _log(point: OperatingPoint, split: str) -> None:
         "precision %.3f, recall %.3f",
         *(point.threshold, point.rule, split, point.prevalence, point.precision, point.recall),
     )
+    for line in wording.promised(asdict(point)):
+        logger.info("%s", line)
     for remark in point.remarks:
         logger.warning("operating point on %s: %s", split, remark)
+
+
+def _arguments(settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns the settings as arguments of `choose`; those that are not given have its defaults."""
+    given = {key: value for key, value in settings.items() if value is not None}
+    if costs := given.get(rules.COSTS):
+        given[rules.COSTS] = Costs(**costs)
+    return given
 
 
 def _serving_dir(artifacts: list[Artifact]) -> str:

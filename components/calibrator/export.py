@@ -13,7 +13,7 @@ _EXAMPLES = tf.TensorSpec([None], tf.string, name="examples")
 
 
 class CalibratedModel(tf.Module):
-    """A trained SavedModel whose two signatures also return `is_positive`."""
+    """A trained SavedModel whose signatures also return `is_positive` and `needs_review`."""
 
     def __init__(self, trained: tf.Module, point: OperatingPoint, asset_path: str):
         """Wraps the trained model.
@@ -26,6 +26,7 @@ class CalibratedModel(tf.Module):
         super().__init__()
         self._trained = trained
         self._threshold = point.threshold
+        self._review = point.review
         self._asset = tf.saved_model.Asset(asset_path)
 
     @tf.function(input_signature=[_IMAGES])
@@ -42,11 +43,17 @@ class CalibratedModel(tf.Module):
 
     def _with_decision(self, outputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         probability = outputs[names.PROBABILITY]
-        is_positive = tf.cast(probability, tf.float64) >= self._threshold
+        exact = tf.cast(probability, tf.float64)
         return {
             names.PROBABILITY: probability,
-            names.IS_POSITIVE: tf.cast(is_positive, tf.int64),
+            names.IS_POSITIVE: tf.cast(exact >= self._threshold, tf.int64),
+            names.NEEDS_REVIEW: tf.cast(self._needs_review(exact), tf.int64),
         }
+
+    def _needs_review(self, probability: tf.Tensor) -> tf.Tensor:
+        if self._review is None:
+            return tf.zeros_like(probability, tf.bool)
+        return (probability >= self._review["lower"]) & (probability < self._review["upper"])
 
 
 def export(trained: tf.Module, point: OperatingPoint, folder: str) -> None:

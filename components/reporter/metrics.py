@@ -23,6 +23,7 @@ def assemble(record: RunRecord, title: str) -> dict[str, Any]:
         "examples": evaluation["examples"],
         "positives": evaluation["positives"],
         **{key: evaluation[key] for key in ("metrics", "intervals", "at_prevalence", "slices")},
+        "review": evaluation["review"],
         "training": training(record.history),
         "sampling": record.sampling,
         "quarantine": record.quarantine,

@@ -10,10 +10,12 @@ class Prediction:
     Attributes:
       probability: probability of the positive class, in [0, 1].
       is_positive: whether the probability reaches the operating point.
+      needs_review: whether a person should decide; False if the model has no review band.
     """
 
     probability: float
     is_positive: bool
+    needs_review: bool = False
 
 
 @dataclass(frozen=True)

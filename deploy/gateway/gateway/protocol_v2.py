@@ -12,10 +12,10 @@ from typing import Any
 from gateway.base64_images import check_count, decode
 from gateway.errors import malformed, shortened
 from gateway.predictions import PredictionResult
-from gateway.upstream import IMAGES, IS_POSITIVE, PROBABILITY
+from gateway.upstream import IMAGES, IS_POSITIVE, NEEDS_REVIEW, PROBABILITY
 
-_DATATYPES = {PROBABILITY: "FP32", IS_POSITIVE: "BOOL"}
-_PACKED = {PROBABILITY: "<f", IS_POSITIVE: "<?"}
+_DATATYPES = {PROBABILITY: "FP32", IS_POSITIVE: "BOOL", NEEDS_REVIEW: "BOOL"}
+_PACKED = {PROBABILITY: "<f", IS_POSITIVE: "<?", NEEDS_REVIEW: "<?"}
 
 SERVER = {
     "name": "outnumbered-gateway",

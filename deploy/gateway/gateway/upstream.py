@@ -16,6 +16,7 @@ SIGNATURE = "predict_images"
 IMAGES = "images"
 PROBABILITY = "probability"
 IS_POSITIVE = "is_positive"
+NEEDS_REVIEW = "needs_review"
 
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 _STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
@@ -127,7 +128,7 @@ def predict_request(model: str, version: int, images: Sequence[bytes]) -> messag
     tensor.dtype = messages.DT_STRING
     tensor.tensor_shape.dim.add(size=len(images))
     tensor.string_val.extend(images)
-    request.output_filter.extend([PROBABILITY, IS_POSITIVE])
+    # No filter of outputs: models of earlier releases lack some of them, and all are small.
     return request
 
 
@@ -151,7 +152,15 @@ def read_predictions(
     positive = _column(response, IS_POSITIVE, messages.DT_INT64, count)
     if not all(math.isfinite(value) and 0 <= value <= 1 for value in probabilities):
         raise UpstreamError("ANSWER", f"{PROBABILITY} must be in [0, 1]. Received: {probabilities}")
-    return [Prediction(p, bool(i)) for p, i in zip(probabilities, positive, strict=True)]
+    review = [0] * count
+    if NEEDS_REVIEW in response.outputs:
+        review = _column(response, NEEDS_REVIEW, messages.DT_INT64, count)
+    return [
+        Prediction(probability, bool(is_positive), bool(needs_review))
+        for probability, is_positive, needs_review in zip(
+            probabilities, positive, review, strict=True
+        )
+    ]
 
 
 def _column(response: messages.PredictResponse, name: str, dtype: Any, count: int) -> list[Any]:

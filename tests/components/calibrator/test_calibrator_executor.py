@@ -1,5 +1,8 @@
+import json
 import logging
+import re
 from pathlib import Path
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -12,6 +15,11 @@ from components.calibrator.component import Calibrator
 from components.calibrator.executor import Executor
 from components.example_files import DamagedArtifactError, shard_name
 from components.imbalance_sampler import report as sampling_report
+
+FEW = (
+    "only 3 positive images were available for the choice, so what it will give is very uncertain; "
+    "add positive images to the split"
+)
 
 
 def _artifact(kind: type, uri: Path):
@@ -27,7 +35,7 @@ def calibrate(trained_model, tmp_path):
     def run(examples: Path, *, prevalence: float = 3 / 8, **changes) -> str:
         report = {"population": {"prevalence": prevalence}}
         sampling_report.write(report, str(tmp_path / "sampling"))
-        exec_properties = {"rule": "best_f1", "precision_floor": 0.0, "threshold": 0.5}
+        settings = {"rule": "best_f1", "precision_floor": 0.0, "beta": None, "costs": None}
         Executor().Do(
             {
                 "model": [_artifact(standard_artifacts.Model, trained_model)],
@@ -35,7 +43,7 @@ def calibrate(trained_model, tmp_path):
                 "sampling": [_artifact(artifacts.Sampling, tmp_path / "sampling")],
             },
             {"calibrated_model": [_artifact(standard_artifacts.Model, tmp_path / "out")]},
-            {**exec_properties, "split": "val", **changes},
+            {"settings": json.dumps({**settings, **changes}), "split": "val"},
         )
         return str(tmp_path / "out/Format-Serving")
 
@@ -51,10 +59,11 @@ def test_both_signatures_keep_the_probability_and_add_the_decision(
         served["serving_default"](examples=tf.constant(records)),
         served["predict_images"](images=tf.constant(images)),
     ):
-        assert set(outputs) == {"probability", "is_positive"}
+        assert set(outputs) == {"probability", "is_positive", "needs_review"}
         np.testing.assert_allclose(outputs["probability"], expected, atol=1e-5)
         assert outputs["probability"].dtype == tf.float32
-        assert outputs["is_positive"].dtype == tf.int64
+        assert outputs["is_positive"].dtype == outputs["needs_review"].dtype == tf.int64
+        np.testing.assert_array_equal(outputs["needs_review"], [[0]] * 8)
         np.testing.assert_array_equal(outputs["is_positive"], [[1]] * 4 + [[0]] * 4)
 
 
@@ -66,7 +75,7 @@ def test_the_operating_point_is_among_the_assets(calibrate, write_examples, reco
     assert point == {
         "threshold": 0.5,
         "rule": "fixed",
-        "precision_floor": None,
+        **dict.fromkeys(["beta", "precision_floor", "recall_floor", "alerts", "costs", "review"]),
         "prevalence": 0.1,
         "precision": pytest.approx(precision),
         "precision_interval": [pytest.approx(0.15, abs=0.1), pytest.approx(0.9, abs=0.1)],
@@ -75,11 +84,15 @@ def test_the_operating_point_is_among_the_assets(calibrate, write_examples, reco
         "positives": 3,
         "negatives": 5,
         "own_balance": {"prevalence": 3 / 8, "precision": 0.75, "f1": pytest.approx(6 / 7)},
+        "promised": ANY,
         "remarks": [
             "each of the 5 negative images represents 5.4 of the population, so few images "
-            "determine the false positive rate; draw the split at the population's balance"
+            "determine the false positive rate; draw the split at the population's balance",
+            FEW,
         ],
     }
+    # The threshold is fixed, so nothing was chosen on these images.
+    assert point["promised"]["precision"] == pytest.approx(precision)
 
 
 def test_a_probability_at_the_threshold_is_positive(
@@ -121,10 +134,16 @@ def test_progress_and_the_operating_point_are_logged(calibrate, write_examples, 
     with caplog.at_level(logging.INFO, logger="outnumbered.calibrator"):
         calibrate(write_examples(records))
     assert caplog.messages[0] == "8 of 8 val images, done"
-    assert caplog.messages[1:] == [
+    assert caplog.messages[1] == (
         "operating point 0.5000 by rule best_f1 on val, weighted to a prevalence of 0.375: "
         "precision 0.750, recall 1.000"
-    ]
+    )
+    assert re.fullmatch(
+        r"to expect on new images, with 95 % intervals: precision 0\.\d{3} "
+        r"\(0\.\d{3} to 0\.\d{3}\), recall .*, F1 .*, alerts per 1,000 images \d{3} \(\d+ to \d+\)",
+        caplog.messages[2],
+    )
+    assert caplog.messages[3:] == [f"operating point on val: {FEW}"]
 
 
 def test_remarks_on_the_threshold_are_logged_as_warnings(
@@ -133,21 +152,18 @@ def test_remarks_on_the_threshold_are_logged_as_warnings(
     with caplog.at_level(logging.INFO, logger="outnumbered.calibrator"):
         calibrate(write_examples(records), prevalence=0.1)
     assert "a prevalence of 0.1:" in caplog.messages[1]
-    assert caplog.messages[2].startswith("operating point on val: each of the 5 negative images")
+    assert caplog.messages[3].startswith("operating point on val: each of the 5 negative images")
 
 
-def test_the_component_accepts_integers_and_has_a_model_output():
+def test_the_component_has_the_settings_and_a_model_output():
     component = Calibrator(
         channel_utils.as_channel([standard_artifacts.Model()]),
         channel_utils.as_channel([standard_artifacts.Examples()]),
         channel_utils.as_channel([artifacts.Sampling()]),
-        rule="recall_at_precision",
-        precision_floor=1,
+        settings={"rule": "recall_at_precision", "precision_floor": 1.0, "costs": None},
     )
     assert component.exec_properties == {
-        "rule": "recall_at_precision",
-        "precision_floor": 1.0,
-        "threshold": 0.5,
+        "settings": '{"costs": null, "precision_floor": 1.0, "rule": "recall_at_precision"}',
         "split": "val",
     }
     assert component.outputs["calibrated_model"].type is standard_artifacts.Model

@@ -42,6 +42,7 @@ def test_every_image_has_one_row_with_its_prediction(evaluated):
     table = predictions.read(evaluated.predictions.uri)
     assert list(table.columns) == [
         *("image_id", "uri", "class_name", "label", "probability", "is_positive"),
+        "needs_review",
         *("breed", "light"),
     ]
     assert len(table) == len(evaluated.rows)
@@ -74,6 +75,8 @@ def test_the_metrics_equal_those_of_scikit_learn(evaluated):
         "specificity": pytest.approx(1 - called[labels == 0].mean()),
         "pr_auc": pytest.approx(sklearn_metrics.average_precision_score(labels, scores)),
         "auc": pytest.approx(sklearn_metrics.roc_auc_score(labels, scores)),
+        "alerts_per_thousand": pytest.approx(1000 * called.mean()),
+        "expected_cost": None,
     }
     for name in ("recall", "precision", "f1", "pr_auc"):
         low, high = found["intervals"][name]

@@ -149,6 +149,7 @@ class Run:
             names.LABEL: self.labels.tolist(),
             names.PROBABILITY: self.probabilities.astype(np.float32).tolist(),
             names.IS_POSITIVE: (self.probabilities >= THRESHOLD).astype(int).tolist(),
+            names.NEEDS_REVIEW: [0] * count,
             "breed": self.breeds,
         }
 
@@ -244,6 +245,7 @@ class Run:
             rule="fixed",
             threshold=THRESHOLD,
             prevalence=self.prevalence,
+            promised=True,
         )
         (assets / "operating_point.json").write_text(replace(point, rule="best_f1").to_json())
         rules = ReadingRules(image_size=64, pixel_range=(-1.0, 1.0), max_side=96)

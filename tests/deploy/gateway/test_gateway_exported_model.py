@@ -33,7 +33,9 @@ def registry(tmp_path_factory):
     trained = tf.saved_model.load(str(folder / "trained"))
     scores = trained.signatures["predict_images"](images=tf.constant([IMAGES["jpeg"]]))
     # The parts of an operating point that the export uses; its threshold separates the images.
-    point = SimpleNamespace(threshold=float(scores["probability"][0, 0]), to_json=lambda: "{}")
+    threshold = float(scores["probability"][0, 0])
+    band = {"lower": threshold, "upper": threshold + 1e-4}
+    point = SimpleNamespace(threshold=threshold, review=band, to_json=lambda: "{}")
     export_calibrated(trained, point, str(folder / "1"))
     return folder
 
@@ -43,7 +45,7 @@ def test_predictions_for_raw_files_equal_those_of_outnumbered_predict(registry, 
 
     def served(images):
         outputs = signature(images=tf.constant(images))
-        return outputs["probability"].numpy(), outputs["is_positive"].numpy()
+        return [outputs[name].numpy() for name in ("probability", "is_positive", "needs_review")]
 
     files = [tmp_path / str(number) for number in range(len(IMAGES))]
     for path, data in zip(files, IMAGES.values(), strict=True):
@@ -58,5 +60,7 @@ def test_predictions_for_raw_files_equal_those_of_outnumbered_predict(registry, 
     for kind, response, row in zip(IMAGES, found, expected, strict=True):
         assert response["probability"] == pytest.approx(row.probability, abs=1e-6), kind
         assert response["is_positive"] == row.is_positive, kind
+        assert response["needs_review"] == row.needs_review, kind
     assert len({row.probability for row in expected}) == len(expected)
     assert {row.is_positive for row in expected} == {True, False}
+    assert {row.needs_review for row in expected} == {True, False}

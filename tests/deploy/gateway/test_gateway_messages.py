@@ -30,7 +30,6 @@ def test_a_predict_request_equals_that_of_tensorflow_servings_library(version, i
     theirs.model_spec.version.value = version
     theirs.model_spec.signature_name = "predict_images"
     theirs.inputs["images"].CopyFrom(tf.make_tensor_proto(images, shape=[len(images)]))
-    theirs.output_filter.extend(["probability", "is_positive"])
     ours = upstream.predict_request("outnumbered", version, images)
     assert ours.SerializeToString(deterministic=True) == theirs.SerializeToString(
         deterministic=True
@@ -51,13 +50,14 @@ def test_states_and_types_have_the_numbers_of_tensorflow_serving():
         assert types_pb2.DataType.Value(name) == number
 
 
-def response(probabilities, positive, *, version=3, content=False):
+def response(probabilities, positive, review=None, *, version=3, content=False):
     """Returns a response of TensorFlow Serving, parsed by the gateway's messages."""
     theirs = predict_pb2.PredictResponse()
     theirs.model_spec.version.value = version
     for name, values, dtype in (
         ("probability", probabilities, np.float32),
         ("is_positive", positive, np.int64),
+        *([] if review is None else [("needs_review", review, np.int64)]),
     ):
         array = np.asarray(values, dtype)
         tensor = tf.make_tensor_proto(array)
@@ -87,9 +87,17 @@ def test_equal_last_values_that_tensorflow_writes_once_are_repeated():
     assert [item.probability for item in read_predictions(found, 3, 3)] == [0.5] * 3
 
 
+def test_the_need_for_a_review_is_read_and_false_for_models_without_that_output():
+    found = read_predictions(response([0.1, 0.9], [0, 1], [1, 0]), 3, 2)
+    assert [item.needs_review for item in found] == [True, False]
+    found = read_predictions(response([0.1, 0.9], [0, 1]), 3, 2)
+    assert [item.needs_review for item in found] == [False, False]
+
+
 @pytest.mark.parametrize(
     ("found", "words"),
     [
+        (response([0.5], [1], [1, 0]), "needs_review has shape"),
         (response([0.5], [1], version=4), "version must be 3. Received: 4"),
         (response([0.5, 0.5], [1, 1]), "shape"),
         (response([[0.5, 0.5]], [1]), "shape"),

@@ -22,7 +22,7 @@ JSON = st.recursive(
     max_leaves=12,
 )
 
-RESULT = PredictionResult(7, [Prediction(0.25, False), Prediction(0.75, True)])
+RESULT = PredictionResult(7, [Prediction(0.25, False), Prediction(0.75, True, True)])
 
 
 def b64(data):
@@ -84,8 +84,8 @@ def test_v1_refuses_invalid_documents_with_a_message(document, words):
 def test_v1_returns_one_prediction_per_instance():
     assert protocol_v1.response_body(RESULT) == {
         "predictions": [
-            {"probability": 0.25, "is_positive": False},
-            {"probability": 0.75, "is_positive": True},
+            {"probability": 0.25, "is_positive": False, "needs_review": False},
+            {"probability": 0.75, "is_positive": True, "needs_review": True},
         ]
     }
 
@@ -161,6 +161,7 @@ def test_v2_returns_json():
         "outputs": [
             {"name": "probability", "datatype": "FP32", "shape": [2], "data": [0.25, 0.75]},
             {"name": "is_positive", "datatype": "BOOL", "shape": [2], "data": [False, True]},
+            {"name": "needs_review", "datatype": "BOOL", "shape": [2], "data": [False, True]},
         ],
     }
 
