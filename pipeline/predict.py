@@ -40,12 +40,15 @@ class Row:
     Attributes:
       path: path of the image.
       probability: probability in [0, 1] of the positive class; None if it can't be read.
+      score: the trained model's own output in [0, 1]; None if it can't be read, or for a model
+        of an earlier version, which has no other output than the probability.
       is_positive: whether the probability reaches the threshold; None if it can't be read.
       error: why the image can't be read; None if it can.
     """
 
     path: Path
     probability: float | None = None
+    score: float | None = None
     is_positive: bool | None = None
     error: str | None = None
 
@@ -167,11 +170,14 @@ def _example(data: bytes) -> bytes:
     return example.SerializeToString()
 
 
-def _outputs(tensors: Mapping[str, Any]) -> Iterator[tuple[float, bool]]:
-    probabilities = tensors[names.PROBABILITY].numpy()[:, 0]
-    positive = tensors[names.IS_POSITIVE].numpy()[:, 0]
-    for probability, is_positive in zip(probabilities, positive, strict=True):
-        yield float(probability), bool(is_positive)
+def _outputs(tensors: Mapping[str, Any]) -> Iterator[tuple[float, float | None, bool]]:
+    columns = {name: tensor.numpy()[:, 0].tolist() for name, tensor in tensors.items()}
+    probabilities = columns[names.PROBABILITY]
+    scores = columns.get(names.SCORE, [None] * len(probabilities))
+    for probability, score, called in zip(
+        probabilities, scores, columns[names.IS_POSITIVE], strict=True
+    ):
+        yield probability, score, bool(called)
 
 
 def print_json(rows: Iterable[Row]) -> int:

@@ -183,8 +183,15 @@ class Sampler(Section):
 
 
 class Calibrator(Section):
-    """How the operating point is chosen on val, weighted to the population's prevalence."""
+    """Calibration and operating point, both on val, weighted to the population's prevalence."""
 
+    calibration: Literal["auto", "none", "temperature", "platt", "beta", "isotonic"] = Field(
+        default="auto",
+        description=(
+            "Map from scores to probabilities; auto: chosen by cross-validation; isotonic: with "
+            "at least 1,000 positives."
+        ),
+    )
     rule: Literal["best_f1", "recall_at_precision", "fixed"] = Field(
         default="best_f1", description="Rule by which the threshold is chosen."
     )

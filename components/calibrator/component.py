@@ -7,7 +7,9 @@ from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
 from components import names
 from components.artifacts import Sampling
+from components.calibrator.calibration import AUTO
 from components.calibrator.executor import (
+    CALIBRATION,
     PRECISION_FLOOR,
     RULE,
     SPLIT,
@@ -20,6 +22,7 @@ class CalibratorSpec(ComponentSpec):
     """Inputs, outputs and parameters of the Calibrator."""
 
     PARAMETERS = {
+        CALIBRATION: ExecutionParameter(type=str),
         RULE: ExecutionParameter(type=str),
         PRECISION_FLOOR: ExecutionParameter(type=float),
         THRESHOLD: ExecutionParameter(type=float),
@@ -37,7 +40,7 @@ class CalibratorSpec(ComponentSpec):
 
 
 class Calibrator(BaseComponent):
-    """Chooses the operating point on val and exports a model that applies it."""
+    """Calibrates a model, chooses its operating point and exports it with both."""
 
     SPEC_CLASS = CalibratorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
@@ -49,6 +52,7 @@ class Calibrator(BaseComponent):
         sampling: BaseChannel,
         *,
         rule: str,
+        calibration: str = AUTO,
         precision_floor: float = 0.0,
         threshold: float = 0.5,
         split: str = names.VAL,
@@ -59,6 +63,7 @@ class Calibrator(BaseComponent):
           model: the Trainer's Model.
           examples: Examples with the split.
           sampling: the ImbalanceSampler's report, for the real world's prevalence.
+          calibration: how scores become probabilities, one of `calibration.CALIBRATIONS`.
           rule: `best_f1`, `recall_at_precision` or `fixed`.
           precision_floor: for `recall_at_precision`, 0 to 1.
           threshold: for `fixed`, 0 to 1.
@@ -66,6 +71,7 @@ class Calibrator(BaseComponent):
             used for training nor the one used for evaluation.
         """
         spec = CalibratorSpec(
+            calibration=calibration,
             rule=rule,
             precision_floor=float(precision_floor),
             threshold=float(threshold),

@@ -11,16 +11,20 @@ the share of positives equals the population's.
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypedDict
 
 import numpy as np
 
 from components.calibrator.smoothing import smoothed_counts
+from components.calibrator.val_scores import checked
 from components.evaluator import intervals
 from components.evaluator.metrics import Confusion, negative_weight
 
 ASSET_NAME = "operating_point.json"
+CALIBRATION = "calibration"
+"""Key of the calibration in the asset."""
 
 BEST_F1 = "best_f1"
 RECALL_AT_PRECISION = "recall_at_precision"
@@ -72,9 +76,14 @@ class OperatingPoint:
     own_balance: OwnBalance
     remarks: tuple[str, ...]
 
-    def to_json(self) -> str:
-        """Returns the asset's text."""
-        return json.dumps(asdict(self), indent=2)
+    def to_json(self, calibration: Mapping[str, Any] | None = None) -> str:
+        """Returns the asset's text.
+
+        Args:
+          calibration: how the probabilities were computed from scores, see
+            `components.calibrator.calibration`; None if they are the scores.
+        """
+        return json.dumps({**asdict(self), CALIBRATION: calibration}, indent=2)
 
 
 def read(serving_dir: str) -> dict[str, Any]:
@@ -181,7 +190,7 @@ def choose(
     """
     if rule not in RULES:
         raise ValueError(f"calibrator.rule must be one of {list(RULES)}. Received: {rule!r}")
-    probabilities, labels = _checked(probabilities, labels)
+    probabilities, labels = checked(probabilities, labels)
     if rule == FIXED:
         candidates, index = _at(threshold, probabilities, labels, prevalence), 0
         expected = candidates
@@ -269,30 +278,6 @@ def _floor_remarks(
             f"precision may be below the floor of {floor:g}"
         )
     return remarks
-
-
-def _checked(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    probabilities = np.asarray(probabilities, np.float32)
-    labels = np.asarray(labels, np.int64)
-    if probabilities.ndim != 1 or probabilities.shape != labels.shape:
-        raise ValueError(
-            "probabilities and labels must be one-dimensional and have the same length. "
-            f"Received: shapes {probabilities.shape} and {labels.shape}"
-        )
-    # In this form, so that NaN, which fails every comparison, is refused too.
-    valid = (probabilities >= 0) & (probabilities <= 1)
-    if not np.all(valid):
-        raise ValueError(
-            "the model's probabilities must be numbers from 0 to 1. "
-            f"Received: {probabilities[~valid][0]}"
-        )
-    positives = int(labels.sum())
-    if positives in (0, len(labels)):
-        raise ValueError(
-            "images of both sides are required. "
-            f"Received: {positives} positive and {len(labels) - positives} negative images"
-        )
-    return probabilities, labels
 
 
 def _at(

@@ -16,6 +16,7 @@ SIGNATURE = "predict_images"
 IMAGES = "images"
 PROBABILITY = "probability"
 IS_POSITIVE = "is_positive"
+SCORE = "score"
 
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 _STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
@@ -97,14 +98,22 @@ class ModelServer:
         ]
         return max(versions, default=None)
 
-    async def predict(self, version: int, images: Sequence[bytes]) -> list[Prediction]:
+    async def predict(
+        self, version: int, images: Sequence[bytes], *, has_score: bool
+    ) -> list[Prediction]:
         """Returns a version's predictions for images, in order, with one call.
+
+        Args:
+          version: version of the model.
+          images: read images.
+          has_score: whether this version returns its score.
 
         Raises:
           UpstreamError: there is no response, or it is not one prediction per image.
         """
-        response = await self._call(self._predict, predict_request(self._model, version, images))
-        return read_predictions(response, version, len(images))
+        request = predict_request(self._model, version, images, has_score=has_score)
+        response = await self._call(self._predict, request)
+        return read_predictions(response, version, len(images), has_score=has_score)
 
     async def close(self) -> None:
         """Closes the channel."""
@@ -117,8 +126,10 @@ class ModelServer:
             raise UpstreamError(error.code().name, error.details() or "") from error
 
 
-def predict_request(model: str, version: int, images: Sequence[bytes]) -> messages.PredictRequest:
-    """Creates the request for predictions."""
+def predict_request(
+    model: str, version: int, images: Sequence[bytes], *, has_score: bool
+) -> messages.PredictRequest:
+    """Creates the request for predictions; a request for a missing output would be refused."""
     request = messages.PredictRequest()
     request.model_spec.name = model
     request.model_spec.version.value = version
@@ -127,12 +138,12 @@ def predict_request(model: str, version: int, images: Sequence[bytes]) -> messag
     tensor.dtype = messages.DT_STRING
     tensor.tensor_shape.dim.add(size=len(images))
     tensor.string_val.extend(images)
-    request.output_filter.extend([PROBABILITY, IS_POSITIVE])
+    request.output_filter.extend([PROBABILITY, IS_POSITIVE, *([SCORE] if has_score else [])])
     return request
 
 
 def read_predictions(
-    response: messages.PredictResponse, version: int, count: int
+    response: messages.PredictResponse, version: int, count: int, *, has_score: bool
 ) -> list[Prediction]:
     """Reads the predictions in a response.
 
@@ -140,6 +151,7 @@ def read_predictions(
       response: response of TensorFlow Serving.
       version: requested version.
       count: number of images that were sent.
+      has_score: whether this version returns its score.
 
     Raises:
       UpstreamError: it is of another version, or not one prediction per image.
@@ -147,11 +159,21 @@ def read_predictions(
     served = response.model_spec.version.value
     if served != version:
         raise UpstreamError("ANSWER", f"version must be {version}. Received: {served}")
-    probabilities = _column(response, PROBABILITY, messages.DT_FLOAT, count)
+    probabilities = _shares(response, PROBABILITY, count)
+    scores = _shares(response, SCORE, count) if has_score else [None] * count
     positive = _column(response, IS_POSITIVE, messages.DT_INT64, count)
-    if not all(math.isfinite(value) and 0 <= value <= 1 for value in probabilities):
-        raise UpstreamError("ANSWER", f"{PROBABILITY} must be in [0, 1]. Received: {probabilities}")
-    return [Prediction(p, bool(i)) for p, i in zip(probabilities, positive, strict=True)]
+    return [
+        Prediction(probability, bool(called), score)
+        for probability, called, score in zip(probabilities, positive, scores, strict=True)
+    ]
+
+
+def _shares(response: messages.PredictResponse, name: str, count: int) -> list[float]:
+    """Returns the values of an output from 0 to 1."""
+    values = _column(response, name, messages.DT_FLOAT, count)
+    if not all(math.isfinite(value) and 0 <= value <= 1 for value in values):
+        raise UpstreamError("ANSWER", f"{name} must be in [0, 1]. Received: {values}")
+    return values
 
 
 def _column(response: messages.PredictResponse, name: str, dtype: Any, count: int) -> list[Any]:
