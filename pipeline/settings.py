@@ -203,8 +203,15 @@ class Costs(Section):
 
 
 class Calibrator(Section):
-    """How the operating point is chosen on val, weighted to the population's prevalence."""
+    """Calibration and operating point, both on val, weighted to the population's prevalence."""
 
+    calibration: Literal["auto", "none", "temperature", "platt", "beta", "isotonic"] = Field(
+        default="auto",
+        description=(
+            "Map from scores to probabilities; auto: chosen by cross-validation; isotonic: with "
+            "at least 1,000 positives."
+        ),
+    )
     rule: Literal[
         "best_f1",
         "best_fbeta",

@@ -33,7 +33,7 @@ class CalibratorSpec(ComponentSpec):
 
 
 class Calibrator(BaseComponent):
-    """Chooses the operating point on val and exports a model that applies it."""
+    """Calibrates a model, chooses its operating point and exports it with both."""
 
     SPEC_CLASS = CalibratorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
@@ -53,8 +53,9 @@ class Calibrator(BaseComponent):
           model: the Trainer's Model.
           examples: Examples with the split.
           sampling: the ImbalanceSampler's report, for the real world's prevalence.
-          settings: section `calibrator` of the settings, as JSON's types: `rule`, the settings of
-            the rules, see `operating_point.choose`, None where they are not used, and `review`.
+          settings: section `calibrator` of the settings, as JSON's types: `calibration`, one of
+            `calibration.CALIBRATIONS`, `rule`, the settings of the rules, see
+            `operating_point.choose`, None where they are not used, and `review`.
           split: the split on which the operating point is chosen; must be neither the split
             used for training nor the one used for evaluation.
         """

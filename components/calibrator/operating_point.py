@@ -10,6 +10,7 @@ figures from cross-fitting, see `components.calibrator.promises`.
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypedDict
 
@@ -25,12 +26,15 @@ from components.calibrator.rules import (
     RULES,
     Rule,
 )
+from components.calibrator.val_scores import checked
 from components.evaluator import intervals
 from components.evaluator.metrics import Confusion, Costs
 
 __all__ = ["BEST_F1", "FIXED", "RECALL_AT_PRECISION", "RULES", "OperatingPoint", "choose", "read"]
 
 ASSET_NAME = "operating_point.json"
+CALIBRATION = "calibration"
+"""Key of the calibration in the asset."""
 
 _SEED = 0
 
@@ -101,9 +105,14 @@ class OperatingPoint:
     promised: dict[str, Any] | None
     remarks: tuple[str, ...]
 
-    def to_json(self) -> str:
-        """Returns the asset's text."""
-        return json.dumps(asdict(self), indent=2)
+    def to_json(self, calibration: Mapping[str, Any] | None = None) -> str:
+        """Returns the asset's text.
+
+        Args:
+          calibration: how the probabilities were computed from scores, see
+            `components.calibrator.calibration`; None if they are the scores.
+        """
+        return json.dumps({**asdict(self), CALIBRATION: calibration}, indent=2)
 
 
 def read(serving_dir: str) -> dict[str, Any]:
@@ -173,7 +182,7 @@ def choose(
     """
     chosen_rule = Rule(name=rule, **settings)
     _check_review(review)
-    probabilities, labels = _checked(probabilities, labels)
+    probabilities, labels = checked(probabilities, labels)
     decision = decide(probabilities, labels, chosen_rule, prevalence=prevalence, review=review)
     if not decision.choice.reached:
         raise ValueError(remarks.unreachable(chosen_rule, decision.found))
@@ -245,27 +254,3 @@ def _confusion(found: Outcomes, positives: int, negatives: int) -> Confusion:
 def _check_review(share: float) -> None:
     if not 0 <= share < 1:
         raise ValueError(f"calibrator.review must be from 0 to below 1. Received: {share}")
-
-
-def _checked(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    probabilities = np.asarray(probabilities, np.float32)
-    labels = np.asarray(labels, np.int64)
-    if probabilities.ndim != 1 or probabilities.shape != labels.shape:
-        raise ValueError(
-            "probabilities and labels must be one-dimensional and have the same length. "
-            f"Received: shapes {probabilities.shape} and {labels.shape}"
-        )
-    # In this form, so that NaN, which fails every comparison, is refused too.
-    valid = (probabilities >= 0) & (probabilities <= 1)
-    if not np.all(valid):
-        raise ValueError(
-            "the model's probabilities must be numbers from 0 to 1. "
-            f"Received: {probabilities[~valid][0]}"
-        )
-    positives = int(labels.sum())
-    if positives in (0, len(labels)):
-        raise ValueError(
-            "images of both sides are required. "
-            f"Received: {positives} positive and {len(labels) - positives} negative images"
-        )
-    return probabilities, labels

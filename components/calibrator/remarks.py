@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from components.calibrator import rules
+from components.calibrator.calibration import FEW_POSITIVES
 from components.calibrator.decision import Decision
 from components.calibrator.outcomes import Outcomes
 from components.calibrator.rules import Rule
@@ -11,8 +12,6 @@ from components.evaluator.intervals import Interval
 
 # If a negative represents more than this many, the false positive rate is imprecise.
 _MANY_PER_NEGATIVE = 2
-# With fewer positive images one of them changes recall by more than a tenth.
-_FEW_POSITIVES = 10
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def describe(
             "no image is reviewed: the images next to the threshold are a larger share than "
             "calibrator.review"
         )
-    if positives < _FEW_POSITIVES:
+    if positives < FEW_POSITIVES:
         noun = "image was" if positives == 1 else "images were"
         yield (
             f"only {positives} positive {noun} available for the choice, so what it will give is "

@@ -21,6 +21,7 @@ _ROWS_PER_RECORD_BATCH = 4096
 
 _OUTPUTS = {
     names.PROBABILITY: np.float32,
+    names.SCORE: np.float32,
     names.IS_POSITIVE: np.int64,
     names.NEEDS_REVIEW: np.int64,
 }
@@ -62,16 +63,21 @@ class ServedModel:
         (self._input_name,) = self._signature.structured_input_signature[1]
 
     def __call__(self, examples: tf.Tensor) -> dict[str, np.ndarray]:
-        """Returns the outputs by name, (n,): float32, and int64 for the decision.
+        """Returns the outputs by name, (n,): float32, and int64 for the decisions.
 
-        A model of an earlier version has no review band: none of its images needs a review.
+        A model of an earlier version has no score and no review band: its probability is the
+        score, and no image needs a review.
 
         Args:
           examples: serialized tf.Examples, string (n,).
         """
         outputs = self._signature(**{self._input_name: examples})
-        none = tf.zeros_like(outputs[names.IS_POSITIVE])
-        outputs = {names.NEEDS_REVIEW: none, **outputs}
+        no_review = tf.zeros_like(outputs[names.IS_POSITIVE])
+        outputs = {
+            names.SCORE: outputs[names.PROBABILITY],
+            names.NEEDS_REVIEW: no_review,
+            **outputs,
+        }
         return {
             name: outputs[name].numpy().reshape(-1).astype(kind) for name, kind in _OUTPUTS.items()
         }

@@ -16,7 +16,7 @@ import pandas as pd
 from tfx.dsl.io import fileio
 
 from components import names
-from components.evaluator import intervals, metrics, review
+from components.evaluator import intervals, metrics, probability_quality, review
 from components.evaluator.metrics import Confusion, Costs
 from components.evaluator.sliced_counts import SliceCounts
 
@@ -38,7 +38,8 @@ def summarize(
     """Computes all metrics of the split and of its slices; undefined ones are None.
 
     Args:
-      predictions: rows with label, probability, is_positive, needs_review and the slice columns.
+      predictions: rows with label, probability, score, is_positive, needs_review and the slice
+        columns.
       slices: TFMA's counts, including those of the whole split.
       split: name of the split.
       threshold: the operating point.
@@ -60,6 +61,11 @@ def summarize(
     _check_tfma(counts, slices)
     own = _figures(counts, labels, probabilities, None, costs)
     own_intervals = own.pop("intervals")
+    scores = predictions[names.SCORE].to_numpy()
+    before, after = (
+        probability_quality.reliability(labels, values, prevalence, seed=_SEED)
+        for values in (scores, probabilities)
+    )
     return _plain(
         {
             "split": split,
@@ -71,6 +77,7 @@ def summarize(
                 "prevalence": prevalence,
                 **_figures(counts, labels, probabilities, prevalence, costs),
             },
+            "calibration": {"prevalence": prevalence, "before": before, "after": after},
             "review": _review(predictions, band, prevalence, costs),
             "slices": [_slice(found, predictions) for found in slices if found.values],
         }
@@ -96,18 +103,21 @@ def _figures(
     prevalence: float | None,
     costs: Costs | None,
 ) -> dict[str, Any]:
-    """Computes rates, areas and `intervals`, at `prevalence` or at the split's own balance.
+    """Computes all figures and `intervals`, at `prevalence` or at the split's own balance.
 
     The intervals are computed by the same method for both, so that each metric has one interval.
     """
     share = counts.positives / len(labels) if prevalence is None else prevalence
     mixed = metrics.rates_at_prevalence(counts.recall, counts.false_positive_rate, share)
+    quality = probability_quality.reliability(labels, probabilities, share, seed=_SEED)
     return {
         **(metrics.rates(counts) if prevalence is None else mixed),
         "pr_auc": metrics.average_precision(labels, probabilities, prevalence),
         "auc": metrics.roc_auc(labels, probabilities),
         **metrics.per_thousand(counts.recall, counts.false_positive_rate, share, costs),
+        **{name: quality[name] for name in probability_quality.METRICS},
         "intervals": {
+            **quality["intervals"],
             **intervals.at_prevalence(counts, share, seed=_SEED, costs=costs),
             **intervals.of_areas(labels, probabilities, seed=_SEED, prevalence=share),
         },

@@ -10,12 +10,19 @@ class Prediction:
     Attributes:
       probability: probability of the positive class, in [0, 1].
       is_positive: whether the probability reaches the operating point.
-      needs_review: whether a person should decide; False if the model has no review band.
+      score: the trained model's own output, in [0, 1]; None if the model does not return it, as
+        models of earlier versions.
+      needs_review: whether a person should decide; None if the model does not return it.
     """
 
     probability: float
     is_positive: bool
-    needs_review: bool = False
+    score: float | None = None
+    needs_review: bool | None = None
+
+    def outputs(self) -> dict[str, float | bool]:
+        """Returns the outputs that the model has, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True)

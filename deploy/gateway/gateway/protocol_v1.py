@@ -52,7 +52,7 @@ def _image(instance: Any, field: str) -> bytes:
 
 def response_body(result: PredictionResult) -> dict[str, Any]:
     """Returns the body of the response: one prediction per instance, in order."""
-    return {"predictions": [vars(prediction) for prediction in result.predictions]}
+    return {"predictions": [prediction.outputs() for prediction in result.predictions]}
 
 
 def status(model: str, version: int | None) -> dict[str, Any]:

@@ -31,7 +31,8 @@ class TextModel(tf.Module):
     def predict_images(self, images):
         probability = tf.strings.to_number(images, tf.float32)[:, None]
         called = tf.cast(probability >= self._threshold, tf.int64)
-        return {names.PROBABILITY: probability, names.IS_POSITIVE: called}
+        score = tf.sqrt(probability)
+        return {names.PROBABILITY: probability, names.SCORE: score, names.IS_POSITIVE: called}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def predict_examples(self, examples):

@@ -23,6 +23,7 @@ from components.evaluator import (
     summary,
 )
 from components.evaluator.component import Evaluator
+from components.evaluator.probability_quality import reliability
 from components.example_files import DamagedArtifactError
 
 
@@ -41,7 +42,7 @@ def counts_of(rows, threshold):
 def test_every_image_has_one_row_with_its_prediction(evaluated):
     table = predictions.read(evaluated.predictions.uri)
     assert list(table.columns) == [
-        *("image_id", "uri", "class_name", "label", "probability", "is_positive"),
+        *("image_id", "uri", "class_name", "label", "probability", "score", "is_positive"),
         "needs_review",
         *("breed", "light"),
     ]
@@ -50,8 +51,21 @@ def test_every_image_has_one_row_with_its_prediction(evaluated):
     for _, found in table.iterrows():
         row = evaluated.rows[int(found["uri"].removesuffix(".jpg").rsplit(" ", 1)[1])]
         assert found["probability"] == np.float32(row.probability)
+        assert found["score"] == pytest.approx(np.sqrt(row.probability), abs=1e-6)
         assert found["is_positive"] == (found["probability"] >= np.float32(evaluated.threshold))
         assert (found["label"], found["breed"]) == (row.label, row.columns["breed"])
+
+
+def test_the_calibration_is_that_of_scores_before_and_of_probabilities_after(evaluated):
+    found = summary.read(evaluated.evaluation.uri)
+    labels, values, _ = truth(evaluated.rows, evaluated.threshold)
+    for key, used in (("before", np.sqrt(values)), ("after", values)):
+        expected = reliability(labels, used, PREVALENCE, seed=0)
+        assert found["calibration"][key]["log_loss"] == pytest.approx(expected["log_loss"], 1e-6)
+        assert found["calibration"][key]["brier"] == pytest.approx(expected["brier"], 1e-6)
+        assert len(found["calibration"][key]["bins"]) == len(expected["bins"])
+    for name in ("ece", "brier", "log_loss"):
+        assert found["at_prevalence"][name] == found["calibration"]["after"][name]
 
 
 def test_single_columns_can_be_read(evaluated):
@@ -77,6 +91,9 @@ def test_the_metrics_equal_those_of_scikit_learn(evaluated):
         "auc": pytest.approx(sklearn_metrics.roc_auc_score(labels, scores)),
         "alerts_per_thousand": pytest.approx(1000 * called.mean()),
         "expected_cost": None,
+        "brier": pytest.approx(sklearn_metrics.brier_score_loss(labels, scores)),
+        "log_loss": pytest.approx(sklearn_metrics.log_loss(labels, scores.astype(float))),
+        "ece": reliability(labels, scores, labels.mean(), seed=0)["ece"],
     }
     for name in ("recall", "precision", "f1", "pr_auc"):
         low, high = found["intervals"][name]

@@ -70,7 +70,7 @@ def test_the_intervals_contain_the_true_values_in_95_percent():
         "recall_with_review": 0.8,
         "alerts_per_thousand": 1000 * (hits + alarms),
     }
-    inside = {name: 0 for name in true}
+    inside = dict.fromkeys(true, 0)
     for _ in range(300):
         positives, negatives = rng.multinomial(40, shares[0]), rng.multinomial(100, shares[1])
         sides = review.Sides(*positives[:2], 40, *negatives[:2], 100)

@@ -295,6 +295,14 @@ def test_the_page_shows_the_balance_at_which_the_threshold_was_chosen(reported, 
     assert "2 negatives per positive, which val has too" in bare[0]
 
 
+def test_the_page_shows_how_scores_became_probabilities(reported):
+    _, html, metrics = reported
+    text, found = Page(html).flat_text, metrics["operating_point"]["calibration"]
+    assert f"From score to probability: {found['description']}." in text
+    assert f"On val, {found['remarks'][0]}." in text
+    assert metrics["calibration"].keys() == {"prevalence", "before", "after"}
+
+
 def test_a_passed_gate_shows_whether_its_interval_extends_beyond_it(reported):
     _, html, metrics = reported
     text, doubt = Page(html).flat_text, "the interval extends beyond the gate"

@@ -41,8 +41,7 @@ class StandIn(
       status_calls: number of status calls.
       delay: seconds before a prediction response.
       failure: gRPC status that every prediction call fails with.
-      model: function of images to their probabilities, predicted classes and, unless it is a model
-        of an earlier release, needs for a review, each of shape (n, 1).
+      model: function of images to their probabilities and predicted classes, each of shape (n, 1).
       as_content: whether values are sent as bytes in `tensor_content`.
       listen_at: address, or `unix:` and a path; port 0 is replaced by the assigned port.
     """
@@ -108,12 +107,13 @@ class StandIn(
         if spec.name != MODEL:
             context.abort(grpc.StatusCode.NOT_FOUND, f"no model {spec.name}")
 
-    def _response(self, request, probabilities, positive, review=None):
+    def _response(self, request, probabilities, positive, scores=None, review=None):
         response = predict_pb2.PredictResponse(model_spec=request.model_spec)
         for name, values, dtype in (
             ("probability", probabilities, tf.float32),
             ("is_positive", positive, tf.int64),
-            *([] if review is None else [("needs_review", review, tf.int64)]),
+            *([("score", scores, tf.float32)] if scores is not None else []),
+            *([("needs_review", review, tf.int64)] if review is not None else []),
         ):
             tensor = tf.make_tensor_proto(values, dtype=dtype)
             if self.as_content:

@@ -44,10 +44,7 @@ def read(images, max_side=40):
 def predictions(images, max_side=40):
     """Returns the stand-in's predictions for images after the project's reader."""
     scores = [probability_of(image) for image in read(images, max_side)]
-    return [
-        {"probability": score, "is_positive": score >= 0.5, "needs_review": False}
-        for score in scores
-    ]
+    return [{"probability": score, "is_positive": score >= 0.5} for score in scores]
 
 
 def test_each_kind_of_image_reaches_the_model_server_as_the_reader_encodes_it(client, stand_in):
@@ -67,11 +64,10 @@ def test_an_image_may_be_the_whole_body(client):
 def test_v2_returns_the_same_predictions(client):
     response = client.post(INFER, v2(DATA, id="a request"))
     assert response.status == 200
-    score, positive, review = response.json["outputs"]
+    score, positive = response.json["outputs"]
     expected = predictions(DATA)
     assert score["data"] == [item["probability"] for item in expected]
     assert positive["data"] == [item["is_positive"] for item in expected]
-    assert review["data"] == [False] * len(expected)
     assert response.json["id"] == "a request"
     assert (response.json["model_name"], response.json["model_version"]) == ("outnumbered", "1")
 
@@ -92,7 +88,7 @@ def test_v2_accepts_and_returns_binary_tensors(client):
     assert json.loads(response.body[:start])["model_version"] == "1"
     scores = struct.unpack(f"<{count}f", response.body[start : start + 4 * count])
     assert list(scores) == [item["probability"] for item in predictions(DATA)]
-    assert len(response.body) == start + 6 * count
+    assert len(response.body) == start + 5 * count
 
 
 def test_all_refused_images_are_named_and_no_predictions_are_made(client, stand_in):
