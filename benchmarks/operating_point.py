@@ -15,6 +15,7 @@ absolute bias, and the mean and the range of the coverage, by figure.
 import argparse
 import json
 import math
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -241,16 +242,24 @@ def _print(row: dict[str, Any]) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the rows and the summary."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--trials", type=int, default=100, help="number of val splits per row")
+    parser.add_argument("--trials", type=int, default=60, help="number of val splits per row")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="number of processes")
     options = parser.parse_args(arguments)
     print(" ".join(f"{name:>{width}}" for name, width in COLUMNS.items()), end="  ")
     print("then by figure: bias on val, bias of the promised figure, coverage of its interval")
     rows = []
-    with ProcessPoolExecutor() as pool:
-        for row in pool.map(Case.measure, every := list(cases()), [options.trials] * len(every)):
-            _print(row)
-            rows.append(row)
+    for row in _measured(list(cases()), options.trials, options.workers):
+        _print(row)
+        rows.append(row)
     print(json.dumps(summarize(rows)))
+
+
+def _measured(every: Sequence[Case], trials: int, workers: int) -> Iterator[dict[str, Any]]:
+    if workers == 1:
+        yield from (case.measure(trials) for case in every)
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        yield from pool.map(Case.measure, every, [trials] * len(every))
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from components.section import (
     Count,
     DataName,
     Fraction,
+    Number,
     PositiveCount,
     Section,
     WholeNumber,
@@ -188,10 +189,10 @@ class Sampler(Section):
 class Costs(Section):
     """Costs of wrong decisions, in any unit; only their ratio matters for the threshold."""
 
-    missed: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+    missed: Annotated[Number, Field(ge=0)] = Field(
         description="Cost of a positive image that is called negative."
     )
-    false_alarm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+    false_alarm: Annotated[Number, Field(ge=0)] = Field(
         description="Cost of a negative image that is called positive."
     )
 
@@ -221,26 +222,26 @@ class Calibrator(Section):
         "expected_cost",
         "fixed",
     ] = Field(default="best_f1", description="Rule by which the threshold is chosen.")
-    beta: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+    beta: Annotated[Number, Field(gt=0)] | None = Field(
         default=None,
-        description="For best_fbeta: how many times as much recall counts as precision.",
+        description="For best_fbeta: how many times as much recall counts as precision; above 0.",
     )
     precision_floor: Fraction = Field(
         default=0.9, description="Minimum precision on the weighted val, for recall_at_precision."
     )
     recall_floor: Fraction | None = Field(
-        default=None, description="Minimum recall on val, for precision_at_recall."
+        default=None, description="Minimum recall on val, 0 to 1, for precision_at_recall."
     )
-    alerts: Annotated[float, Field(gt=0, le=1000)] | None = Field(
+    alerts: Annotated[Number, Field(gt=0, le=1000)] | None = Field(
         default=None,
-        description="For alerts_per_thousand: the most images called positive per 1,000.",
+        description="For alerts_per_thousand: the most images called positive, per 1,000 images.",
     )
     costs: Costs | None = Field(
         default=None,
         description="For expected_cost; with any other rule, the expected cost is reported.",
     )
     threshold: Fraction = Field(default=0.5, description="Threshold, for fixed.")
-    review: Annotated[float, Field(ge=0, lt=1)] = Field(
+    review: Annotated[Number, Field(ge=0, lt=1)] = Field(
         default=0.0,
         description=(
             "Largest share of the population's images that a person reviews: those next to the "

@@ -41,7 +41,10 @@ class MeanBrightness(tf.Module):
             fn_output_signature=tf.TensorSpec([1], tf.float32),
         )
         outputs = {"probability": first, "is_positive": tf.cast(first >= 0.5, tf.int64)}
-        return {**outputs, "score": first / 2} if self._has_score else outputs
+        if not self._has_score:
+            return outputs
+        review = tf.cast((first > 0.4) & (first < 0.6), tf.int64)
+        return {**outputs, "score": first / 2, "needs_review": review}
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +121,18 @@ def test_json_lines_omit_unknown_values(registry: Path, images: Path, capsys):
 def test_a_model_of_an_earlier_version_has_no_score(registry: Path, images: Path, capsys):
     print_json(predict(registry / "9", [images / "a white one.png"]))
     assert json.loads(capsys.readouterr().out).keys() == {"path", "probability", "is_positive"}
+
+
+def test_an_image_to_be_reviewed_is_marked(registry: Path, tmp_path: Path, capsys):
+    for name, grey in (("black", 0), ("grey", 128), ("white", 255)):
+        Image.new("L", (4, 4), grey).save(tmp_path / f"{name}.png")
+    images = find_images([tmp_path])
+    rows = list(predict(newest_model(registry), images))
+    assert [row.needs_review for row in rows] == [False, True, False]
+    print_table(rows)
+    assert capsys.readouterr().out.count("yes, to be reviewed") == 1
+    rows = list(predict(registry / "9", images))
+    assert [row.needs_review for row in rows] == [None, None, None]
 
 
 def test_images_are_read_by_the_rules_in_the_models_assets(registry: Path, tmp_path: Path):

@@ -94,6 +94,37 @@ def test_both_signatures_return_the_calibrated_probability_and_the_score(
         assert np.abs(outputs["probability"] - scores).max() > 0.1
 
 
+def test_both_signatures_send_the_images_of_the_review_band_to_a_person(
+    calibrate, write_examples, records, images
+):
+    costs = {"missed": 5, "false_alarm": 1}
+    serving = calibrate(write_examples(records), rule="expected_cost", costs=costs, review=0.3)
+    point = operating_point.read(serving)
+    assert (point["costs"], point["review"]["share"]) == (costs, 0.3)
+    served = tf.saved_model.load(serving).signatures
+    for outputs in (
+        served["serving_default"](examples=tf.constant(records)),
+        served["predict_images"](images=tf.constant(images)),
+    ):
+        probability = outputs["probability"].numpy().astype(float)
+        lower, upper = point["review"]["lower"], point["review"]["upper"]
+        expected = (probability >= lower) & (probability < upper)
+        np.testing.assert_array_equal(outputs["needs_review"], expected)
+        np.testing.assert_array_equal(outputs["is_positive"], probability >= point["threshold"])
+        assert 0 < expected.mean() <= 0.3
+
+
+def test_a_rule_that_no_threshold_reaches_is_refused_with_the_best(
+    calibrate, write_examples, records
+):
+    message = (
+        "no operating point on split 'val': no threshold of this model with an alert keeps to "
+        r"calibrator\.alerts: the fewest alerts are 125 per 1,000 images"
+    )
+    with pytest.raises(ValueError, match=message):
+        calibrate(write_examples(records), rule="alerts_per_thousand", alerts=10)
+
+
 def test_the_training_balance_stays_among_the_assets(
     calibrate, balanced_model, write_examples, records
 ):

@@ -133,7 +133,7 @@ def test_if_false_alarms_cost_too_much_no_image_is_positive():
 )
 def test_with_few_positives_a_bound_holds_on_average_on_new_images(rule, settings, figure, holds):
     found = []
-    for seed in range(200):
+    for seed in range(100):
         scores, labels = images(20, 200, seed=seed)
         point = choose(scores, labels, rule=rule, prevalence=POPULATION, **settings)
         found.append(in_population(point.threshold)[figure])
@@ -142,7 +142,7 @@ def test_with_few_positives_a_bound_holds_on_average_on_new_images(rule, setting
 
 def test_with_few_positives_smoothing_costs_less_on_new_images_than_the_least_cost_on_val():
     smooth, plain = [], []
-    for seed in range(200):
+    for seed in range(100):
         scores, labels = images(20, 200, seed=seed)
         point = choose(scores, labels, rule="expected_cost", costs=COSTS)
         thresholds, (tp, fp), _ = figures_by_threshold(scores, labels)

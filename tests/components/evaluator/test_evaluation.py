@@ -289,6 +289,54 @@ def test_a_split_of_one_class_is_refused(evaluated, label, side):
         summary.summarize(table, [], split="test", threshold=0.48, prevalence=0.1)
 
 
+BAND = {"share": 0.2, "lower": 0.4, "upper": 0.6}
+COSTS = {"missed": 50.0, "false_alarm": 1.0}
+
+
+def test_a_review_band_and_costs_of_the_model_are_evaluated(tmp_path):
+    rows = some_rows(positives=20, negatives=80)
+    point = {"review": BAND, "costs": COSTS}
+    evaluation = Evaluation(tmp_path, rows, 0.5, gates=[], point=point).prepare().run()
+    labels, scores, called = truth(rows, 0.5)
+    reviewed = (scores >= np.float32(0.4)) & (scores < np.float32(0.6))
+    table = predictions.read(evaluation.predictions.uri)
+    assert table["needs_review"].sum() == reviewed.sum()
+    found = summary.read(evaluation.evaluation.uri)
+    missed, false_alarms = (labels > called).sum(), (labels < called).sum()
+    cost = 1000 * (50 * missed + false_alarms) / 100
+    assert found["metrics"]["expected_cost"] == pytest.approx(cost)
+    low, high = found["intervals"]["expected_cost"]
+    assert low < cost < high
+    world = found["at_prevalence"]
+    assert world["expected_cost"] == pytest.approx(
+        1000 * (PREVALENCE * missed / 20 * 50 + (1 - PREVALENCE) * false_alarms / 80)
+    )
+    review = found["review"]
+    assert {name: review[name] for name in BAND} == BAND
+    assert (review["images"], review["positives"]) == (reviewed.sum(), labels[reviewed].sum())
+    decided = ~reviewed
+    assert review["metrics"]["recall"] == pytest.approx(
+        sklearn_metrics.recall_score(labels[decided], called[decided])
+    )
+    assert review["metrics"]["share"] == pytest.approx(reviewed.mean())
+    share = PREVALENCE * reviewed[labels == 1].mean()
+    share += (1 - PREVALENCE) * reviewed[labels == 0].mean()
+    assert review["at_prevalence"]["share"] == pytest.approx(share)
+
+
+def test_a_model_without_a_review_band_sends_no_image_to_a_person(evaluated):
+    assert summary.read(evaluated.evaluation.uri)["review"] is None
+    assert not predictions.read(evaluated.predictions.uri)["needs_review"].any()
+
+
+def test_a_review_band_of_another_model_is_refused(evaluated):
+    table = predictions.read(evaluated.predictions.uri)
+    with pytest.raises(
+        ValueError, match=r"recorded review band, \{'share'.*Received: \d+ different"
+    ):
+        summary.summarize(table, [], split="test", threshold=0.48, prevalence=0.1, band=BAND)
+
+
 def test_a_threshold_of_another_model_is_refused(evaluated):
     table = predictions.read(evaluated.predictions.uri)
     with pytest.raises(ValueError, match="assets belong to another model"):
