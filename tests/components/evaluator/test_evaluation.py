@@ -166,7 +166,8 @@ def test_at_the_splits_own_prevalence_metrics_and_intervals_are_the_splits_own(e
     }
     for name in found["intervals"]:
         assert found["at_prevalence"][name] == pytest.approx(found["metrics"][name])
-    assert set(found["intervals"]) == set(gates.RATES)
+    others = {"ece", "brier", "log_loss", "alerts_per_thousand", "expected_cost"}
+    assert set(found["intervals"]) == set(gates.RATES) | others
 
 
 def test_the_verdict_is_in_tfxs_format_with_its_reason(evaluated):
