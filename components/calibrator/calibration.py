@@ -35,7 +35,7 @@ overfits (A. Niculescu-Mizil and R. Caruana, Predicting Good Probabilities with 
 ICML 2005), and of an outnumbered class the positives are the ones that are few."""
 
 _FOLDS = 5
-_REPEATS = 10
+_REPEATS = 4
 # With many positives the folds hardly change the result.
 _MANY_POSITIVES = 1000
 _SEED = 0

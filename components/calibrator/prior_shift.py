@@ -26,6 +26,8 @@ from components.training_balance import TrainingBalance
 # the float32 below it: the log odds of 0 and 1 are finite and the outermost.
 LOWEST = float(np.finfo(np.float32).tiny)
 HIGHEST = 1 - 2.0**-25
+# The logarithms of equal odds may differ in their last digits.
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class PriorShift:
         if balance is None:
             return cls(0.0, 0.0)
         population = math.log(prevalence) - math.log1p(-prevalence)
-        return cls(balance.focal_gamma, population - math.log(balance.odds))
+        shift = population - math.log(balance.odds)
+        return cls(balance.focal_gamma, 0.0 if abs(shift) < _ROUNDING else shift)
 
     def log_odds(self, scores: ArrayLike) -> NDArray[np.float64]:
         """Returns the log odds at the population's prevalence.

@@ -15,7 +15,9 @@ images. The interval includes this bias: it begins below the figure by the bias 
 errors, and ends above it by 1.96 standard errors. It holds whatever the true error is, as the bias
 is largest for a calibrated model, and a sum of absolute values varies at most as much as the sum of
 its terms. The intervals of the two means are Student's t on a log scale, with Welch's degrees of
-freedom; `python -m benchmarks.intervals` prints the coverage of all three.
+freedom, and extend at least to the mean with half an image more on each side: a positive with the
+lowest of all probabilities and a negative with the highest. `python -m benchmarks.intervals` prints
+the coverage of all three.
 
 Sources: G. Brier, Verification of Forecasts Expressed in Terms of Probability, Monthly Weather
 Review 78 (1950); M. Pakdaman Naeini, G. Cooper, M. Hauskrecht, Obtaining Well Calibrated
@@ -25,6 +27,7 @@ R. Roelofs et al., Mitigating Bias in Calibration Error Estimation, AISTATS 2022
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +60,30 @@ def log_losses(labels: NDArray[np.bool_], probabilities: Array) -> Array:
     return -np.where(labels, np.log(clipped), np.log1p(-clipped))
 
 
+Loss = Callable[[NDArray[np.bool_], Array], Array]
+
+LOSSES: dict[str, Loss] = {"brier": brier_losses, "log_loss": log_losses}
+"""The metrics that are means over images, as functions of labels and probabilities."""
+
+
+def figures(labels: ArrayLike, probabilities: ArrayLike, prevalence: float) -> dict[str, float]:
+    """Returns `METRICS` and `ece_of_calibrated`; see `reliability` for arguments and errors."""
+    truth, values = np.asarray(labels, bool), np.asarray(probabilities, np.float64)
+    sides = _Sides.of(truth, prevalence)
+    return _figures(truth, values, sides, _Bins.of(truth, values, sides))
+
+
+def _figures(
+    truth: NDArray[np.bool_], values: Array, sides: "_Sides", bins: "_Bins"
+) -> dict[str, float]:
+    weights = sides.weights(truth)
+    return {
+        "ece": bins.error,
+        **{name: float(weights @ loss(truth, values)) for name, loss in LOSSES.items()},
+        "ece_of_calibrated": bins.bias,
+    }
+
+
 def reliability(
     labels: ArrayLike, probabilities: ArrayLike, prevalence: float, *, seed: int
 ) -> dict[str, Any]:
@@ -80,14 +107,13 @@ def reliability(
     truth, values = np.asarray(labels, bool), np.asarray(probabilities, np.float64)
     sides = _Sides.of(truth, prevalence)
     bins = _Bins.of(truth, values, sides)
-    losses = {"brier": brier_losses(truth, values), "log_loss": log_losses(truth, values)}
     return {
-        "ece": bins.error,
-        **{name: float(sides.weights(truth) @ each) for name, each in losses.items()},
-        "ece_of_calibrated": bins.bias,
+        **_figures(truth, values, sides, bins),
         "intervals": {
             "ece": bins.interval,
-            **{name: _interval_of_mean(each, truth, sides) for name, each in losses.items()},
+            **{
+                name: _interval_of_mean(loss, truth, values, sides) for name, loss in LOSSES.items()
+            },
         },
         "bins": bins.rows(seed),
     }
@@ -227,22 +253,39 @@ def _totals(groups: NDArray[np.int64], values: NDArray) -> Array:
     return np.bincount(groups, values).astype(np.float64)
 
 
-def _interval_of_mean(losses: Array, truth: NDArray[np.bool_], sides: _Sides) -> Interval:
-    """Returns the interval of a weighted mean; None if a side has one image or no variance."""
-    shares = sides.prevalence, 1 - sides.prevalence
+def _interval_of_mean(
+    loss: Loss, truth: NDArray[np.bool_], values: Array, sides: _Sides
+) -> Interval:
+    """Returns the interval of a weighted mean; None if a side has only one image."""
+    losses = loss(truth, values)
     parts = [losses[truth], losses[~truth]]
     if min(part.size for part in parts) < 2:
         return None
+    shares = sides.prevalence, 1 - sides.prevalence
+    low, high = _student(parts, shares)
+    # Few images of a good model contain no bad error, whose loss would be large.
+    worst = loss(np.array([True, False]), np.array([values.min(), values.max()]))
+    possible = sum(
+        share * (part.sum() + 0.5 * error) / (part.size + 0.5)
+        for share, part, error in zip(shares, parts, worst, strict=True)
+    )
+    return low, max(high, float(possible))
+
+
+def _student(parts: Sequence[Array], shares: Sequence[float]) -> tuple[float, float]:
+    """Returns Student's interval of the weighted mean of the parts' means, on a log scale.
+
+    The losses are skewed, and their mean is not negative.
+    """
     mean = sum(share * float(part.mean()) for share, part in zip(shares, parts, strict=True))
     variances = [
         share**2 * float(part.var(ddof=1)) / part.size
         for share, part in zip(shares, parts, strict=True)
     ]
     if not (variance := sum(variances)):
-        return None
+        return mean, mean
     freedom = variance**2 / sum(
         each**2 / (part.size - 1) for each, part in zip(variances, parts, strict=True)
     )
-    # The losses are skewed, and their mean is not negative.
     spread = math.exp(float(special.stdtrit(freedom, _UPPER)) * math.sqrt(variance) / mean)
     return mean / spread, mean * spread
