@@ -39,7 +39,7 @@ def test_each_replicate_is_calibrated_with_the_balance_of_its_arm():
 
 
 def test_a_shift_changes_figures_before_the_calibration_and_not_after():
-    plain, shifted = _evaluated(_arm()), _evaluated(_arm(shift=2.5))
+    plain, shifted = _evaluated(_arm()), _evaluated(_arm(shift=4))
     for metric in ("log_loss", "brier", "ece"):
         before, after = (
             shifted.quality[stage][metric] - plain.quality[stage][metric]
