@@ -26,6 +26,7 @@ from components.evaluator import (
     sliced_counts,
     summary,
 )
+from components.evaluator.metrics import Costs
 from components.example_validator import findings_file
 from components.example_validator.findings import Findings
 from components.imbalance_sampler import report as sampling_report
@@ -64,14 +65,14 @@ class Executor(BaseBeamExecutor):
         split = exec_properties[SPLIT]
         parsed_gates = gates.parse_all(json.loads(exec_properties[GATES]))
         sampling = sampling_report.read(source[names.SAMPLING].uri)
-        threshold = operating_point.read(_serving_dir(source))["threshold"]
+        point = operating_point.read(_serving_dir(source))
         choice = _slice_choice(exec_properties, sampling)
 
         self._predict_and_count(
             source,
             target,
             split=split,
-            config=eval_config.make(threshold, choice.groups),
+            config=eval_config.make(point["threshold"], choice.groups),
             bounds=choice.bounds,
             total=_images(sampling, split),
         )
@@ -79,8 +80,10 @@ class Executor(BaseBeamExecutor):
             predictions.read(target[names.PREDICTIONS].uri),
             sliced_counts.read(target[names.EVALUATION].uri),
             split=split,
-            threshold=threshold,
+            threshold=point["threshold"],
             prevalence=sampling["population"]["prevalence"],
+            costs=Costs(**costs) if (costs := point.get("costs")) else None,
+            band=point.get("review"),
             choice=choice,
         )
         _logger.info("worst slice: %s", slice_wording.sentence(figures))

@@ -26,7 +26,10 @@ def assemble(record: RunRecord, title: str) -> dict[str, Any]:
         "split": evaluation["split"],
         "examples": evaluation["examples"],
         "positives": evaluation["positives"],
-        **{key: evaluation[key] for key in ("metrics", "intervals", "at_prevalence", "slices")},
+        **{
+            key: evaluation[key]
+            for key in ("metrics", "intervals", "at_prevalence", "calibration", "review", "slices")
+        },
         **{key: evaluation[key] for key in _OF_SLICES},
         "training": training(record.history),
         "sampling": record.sampling,
