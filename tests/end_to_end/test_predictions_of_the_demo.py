@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from command_line import FinishedRun, outnumbered, run_pipeline
 
 from components.evaluator import predictions
 from pipeline.sample.dataset import make_sample
 
+OUTPUTS = ["score", "probability"]
 TEST_IMAGES = 1100
 BATCH_SIZE = 50
 BATCH_SIZE = 50
@@ -38,35 +40,36 @@ def demo(request: pytest.FixtureRequest, folder: Path) -> FinishedRun:
 
 
 @pytest.fixture(scope="module")
-def recorded(demo: FinishedRun) -> dict[str, float]:
-    """The run's probability of each image in its test split, by the image's path."""
+def recorded(demo: FinishedRun) -> pd.DataFrame:
+    """The run's score and probability of each image in its test split, by the image's path."""
     (folder,) = (demo.output / "tfx" / "artifacts" / "Evaluator" / "predictions").iterdir()
-    columns = predictions.read(str(folder))
-    found = dict(zip(columns["uri"], columns["probability"], strict=True))
+    found = predictions.read(str(folder)).set_index("uri")[OUTPUTS]
     assert len(found) == TEST_IMAGES
-    assert np.ptp(list(found.values())) > 0.1, "a constant model would pass any comparison"
+    # The probabilities of a model that has learned little are all near the prevalence.
+    assert np.ptp(found["score"]) > 0.1, "a constant model would pass any comparison"
+    assert found["probability"].nunique() > TEST_IMAGES / 2
     return found
 
 
 def test_predict_gives_the_probabilities_of_the_run(demo, recorded, folder):
-    files = [Path("sample") / uri for uri in recorded]
+    files = [Path("sample") / uri for uri in recorded.index]
     predicted = outnumbered(
         *("predict", *files, "--model", demo.output / "registry", "--json"), cwd=folder
     )
     assert predicted.code == 0, predicted.err
     rows = [json.loads(line) for line in predicted.out.splitlines()]
     assert [row["path"] for row in rows] == [str(file) for file in files]
-    found = [row["probability"] for row in rows]
-    np.testing.assert_allclose(found, list(recorded.values()), rtol=0, atol=1e-6)
+    found = [[row[name] for name in OUTPUTS] for row in rows]
+    np.testing.assert_allclose(found, recorded, rtol=0, atol=1e-6)
 
 
 def test_the_served_model_gives_the_same_probabilities_for_raw_files(demo, recorded, folder):
     import tensorflow as tf
 
     served = tf.saved_model.load(demo.result["pushed_model"]).signatures["predict_images"]
-    raw = [(folder / "sample" / uri).read_bytes() for uri in recorded]
+    raw = [(folder / "sample" / uri).read_bytes() for uri in recorded.index]
     batches = (raw[start : start + BATCH_SIZE] for start in range(0, TEST_IMAGES, BATCH_SIZE))
-    found = [served(images=tf.constant(batch))["probability"] for batch in batches]
-    np.testing.assert_allclose(
-        np.concatenate(found)[:, 0], list(recorded.values()), rtol=0, atol=1e-6
-    )
+    outputs = [served(images=tf.constant(batch)) for batch in batches]
+    for name in OUTPUTS:
+        found = np.concatenate([batch[name] for batch in outputs])[:, 0]
+        np.testing.assert_allclose(found, recorded[name], rtol=0, atol=1e-6)
