@@ -25,6 +25,7 @@ from scipy import special
 from components.evaluator.metrics import (
     Confusion,
     average_precision,
+    curve,
     negative_weight,
     rates_at_prevalence,
     roc_auc,
@@ -39,6 +40,8 @@ _REPLICATES = 2000
 _MAX_DRAWS = 20_000_000
 _MIN_REPLICATES = 200
 _DRAWS_AT_ONCE = 1_000_000
+# A recall such as 0.3, as a sum of shares of positives, may be a little lower.
+_ROUNDING = 1e-9
 _TINY = np.finfo(np.float64).tiny
 # Jeffreys' prior: half a success and half a failure.
 _JEFFREYS = 0.5
@@ -134,6 +137,46 @@ def of_areas(
         "pr_auc": _around(pr_auc, drawn[0], also=_jeffreys(pr_auc, positives)),
         "auc": _around(auc, drawn[1], also=(auc, _jeffreys(auc, min(positives, negatives))[1])),
     }
+
+
+def of_precision(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    recalls: ArrayLike,
+    *,
+    seed: int,
+    prevalence: float | None = None,
+) -> NDArray[np.float64]:
+    """Returns the interval of precision at each recall: a pointwise band of the curve.
+
+    Between two thresholds of a drawn curve, recall and false positive rate are interpolated
+    linearly: that is what a random choice between the two thresholds gives. The band includes the
+    curve itself: the half images that are added must not exclude a perfect model.
+
+    Args:
+      labels: (n,), 1 for the positive class and 0 for all others; both must occur.
+      probabilities: (n,), finite.
+      recalls: (k,), above 0 and at most 1.
+      seed: seed of the draws; the order of the predictions does not matter.
+      prevalence: share of positives for the precision; None for the share in the data.
+
+    Returns:
+      float64 (2, k): lower and upper ends.
+    """
+    truth, at = np.asarray(labels, bool), np.asarray(recalls, np.float64)
+    positives = int(np.count_nonzero(truth))
+    negatives = truth.size - positives
+    odds = negative_weight(positives, negatives, prevalence) * negatives / positives
+    false_positive_rates = [
+        np.interp(at, np.append(0.0, recall), np.append(0.0, false_positive_rate))
+        for rates in _drawn_curves(truth, np.asarray(probabilities), seed)
+        for recall, false_positive_rate in zip(*rates, strict=True)
+    ]
+    precision = at / np.maximum(at + odds * np.stack(false_positive_rates), _TINY)
+    low, high = np.quantile(precision, _ENDS, axis=0)
+    points = curve(truth, probabilities, prevalence)
+    found = points.precision[np.searchsorted(points.recall, at - _ROUNDING)]
+    return np.stack([np.minimum(low, found), np.maximum(high, found)])
 
 
 def _drawn_curves(
