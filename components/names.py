@@ -36,6 +36,9 @@ VAL = "val"
 TEST = "test"
 REST = "rest"
 
+SPLIT = "split"
+"""Column of predictions: name of the split that the image is in."""
+
 # Artifact keys.
 EXAMPLES = "examples"
 QUARANTINE = "quarantine"
@@ -51,6 +54,7 @@ CALIBRATED_MODEL = "calibrated_model"
 EVALUATION = "evaluation"
 BLESSING = "blessing"
 PREDICTIONS = "predictions"
+VAL_PREDICTIONS = "val_predictions"
 PUSHED_MODEL = "pushed_model"
 REPORT = "report"
 STUDY_REPORT = "study_report"

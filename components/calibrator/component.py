@@ -6,7 +6,7 @@ from tfx.types import BaseChannel, Channel, ComponentSpec, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
 from components import names
-from components.artifacts import Sampling
+from components.artifacts import Predictions, Sampling
 from components.calibrator.executor import (
     PRECISION_FLOOR,
     RULE,
@@ -33,11 +33,17 @@ class CalibratorSpec(ComponentSpec):
     # A spec's keys are unique over inputs and outputs, so the output can't be `model` as well.
     OUTPUTS = {
         names.CALIBRATED_MODEL: ChannelParameter(type=standard_artifacts.Model),
+        names.VAL_PREDICTIONS: ChannelParameter(type=Predictions),
     }
 
 
 class Calibrator(BaseComponent):
-    """Chooses the operating point on val and exports a model that applies it."""
+    """Chooses the operating point on val and exports a model that applies it.
+
+    Outputs:
+      calibrated_model: the model.
+      val_predictions: its probability for each image of the split.
+    """
 
     SPEC_CLASS = CalibratorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
@@ -74,5 +80,6 @@ class Calibrator(BaseComponent):
             examples=examples,
             sampling=sampling,
             calibrated_model=Channel(type=standard_artifacts.Model),
+            val_predictions=Channel(type=Predictions),
         )
         super().__init__(spec=spec)

@@ -1,5 +1,6 @@
 """The content of `metrics.json`: the results of a run for programs."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -7,10 +8,15 @@ from components.reporter import wording
 from components.reporter.record import RunRecord
 
 
-def assemble(record: RunRecord, title: str) -> dict[str, Any]:
+def assemble(record: RunRecord, title: str, label_doubt: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the content of `metrics.json`, plain JSON with None for undefined values.
 
     `pr_auc` is average precision, see `components.evaluator.metrics`.
+
+    Args:
+      record: the run.
+      title: title of the page.
+      label_doubt: see `components.reporter.label_doubt.summarize`.
     """
     evaluation, verdict = record.evaluation, record.verdict
     return {
@@ -23,6 +29,8 @@ def assemble(record: RunRecord, title: str) -> dict[str, Any]:
         "examples": evaluation["examples"],
         "positives": evaluation["positives"],
         **{key: evaluation[key] for key in ("metrics", "intervals", "at_prevalence", "slices")},
+        "calibration": evaluation.get("calibration"),
+        "label_doubt": dict(label_doubt),
         "training": training(record.history),
         "sampling": record.sampling,
         "quarantine": record.quarantine,

@@ -36,6 +36,19 @@ def interval(bounds: Sequence[float] | None, digits: int = 3) -> str:
     return f"{bounds[0]:.{digits}f} to {bounds[1]:.{digits}f}"
 
 
+def amount(value: float | None) -> str:
+    """Formats a number of images or a cost with one decimal, or more if it would be rounded to 0.
+
+    As `thresholds.js` does.
+    """
+    if value is None:
+        return DASH
+    digits = 1
+    while digits < 6 and value and not float(f"{value:.{digits}f}"):
+        digits += 1
+    return f"{value:,.{digits}f}"
+
+
 def of_hundred(value: float) -> str:
     """Formats a rate as `87 of 100`; of 1,000 or more if it would be rounded to none or all."""
     whole = 100
@@ -51,6 +64,20 @@ def balance(prevalence: float) -> str:
         return f"{_short(1 / negatives)} positives per negative"
     shown = _short(negatives)
     return f"{shown} {'negative' if shown == '1' else 'negatives'} per positive"
+
+
+def more_images(more: Mapping[str, int] | None, positive_class: str) -> str:
+    """Says how many more images would decide a gate.
+
+    Args:
+      more: numbers of `positives` and `negatives` to add; None if no number would decide.
+      positive_class: name of the positive class.
+    """
+    if more is None:
+        return "no number of images that can be had would decide"
+    sides = (more["positives"], f"of “{positive_class}”"), (more["negatives"], "of others")
+    parts = [f"{count:,} more {side}" for count, side in sides if count]
+    return f"{' and '.join(parts)} would decide"
 
 
 def differs(share: float, prevalence: float) -> bool:

@@ -9,6 +9,13 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 from listed import list_files
+from other_splits import (
+    OtherSplit,
+    drawn_split,
+    write_features,
+    write_predictions,
+    write_records,
+)
 from PIL import Image
 from tfx.types import standard_artifacts
 
@@ -40,10 +47,12 @@ NEW_CLASS = {
 KINDS = {
     names.EVALUATION: standard_artifacts.ModelEvaluation,
     names.PREDICTIONS: artifacts.Predictions,
+    names.VAL_PREDICTIONS: artifacts.Predictions,
     names.BLESSING: standard_artifacts.ModelBlessing,
     names.MODEL: standard_artifacts.Model,
     names.MODEL_RUN: standard_artifacts.ModelRun,
     names.EXAMPLES: standard_artifacts.Examples,
+    names.FEATURED_EXAMPLES: standard_artifacts.Examples,
     names.SAMPLING: artifacts.Sampling,
     names.QUARANTINE: artifacts.Quarantine,
     names.ANOMALIES: standard_artifacts.ExampleAnomalies,
@@ -88,6 +97,10 @@ class Run:
     refusals: list[dict] = field(default_factory=list)
     pushed: Pushed | None = None
     data_check: Findings = field(default_factory=findings.not_checked)
+    train: OtherSplit = field(default_factory=lambda: drawn_split(names.TRAIN, 20, 40, seed=1))
+    val: OtherSplit = field(default_factory=lambda: drawn_split(names.VAL, 10, 20, seed=2))
+    has_features: bool = False
+    operating: dict = field(default_factory=dict)
 
     def artifact(self, key: str):
         made = KINDS[key]()
@@ -104,6 +117,7 @@ class Run:
 
     def write(self) -> "Run":
         self._write_examples()
+        self._write_other_splits()
         rows = self._write_predictions()
         figures = summary.summarize(
             rows,
@@ -130,7 +144,8 @@ class Run:
 
     def report(self) -> tuple[str, dict]:
         """Runs the Reporter; returns the page and the metrics."""
-        inputs = {key: [self.artifact(key)] for key in KINDS if key != names.REPORT}
+        left_out = {names.REPORT} | (set() if self.has_features else {names.FEATURED_EXAMPLES})
+        inputs = {key: [self.artifact(key)] for key in KINDS if key not in left_out}
         executor.Executor().Do(
             inputs,
             {names.REPORT: [self.artifact(names.REPORT)]},
@@ -177,6 +192,14 @@ class Run:
                 for index in range(shard, len(self.labels), 2):
                     writer.write(self._example(index))
         list_files(self.uri(names.EXAMPLES))
+
+    def _write_other_splits(self) -> None:
+        write_predictions(self.uri(names.VAL_PREDICTIONS), self.val, self.positive_class)
+        for split in (self.train, self.val):
+            pictures = [picture(7 * index) for index in range(len(split.labels))]
+            extra = {names.IMAGE: pictures}
+            write_records(self.uri(names.EXAMPLES), split, self.positive_class, extra)
+            write_features(self.uri(names.FEATURED_EXAMPLES), split, self.positive_class)
 
     def _example(self, index: int) -> bytes:
         values = {names.IMAGE: picture(index), names.IMAGE_ID: self.image_ids[index].encode()}
@@ -245,7 +268,8 @@ class Run:
             threshold=THRESHOLD,
             prevalence=self.prevalence,
         )
-        (assets / "operating_point.json").write_text(replace(point, rule="best_f1").to_json())
+        point = json.loads(replace(point, rule="best_f1").to_json()) | self.operating
+        (assets / "operating_point.json").write_text(json.dumps(point))
         rules = ReadingRules(image_size=64, pixel_range=(-1.0, 1.0), max_side=96)
         (assets / "reading_rules.json").write_text(rules.to_json())
 
