@@ -1,7 +1,9 @@
 """The Calibrator's executor."""
 
+import json
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,11 +14,13 @@ from tfx.dsl.io import fileio
 from tfx.types import Artifact, artifact_utils
 from tfx.utils import path_utils
 
-from components import names
-from components.calibrator import operating_point
+from components import names, training_balance
+from components.calibrator import calibration, operating_point, rules, wording
+from components.calibrator.calibration import Calibration
 from components.calibrator.export import export
 from components.calibrator.operating_point import OperatingPoint
 from components.evaluator import predictions
+from components.evaluator.metrics import Costs
 from components.example_files import Shard, checks_digests, record_batches, split_shards
 from components.imbalance_sampler import report as sampling_report
 from components.progress import Progress
@@ -25,14 +29,15 @@ _LOGGER_NAME = "outnumbered.calibrator"
 _BATCH_SIZE = 32
 
 # Execution properties.
-RULE = "rule"
-PRECISION_FLOOR = "precision_floor"
-THRESHOLD = "threshold"
+SETTINGS = "settings"
 SPLIT = "split"
+
+# Key of the settings.
+_CALIBRATION = "calibration"
 
 
 class Executor(BaseExecutor):
-    """Chooses the operating point of a model and exports the model with it."""
+    """Calibrates a model, chooses its operating point, and exports the model with both."""
 
     def Do(
         self,
@@ -46,32 +51,43 @@ class Executor(BaseExecutor):
           input_dict: `model`, the Trainer's; `examples`; and `sampling`, with the prevalence to
             which the split is weighted.
           output_dict: `calibrated_model` and `val_predictions`.
-          exec_properties: `rule`, `precision_floor`, `threshold` and `split`.
+          exec_properties: `settings`, the JSON of section `calibrator`, and `split`.
 
         Raises:
           FileNotFoundError: the split has no shard.
-          ValueError: see `operating_point.choose`.
+          ValueError: see `calibration.calibrate` and `operating_point.choose`.
         """
         examples = artifact_utils.get_single_uri(input_dict[names.EXAMPLES])
-        trained = tf.saved_model.load(_serving_dir(input_dict[names.MODEL]))
+        serving = _serving_dir(input_dict[names.MODEL])
+        trained = tf.saved_model.load(serving)
         split = exec_properties[SPLIT]
         sampling = sampling_report.read(artifact_utils.get_single_uri(input_dict[names.SAMPLING]))
+        prevalence = sampling["population"]["prevalence"]
+        requested, arguments = _arguments(json.loads(exec_properties[SETTINGS]))
         scored = predict(trained, split_shards(examples, split), split=split)
         try:
-            point = operating_point.choose(
-                scored.probabilities,
+            calibrated = calibration.calibrate(
+                scored.scores,
                 scored.labels,
-                rule=exec_properties[RULE],
-                prevalence=sampling["population"]["prevalence"],
-                precision_floor=exec_properties[PRECISION_FLOOR],
-                threshold=exec_properties[THRESHOLD],
+                prevalence=prevalence,
+                balance=training_balance.read(serving),
+                requested=requested,
+            )
+            probabilities = calibrated.probabilities(scored.scores)
+            point = operating_point.choose(
+                probabilities,
+                scored.labels,
+                prevalence=prevalence,
+                promised=True,
+                **arguments,
             )
         except ValueError as error:
             raise ValueError(f"no operating point on split {split!r}: {error}") from error
+        _log_calibration(calibrated, split)
         _log(point, split)
-        export(trained, point, _serving_dir(output_dict[names.CALIBRATED_MODEL]))
+        export(trained, point, calibrated, _serving_dir(output_dict[names.CALIBRATED_MODEL]))
         _write_predictions(
-            scored.as_table(split, scored.probabilities),
+            scored.as_table(split, probabilities),
             artifact_utils.get_single_uri(output_dict[names.VAL_PREDICTIONS]),
             check_digests=checks_digests(examples),
         )
@@ -83,6 +99,13 @@ def _write_predictions(rows: pa.Table, uri: str, *, check_digests: bool) -> None
     predictions.write_list(uri, check_digests=check_digests)
 
 
+def _log_calibration(calibrated: Calibration, split: str) -> None:
+    logger = logging.getLogger(_LOGGER_NAME)
+    logger.info("calibration on %s: %s", split, calibrated.as_sentence())
+    for remark in calibrated.remarks:
+        logger.warning("calibration on %s: %s", split, remark)
+
+
 def _log(point: OperatingPoint, split: str) -> None:
     logger = logging.getLogger(_LOGGER_NAME)
     logger.info(
@@ -90,8 +113,21 @@ def _log(point: OperatingPoint, split: str) -> None:
         "precision %.3f, recall %.3f",
         *(point.threshold, point.rule, split, point.prevalence, point.precision, point.recall),
     )
+    for line in wording.promised(asdict(point)):
+        logger.info("%s", line)
     for remark in point.remarks:
         logger.warning("operating point on %s: %s", split, remark)
+
+
+def _arguments(settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Returns the requested calibration and the arguments of `choose`.
+
+    Settings that are not given have the defaults of `choose`.
+    """
+    given = {key: value for key, value in settings.items() if value is not None}
+    if costs := given.get(rules.COSTS):
+        given[rules.COSTS] = Costs(**costs)
+    return given.pop(_CALIBRATION, calibration.AUTO), given
 
 
 def _serving_dir(artifacts: list[Artifact]) -> str:
@@ -102,12 +138,12 @@ class Scored(NamedTuple):
     """The images of a split, in the order of its records.
 
     Attributes:
-      probabilities: float32 (n,), the trained model's.
+      scores: float32 (n,), the trained model's.
       labels: int64 (n,), 1 for the positive class and 0 for all others.
       texts: bytes (n,) by feature: `image_id`, `uri` and `class_name`.
     """
 
-    probabilities: np.ndarray
+    scores: np.ndarray
     labels: np.ndarray
     texts: dict[str, np.ndarray]
 
@@ -133,7 +169,7 @@ _FEATURES = {
 
 
 def predict(trained: tf.Module, shards: Sequence[Shard], *, split: str) -> Scored:
-    """Predicts the probability of each image of a split, and reads its label and identity.
+    """Predicts the score of each image of a split, and reads its label and identity.
 
     Args:
       trained: the Trainer's SavedModel, loaded.
@@ -142,19 +178,19 @@ def predict(trained: tf.Module, shards: Sequence[Shard], *, split: str) -> Score
     """
     total = sum(shard.records for shard in shards)
     progress = Progress(f"{split} images", total=total, logger=_LOGGER_NAME)
-    probabilities = [np.zeros(0, np.float32)]
+    scores = [np.zeros(0, np.float32)]
     columns: dict[str, list[np.ndarray]] = {name: [np.zeros(0, object)] for name in _FEATURES}
     for shard in shards:
         shard.check_digest()
         count = 0
         for batch in record_batches(shard.path, _BATCH_SIZE):
             outputs = trained.signatures[names.SERVING_DEFAULT](examples=batch)
-            probabilities.append(outputs[names.PROBABILITY].numpy()[:, 0])
+            scores.append(outputs[names.PROBABILITY].numpy()[:, 0])
             for name, values in tf.io.parse_example(batch, _FEATURES).items():
                 columns[name].append(values.numpy())
-            progress.advance(len(probabilities[-1]))
-            count += len(probabilities[-1])
+            progress.advance(len(scores[-1]))
+            count += len(scores[-1])
         shard.check_count(count)
     whole = {name: np.concatenate(parts) for name, parts in columns.items()}
     labels = whole.pop(names.LABEL).astype(np.int64)
-    return Scored(np.concatenate(probabilities), labels, whole)
+    return Scored(np.concatenate(scores), labels, whole)

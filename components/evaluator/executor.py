@@ -22,6 +22,7 @@ from components.evaluator import (
     sliced_counts,
     summary,
 )
+from components.evaluator.metrics import Costs
 from components.example_validator import findings_file
 from components.example_validator.findings import Findings
 from components.imbalance_sampler import report as sampling_report
@@ -57,21 +58,23 @@ class Executor(BaseBeamExecutor):
         split = exec_properties[SPLIT]
         parsed_gates = gates.parse_all(json.loads(exec_properties[GATES]))
         sampling = sampling_report.read(source[names.SAMPLING].uri)
-        threshold = operating_point.read(_serving_dir(source))["threshold"]
+        point = operating_point.read(_serving_dir(source))
 
         self._predict_and_count(
             source,
             target,
             split=split,
-            config=eval_config.make(threshold, json.loads(exec_properties[SLICES])),
+            config=eval_config.make(point["threshold"], json.loads(exec_properties[SLICES])),
             total=_images(sampling, split),
         )
         figures = summary.summarize(
             predictions.read(target[names.PREDICTIONS].uri),
             sliced_counts.read(target[names.EVALUATION].uri),
             split=split,
-            threshold=threshold,
+            threshold=point["threshold"],
             prevalence=sampling["population"]["prevalence"],
+            costs=Costs(**costs) if (costs := point.get("costs")) else None,
+            band=point.get("review"),
         )
         summary.write(figures, target[names.EVALUATION].uri)
         verdict = gates.verdict(

@@ -22,7 +22,9 @@ def schema(slice_columns: Sequence[str]) -> pa.Schema:
         + [
             (names.LABEL, pa.int64()),
             (names.PROBABILITY, pa.float32()),
+            (names.SCORE, pa.float32()),
             (names.IS_POSITIVE, pa.int64()),
+            (names.NEEDS_REVIEW, pa.int64()),
         ]
         + [(name, pa.string()) for name in slice_columns if name not in texts]
     )

@@ -7,7 +7,7 @@ reports on the metrics need neither TFMA nor a second definition of them.
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,8 +16,8 @@ import pandas as pd
 from tfx.dsl.io import fileio
 
 from components import names
-from components.evaluator import intervals, metrics
-from components.evaluator.metrics import Confusion
+from components.evaluator import intervals, metrics, probability_quality, review
+from components.evaluator.metrics import Confusion, Costs
 from components.evaluator.sliced_counts import SliceCounts
 
 _FILE = "summary.json"
@@ -32,15 +32,20 @@ def summarize(
     split: str,
     threshold: float,
     prevalence: float,
+    costs: Costs | None = None,
+    band: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Computes all metrics of the split and of its slices; undefined ones are None.
 
     Args:
-      predictions: rows with label, probability, is_positive and the slice columns.
+      predictions: rows with label, probability, score, is_positive, needs_review and the slice
+        columns.
       slices: TFMA's counts, including those of the whole split.
       split: name of the split.
       threshold: the operating point.
       prevalence: share of positives in the real world.
+      costs: costs of wrong decisions, for `expected_cost`; None if they are not known.
+      band: `share`, `lower` and `upper` of the model's review band; None without one.
 
     Raises:
       ValueError: the split has no positives or no negatives, or the model's decisions
@@ -51,10 +56,16 @@ def summarize(
     probabilities = predictions[names.PROBABILITY].to_numpy()
     _check_classes(labels, split)
     _check_operating_point(predictions, threshold)
+    _check_review(predictions, band)
     counts = metrics.confusion(labels, predictions[names.IS_POSITIVE])
     _check_tfma(counts, slices)
-    own = _figures(counts, labels, probabilities, None)
+    own = _figures(counts, labels, probabilities, None, costs)
     own_intervals = own.pop("intervals")
+    scores = predictions[names.SCORE].to_numpy()
+    before, after = (
+        probability_quality.reliability(labels, values, prevalence, seed=_SEED)
+        for values in (scores, probabilities)
+    )
     return _plain(
         {
             "split": split,
@@ -64,8 +75,10 @@ def summarize(
             "intervals": own_intervals,
             "at_prevalence": {
                 "prevalence": prevalence,
-                **_figures(counts, labels, probabilities, prevalence),
+                **_figures(counts, labels, probabilities, prevalence, costs),
             },
+            "calibration": {"prevalence": prevalence, "before": before, "after": after},
+            "review": _review(predictions, band, prevalence, costs),
             "slices": [_slice(found, predictions) for found in slices if found.values],
         }
     )
@@ -88,21 +101,49 @@ def _figures(
     labels: np.ndarray,
     probabilities: np.ndarray,
     prevalence: float | None,
+    costs: Costs | None,
 ) -> dict[str, Any]:
-    """Computes rates, areas and `intervals`, at `prevalence` or at the split's own balance.
+    """Computes all figures and `intervals`, at `prevalence` or at the split's own balance.
 
     The intervals are computed by the same method for both, so that each metric has one interval.
     """
     share = counts.positives / len(labels) if prevalence is None else prevalence
     mixed = metrics.rates_at_prevalence(counts.recall, counts.false_positive_rate, share)
+    quality = probability_quality.reliability(labels, probabilities, share, seed=_SEED)
     return {
         **(metrics.rates(counts) if prevalence is None else mixed),
         "pr_auc": metrics.average_precision(labels, probabilities, prevalence),
         "auc": metrics.roc_auc(labels, probabilities),
+        **metrics.per_thousand(counts.recall, counts.false_positive_rate, share, costs),
+        **{name: quality[name] for name in probability_quality.METRICS},
         "intervals": {
-            **intervals.at_prevalence(counts, share, seed=_SEED),
+            **quality["intervals"],
+            **intervals.at_prevalence(counts, share, seed=_SEED, costs=costs),
             **intervals.of_areas(labels, probabilities, seed=_SEED, prevalence=share),
         },
+    }
+
+
+def _review(
+    predictions: pd.DataFrame,
+    band: Mapping[str, float] | None,
+    prevalence: float,
+    costs: Costs | None,
+) -> dict[str, Any] | None:
+    """Computes the figures of the images that are decided without a person, at both balances.
+
+    The figures of all images, as if each were decided by the threshold, are those of the summary.
+    """
+    if band is None:
+        return None
+    labels = predictions[names.LABEL].to_numpy()
+    sides = review.count(labels, predictions[names.IS_POSITIVE], predictions[names.NEEDS_REVIEW])
+    return {
+        **band,
+        "images": int(predictions[names.NEEDS_REVIEW].sum()),
+        "positives": int(sides.reviewed_positives),
+        "metrics": review.figures(sides, sides.positives / len(labels), seed=_SEED, costs=costs),
+        "at_prevalence": review.figures(sides, prevalence, seed=_SEED, costs=costs),
     }
 
 
@@ -151,6 +192,21 @@ def _check_operating_point(predictions: pd.DataFrame, threshold: float) -> None:
             f"the model's decisions must agree with its recorded threshold, {threshold}; its "
             "assets belong to another model. "
             f"Received: {int(differ.sum())} different decisions for {len(differ)} images"
+        )
+
+
+def _check_review(predictions: pd.DataFrame, band: Mapping[str, float] | None) -> None:
+    probability = predictions[names.PROBABILITY]
+    expected = np.zeros(len(predictions), bool)
+    if band is not None:
+        expected = metrics.is_positive(probability, band["lower"])
+        expected &= ~metrics.is_positive(probability, band["upper"])
+    differ = expected != predictions[names.NEEDS_REVIEW].to_numpy(bool)
+    if differ.any():
+        raise ValueError(
+            "the model's choice of images to review must agree with its recorded review band, "
+            f"{band}; its assets belong to another model. "
+            f"Received: {int(differ.sum())} different choices for {len(differ)} images"
         )
 
 

@@ -28,8 +28,10 @@ def assemble(record: RunRecord, title: str, label_doubt: Mapping[str, Any]) -> d
         "split": evaluation["split"],
         "examples": evaluation["examples"],
         "positives": evaluation["positives"],
-        **{key: evaluation[key] for key in ("metrics", "intervals", "at_prevalence", "slices")},
-        "calibration": evaluation.get("calibration"),
+        **{
+            key: evaluation[key]
+            for key in ("metrics", "intervals", "at_prevalence", "calibration", "review", "slices")
+        },
         "label_doubt": dict(label_doubt),
         "training": training(record.history),
         "sampling": record.sampling,
