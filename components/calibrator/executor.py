@@ -15,13 +15,15 @@ from tfx.types import Artifact, artifact_utils
 from tfx.utils import path_utils
 
 from components import names, training_balance
+from components.artifact_files import Shard
 from components.calibrator import calibration, operating_point, rules, wording
 from components.calibrator.calibration import Calibration
 from components.calibrator.export import export
 from components.calibrator.operating_point import OperatingPoint
+from components.checked_artifacts import checked
 from components.evaluator import predictions
 from components.evaluator.metrics import Costs
-from components.example_files import Shard, checks_digests, record_batches, split_shards
+from components.example_files import record_batches, split_shards
 from components.imbalance_sampler import report as sampling_report
 from components.progress import Progress
 
@@ -39,6 +41,7 @@ _CALIBRATION = "calibration"
 class Executor(BaseExecutor):
     """Calibrates a model, chooses its operating point, and exports the model with both."""
 
+    @checked
     def Do(
         self,
         input_dict: dict[str, list[Artifact]],
@@ -89,14 +92,13 @@ class Executor(BaseExecutor):
         _write_predictions(
             scored.as_table(split, probabilities),
             artifact_utils.get_single_uri(output_dict[names.VAL_PREDICTIONS]),
-            check_digests=checks_digests(examples),
         )
 
 
-def _write_predictions(rows: pa.Table, uri: str, *, check_digests: bool) -> None:
+def _write_predictions(rows: pa.Table, uri: str) -> None:
     fileio.makedirs(uri)
     predictions.write(rows, uri, index=0, count=1)
-    predictions.write_list(uri, check_digests=check_digests)
+    predictions.write_list(uri)
 
 
 def _log_calibration(calibrated: Calibration, split: str) -> None:

@@ -9,7 +9,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from components import names
-from components.example_files import Shard, record_batches
+from components.artifact_files import Shard
+from components.example_files import record_batches
 
 MOST = 10_000
 """About as many images are read of a larger split, so that time and memory stay small."""

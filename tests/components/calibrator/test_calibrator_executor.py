@@ -7,14 +7,16 @@ from unittest.mock import ANY
 import numpy as np
 import pytest
 import tensorflow as tf
+from listed import listed
 from tfx.types import channel_utils, standard_artifacts
 
 from components import artifacts, training_balance
+from components.artifact_files import DamagedArtifactError
 from components.calibrator import calibration, operating_point
 from components.calibrator.component import Calibrator
 from components.calibrator.executor import Executor
 from components.evaluator import predictions
-from components.example_files import DamagedArtifactError, shard_name
+from components.example_files import shard_name
 from components.imbalance_sampler import report as sampling_report
 
 LABELS = [1, 1, 0, 1, 0, 0, 0, 0]
@@ -41,11 +43,13 @@ def calibrate(trained_model, tmp_path):
         sampling_report.write(report, str(tmp_path / "sampling"))
         settings = {"calibration": "none", "rule": "best_f1", "beta": None, "costs": None}
         Executor().Do(
-            {
-                "model": [_artifact(standard_artifacts.Model, model)],
-                "examples": [_artifact(standard_artifacts.Examples, examples)],
-                "sampling": [_artifact(artifacts.Sampling, tmp_path / "sampling")],
-            },
+            listed(
+                {
+                    "model": [_artifact(standard_artifacts.Model, model)],
+                    "examples": [_artifact(standard_artifacts.Examples, examples)],
+                    "sampling": [_artifact(artifacts.Sampling, tmp_path / "sampling")],
+                }
+            ),
             {
                 "calibrated_model": [_artifact(standard_artifacts.Model, tmp_path / "out")],
                 "val_predictions": [_artifact(artifacts.Predictions, tmp_path / "predictions")],

@@ -12,7 +12,8 @@ from sklearn import metrics as sklearn_metrics
 from tfx.components.util import model_utils
 from tfx.types import Channel, standard_artifacts
 
-from components import artifacts, example_files, names
+from components import artifact_files, artifacts, example_files, names
+from components.artifact_files import DamagedArtifactError
 from components.evaluator import (
     blessing,
     eval_config,
@@ -24,7 +25,6 @@ from components.evaluator import (
 )
 from components.evaluator.component import Evaluator
 from components.evaluator.probability_quality import reliability
-from components.example_files import DamagedArtifactError
 
 
 def truth(rows, threshold):
@@ -240,7 +240,7 @@ def test_progress_is_logged_to_the_end(tmp_path, caplog):
 
 
 def test_missing_predictions_are_an_error_and_not_an_empty_table(tmp_path):
-    example_files.write_list(str(tmp_path), [], check_digests=False)
+    artifact_files.write_list(str(tmp_path), [], check_digests=False)
     with pytest.raises(FileNotFoundError, match=r"no predictions-\*.parquet exists in"):
         predictions.read(str(tmp_path))
 

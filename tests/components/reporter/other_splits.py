@@ -91,7 +91,7 @@ def write_predictions(uri: str, split: OtherSplit, positive_class: str) -> None:
         }
     )
     predictions.write(table, uri, index=0, count=1)
-    predictions.write_list(uri, check_digests=False)
+    predictions.write_list(uri)
 
 
 def _feature(value: str | bytes | int | list[int]) -> tf.train.Feature:
