@@ -65,6 +65,9 @@ PROBABILITY = "probability"
 IS_POSITIVE = "is_positive"
 """Output, int64 (n, 1): 1 if the probability reaches the operating point."""
 
+WEIGHT = "weight_at_prevalence"
+"""Column of TFMA's input, double: weight of an image at the real world's share of positives."""
+
 RESERVED_FEATURES = frozenset(
     {
         IMAGE,
@@ -79,6 +82,7 @@ RESERVED_FEATURES = frozenset(
         FEATURES_SHAPE,
         PROBABILITY,
         IS_POSITIVE,
+        WEIGHT,
     }
 )
 """Names that no slice column may have, as examples or predictions contain them already."""

@@ -7,7 +7,7 @@ reports on the metrics need neither TFMA nor a second definition of them.
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -21,8 +21,6 @@ from components.evaluator.metrics import Confusion
 from components.evaluator.sliced_counts import SliceCounts
 
 _FILE = "summary.json"
-# Fixed, so that the same predictions give the same intervals.
-_SEED = 0
 
 
 def summarize(
@@ -53,7 +51,7 @@ def summarize(
     _check_operating_point(predictions, threshold)
     counts = metrics.confusion(labels, predictions[names.IS_POSITIVE])
     _check_tfma(counts, slices)
-    own = _figures(counts, labels, probabilities, None)
+    own, world = _figures(counts, labels, probabilities, prevalence)
     own_intervals = own.pop("intervals")
     return _plain(
         {
@@ -62,11 +60,12 @@ def summarize(
             "positives": counts.positives,
             "metrics": {**own, "threshold": threshold, **asdict(counts)},
             "intervals": own_intervals,
-            "at_prevalence": {
-                "prevalence": prevalence,
-                **_figures(counts, labels, probabilities, prevalence),
-            },
-            "slices": [_slice(found, predictions) for found in slices if found.values],
+            "at_prevalence": {"prevalence": prevalence, **world},
+            "slices": _slices(
+                [found for found in slices if found.values],
+                predictions,
+                metrics.negative_weight(counts.positives, counts.negatives, prevalence),
+            ),
         }
     )
 
@@ -84,54 +83,95 @@ def read(uri: str) -> dict[str, Any]:
 
 
 def _figures(
-    counts: Confusion,
-    labels: np.ndarray,
-    probabilities: np.ndarray,
-    prevalence: float | None,
-) -> dict[str, Any]:
-    """Computes rates, areas and `intervals`, at `prevalence` or at the split's own balance.
+    counts: Confusion, labels: np.ndarray, probabilities: np.ndarray, prevalence: float
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Computes rates, areas and `intervals` at the split's own balance and at `prevalence`.
 
     The intervals are computed by the same method for both, so that each metric has one interval.
     """
-    share = counts.positives / len(labels) if prevalence is None else prevalence
-    mixed = metrics.rates_at_prevalence(counts.recall, counts.false_positive_rate, share)
+    share = counts.positives / len(labels)
+    of_own, of_world = intervals.of_areas_at(
+        labels, probabilities, [share, prevalence], seed=intervals.SEED
+    )
+    world = metrics.rates_at_prevalence(counts.recall, counts.false_positive_rate, prevalence)
+    auc = metrics.roc_auc(labels, probabilities)
     return {
-        **(metrics.rates(counts) if prevalence is None else mixed),
+        **metrics.rates(counts),
+        "pr_auc": metrics.average_precision(labels, probabilities),
+        "auc": auc,
+        "intervals": {**intervals.at_prevalence(counts, share, seed=intervals.SEED), **of_own},
+    }, {
+        **world,
         "pr_auc": metrics.average_precision(labels, probabilities, prevalence),
-        "auc": metrics.roc_auc(labels, probabilities),
+        "auc": auc,
         "intervals": {
-            **intervals.at_prevalence(counts, share, seed=_SEED),
-            **intervals.of_areas(labels, probabilities, seed=_SEED, prevalence=share),
+            **intervals.at_prevalence(counts, prevalence, seed=intervals.SEED),
+            **of_world,
         },
     }
 
 
-def _slice(found: SliceCounts, predictions: pd.DataFrame) -> dict[str, Any]:
+def _slices(
+    slices: Sequence[SliceCounts], predictions: pd.DataFrame, negative_weight: float
+) -> list[dict[str, Any]]:
+    """Computes the figures of each slice.
+
+    At prevalence, each negative has the weight that it has in the whole split: the figures are
+    those of the slice's images in the real world, whose share of positives the slice keeps.
+    """
+    labels = predictions[names.LABEL].to_numpy()
+    probabilities = predictions[names.PROBABILITY].to_numpy()
+    members = _Members(predictions)
+    rows = []
+    for found in slices:
+        chosen = members.of(found.values)
+        pr_auc = _pr_auc(labels[chosen], probabilities[chosen])
+        rows.append(_slice(found, pr_auc, negative_weight))
+    return rows
+
+
+def _slice(found: SliceCounts, pr_auc: float, negative_weight: float) -> dict[str, Any]:
     counts = found.counts
+    negatives = negative_weight * counts.negatives
+    share = counts.positives / (counts.positives + negatives)
     return {
         "slice": found.values,
         "examples": counts.positives + counts.negatives,
         "positives": counts.positives,
         **metrics.rates(counts),
-        "pr_auc": _pr_auc(_members(found, predictions)),
+        "pr_auc": pr_auc,
         **asdict(counts),
-        "intervals": intervals.of_rates(counts),
+        "intervals": intervals.of_slice(counts, seed=intervals.SEED),
+        "at_prevalence": {
+            "prevalence": share,
+            **metrics.rates(counts, negative_weight),
+            "intervals": intervals.of_slice(counts, share=share, seed=intervals.SEED),
+        },
     }
 
 
-def _members(found: SliceCounts, predictions: pd.DataFrame) -> pd.DataFrame:
-    chosen = np.ones(len(predictions), bool)
-    for column, value in found.values.items():
-        chosen &= (predictions[column] == value).to_numpy()
-    return predictions[chosen]
+class _Members:
+    """The rows of each slice; the rows are grouped once per set of columns."""
+
+    def __init__(self, predictions: pd.DataFrame):
+        self._predictions = predictions
+        self._rows: dict[tuple[str, ...], dict[Any, np.ndarray]] = {}
+
+    def of(self, values: Mapping[str, str]) -> np.ndarray:
+        """Returns the row numbers of the images with these values by column."""
+        columns = tuple(values)
+        if columns not in self._rows:
+            groups = self._predictions.groupby(list(columns), observed=True, sort=False)
+            self._rows[columns] = groups.indices
+        key = tuple(values.values())
+        return self._rows[columns][key if len(key) > 1 else key[0]]
 
 
-def _pr_auc(rows: pd.DataFrame) -> float:
+def _pr_auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Computes average precision; NaN in a slice of one class, such as a breed of the positives."""
-    labels = rows[names.LABEL].to_numpy()
     if labels.all() or not labels.any():
         return math.nan
-    return metrics.average_precision(labels, rows[names.PROBABILITY].to_numpy())
+    return metrics.average_precision(labels, probabilities)
 
 
 def _check_classes(labels: np.ndarray, split: str) -> None:

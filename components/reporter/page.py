@@ -52,6 +52,7 @@ def render(
     environment.filters |= {
         "rate": wording.rate,
         "interval": wording.interval,
+        "outcome": wording.outcome,
         "balance": wording.balance,
         "differs": wording.differs,
     }

@@ -4,6 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from components.evaluator.gate_results import Outcome
+from components.evaluator.more_images import MoreImages
+
 DASH = "–"
 
 
@@ -56,6 +59,20 @@ def balance(prevalence: float) -> str:
 def differs(share: float, prevalence: float) -> bool:
     """Returns whether two shares of positives differ by more than 2 %."""
     return not math.isclose(share, prevalence, rel_tol=0.02)
+
+
+def outcome(gate: Mapping[str, Any]) -> str:
+    """Formats the outcome of a gate, and the number of images that would decide it.
+
+    Args:
+      gate: an entry of `gates` in `metrics.json`.
+    """
+    if gate["outcome"] != Outcome.TOO_FEW_IMAGES:
+        return str(gate["outcome"])
+    accepted = ", accepted" if gate["passed"] else ""
+    more = gate["more_images"]
+    needs = f": {MoreImages(**more).describe()} would decide" if more else ""
+    return f"too few images to tell{accepted}{needs}"
 
 
 def answer(
