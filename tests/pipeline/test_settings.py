@@ -74,6 +74,10 @@ def test_overrides_do_not_change_their_input():
         ("sampler.splits.val.dogs=0", ["val", "dogs"]),
         ("sampler.splits.val={cats: 10}", ["val", "dogs"]),
         ("evaluator.gates=['recal >= 0.9']", ["recal", "recall"]),
+        (
+            "evaluator.gates=['recall >= 0.9 in every breed']",
+            ["must be of one of class_name;", "data.slices", "'breed'"],
+        ),
         ("evaluator.slices=[[breed]]", ["breed", "data.slices"]),
         ("population.prevalence={Class 1: -1}", ["population.prevalence.Class 1: ", "-1"]),
         ("sampler.group_by=patient", ["data.slices. Received: 'patient'"]),

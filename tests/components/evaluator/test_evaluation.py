@@ -1,8 +1,11 @@
+import json
 import logging
 import shutil
 from pathlib import Path
+from unittest.mock import ANY
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import tensorflow as tf
 import tensorflow_model_analysis as tfma
@@ -160,14 +163,26 @@ def test_the_verdict_is_in_tfxs_format_with_its_reason(evaluated):
     verdict = blessing.read_verdict(evaluated.blessing.uri)
     assert verdict["blessed"] is False
     assert verdict["reason"].startswith("precision at prevalence is ")
-    assert [gate["passed"] for gate in verdict["gates"]] == [True, False, False]
+    assert [gate["passed"] for gate in verdict["gates"]] == [True, False, False, True]
     assert (
         "; 2 anomalies in the data, but the gate requires anomalies <= 1: out of range in "
         in (verdict["reason"])
     )
     figures = summary.read(evaluated.evaluation.uri)
     bounds = figures["intervals"]["recall"], figures["at_prevalence"]["intervals"]["precision"]
-    assert [gate["interval"] for gate in verdict["gates"]] == [*bounds, None]
+    assert [gate["interval"] for gate in verdict["gates"]] == [*bounds, None, ANY]
+
+
+def test_a_gate_on_slices_is_judged_by_tfmas_slices(evaluated):
+    gate = blessing.read_verdict(evaluated.blessing.uri)["gates"][3]
+    sizes = {
+        breed: sum(row.label for row in evaluated.rows if row.columns["breed"] == breed)
+        for breed in ("beagle", "pug")
+    }
+    assert {each["slice"]["breed"]: each["images"] for each in gate["slices"]} == sizes
+    small = min(sizes, key=sizes.__getitem__)
+    assert (gate["outcome"], gate["slice"]) == ("too_few_images", {"breed": small})
+    assert gate["more_images"]["positives"] == max(sizes.values()) - sizes[small]
 
 
 def test_a_blessing_is_valid_for_tfxs_own_pusher(evaluated, tmp_path):
@@ -215,6 +230,12 @@ def test_predictions_are_the_same_bytes_for_any_number_of_workers(tmp_path):
     assert sorted(one) == [f"predictions-{index:05d}-of-00004.parquet" for index in range(4)]
 
 
+def test_images_of_one_class_have_no_weight_that_is_undefined():
+    rows = {"label": [0, 0], "probability": np.array([0.0, 0.4], np.float32), "breed": ["", "pug"]}
+    batch = predict.for_tfma(pa.record_batch(rows), sides=(0, 2), prevalence=0.1)
+    assert batch.column(names.WEIGHT).to_pylist() == [[1.0], [1.0]]
+
+
 def test_progress_is_logged_to_the_end(tmp_path, caplog):
     with caplog.at_level(logging.INFO, logger="outnumbered.evaluator"):
         predict_only(tmp_path, some_rows(positives=20, negatives=180), pipeline_args=[])
@@ -257,6 +278,16 @@ def test_a_model_without_an_operating_point_is_refused(tmp_path):
     tf.saved_model.save(tf.Module(), str(tmp_path))
     with pytest.raises(ValueError, match="must have a signature 'serving_default'"):
         predict.ServedModel(str(tmp_path))
+
+
+@pytest.mark.parametrize("prevalence", [0, 1, 1.5])
+def test_a_prevalence_out_of_range_is_refused_before_any_image_is_read(tmp_path, prevalence):
+    evaluation = Evaluation(tmp_path, some_rows(), 0.5).prepare()
+    report = {"population": {"prevalence": prevalence}, "splits": {}}
+    (tmp_path / "sampling" / "sampling.json").write_text(json.dumps(report))
+    with pytest.raises(ValueError, match=f"set population.prevalence. Received: {prevalence}"):
+        evaluation.run()
+    assert not (tmp_path / "predictions").exists()
 
 
 def test_a_split_that_does_not_exist_is_refused_at_the_start(tmp_path):
@@ -305,6 +336,12 @@ def test_the_components_parameters_are_text():
 def test_an_invalid_gate_is_refused_before_the_pipeline_starts():
     with pytest.raises(gates.GateError, match="did you mean 'recall'"):
         evaluator(gates=["recal >= 0.9"])
+
+
+def test_a_gate_on_slices_that_are_not_computed_is_refused_before_the_pipeline_starts():
+    with pytest.raises(gates.GateError, match=r"must be of one of breed, class_name;.*: 'light'"):
+        evaluator(gates=["recall >= 0.9 in every light"])
+    evaluator(gates=["specificity >= 0.9 in every class_name"])
 
 
 def test_a_gate_on_anomalies_requires_the_example_validator():
