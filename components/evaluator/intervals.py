@@ -15,6 +15,7 @@ K. Boyd, K. Eng, C. D. Page, Area under the Precision-Recall Curve: Point Estima
 Intervals, ECML PKDD 2013, for average precision as a share of the positive images.
 """
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -49,6 +50,7 @@ Interval = tuple[float, float] | None
 """Lower and upper end; None if the metric is undefined."""
 
 
+@functools.lru_cache(maxsize=4096)  # the same counts occur at several balances
 def wilson(successes: int, trials: int) -> Interval:
     """Returns Wilson's score interval of a proportion; valid for few trials and at 0 and 1.
 

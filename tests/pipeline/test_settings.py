@@ -81,6 +81,8 @@ def test_overrides_do_not_change_their_input():
         ("evaluator.slices=[[breed]]", ["breed", "data.slices"]),
         ("population.prevalence={Class 1: -1}", ["population.prevalence.Class 1: ", "-1"]),
         ("sampler.group_by=patient", ["data.slices. Received: 'patient'"]),
+        ("population.prevalence={cats: 10, dogs: 0}", ["population.prevalence.dogs: ", ": 0"]),
+        ("population.prevalence=1.5", ["population.prevalence: ", "Received: 1.5"]),
         ("population.prevalence={dogs: 1}", ["prevalence must have weights for 'dogs'"]),
         ("population.prevalence={cats: 10}", ["data.positive_class must be one of", "'dogs'"]),
         ("beam.options=['--runner=FlinkRunner']", ["beam.options", "beam.runner"]),

@@ -198,3 +198,16 @@ def test_an_undefined_metric_has_no_interval():
     assert intervals.at_prevalence(counts, 0.1, seed=0)["precision"] is None
     assert intervals.of_rates(counts)["precision"] is None
     assert intervals.at_prevalence(counts, 0.1, seed=0)["f1"][0] == 0
+
+
+def test_a_slice_keeps_its_share_of_positives_and_may_have_one_class():
+    both = Confusion(tp=8, fp=3, tn=27, fn=2)
+    assert intervals.of_slice(both, share=0.1, seed=0) == intervals.at_prevalence(both, 0.1, seed=0)
+    own = intervals.of_slice(both, seed=0)
+    assert own == intervals.of_rates(both) | {
+        "f1": intervals.at_prevalence(both, 0.25, seed=0)["f1"]
+    }
+    negatives = Confusion(tp=0, fp=3, tn=27, fn=0)
+    found = intervals.of_slice(negatives, share=0.0, seed=0)
+    assert found["specificity"] == found["accuracy"] == intervals.wilson(27, 30)
+    assert found["recall"] is found["precision"] is found["f1"] is None
