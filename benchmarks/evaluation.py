@@ -214,7 +214,9 @@ def _rows(start: int, size: int) -> pa.Table:
         names.CLASS_NAME: np.where(labels, "dogs", "cats"),
         names.LABEL: labels,
         names.PROBABILITY: probability,
+        names.SCORE: np.sqrt(probability),
         names.IS_POSITIVE: (probability >= np.float32(THRESHOLD)).astype(np.int64),
+        names.NEEDS_REVIEW: np.zeros(size, np.int64),
         COLUMN: [f"breed {value}" for value in rng.integers(0, SLICES, size)],
     }
     return pa.table(columns, schema=predictions.schema([COLUMN]))

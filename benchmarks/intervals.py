@@ -4,7 +4,8 @@
 
 Scores are binormal: the mean of the positive images is higher than that of the negatives, by 0.5
 standard deviations for a weak model up to 4 for a nearly perfect one. The real world has one
-positive image per ten negatives. Many splits are drawn, with that balance and with one to one, and
+positive image per ten negatives, and the log odds of the model's probabilities are twice the true
+ones, so it is overconfident. Many splits are drawn, with that balance and with one to one, and
 the coverage is the share of intervals that contain the model's true value at the real balance. The
 last line is JSON: the lowest and the mean coverage by metric.
 """
@@ -17,14 +18,15 @@ from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
+from scipy.special import expit, logit, ndtr, ndtri
 
-from components.evaluator import intervals, metrics
+from components.evaluator import intervals, metrics, probability_quality
 
 PREVALENCE = 1 / 11
 DISTANCES = (0.5, 1.5, 2.5, 4.0)
 POSITIVES = (1, 2, 3, 5, 10, 20)
-METRICS = ("recall", "precision", "f1", "accuracy", "pr_auc", "auc")
+_SPACED = 200_000
+METRICS = ("recall", "precision", "f1", "accuracy", "pr_auc", "auc", "ece", "brier", "log_loss")
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,23 @@ class Model:
             **{key: float(x) for key, x in metrics.rates_at_prevalence(*at, PREVALENCE).items()},
             "pr_auc": float(np.trapezoid(precision["precision"], recall)),
             "auc": NormalDist().cdf(self.distance / np.sqrt(2)),
+            **self._true_quality,
         }
+
+    def probabilities(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns the model's probabilities of scores."""
+        return expit(2 * self._log_odds(scores))
+
+    def _log_odds(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self.distance * (scores - self.distance / 2) + logit(PREVALENCE)
+
+    @property
+    def _true_quality(self) -> dict[str, float]:
+        """The metrics of the probabilities, from many images that are evenly spaced."""
+        places = ndtri((np.arange(_SPACED) + 0.5) / _SPACED)
+        labels = np.repeat([1, 0], _SPACED)
+        values = self.probabilities(np.concatenate([places + self.distance, places]))
+        return probability_quality.figures(labels, values, PREVALENCE)
 
     def coverage(self, positives: int, negatives: int, *, trials: int) -> dict[str, float]:
         """Returns the share of drawn splits whose interval contains the true value, by metric."""
@@ -67,22 +85,24 @@ class Model:
         labels = np.repeat([1, 0], [positives, negatives])
         true_values, threshold = self.true_values, self.threshold
         found = [
-            _intervals(labels, rng.normal(self.distance * labels), threshold) for _ in range(trials)
+            self._intervals(labels, rng.normal(self.distance * labels), threshold)
+            for _ in range(trials)
         ]
         return {
             metric: float(np.mean([_contains(each[metric], true_values[metric]) for each in found]))
             for metric in METRICS
         }
 
-
-def _intervals(
-    labels: NDArray[np.int64], scores: NDArray[np.float64], threshold: float
-) -> dict[str, intervals.Interval]:
-    counts = metrics.confusion(labels, scores >= threshold)
-    return {
-        **intervals.at_prevalence(counts, PREVALENCE, seed=0),
-        **intervals.of_areas(labels, scores, seed=0, prevalence=PREVALENCE),
-    }
+    def _intervals(
+        self, labels: NDArray[np.int64], scores: NDArray[np.float64], threshold: float
+    ) -> dict[str, intervals.Interval]:
+        counts, values = metrics.confusion(labels, scores >= threshold), self.probabilities(scores)
+        quality = probability_quality.reliability(labels, values, PREVALENCE, seed=0)
+        return {
+            **intervals.at_prevalence(counts, PREVALENCE, seed=0),
+            **intervals.of_areas(labels, scores, seed=0, prevalence=PREVALENCE),
+            **quality["intervals"],
+        }
 
 
 def _contains(bounds: intervals.Interval, value: float) -> bool:

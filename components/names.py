@@ -61,9 +61,14 @@ SERVING_DEFAULT = "serving_default"
 PREDICT_IMAGES = "predict_images"
 """Signature: encoded image bytes in, outputs out."""
 PROBABILITY = "probability"
-"""Output, float32 (n, 1): probability that the image is of the positive class."""
+"""Output, float32 (n, 1): probability that the image is of the positive class, at the population's
+prevalence once it is calibrated."""
+SCORE = "score"
+"""Output of a calibrated model, float32 (n, 1): the trained model's own output, 0 to 1."""
 IS_POSITIVE = "is_positive"
 """Output, int64 (n, 1): 1 if the probability reaches the operating point."""
+NEEDS_REVIEW = "needs_review"
+"""Output, int64 (n, 1): 1 if a person should decide; 0 for all images without a review band."""
 
 WEIGHT = "weight_at_prevalence"
 """Column of TFMA's input, double: weight of an image at the real world's share of positives."""
@@ -81,7 +86,9 @@ RESERVED_FEATURES = frozenset(
         FEATURES,
         FEATURES_SHAPE,
         PROBABILITY,
+        SCORE,
         IS_POSITIVE,
+        NEEDS_REVIEW,
         WEIGHT,
     }
 )

@@ -37,6 +37,12 @@ def _whole_number(value: Any) -> Any:
     return value
 
 
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")
+    return value
+
+
 def _composed_keys(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
@@ -54,4 +60,5 @@ ComposedKeys = BeforeValidator(_composed_keys)
 WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
 Count = Annotated[WholeNumber, Field(ge=0)]
 PositiveCount = Annotated[WholeNumber, Field(ge=1)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
+Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Fraction = Annotated[Number, Field(ge=0, le=1)]

@@ -174,7 +174,7 @@ def _nodes(
         model=train.outputs[names.MODEL],
         examples=examples,
         sampling=sampling,
-        **settings.calibrator.model_dump(),
+        settings=settings.calibrator.model_dump(),
     )
     model = calibrator.outputs[names.CALIBRATED_MODEL]
     evaluator = Evaluator(

@@ -40,13 +40,19 @@ class Row:
     Attributes:
       path: path of the image.
       probability: probability in [0, 1] of the positive class; None if it can't be read.
+      score: the trained model's own output in [0, 1]; None if it can't be read, or for a model
+        of an earlier version, which has no other output than the probability.
       is_positive: whether the probability reaches the threshold; None if it can't be read.
+      needs_review: whether a person should decide; None if it can't be read, or the model does
+        not say.
       error: why the image can't be read; None if it can.
     """
 
     path: Path
     probability: float | None = None
+    score: float | None = None
     is_positive: bool | None = None
+    needs_review: bool | None = None
     error: str | None = None
 
 
@@ -167,11 +173,18 @@ def _example(data: bytes) -> bytes:
     return example.SerializeToString()
 
 
-def _outputs(tensors: Mapping[str, Any]) -> Iterator[tuple[float, bool]]:
-    probabilities = tensors[names.PROBABILITY].numpy()[:, 0]
-    positive = tensors[names.IS_POSITIVE].numpy()[:, 0]
-    for probability, is_positive in zip(probabilities, positive, strict=True):
-        yield float(probability), bool(is_positive)
+def _outputs(
+    tensors: Mapping[str, Any],
+) -> Iterator[tuple[float, float | None, bool, bool | None]]:
+    columns = {name: tensor.numpy()[:, 0].tolist() for name, tensor in tensors.items()}
+    probabilities = columns[names.PROBABILITY]
+    missing = [None] * len(probabilities)
+    scores = columns.get(names.SCORE, missing)
+    review = columns.get(names.NEEDS_REVIEW, missing)
+    for probability, score, called, needs_review in zip(
+        probabilities, scores, columns[names.IS_POSITIVE], review, strict=True
+    ):
+        yield probability, score, bool(called), None if needs_review is None else bool(needs_review)
 
 
 def print_json(rows: Iterable[Row]) -> int:
@@ -188,6 +201,11 @@ def print_json(rows: Iterable[Row]) -> int:
     return unread
 
 
+def _verdict(row: Row) -> str:
+    verdict = "yes" if row.is_positive else "no"
+    return f"{verdict}, to be reviewed" if row.needs_review else verdict
+
+
 def print_table(rows: Iterable[Row]) -> int:
     """Prints the images as a table, by decreasing probability.
 
@@ -198,8 +216,7 @@ def print_table(rows: Iterable[Row]) -> int:
     table = Table("image", Column("probability", justify="right"), "positive")
     for row in ordered:
         if row.error is None:
-            verdict = "yes" if row.is_positive else "no"
-            table.add_row(plain(row.path), f"{row.probability:.4f}", verdict)
+            table.add_row(plain(row.path), f"{row.probability:.4f}", _verdict(row))
         else:
             table.add_row(plain(row.path), "–", plain(row.error, "red"))
     Console().print(table)

@@ -16,6 +16,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from components import paths
+from components.calibrator import rules
 from components.evaluator import gates as gate_rules
 from components.image_example_gen.contents import Verify
 from components.image_example_gen.sources import check_class
@@ -36,6 +37,7 @@ from components.section import (
     Count,
     DataName,
     Fraction,
+    Number,
     PositiveCount,
     Section,
     WholeNumber,
@@ -50,6 +52,8 @@ IN_PROCESS_RUNNER = "FnApiRunner"
 PRESETS_DIR = Path(__file__).parent / "presets"
 # A union reports an error per member, with the member's name in the error's path.
 _UNION_MEMBER = re.compile(r"literal\[.*\]|ClassWeight|Mixture")
+# Settings of one rule of the Calibrator. The others have a default, or are used by all rules.
+_ONLY_WITH_THEIR_RULE = (rules.BETA, rules.RECALL_FLOOR, rules.ALERTS)
 # Of a message, in characters.
 _LONGEST_LINE = 1000
 
@@ -182,16 +186,81 @@ class Sampler(Section):
     )
 
 
-class Calibrator(Section):
-    """How the operating point is chosen on val, weighted to the population's prevalence."""
+class Costs(Section):
+    """Costs of wrong decisions, in any unit; only their ratio matters for the threshold."""
 
-    rule: Literal["best_f1", "recall_at_precision", "fixed"] = Field(
-        default="best_f1", description="Rule by which the threshold is chosen."
+    missed: Annotated[Number, Field(ge=0)] = Field(
+        description="Cost of a positive image that is called negative."
+    )
+    false_alarm: Annotated[Number, Field(ge=0)] = Field(
+        description="Cost of a negative image that is called positive."
+    )
+
+    @model_validator(mode="after")
+    def _some_decision_costs(self) -> Self:
+        if not self.missed and not self.false_alarm:
+            raise ValueError("must not both be 0. Received: {missed: 0, false_alarm: 0}")
+        return self
+
+
+class Calibrator(Section):
+    """Calibration and operating point, both on val, weighted to the population's prevalence."""
+
+    calibration: Literal["auto", "none", "temperature", "platt", "beta", "isotonic"] = Field(
+        default="auto",
+        description=(
+            "Map from scores to probabilities; auto: chosen by cross-validation; isotonic: with "
+            "at least 1,000 positives."
+        ),
+    )
+    rule: Literal[
+        "best_f1",
+        "best_fbeta",
+        "recall_at_precision",
+        "precision_at_recall",
+        "alerts_per_thousand",
+        "expected_cost",
+        "fixed",
+    ] = Field(default="best_f1", description="Rule by which the threshold is chosen.")
+    beta: Annotated[Number, Field(gt=0)] | None = Field(
+        default=None,
+        description="For best_fbeta: how many times as much recall counts as precision; above 0.",
     )
     precision_floor: Fraction = Field(
         default=0.9, description="Minimum precision on the weighted val, for recall_at_precision."
     )
+    recall_floor: Fraction | None = Field(
+        default=None, description="Minimum recall on val, 0 to 1, for precision_at_recall."
+    )
+    alerts: Annotated[Number, Field(gt=0, le=1000)] | None = Field(
+        default=None,
+        description="For alerts_per_thousand: the most images called positive, per 1,000 images.",
+    )
+    costs: Costs | None = Field(
+        default=None,
+        description="For expected_cost; with any other rule, the expected cost is reported.",
+    )
     threshold: Fraction = Field(default=0.5, description="Threshold, for fixed.")
+    review: Annotated[Number, Field(ge=0, lt=1)] = Field(
+        default=0.0,
+        description=(
+            "Largest share of the population's images that a person reviews: those next to the "
+            "threshold."
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _rule_has_its_settings(self) -> Self:
+        for rule, key in rules.KEYS.items():
+            value = getattr(self, key)
+            if self.rule == rule and value is None:
+                raise ValueError(f"{key} is required for the rule {rule}. Received: no {key}")
+            if self.rule != rule and value is not None and key in _ONLY_WITH_THEIR_RULE:
+                raise ValueError(
+                    f"{key} requires the rule {rule}; remove it, or change the rule. "
+                    f"Received: {key} {value:g} with the rule {self.rule}"
+                )
+        return self
 
 
 class Evaluator(Section):
@@ -327,6 +396,16 @@ class Settings(ImageSettings):
         columns = [[name] for name in (CLASS_NAME, *self.data.slices)]
         gates = gate_rules.parse_all(self.evaluator.gates)
         gate_rules.check_columns(gates, [*columns, *self.evaluator.slices])
+        return self
+
+    @model_validator(mode="after")
+    def _costs_of_gates_are_set(self) -> Self:
+        for gate in gate_rules.parse_all(self.evaluator.gates):
+            if gate.metric == gate_rules.EXPECTED_COST and self.calibrator.costs is None:
+                raise ValueError(
+                    f"calibrator.costs is required for gate {gate.text!r}; set, for instance, "
+                    "{missed: 50, false_alarm: 1}. Received: None"
+                )
         return self
 
 

@@ -1,6 +1,6 @@
 """The summary of a finished run: figures, slices, the verdict, and the output paths."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -8,13 +8,19 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from components.calibrator import wording
 from components.example_validator import findings
 from components.reporter.wording import balance, differs, outcome
 from pipeline.local import RunResult
 from pipeline.terminal import lines, plain
 
-JSON_METRICS = ("precision", "recall", "f1", "pr_auc", "threshold", "tp", "fp", "tn", "fn")
-JSON_AT_PREVALENCE = ("prevalence", "precision", "recall", "f1", "pr_auc")
+_PER_THOUSAND = {
+    "alerts_per_thousand": "alerts per 1,000 images",
+    "expected_cost": "cost per 1,000 images",
+}
+_COMMON = ("precision", "recall", "f1", "pr_auc", *_PER_THOUSAND)
+JSON_METRICS = (*_COMMON, "threshold", "tp", "fp", "tn", "fn")
+JSON_AT_PREVALENCE = ("prevalence", *_COMMON)
 
 
 def as_json(result: RunResult) -> dict[str, Any]:
@@ -41,6 +47,8 @@ def show(result: RunResult, console: Console) -> None:
     console.print()
     console.print(_confusion(metrics["metrics"]))
     console.print(figures(metrics))
+    for sentence in _operating_point(metrics):
+        console.print(lines(sentence))
     if metrics["slices"]:
         console.print(_slices(metrics["slices"]))
     if warning := metrics["sampling"]["near_duplicates"]["warning"]:
@@ -81,7 +89,20 @@ def figures(metrics: Mapping[str, Any]) -> Table:
     for name in ("precision", "recall", "f1", "pr_auc", "accuracy"):
         cells = [(figure(found[name]), _interval(ends.get(name))) for _, found, ends in columns]
         table.add_row(name, *(text for cell in cells for text in cell))
+    for name, title in _PER_THOUSAND.items():
+        if own[name] is not None:
+            cells = [(_amount(found[name]), _amounts(ends[name])) for _, found, ends in columns]
+            table.add_row(title, *(text for cell in cells for text in cell))
     return table
+
+
+def _operating_point(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """Yields what val promised, and the figures of the review band on test."""
+    for sentence in wording.promised(metrics["operating_point"]):
+        yield f"From val, {sentence}."
+    if (review := metrics["review"]) is not None:
+        found = wording.reviewed(review["at_prevalence"])
+        yield f"On test, reviewed at the real world's balance: {found}."
 
 
 def _balance(metrics: Mapping[str, Any]) -> str:
@@ -159,6 +180,14 @@ def new_table(title: str) -> Table:
 def figure(value: float | None) -> str:
     """A figure as shown in tables; a dash for None."""
     return "–" if value is None else f"{value:.3f}"
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.1f}"
+
+
+def _amounts(bounds: Sequence[float]) -> str:
+    return f"{_amount(bounds[0])} to {_amount(bounds[1])}"
 
 
 def _interval(bounds: list[float] | None) -> str:

@@ -1,1 +1,1 @@
-"""Calibrator: chooses the operating point on val and exports a model that applies it."""
+"""Calibrator: calibrates a model, chooses its operating point and exports it with both."""

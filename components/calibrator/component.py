@@ -1,5 +1,9 @@
 """The Calibrator's spec."""
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 from tfx.dsl.components.base import executor_spec
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.types import BaseChannel, Channel, ComponentSpec, standard_artifacts
@@ -7,22 +11,14 @@ from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
 from components import names
 from components.artifacts import Sampling
-from components.calibrator.executor import (
-    PRECISION_FLOOR,
-    RULE,
-    SPLIT,
-    THRESHOLD,
-    Executor,
-)
+from components.calibrator.executor import SETTINGS, SPLIT, Executor
 
 
 class CalibratorSpec(ComponentSpec):
     """Inputs, outputs and parameters of the Calibrator."""
 
     PARAMETERS = {
-        RULE: ExecutionParameter(type=str),
-        PRECISION_FLOOR: ExecutionParameter(type=float),
-        THRESHOLD: ExecutionParameter(type=float),
+        SETTINGS: ExecutionParameter(type=str),
         SPLIT: ExecutionParameter(type=str),
     }
     INPUTS = {
@@ -37,7 +33,7 @@ class CalibratorSpec(ComponentSpec):
 
 
 class Calibrator(BaseComponent):
-    """Chooses the operating point on val and exports a model that applies it."""
+    """Calibrates a model, chooses its operating point and exports it with both."""
 
     SPEC_CLASS = CalibratorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
@@ -48,9 +44,7 @@ class Calibrator(BaseComponent):
         examples: BaseChannel,
         sampling: BaseChannel,
         *,
-        rule: str,
-        precision_floor: float = 0.0,
-        threshold: float = 0.5,
+        settings: Mapping[str, Any],
         split: str = names.VAL,
     ):
         """Creates the component.
@@ -59,16 +53,14 @@ class Calibrator(BaseComponent):
           model: the Trainer's Model.
           examples: Examples with the split.
           sampling: the ImbalanceSampler's report, for the real world's prevalence.
-          rule: `best_f1`, `recall_at_precision` or `fixed`.
-          precision_floor: for `recall_at_precision`, 0 to 1.
-          threshold: for `fixed`, 0 to 1.
+          settings: section `calibrator` of the settings, as JSON's types: `calibration`, one of
+            `calibration.CALIBRATIONS`, `rule`, the settings of the rules, see
+            `operating_point.choose`, None where they are not used, and `review`.
           split: the split on which the operating point is chosen; must be neither the split
             used for training nor the one used for evaluation.
         """
         spec = CalibratorSpec(
-            rule=rule,
-            precision_floor=float(precision_floor),
-            threshold=float(threshold),
+            settings=json.dumps(settings, sort_keys=True),
             split=split,
             model=model,
             examples=examples,

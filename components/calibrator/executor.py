@@ -1,7 +1,9 @@
 """The Calibrator's executor."""
 
+import json
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -10,10 +12,12 @@ from tfx.dsl.components.base.base_executor import BaseExecutor
 from tfx.types import Artifact, artifact_utils
 from tfx.utils import path_utils
 
-from components import names
-from components.calibrator import operating_point
+from components import names, training_balance
+from components.calibrator import calibration, operating_point, rules, wording
+from components.calibrator.calibration import Calibration
 from components.calibrator.export import export
 from components.calibrator.operating_point import OperatingPoint
+from components.evaluator.metrics import Costs
 from components.example_files import Shard, record_batches, split_shards
 from components.imbalance_sampler import report as sampling_report
 from components.progress import Progress
@@ -22,14 +26,15 @@ _LOGGER_NAME = "outnumbered.calibrator"
 _BATCH_SIZE = 32
 
 # Execution properties.
-RULE = "rule"
-PRECISION_FLOOR = "precision_floor"
-THRESHOLD = "threshold"
+SETTINGS = "settings"
 SPLIT = "split"
+
+# Key of the settings.
+_CALIBRATION = "calibration"
 
 
 class Executor(BaseExecutor):
-    """Chooses the operating point of a model and exports the model with it."""
+    """Calibrates a model, chooses its operating point, and exports the model with both."""
 
     def Do(
         self,
@@ -43,30 +48,47 @@ class Executor(BaseExecutor):
           input_dict: `model`, the Trainer's; `examples`; and `sampling`, with the prevalence to
             which the split is weighted.
           output_dict: `calibrated_model`.
-          exec_properties: `rule`, `precision_floor`, `threshold` and `split`.
+          exec_properties: `settings`, the JSON of section `calibrator`, and `split`.
 
         Raises:
           FileNotFoundError: the split has no shard.
-          ValueError: see `operating_point.choose`.
+          ValueError: see `calibration.calibrate` and `operating_point.choose`.
         """
         examples = artifact_utils.get_single_uri(input_dict[names.EXAMPLES])
-        trained = tf.saved_model.load(_serving_dir(input_dict[names.MODEL]))
+        serving = _serving_dir(input_dict[names.MODEL])
+        trained = tf.saved_model.load(serving)
         split = exec_properties[SPLIT]
         sampling = sampling_report.read(artifact_utils.get_single_uri(input_dict[names.SAMPLING]))
-        probabilities, labels = predict(trained, split_shards(examples, split), split=split)
+        prevalence = sampling["population"]["prevalence"]
+        requested, arguments = _arguments(json.loads(exec_properties[SETTINGS]))
+        scores, labels = predict(trained, split_shards(examples, split), split=split)
         try:
-            point = operating_point.choose(
-                probabilities,
+            calibrated = calibration.calibrate(
+                scores,
                 labels,
-                rule=exec_properties[RULE],
-                prevalence=sampling["population"]["prevalence"],
-                precision_floor=exec_properties[PRECISION_FLOOR],
-                threshold=exec_properties[THRESHOLD],
+                prevalence=prevalence,
+                balance=training_balance.read(serving),
+                requested=requested,
+            )
+            point = operating_point.choose(
+                calibrated.probabilities(scores),
+                labels,
+                prevalence=prevalence,
+                promised=True,
+                **arguments,
             )
         except ValueError as error:
             raise ValueError(f"no operating point on split {split!r}: {error}") from error
+        _log_calibration(calibrated, split)
         _log(point, split)
-        export(trained, point, _serving_dir(output_dict[names.CALIBRATED_MODEL]))
+        export(trained, point, calibrated, _serving_dir(output_dict[names.CALIBRATED_MODEL]))
+
+
+def _log_calibration(calibrated: Calibration, split: str) -> None:
+    logger = logging.getLogger(_LOGGER_NAME)
+    logger.info("calibration on %s: %s", split, calibrated.as_sentence())
+    for remark in calibrated.remarks:
+        logger.warning("calibration on %s: %s", split, remark)
 
 
 def _log(point: OperatingPoint, split: str) -> None:
@@ -76,8 +98,21 @@ def _log(point: OperatingPoint, split: str) -> None:
         "precision %.3f, recall %.3f",
         *(point.threshold, point.rule, split, point.prevalence, point.precision, point.recall),
     )
+    for line in wording.promised(asdict(point)):
+        logger.info("%s", line)
     for remark in point.remarks:
         logger.warning("operating point on %s: %s", split, remark)
+
+
+def _arguments(settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Returns the requested calibration and the arguments of `choose`.
+
+    Settings that are not given have the defaults of `choose`.
+    """
+    given = {key: value for key, value in settings.items() if value is not None}
+    if costs := given.get(rules.COSTS):
+        given[rules.COSTS] = Costs(**costs)
+    return given.pop(_CALIBRATION, calibration.AUTO), given
 
 
 def _serving_dir(artifacts: list[Artifact]) -> str:
@@ -87,7 +122,7 @@ def _serving_dir(artifacts: list[Artifact]) -> str:
 def predict(
     trained: tf.Module, shards: Sequence[Shard], *, split: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Predicts the probability of each image of a split, and reads its label.
+    """Predicts the score of each image of a split, and reads its label.
 
     Args:
       trained: the Trainer's SavedModel, loaded.
@@ -95,19 +130,19 @@ def predict(
       split: name of the split, for the progress lines.
 
     Returns:
-      Probabilities, float32 (n,), and labels, int64 (n,), in the order of the records.
+      Scores, float32 (n,), and labels, int64 (n,), in the order of the records.
     """
     feature = {names.LABEL: tf.io.FixedLenFeature([], tf.int64)}
     total = sum(shard.records for shard in shards)
     progress = Progress(f"{split} images", total=total, logger=_LOGGER_NAME)
-    probabilities, labels = [np.zeros(0, np.float32)], [np.zeros(0, np.int64)]
+    scores, labels = [np.zeros(0, np.float32)], [np.zeros(0, np.int64)]
     for shard in shards:
         shard.check_digest()
         before = len(labels)
         for batch in record_batches(shard.path, _BATCH_SIZE):
             outputs = trained.signatures[names.SERVING_DEFAULT](examples=batch)
-            probabilities.append(outputs[names.PROBABILITY].numpy()[:, 0])
+            scores.append(outputs[names.PROBABILITY].numpy()[:, 0])
             labels.append(tf.io.parse_example(batch, feature)[names.LABEL].numpy())
             progress.advance(len(labels[-1]))
         shard.check_count(sum(map(len, labels[before:])))
-    return np.concatenate(probabilities), np.concatenate(labels)
+    return np.concatenate(scores), np.concatenate(labels)

@@ -1,34 +1,41 @@
 """Chooses the probability from which an image is positive. Imports neither TensorFlow nor TFX.
 
-An image is positive if its probability is at least the threshold. The candidates are the
-midpoints between adjacent distinct scores (and one below the lowest), so that a score that is
-slightly different on another machine does not change sides. Each is a float32 value, so that
-comparisons in float32 and in float64 agree.
+An image is positive if its probability is at least the threshold, see
+`components.calibrator.decision`. Precision, F1, alerts and costs depend on the prevalence, so every
+rule weights the negatives of val such that the share of positives equals the population's.
 
-Precision and F1 depend on the prevalence, so every rule weights the negatives of val such that
-the share of positives equals the population's.
+A threshold does worse on new images than on those that it was chosen on. So a user is promised
+figures from cross-fitting, see `components.calibrator.promises`.
 """
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypedDict
 
 import numpy as np
 
-from components.calibrator.smoothing import smoothed_counts
+from components.calibrator import promises, remarks
+from components.calibrator.decision import Decision, decide
+from components.calibrator.outcomes import Outcomes
+from components.calibrator.rules import (
+    BEST_F1,
+    FIXED,
+    RECALL_AT_PRECISION,
+    RULES,
+    Rule,
+)
+from components.calibrator.val_scores import checked
 from components.evaluator import intervals
-from components.evaluator.metrics import Confusion, negative_weight
+from components.evaluator.metrics import Confusion, Costs
+
+__all__ = ["BEST_F1", "FIXED", "RECALL_AT_PRECISION", "RULES", "OperatingPoint", "choose", "read"]
 
 ASSET_NAME = "operating_point.json"
+CALIBRATION = "calibration"
+"""Key of the calibration in the asset."""
 
-BEST_F1 = "best_f1"
-RECALL_AT_PRECISION = "recall_at_precision"
-FIXED = "fixed"
-RULES = (BEST_F1, RECALL_AT_PRECISION, FIXED)
-
-# If a negative represents more than this many, the false positive rate is imprecise.
-_MANY = 2
 _SEED = 0
 
 
@@ -40,14 +47,33 @@ class OwnBalance(TypedDict):
     f1: float
 
 
+class Review(TypedDict):
+    """The images that a person reviews.
+
+    Attributes:
+      share: largest share of images, at the prevalence.
+      lower: the lowest probability that is reviewed.
+      upper: the probability from which an image is positive without a review.
+    """
+
+    share: float
+    lower: float
+    upper: float
+
+
 @dataclass(frozen=True)
 class OperatingPoint:
     """A threshold, the rule that chose it, and its metrics on the images it was chosen on.
 
     Attributes:
       threshold: probability from which an image is positive, 0 to 1.
-      rule: `best_f1`, `recall_at_precision` or `fixed`.
+      rule: one of `rules.RULES`.
+      beta: that of `best_fbeta`; None for other rules.
       precision_floor: the floor of `recall_at_precision`; None for other rules.
+      recall_floor: the floor of `precision_at_recall`; None for other rules.
+      alerts: the limit of `alerts_per_thousand`; None for other rules.
+      costs: costs of wrong decisions; None if they are not known.
+      review: the images that a person reviews; None if there are none.
       prevalence: share of positives to which the images were weighted.
       precision: at that prevalence; 0 if no image is predicted positive.
       precision_interval: its 95 % interval; None if no image is predicted positive.
@@ -56,12 +82,18 @@ class OperatingPoint:
       positives: number of positive images it was chosen on.
       negatives: number of negative images it was chosen on.
       own_balance: the metrics that depend on the prevalence, at the images' own balance.
+      promised: what to expect on new images, see `promises.promise`; None if not computed.
       remarks: caveats, one clause each.
     """
 
     threshold: float
     rule: str
+    beta: float | None
     precision_floor: float | None
+    recall_floor: float | None
+    alerts: float | None
+    costs: Costs | None
+    review: Review | None
     prevalence: float
     precision: float
     precision_interval: tuple[float, float] | None
@@ -70,11 +102,17 @@ class OperatingPoint:
     positives: int
     negatives: int
     own_balance: OwnBalance
+    promised: dict[str, Any] | None
     remarks: tuple[str, ...]
 
-    def to_json(self) -> str:
-        """Returns the asset's text."""
-        return json.dumps(asdict(self), indent=2)
+    def to_json(self, calibration: Mapping[str, Any] | None = None) -> str:
+        """Returns the asset's text.
+
+        Args:
+          calibration: how the probabilities were computed from scores, see
+            `components.calibrator.calibration`; None if they are the scores.
+        """
+        return json.dumps({**asdict(self), CALIBRATION: calibration}, indent=2)
 
 
 def read(serving_dir: str) -> dict[str, Any]:
@@ -97,273 +135,122 @@ def read(serving_dir: str) -> dict[str, Any]:
         ) from error
 
 
-@dataclass(frozen=True)
-class _Candidates:
-    """Candidate thresholds, from the highest to the lowest, with their counts.
-
-    Attributes:
-      thresholds: float32 (k,).
-      true_positives: (k,).
-      false_positives: (k,).
-      positives: number of positive images.
-      negatives: number of negative images.
-      weight: weight of each negative image.
-    """
-
-    thresholds: np.ndarray
-    true_positives: np.ndarray
-    false_positives: np.ndarray
-    positives: int
-    negatives: int
-    weight: float
-
-    @property
-    def precision(self) -> np.ndarray:
-        called = self.true_positives + self.weight * self.false_positives
-        return np.divide(self.true_positives, called, out=np.zeros(len(called)), where=called > 0)
-
-    @property
-    def recall(self) -> np.ndarray:
-        return self.true_positives / self.positives
-
-    @property
-    def f1(self) -> np.ndarray:
-        called = self.true_positives + self.weight * self.false_positives
-        return 2 * self.true_positives / (called + self.positives)
-
-    def smoothed(self, probabilities: np.ndarray, labels: np.ndarray) -> "_Candidates":
-        """Returns the candidates with the counts to expect on new images."""
-        tp, fp = smoothed_counts(self.thresholds, probabilities, labels)
-        return replace(self, true_positives=tp, false_positives=fp)
-
-    def at(self, index: int) -> "_Candidates":
-        """Returns one of the candidates."""
-        one = slice(index, index + 1)
-        return replace(
-            self,
-            thresholds=self.thresholds[one],
-            true_positives=self.true_positives[one],
-            false_positives=self.false_positives[one],
-        )
-
-
 def choose(
     probabilities: np.ndarray,
     labels: np.ndarray,
     *,
     rule: str,
     prevalence: float | None = None,
-    precision_floor: float = 0.0,
-    threshold: float = 0.5,
+    review: float = 0.0,
+    promised: bool = False,
+    **settings: Any,
 ) -> OperatingPoint:
-    """Chooses the operating point by a rule.
+    """Chooses the operating point by a rule, at the prevalence.
 
-    - `best_f1`: the highest F1 expected on new images, see `components.calibrator.smoothing`;
-      of several thresholds, the highest.
+    - `best_f1`, `best_fbeta`: the highest F1 or F-beta expected on new images, see
+      `components.calibrator.smoothing`; of several thresholds, the highest.
     - `recall_at_precision`: the highest recall for which the precision, both on the images and
       expected on new ones, is at least the floor; of several thresholds, the one with the highest
       precision. If no threshold that reaches the floor is expected to hold it, the one of these
       with the highest expected precision.
+    - `precision_at_recall`: likewise, the highest expected precision for which the recall is at
+      least the floor.
+    - `alerts_per_thousand`: likewise, the highest recall for which at most `alerts` of 1,000 images
+      are called positive.
+    - `expected_cost`: the least cost of wrong decisions expected on new images. With calibrated
+      probabilities the threshold is near `false_alarm / (false_alarm + missed)`.
     - `fixed`: the given threshold.
+
+    With a review band the same rule, applied to the images outside of the band, chooses its ends;
+    for `fixed`, the fewest wrong decisions.
 
     Args:
       probabilities: float32 (n,), 0 to 1.
       labels: int (n,), 1 for positive and 0 for negative.
       rule: one of `RULES`.
       prevalence: share of positives in the population, above 0 and below 1, at which
-        precision and F1 are computed; None for the images' own share.
-      precision_floor: for `recall_at_precision`, 0 to 1.
-      threshold: for `fixed`, 0 to 1.
+        all figures but recall are computed; None for the images' own share.
+      review: largest share of images, at the prevalence, that a person reviews; 0 for none.
+      promised: whether to compute the figures to expect on new images, which takes a hundred times
+        as long as the choice.
+      **settings: those of the rules, see `rules.Rule`.
 
     Raises:
-      ValueError: the rule is unknown, one side has no image, a probability is not a number
-        from 0 to 1, the prevalence is out of range, or no threshold reaches the precision floor.
+      ValueError: the rule or one of its settings is invalid, one side has no image, a probability
+        is not a number from 0 to 1, the prevalence or the share to review is out of range, or no
+        threshold reaches what the rule requires.
     """
-    if rule not in RULES:
-        raise ValueError(f"calibrator.rule must be one of {list(RULES)}. Received: {rule!r}")
-    probabilities, labels = _checked(probabilities, labels)
-    if rule == FIXED:
-        candidates, index = _at(threshold, probabilities, labels, prevalence), 0
-        expected = candidates
-    else:
-        candidates = _all_candidates(probabilities, labels, prevalence)
-        expected = candidates.smoothed(probabilities, labels)
-        index = int(np.argmax(expected.f1))
-        if rule == RECALL_AT_PRECISION:
-            index = _recall_at_precision(candidates, expected, precision_floor)
+    chosen_rule = Rule(name=rule, **settings)
+    _check_review(review)
+    probabilities, labels = checked(probabilities, labels)
+    decision = decide(probabilities, labels, chosen_rule, prevalence=prevalence, review=review)
+    if not decision.choice.reached:
+        raise ValueError(remarks.unreachable(chosen_rule, decision.found))
+    expected = promised and promises.promise(
+        probabilities, labels, chosen_rule, decision, prevalence=prevalence, share=review
+    )
     return _point(
-        candidates.at(index),
-        expected.at(index),
-        rule=rule,
+        decision,
+        labels,
+        chosen_rule,
         prevalence=prevalence,
-        floor=precision_floor if rule == RECALL_AT_PRECISION else None,
+        share=review,
+        promised=expected or None,
     )
 
 
 def _point(
-    chosen: _Candidates,
-    expected: _Candidates,
+    decision: Decision,
+    labels: np.ndarray,
+    rule: Rule,
     *,
-    rule: str,
     prevalence: float | None,
-    floor: float | None,
+    share: float,
+    promised: dict[str, Any] | None,
 ) -> OperatingPoint:
-    own, share = replace(chosen, weight=1.0), chosen.positives / _images(chosen)
-    population = share if prevalence is None else prevalence
-    bounds = _precision_interval(chosen, population)
+    positives = int(labels.sum())
+    negatives = len(labels) - positives
+    found, own = decision.found, replace(decision.found, weight=1.0)
+    population = positives / len(labels) if prevalence is None else prevalence
+    bounds = intervals.at_prevalence(
+        _confusion(found, positives, negatives), population, seed=_SEED
+    )
+    band = decision.band
     return OperatingPoint(
-        threshold=float(chosen.thresholds[0]),
-        rule=rule,
-        precision_floor=floor,
+        threshold=decision.threshold,
+        rule=rule.name,
+        **rule.settings(),
+        costs=rule.costs,
+        review=Review(share=share, lower=band.lower, upper=band.upper) if band else None,
         prevalence=population,
-        precision=float(chosen.precision[0]),
-        precision_interval=bounds,
-        recall=float(chosen.recall[0]),
-        f1=float(chosen.f1[0]),
-        positives=chosen.positives,
-        negatives=chosen.negatives,
+        precision=float(found.precision[0]),
+        precision_interval=bounds["precision"],
+        recall=float(found.recall[0]),
+        f1=float(found.f_beta(1)[0]),
+        positives=positives,
+        negatives=negatives,
         own_balance={
-            "prevalence": share,
+            "prevalence": positives / len(labels),
             "precision": float(own.precision[0]),
-            "f1": float(own.f1[0]),
+            "f1": float(own.f_beta(1)[0]),
         },
-        remarks=(
-            *_balance_remarks(chosen),
-            *_floor_remarks(floor, bounds, float(expected.precision[0])),
+        promised=promised,
+        remarks=tuple(
+            remarks.describe(
+                rule,
+                decision,
+                promised["intervals"] if promised else bounds,
+                positives=positives,
+            )
         ),
     )
 
 
-def _images(candidates: _Candidates) -> int:
-    return candidates.positives + candidates.negatives
+def _confusion(found: Outcomes, positives: int, negatives: int) -> Confusion:
+    tp, fp = int(found.true_positives[0]), int(found.false_positives[0])
+    return Confusion(tp=tp, fp=fp, tn=negatives - fp, fn=positives - tp)
 
 
-def _precision_interval(chosen: _Candidates, prevalence: float) -> tuple[float, float] | None:
-    tp, fp = int(chosen.true_positives[0]), int(chosen.false_positives[0])
-    counts = Confusion(tp=tp, fp=fp, tn=chosen.negatives - fp, fn=chosen.positives - tp)
-    return intervals.at_prevalence(counts, prevalence, seed=_SEED)["precision"]
-
-
-def _balance_remarks(chosen: _Candidates) -> list[str]:
-    if chosen.weight <= _MANY:
-        return []
-    return [
-        f"each of the {chosen.negatives:,} negative images represents {chosen.weight:.3g} of the "
-        "population, so few images determine the false positive rate; draw the split at the "
-        "population's balance"
-    ]
-
-
-def _floor_remarks(
-    floor: float | None, bounds: tuple[float, float] | None, expected: float
-) -> list[str]:
-    remarks = []
-    if floor is not None and not _reaches(expected, floor):
-        remarks.append(
-            f"no threshold that reaches the precision floor of {floor:g} is expected to reach it "
-            f"on new images; this one has the highest expected precision, {expected:.3f}"
-        )
-    if floor is not None and bounds is not None and bounds[0] < floor:
-        remarks.append(
-            f"the 95 % interval of precision is {bounds[0]:.3f} to {bounds[1]:.3f}: the true "
-            f"precision may be below the floor of {floor:g}"
-        )
-    return remarks
-
-
-def _checked(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    probabilities = np.asarray(probabilities, np.float32)
-    labels = np.asarray(labels, np.int64)
-    if probabilities.ndim != 1 or probabilities.shape != labels.shape:
-        raise ValueError(
-            "probabilities and labels must be one-dimensional and have the same length. "
-            f"Received: shapes {probabilities.shape} and {labels.shape}"
-        )
-    # In this form, so that NaN, which fails every comparison, is refused too.
-    valid = (probabilities >= 0) & (probabilities <= 1)
-    if not np.all(valid):
-        raise ValueError(
-            "the model's probabilities must be numbers from 0 to 1. "
-            f"Received: {probabilities[~valid][0]}"
-        )
-    positives = int(labels.sum())
-    if positives in (0, len(labels)):
-        raise ValueError(
-            "images of both sides are required. "
-            f"Received: {positives} positive and {len(labels) - positives} negative images"
-        )
-    return probabilities, labels
-
-
-def _at(
-    threshold: float, probabilities: np.ndarray, labels: np.ndarray, prevalence: float | None
-) -> _Candidates:
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"calibrator.threshold must be from 0 to 1. Received: {threshold}")
-    thresholds = np.array([threshold], np.float32)
-    called = labels[probabilities >= thresholds]
-    return _candidates(
-        thresholds,
-        np.array([called.sum()]),
-        np.array([len(called) - called.sum()]),
-        labels,
-        prevalence,
-    )
-
-
-def _all_candidates(
-    probabilities: np.ndarray, labels: np.ndarray, prevalence: float | None
-) -> _Candidates:
-    order = np.argsort(-probabilities, kind="stable")
-    scores = probabilities[order]
-    last_of_score = np.flatnonzero(np.append(np.diff(scores) != 0, True))
-    true_positives = np.cumsum(labels[order])[last_of_score]
-    upper = scores[last_of_score]
-    return _candidates(
-        _midpoints(upper, np.append(upper[1:], np.float32(0))),
-        true_positives,
-        last_of_score + 1 - true_positives,
-        labels,
-        prevalence,
-    )
-
-
-def _candidates(
-    thresholds: np.ndarray,
-    true_positives: np.ndarray,
-    false_positives: np.ndarray,
-    labels: np.ndarray,
-    prevalence: float | None,
-) -> _Candidates:
-    positives = int(labels.sum())
-    negatives = len(labels) - positives
-    weight = negative_weight(positives, negatives, prevalence)
-    return _Candidates(thresholds, true_positives, false_positives, positives, negatives, weight)
-
-
-def _midpoints(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
-    """Returns float32 values above `lower` and at most `upper`, halfway if possible."""
-    middle = ((upper.astype(np.float64) + lower) / 2).astype(np.float32)
-    # Between neighbours in float32 there is no value, and rounding may have given `lower`.
-    return np.where(middle > lower, middle, upper)
-
-
-def _recall_at_precision(candidates: _Candidates, expected: _Candidates, floor: float) -> int:
-    precision = candidates.precision
-    reached = np.flatnonzero(_reaches(precision, floor))
-    if not len(reached):
-        best = int(np.flatnonzero(precision == precision.max())[-1])
-        raise ValueError(
-            "no threshold reaches calibrator.precision_floor: the best precision is "
-            f"{precision[best]:.4f}, at a recall of {candidates.recall[best]:.4f}; lower it or "
-            f"train a better model. Received: {floor:g}"
-        )
-    held = reached[_reaches(expected.precision[reached], floor)]
-    if not len(held):
-        return int(reached[np.argmax(expected.precision[reached])])
-    return int(held[np.argmax(candidates.true_positives[held])])
-
-
-def _reaches(precision: np.ndarray | float, floor: float) -> np.ndarray | bool:
-    """Returns whether a precision is at least the floor, up to rounding."""
-    return precision >= floor * (1 - 1e-9)
+def _check_review(share: float) -> None:
+    if not 0 <= share < 1:
+        raise ValueError(f"calibrator.review must be from 0 to below 1. Received: {share}")

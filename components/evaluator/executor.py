@@ -24,6 +24,7 @@ from components.evaluator import (
     sliced_counts,
     summary,
 )
+from components.evaluator.metrics import Costs
 from components.example_validator import findings_file
 from components.example_validator.findings import Findings
 from components.imbalance_sampler import report as sampling_report
@@ -62,13 +63,13 @@ class Executor(BaseBeamExecutor):
         sampling = sampling_report.read(source[names.SAMPLING].uri)
         prevalence = sampling["population"]["prevalence"]
         metrics.check_prevalence(prevalence)
-        threshold = operating_point.read(_serving_dir(source))["threshold"]
+        point = operating_point.read(_serving_dir(source))
 
         self._predict_and_count(
             source,
             target,
             split=split,
-            config=eval_config.make(threshold, slices),
+            config=eval_config.make(point["threshold"], slices),
             prevalence=prevalence,
             total=_images(sampling, split),
         )
@@ -76,8 +77,10 @@ class Executor(BaseBeamExecutor):
             predictions.read_figures(target[names.PREDICTIONS].uri),
             sliced_counts.read(target[names.EVALUATION].uri),
             split=split,
-            threshold=threshold,
+            threshold=point["threshold"],
             prevalence=prevalence,
+            costs=Costs(**costs) if (costs := point.get("costs")) else None,
+            band=point.get("review"),
         )
         summary.write(figures, target[names.EVALUATION].uri)
         verdict = judgement.verdict(parsed_gates, figures, _read_findings(source))

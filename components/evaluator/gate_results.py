@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from components.evaluator.gates import ANOMALIES, Gate
+from components.evaluator.gates import ANOMALIES, EXPECTED_COST, Gate
 from components.evaluator.more_images import LIMIT, MoreImages
 from components.messages import cut
 
@@ -14,7 +14,7 @@ _SLICES_NAMED = 5
 _LONGEST_NAME = 100
 # What to do if a metric is undefined.
 _ADVICE = {
-    "expected_cost": "set calibrator.costs, for instance {missed: 50, false_alarm: 1}",
+    EXPECTED_COST: "set calibrator.costs, for instance {missed: 50, false_alarm: 1}",
     "precision": "no image was predicted positive",
 }
 

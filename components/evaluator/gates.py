@@ -43,7 +43,9 @@ RATES = ("recall", "precision", "f1", "accuracy", "specificity", "pr_auc", "auc"
 """Metrics between 0 and 1. At prevalence, those that do not depend on it are unchanged."""
 COUNTS = ("tp", "fp", "tn", "fn")
 """Metrics that count images of the test split."""
-PER_THOUSAND = ("expected_cost", "alerts_per_thousand")
+EXPECTED_COST = "expected_cost"
+"""The cost of the wrong decisions in 1,000 images, for which the costs must be known."""
+PER_THOUSAND = (EXPECTED_COST, "alerts_per_thousand")
 """Metrics per 1,000 images."""
 PROBABILITY_ERRORS = ("ece", "brier", "log_loss")
 """How far the probabilities are from the truth; 0 is best."""

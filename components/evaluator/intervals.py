@@ -18,6 +18,7 @@ Intervals, ECML PKDD 2013, for average precision as a share of the positive imag
 import functools
 import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,8 +26,11 @@ from scipy import special
 
 from components.evaluator.metrics import (
     Confusion,
+    Costs,
     average_precision,
+    f_beta,
     negative_weight,
+    per_thousand,
     rates_at_prevalence,
     roc_auc,
 )
@@ -77,7 +81,9 @@ def of_rates(counts: Confusion) -> dict[str, Interval]:
     }
 
 
-def at_prevalence(counts: Confusion, prevalence: float, *, seed: int) -> dict[str, Interval]:
+def at_prevalence(
+    counts: Confusion, prevalence: float, *, seed: int, costs: Costs | None = None
+) -> dict[str, Interval]:
     """Returns intervals of the rates at a share of positives `prevalence`, assumed to be known.
 
     Recall and specificity do not depend on it and have Wilson's interval. The others are computed
@@ -88,21 +94,58 @@ def at_prevalence(counts: Confusion, prevalence: float, *, seed: int) -> dict[st
       counts: counts with images of both classes.
       prevalence: above 0 and below 1; may be the share of positives in the counts.
       seed: seed of the draws.
+      costs: for `expected_cost`, which is None without them.
     """
-    rng = np.random.default_rng(seed)
-    recall = rng.beta(counts.tp + _JEFFREYS, counts.fn + _JEFFREYS, _REPLICATES)
-    false_positive_rate = rng.beta(counts.fp + _JEFFREYS, counts.tn + _JEFFREYS, _REPLICATES)
-    drawn = rates_at_prevalence(recall, false_positive_rate, prevalence)
-    by_recall = rates_at_prevalence(recall, counts.false_positive_rate, prevalence)
-    found = rates_at_prevalence(counts.recall, counts.false_positive_rate, prevalence)
+    shares = Shares(counts.tp, counts.positives, counts.fp, counts.negatives)
+    drawn = of_shares(shares, prevalence, seed=seed, costs=costs)
     return {
-        **{
-            name: _around(float(found[name]), drawn[name], also=_middle(by_recall[name]))
-            for name in ("precision", "f1", "accuracy")
-        },
+        **drawn,
         "recall": wilson(counts.tp, counts.positives),
         "specificity": wilson(counts.tn, counts.negatives),
     }
+
+
+class Shares(NamedTuple):
+    """Counts of images called positive; they need not be whole numbers."""
+
+    tp: float
+    positives: int
+    fp: float
+    negatives: int
+
+
+def of_shares(
+    shares: Shares,
+    prevalence: float,
+    *,
+    seed: int,
+    costs: Costs | None = None,
+    beta: float | None = None,
+) -> dict[str, Interval]:
+    """Returns the intervals of `at_prevalence`, all of them from draws.
+
+    Args:
+      shares: with images of both classes.
+      prevalence: as in `at_prevalence`.
+      seed: as in `at_prevalence`.
+      costs: as in `at_prevalence`.
+      beta: for `f_beta`, which is left out without it.
+    """
+    rng = np.random.default_rng(seed)
+    tp, positives, fp, negatives = shares
+    recall = rng.beta(tp + _JEFFREYS, positives - tp + _JEFFREYS, _REPLICATES)
+    alarms = rng.beta(fp + _JEFFREYS, negatives - fp + _JEFFREYS, _REPLICATES)
+
+    def figures(recall: ArrayLike, alarms: ArrayLike) -> dict[str, NDArray[np.float64]]:
+        return {
+            **rates_at_prevalence(recall, alarms, prevalence),
+            **per_thousand(recall, alarms, prevalence, costs),
+            **({} if beta is None else {"f_beta": f_beta(recall, alarms, prevalence, beta)}),
+        }
+
+    drawn, found = figures(recall, alarms), figures(tp / positives, fp / negatives)
+    by_recall = figures(recall, np.full_like(recall, fp / negatives))
+    return {name: around(float(found[name]), drawn[name], by_recall[name]) for name in found}
 
 
 def of_slice(counts: Confusion, *, seed: int, share: float | None = None) -> dict[str, Interval]:
@@ -231,6 +274,29 @@ def _jeffreys(share: float, trials: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def drawn_shares(
+    rng: np.random.Generator, called: float, reviewed: float, total: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Draws the shares of a class's images above two thresholds, as on the curves of `of_areas`.
+
+    Args:
+      rng: source of the draws.
+      called: number of images above the upper threshold; need not be a whole number.
+      reviewed: number of images between the thresholds.
+      total: number of images.
+
+    Returns:
+      The share above the upper threshold and the share between the two, drawn together; and the
+      latter drawn alone, with its Jeffreys posterior.
+    """
+    above = rng.standard_gamma(called + _JEFFREYS, _REPLICATES)
+    between = rng.standard_gamma(reviewed, _REPLICATES)
+    below = rng.standard_gamma(max(total - called - reviewed, 0) + _JEFFREYS, _REPLICATES)
+    whole = above + between + below
+    alone = rng.beta(reviewed + _JEFFREYS, total - reviewed + _JEFFREYS, _REPLICATES)
+    return above / whole, between / whole, alone
+
+
 def _middle(drawn: NDArray[np.float64]) -> tuple[float, float]:
     """Returns the ends of the central 95 % of the draws."""
     low, high = np.quantile(drawn, _ENDS)
@@ -243,3 +309,17 @@ def _around(found: float, drawn: NDArray[np.float64], *, also: tuple[float, floa
         return None
     bounds = [*_middle(drawn), *also, found]
     return min(bounds), max(bounds)
+
+
+def around(found: float, drawn: NDArray[np.float64], by_recall: NDArray[np.float64]) -> Interval:
+    """Returns the interval of a figure from draws of recall and false positive rate.
+
+    Args:
+      found: the figure; NaN if it is undefined.
+      drawn: the figure of each draw; NaN if it is undefined.
+      by_recall: the same with the false positive rate that was found, see `at_prevalence`.
+    """
+    defined, others = (values[np.isfinite(values)] for values in (drawn, by_recall))
+    if math.isnan(found) or not defined.size:
+        return None
+    return _around(found, defined, also=_middle(others) if others.size else (found, found))

@@ -47,6 +47,27 @@ class Confusion:
         return _ratio(self.fp, self.negatives)
 
 
+@dataclass(frozen=True)
+class Costs:
+    """Costs of the two kinds of wrong decisions, in any unit.
+
+    Attributes:
+      missed: cost of a positive image that is predicted negative.
+      false_alarm: cost of a negative image that is predicted positive.
+    """
+
+    missed: float
+    false_alarm: float
+
+    def __post_init__(self) -> None:
+        values = (self.missed, self.false_alarm)
+        if not (all(0 <= value < math.inf for value in values) and sum(values) > 0):
+            raise ValueError(
+                "costs must be numbers of 0 or more, not both 0. "
+                f"Received: missed {self.missed}, false_alarm {self.false_alarm}"
+            )
+
+
 class Curve(NamedTuple):
     """Precision against recall, with every distinct probability as a threshold.
 
@@ -126,6 +147,56 @@ def rates_at_prevalence(
         "accuracy": hits + (1 - prevalence) * (1 - fpr),
         "specificity": 1 - fpr,
     }
+
+
+def f_beta(
+    recall: ArrayLike, false_positive_rate: ArrayLike, prevalence: float, beta: float
+) -> NDArray[np.float64]:
+    """Returns F-beta, in which recall counts `beta` times as much as precision.
+
+    Args:
+      recall: true positive rate, a number or an array.
+      false_positive_rate: a number or an array of the same shape.
+      prevalence: share of positives, above 0 and below 1.
+      beta: above 0.
+
+    Raises:
+      ValueError: the prevalence is out of range.
+    """
+    check_prevalence(prevalence)
+    tpr, fpr = np.asarray(recall, np.float64), np.asarray(false_positive_rate, np.float64)
+    hits, alarms = prevalence * tpr, (1 - prevalence) * fpr
+    return (1 + beta**2) * hits / (hits + alarms + beta**2 * prevalence)
+
+
+def per_thousand(
+    recall: ArrayLike,
+    false_positive_rate: ArrayLike,
+    prevalence: float,
+    costs: Costs | None = None,
+) -> dict[str, NDArray[np.float64]]:
+    """Returns what 1,000 images bring if a share `prevalence` of them is positive.
+
+    Args:
+      recall: true positive rate, a number or an array.
+      false_positive_rate: a number or an array of the same shape.
+      prevalence: share of positives, above 0 and below 1.
+      costs: costs of the wrong decisions; None: `expected_cost` is NaN.
+
+    Returns:
+      `alerts_per_thousand`, the images that are predicted positive, and `expected_cost`, the cost
+      of the wrong decisions, both per 1,000 images.
+
+    Raises:
+      ValueError: the prevalence is out of range.
+    """
+    check_prevalence(prevalence)
+    tpr, fpr = np.asarray(recall, np.float64), np.asarray(false_positive_rate, np.float64)
+    hits, alarms = prevalence * tpr, (1 - prevalence) * fpr
+    cost = np.full_like(hits, math.nan)
+    if costs is not None:
+        cost = costs.missed * (prevalence - hits) + costs.false_alarm * alarms
+    return {"alerts_per_thousand": 1000 * (hits + alarms), "expected_cost": 1000 * cost}
 
 
 def curve(labels: ArrayLike, probabilities: ArrayLike, prevalence: float | None = None) -> Curve:

@@ -20,6 +20,14 @@ _BATCH = 64
 _ROWS_PER_RECORD_BATCH = 4096
 
 
+_OUTPUTS = {
+    names.PROBABILITY: np.float32,
+    names.SCORE: np.float32,
+    names.IS_POSITIVE: np.int64,
+    names.NEEDS_REVIEW: np.int64,
+}
+
+
 @dataclass(frozen=True)
 class Part:
     """One file of the split."""
@@ -30,7 +38,7 @@ class Part:
 
 
 class ServedModel:
-    """A SavedModel's `serving_default`, which returns `probability` and `is_positive`."""
+    """A SavedModel's `serving_default`, which returns a probability and a decision."""
 
     def __init__(self, folder: str):
         """Loads the model.
@@ -55,16 +63,25 @@ class ServedModel:
             )
         (self._input_name,) = self._signature.structured_input_signature[1]
 
-    def __call__(self, examples: tf.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Returns probabilities, float32 (n,), and whether each is positive, int64 (n,).
+    def __call__(self, examples: tf.Tensor) -> dict[str, np.ndarray]:
+        """Returns the outputs by name, (n,): float32, and int64 for the decisions.
+
+        A model of an earlier version has no score and no review band: its probability is the
+        score, and no image needs a review.
 
         Args:
           examples: serialized tf.Examples, string (n,).
         """
         outputs = self._signature(**{self._input_name: examples})
-        probability = outputs[names.PROBABILITY].numpy().reshape(-1).astype(np.float32)
-        called = outputs[names.IS_POSITIVE].numpy().reshape(-1).astype(np.int64)
-        return probability, called
+        no_review = tf.zeros_like(outputs[names.IS_POSITIVE])
+        outputs = {
+            names.SCORE: outputs[names.PROBABILITY],
+            names.NEEDS_REVIEW: no_review,
+            **outputs,
+        }
+        return {
+            name: outputs[name].numpy().reshape(-1).astype(kind) for name, kind in _OUTPUTS.items()
+        }
 
 
 class PredictShard(beam.DoFn):
@@ -105,16 +122,15 @@ class PredictShard(beam.DoFn):
         for examples in example_files.record_batches(path, _BATCH):
             spec = spec or self._parsing_spec(path, examples[0].numpy())
             columns = tf.io.parse_example(examples, spec)
-            probability, called = self._model(examples)
-            _check_finite(probability, columns[names.IMAGE_ID].numpy())
-            columns |= {names.PROBABILITY: probability, names.IS_POSITIVE: called}
+            columns |= self._model(examples)
+            _check_finite(columns[names.PROBABILITY], columns[names.IMAGE_ID].numpy())
             yield self._record_batch(columns)
-            self._progress.advance(len(probability))
+            self._progress.advance(len(examples))
 
     def _parsing_spec(self, path: str, first: bytes) -> dict[str, tf.io.FixedLenFeature]:
         """Returns the features to read of each example: all but the image."""
         has = set(tf.train.Example.FromString(first).features.feature)
-        required = set(self._schema.names) - {names.PROBABILITY, names.IS_POSITIVE}
+        required = set(self._schema.names) - _OUTPUTS.keys()
         if missing := required - has:
             raise ValueError(
                 f"the examples in {path} must have the columns {sorted(missing)}. "

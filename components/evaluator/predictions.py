@@ -16,7 +16,7 @@ IDENTITY = (names.IMAGE_ID, names.URI)
 """Columns that identify an image."""
 
 # Columns that are 0 or 1.
-_FLAGS = (names.LABEL, names.IS_POSITIVE)
+_FLAGS = (names.LABEL, names.IS_POSITIVE, names.NEEDS_REVIEW)
 _PREFIX, _SUFFIX = "predictions-", ".parquet"
 
 
@@ -28,7 +28,9 @@ def schema(slice_columns: Sequence[str]) -> pa.Schema:
         + [
             (names.LABEL, pa.int64()),
             (names.PROBABILITY, pa.float32()),
+            (names.SCORE, pa.float32()),
             (names.IS_POSITIVE, pa.int64()),
+            (names.NEEDS_REVIEW, pa.int64()),
         ]
         + [(name, pa.string()) for name in slice_columns if name not in texts]
     )

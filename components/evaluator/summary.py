@@ -16,8 +16,8 @@ import pandas as pd
 from tfx.dsl.io import fileio
 
 from components import names
-from components.evaluator import intervals, metrics
-from components.evaluator.metrics import Confusion
+from components.evaluator import intervals, metrics, probability_quality, review
+from components.evaluator.metrics import Confusion, Costs
 from components.evaluator.sliced_counts import SliceCounts
 
 _FILE = "summary.json"
@@ -30,15 +30,20 @@ def summarize(
     split: str,
     threshold: float,
     prevalence: float,
+    costs: Costs | None = None,
+    band: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Computes all metrics of the split and of its slices; undefined ones are None.
 
     Args:
-      predictions: rows with label, probability, is_positive and the slice columns.
+      predictions: rows with label, probability, score, is_positive, needs_review and the slice
+        columns.
       slices: TFMA's counts, including those of the whole split.
       split: name of the split.
       threshold: the operating point.
       prevalence: share of positives in the real world.
+      costs: costs of wrong decisions, for `expected_cost`; None if they are not known.
+      band: `share`, `lower` and `upper` of the model's review band; None without one.
 
     Raises:
       ValueError: the split has no positives or no negatives, or the model's decisions
@@ -49,10 +54,16 @@ def summarize(
     probabilities = predictions[names.PROBABILITY].to_numpy()
     _check_classes(labels, split)
     _check_operating_point(predictions, threshold)
+    _check_review(predictions, band)
     counts = metrics.confusion(labels, predictions[names.IS_POSITIVE])
     _check_tfma(counts, slices)
-    own, world = _figures(counts, labels, probabilities, prevalence)
+    own, world = _figures(counts, labels, probabilities, prevalence, costs)
     own_intervals = own.pop("intervals")
+    scores = predictions[names.SCORE].to_numpy()
+    before, after = (
+        probability_quality.reliability(labels, values, prevalence, seed=intervals.SEED)
+        for values in (scores, probabilities)
+    )
     return _plain(
         {
             "split": split,
@@ -61,6 +72,8 @@ def summarize(
             "metrics": {**own, "threshold": threshold, **asdict(counts)},
             "intervals": own_intervals,
             "at_prevalence": {"prevalence": prevalence, **world},
+            "calibration": {"prevalence": prevalence, "before": before, "after": after},
+            "review": _review(predictions, band, prevalence, costs),
             "slices": _slices(
                 [found for found in slices if found.values],
                 predictions,
@@ -83,31 +96,60 @@ def read(uri: str) -> dict[str, Any]:
 
 
 def _figures(
-    counts: Confusion, labels: np.ndarray, probabilities: np.ndarray, prevalence: float
+    counts: Confusion,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    prevalence: float,
+    costs: Costs | None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Computes rates, areas and `intervals` at the split's own balance and at `prevalence`.
+    """Computes all figures and `intervals`, at the split's own balance and at `prevalence`.
 
     The intervals are computed by the same method for both, so that each metric has one interval.
     """
-    share = counts.positives / len(labels)
-    of_own, of_world = intervals.of_areas_at(
-        labels, probabilities, [share, prevalence], seed=intervals.SEED
-    )
-    world = metrics.rates_at_prevalence(counts.recall, counts.false_positive_rate, prevalence)
-    auc = metrics.roc_auc(labels, probabilities)
+    shares = counts.positives / len(labels), prevalence
+    areas = intervals.of_areas_at(labels, probabilities, shares, seed=intervals.SEED)
+    own, world = (_of_counts(counts, share, costs) for share in shares)
+    for figures, share, of_areas in zip((own, world), shares, areas, strict=True):
+        quality = probability_quality.reliability(labels, probabilities, share, seed=intervals.SEED)
+        figures["pr_auc"] = metrics.average_precision(labels, probabilities, share)
+        figures["auc"] = metrics.roc_auc(labels, probabilities)
+        figures |= {name: quality[name] for name in probability_quality.METRICS}
+        figures["intervals"] |= {**quality["intervals"], **of_areas}
+    return own | metrics.rates(counts), world
+
+
+def _of_counts(counts: Confusion, share: float, costs: Costs | None) -> dict[str, Any]:
+    """Computes the figures that follow from the confusion matrix, at a share of positives."""
+    rates = counts.recall, counts.false_positive_rate, share
     return {
-        **metrics.rates(counts),
-        "pr_auc": metrics.average_precision(labels, probabilities),
-        "auc": auc,
-        "intervals": {**intervals.at_prevalence(counts, share, seed=intervals.SEED), **of_own},
-    }, {
-        **world,
-        "pr_auc": metrics.average_precision(labels, probabilities, prevalence),
-        "auc": auc,
-        "intervals": {
-            **intervals.at_prevalence(counts, prevalence, seed=intervals.SEED),
-            **of_world,
-        },
+        **metrics.rates_at_prevalence(*rates),
+        **metrics.per_thousand(*rates, costs),
+        "intervals": intervals.at_prevalence(counts, share, seed=intervals.SEED, costs=costs),
+    }
+
+
+def _review(
+    predictions: pd.DataFrame,
+    band: Mapping[str, float] | None,
+    prevalence: float,
+    costs: Costs | None,
+) -> dict[str, Any] | None:
+    """Computes the figures of the images that are decided without a person, at both balances.
+
+    The figures of all images, as if each were decided by the threshold, are those of the summary.
+    """
+    if band is None:
+        return None
+    labels = predictions[names.LABEL].to_numpy()
+    sides = review.count(labels, predictions[names.IS_POSITIVE], predictions[names.NEEDS_REVIEW])
+    return {
+        **band,
+        "images": int(predictions[names.NEEDS_REVIEW].sum()),
+        "positives": int(sides.reviewed_positives),
+        "metrics": review.figures(
+            sides, sides.positives / len(labels), seed=intervals.SEED, costs=costs
+        ),
+        "at_prevalence": review.figures(sides, prevalence, seed=intervals.SEED, costs=costs),
     }
 
 
@@ -191,6 +233,21 @@ def _check_operating_point(predictions: pd.DataFrame, threshold: float) -> None:
             f"the model's decisions must agree with its recorded threshold, {threshold}; its "
             "assets belong to another model. "
             f"Received: {int(differ.sum())} different decisions for {len(differ)} images"
+        )
+
+
+def _check_review(predictions: pd.DataFrame, band: Mapping[str, float] | None) -> None:
+    probability = predictions[names.PROBABILITY]
+    expected = np.zeros(len(predictions), bool)
+    if band is not None:
+        expected = metrics.is_positive(probability, band["lower"])
+        expected &= ~metrics.is_positive(probability, band["upper"])
+    differ = expected != predictions[names.NEEDS_REVIEW].to_numpy(bool)
+    if differ.any():
+        raise ValueError(
+            "the model's choice of images to review must agree with its recorded review band, "
+            f"{band}; its assets belong to another model. "
+            f"Received: {int(differ.sum())} different choices for {len(differ)} images"
         )
 
 

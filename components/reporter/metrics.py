@@ -22,7 +22,10 @@ def assemble(record: RunRecord, title: str) -> dict[str, Any]:
         "split": evaluation["split"],
         "examples": evaluation["examples"],
         "positives": evaluation["positives"],
-        **{key: evaluation[key] for key in ("metrics", "intervals", "at_prevalence", "slices")},
+        **{
+            key: evaluation[key]
+            for key in ("metrics", "intervals", "at_prevalence", "calibration", "review", "slices")
+        },
         "training": training(record.history),
         "sampling": record.sampling,
         "quarantine": record.quarantine,

@@ -8,9 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.reporter.wording import rate
-from components.study_reporter import scores
+from components.study_reporter import calibrated, scores
 from components.study_reporter.comparisons import COMPARED
-from components.study_reporter.ranking import Difference, Ranking, ranking_of
+from components.study_reporter.ranking import (
+    Difference,
+    Ranking,
+    calibrated_ranking_of,
+    ranking_of,
+)
 from components.study_reporter.wording import (
     LABELS,
     gap,
@@ -35,7 +40,8 @@ def of_study(figures: Mapping[str, Any]) -> dict[str, Any]:
       figures: content of `study.json` without the answer.
 
     Returns:
-      `headline`; `splits`: by test split `thresholds`, and by threshold one sentence per metric;
+      `headline`; `splits`: by test split `thresholds` and `calibration`, and by threshold one
+      sentence per metric;
       `test_sets` and `replicates`: lists of sentences.
     """
     splits = {split: _of_split(figures, split) for split in figures["pooled"]["splits"]}
@@ -100,6 +106,37 @@ def of_thresholds(half: Ranking, own: Ranking) -> str:
     return _some_at_half(half, own)
 
 
+def of_calibration(before: Ranking, after: Ranking) -> str:
+    """States what remains of the arms' differences at 0.5 once they are calibrated on val.
+
+    Args:
+      before: F1 at 0.5 on the models' own scores.
+      after: F1 at 0.5 on the calibrated probabilities.
+    """
+    label = LABELS[after.metric]
+    if not before.means or not after.means:
+        return f"No arm has a defined {label}."
+    if len(after.means) == 1:
+        values = rate(after.means[after.best]), rate(before.means.get(after.best))
+        return (
+            f"Calibrated on val, {quoted(after.best)} has {_article(label)} {label} of {values[0]} "
+            f"at 0.5, and of {values[1]} before."
+        )
+    opening = f"With {_all_arms(after)} calibrated on val, at 0.5"
+    if not after.differences:
+        return f"{opening} {_top(after)}. The arms were not compared."
+    if not after.shown:
+        no_longer = "can no longer" if before.shown else "can't"
+        return (
+            f"{opening} {after.evidence} {no_longer} show a difference in {label}: "
+            f"{_gap_moves(before, after)}. {_still_possible(after)}"
+        )
+    return (
+        f"{opening} {_top(after)}, and {len(after.shown)} of {len(after.differences)} differences "
+        f"can be shown, compared with {len(before.shown)} before: {_gap_moves(before, after)}."
+    )
+
+
 def of_test_sets(figures: Mapping[str, Any]) -> list[str]:
     """States the effect of a test set's balance on precision, for arms with several test sets."""
     sentences = []
@@ -148,7 +185,11 @@ def of_replicates(arms: Sequence[Mapping[str, Any]]) -> list[str]:
 def _of_split(figures: Mapping[str, Any], split: str) -> dict[str, Any]:
     half = ranking_of(figures, split, "f1", scores.AT_HALF)
     own = ranking_of(figures, split, "f1", scores.AT_OWN)
-    found: dict[str, Any] = {"thresholds": of_thresholds(half, own)}
+    before, after = (calibrated_ranking_of(figures, split, stage) for stage in calibrated.STAGES)
+    found: dict[str, Any] = {
+        "thresholds": of_thresholds(half, own),
+        "calibration": of_calibration(before, after),
+    }
     for threshold in scores.THRESHOLDS:
         found[threshold] = {
             metric: of_metric(ranking_of(figures, split, metric, threshold))
@@ -250,8 +291,11 @@ def _capitalized(sentence: str) -> str:
 
 def _with_own(half: Ranking) -> str:
     """States the condition of own thresholds."""
-    arms = "both arms" if len(half.means) == 2 else "all arms"
-    return f"with {arms} at their own thresholds, chosen on val"
+    return f"with {_all_arms(half)} at their own thresholds, chosen on val"
+
+
+def _all_arms(ranking: Ranking) -> str:
+    return "both arms" if len(ranking.means) == 2 else "all arms"
 
 
 def _top(ranking: Ranking) -> str:

@@ -74,6 +74,31 @@ def rates(
     }
 
 
+def means(
+    labels: NDArray[np.int64],
+    losses: NDArray[np.float64],
+    *,
+    prevalence: float,
+    draws: int = DRAWS,
+) -> NDArray[np.float64]:
+    """Computes the mean loss of each model in each draw of the images.
+
+    Args:
+      labels: (n,), 1 for the positive class; both classes occur.
+      losses: (models, n), the loss of each image.
+      prevalence: share of positives to which the images are weighted.
+      draws: number of draws.
+
+    Returns:
+      float64 (models, draws).
+    """
+    positive = labels == 1
+    shares = prevalence / positive.sum(), (1 - prevalence) / (~positive).sum()
+    weighted = (losses * np.where(positive, *shares)).astype(np.float32)
+    blocks = [weighted @ weights for weights in _image_weights(positive, draws)]
+    return np.concatenate(blocks, axis=1).astype(np.float64)
+
+
 def average_precisions(
     labels: NDArray[np.int64], probabilities: NDArray[np.float32], *, draws: int = DRAWS
 ) -> NDArray[np.float64]:
@@ -175,6 +200,7 @@ def compare(
     drawn: tuple[NDArray[np.float64], NDArray[np.float64]],
     *,
     images: int,
+    limit: float = 1.0,
 ) -> dict[str, Any]:
     """Compares the means of two arms.
 
@@ -184,6 +210,7 @@ def compare(
       drawn: the metric in each draw of the images, (replicates, draws), of the first arm and of
         the second.
       images: number of images of the rarer class.
+      limit: the largest possible difference.
 
     Returns:
       `difference`, first minus second; its `interval` (95 %) and two-sided `p`. All None if the
@@ -204,11 +231,11 @@ def compare(
         by_images = _adjusted_variance(difference, images)
         variance = by_images + by_replicates
     parts = [(by_images, images - 1), (by_replicates, first.size - 1)]
-    return {"difference": difference, **_student(difference, variance, parts)}
+    return {"difference": difference, **_student(difference, variance, parts, limit=limit)}
 
 
 def _student(
-    difference: float, variance: float, parts: Sequence[tuple[float, int]]
+    difference: float, variance: float, parts: Sequence[tuple[float, int]], *, limit: float
 ) -> dict[str, Any]:
     """Returns Student's t interval and p value, with Satterthwaite's degrees of freedom.
 
@@ -216,12 +243,13 @@ def _student(
       difference: the estimate.
       variance: variance of the estimate.
       parts: the parts of the variance, each with its degrees of freedom.
+      limit: the largest possible difference.
     """
     denominator = sum(part**2 / max(freedom, 1) for part, freedom in parts)
     freedom, error = variance**2 / denominator, np.sqrt(variance)
     half = special.stdtrit(freedom, (1 + intervals.CONFIDENCE) / 2) * error
     return {
-        "interval": [max(-1.0, difference - half), min(1.0, difference + half)],
+        "interval": [max(-limit, difference - half), min(limit, difference + half)],
         "p": float(2 * special.stdtr(freedom, -abs(difference) / error)),
     }
 

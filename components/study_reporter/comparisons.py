@@ -1,6 +1,7 @@
 """Paired comparisons of the arms that are evaluated on the same images."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -10,13 +11,16 @@ from numpy.typing import NDArray
 from scipy import special
 
 from components.evaluator import metrics
-from components.study_reporter import bootstrap, scores
+from components.evaluator.probability_quality import LOSSES
+from components.study_reporter import bootstrap, calibrated, scores
+from components.study_reporter.calibrated import CalibratedArm
 from components.study_reporter.record import SplitScores
 from components.study_reporter.scores import Values
 
 ALL = "all"
 BASELINE = "baseline"
-COMPARED = ("f1", "recall", "precision", "accuracy", "pr_auc")
+_F1 = "f1"
+COMPARED = (_F1, "recall", "precision", "accuracy", "pr_auc")
 """The compared metrics; all comparisons in a metric are one family."""
 
 Pair = tuple[str, str]
@@ -33,12 +37,14 @@ class EvaluatedArm:
       thresholds: by `scores.THRESHOLDS`, one threshold per replicate.
       values: metrics of each replicate, by the same keys, and with the key None the metrics that
         don't depend on a threshold.
+      calibrated: the arm before and after its replicates are calibrated on val.
     """
 
     scores: SplitScores
     replicates: list[int]
     thresholds: dict[str, NDArray[np.float64]]
     values: dict[str | None, Values]
+    calibrated: CalibratedArm
 
 
 Tests = Mapping[str, Mapping[str, EvaluatedArm]]
@@ -99,6 +105,74 @@ def compare_all(tests: Tests, requested: Sequence[Pair]) -> list[dict[str, Any]]
     for metric in COMPARED:
         _add_corrected_p([row for row in rows if row["metric"] == metric])
     return rows
+
+
+def calibrated_all(tests: Tests, requested: Sequence[Pair]) -> list[dict[str, Any]]:
+    """Computes the differences of the arms before and after their calibration.
+
+    Args: as `compare_all`.
+
+    Returns:
+      One row per test split, pair, metric (`f1` at a threshold of 0.5, `log_loss` and `brier`) and
+      `stage`, with the other keys of `compare_all`; the rows of a metric and a stage are a family.
+    """
+    rows = [
+        row
+        for split, evaluated in tests.items()
+        if (shared := _shared(evaluated, requested))
+        for row in _calibrated_split(split, evaluated, shared)
+    ]
+    for metric in (_F1, *LOSSES):
+        for stage in calibrated.STAGES:
+            _add_corrected_p(
+                [row for row in rows if (row["metric"], row["stage"]) == (metric, stage)]
+            )
+    return rows
+
+
+def _calibrated_split(
+    split: str, evaluated: Mapping[str, EvaluatedArm], compared: Sequence[Pair]
+) -> Iterator[dict[str, Any]]:
+    for metric in (_F1, *LOSSES):
+        for stage in calibrated.STAGES:
+            drawn = _calibrated_draws(evaluated, metric, stage)
+            for first, second in compared:
+                arms = evaluated[first], evaluated[second]
+                found = _compare_pair(
+                    arms,
+                    [_calibrated_values(arm, metric, stage) for arm in arms],
+                    (drawn[first], drawn[second]),
+                    limit=math.inf if metric in LOSSES else 1.0,
+                )
+                yield {
+                    "split": split,
+                    "metric": metric,
+                    "stage": stage,
+                    "first": first,
+                    "second": second,
+                    **found,
+                }
+
+
+def _calibrated_values(arm: EvaluatedArm, metric: str, stage: str) -> NDArray[np.float64]:
+    found = arm.calibrated.at_half if metric == _F1 else arm.calibrated.quality
+    return found[stage][metric]
+
+
+def _calibrated_draws(
+    evaluated: Mapping[str, EvaluatedArm], metric: str, stage: str
+) -> dict[str, NDArray[np.float64]]:
+    """Returns a metric in each draw of the images, (replicates, draws) by arm."""
+    arms = [arm.calibrated for arm in evaluated.values()]
+    labels = arms[0].scores[stage].labels
+    if metric == _F1:
+        predicted = np.concatenate([arm.predicted_positive(stage) for arm in arms])
+        drawn = bootstrap.rates(labels, predicted)[_F1]
+    else:
+        losses = np.concatenate([arm.losses(metric, stage) for arm in arms])
+        drawn = bootstrap.means(labels, losses, prevalence=arms[0].prevalence)
+    ends = np.cumsum([len(arm.maps) for arm in arms])[:-1]
+    return dict(zip(evaluated, np.split(drawn, ends), strict=True))
 
 
 def mcnemar_all(tests: Tests, requested: Sequence[Pair]) -> list[dict[str, Any]]:
@@ -195,9 +269,8 @@ def _compare_split(
                         "second": second,
                         **_compare_pair(
                             (evaluated[first], evaluated[second]),
+                            [evaluated[arm].values[threshold][metric] for arm in (first, second)],
                             (drawn[first], drawn[second]),
-                            metric,
-                            threshold,
                         ),
                     }
                 )
@@ -206,21 +279,21 @@ def _compare_split(
 
 def _compare_pair(
     arms: tuple[EvaluatedArm, EvaluatedArm],
+    values: Sequence[NDArray[np.float64]],
     drawn: tuple[NDArray[np.float64], NDArray[np.float64]],
-    metric: str,
-    threshold: str | None,
+    *,
+    limit: float = 1.0,
 ) -> dict[str, Any]:
     common = sorted(set(arms[0].replicates) & set(arms[1].replicates))
     rows = [[arm.replicates.index(number) for number in common] for arm in arms]
-    first, second = (
-        arm.values[threshold][metric][row] for arm, row in zip(arms, rows, strict=True)
-    )
+    first, second = (each[row] for each, row in zip(values, rows, strict=True))
     labels = arms[0].scores.labels
     found = bootstrap.compare(
         first,
         second,
         (drawn[0][rows[0]], drawn[1][rows[1]]),
         images=int(min(np.count_nonzero(labels == 1), np.count_nonzero(labels == 0))),
+        limit=limit,
     )
     return {"replicates": len(common), **found}
 

@@ -5,7 +5,7 @@ The template escapes all text; the SVG figures escape theirs.
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from components.reporter import provenance
 from components.reporter import wording as run_wording
-from components.study_reporter import plots, scores, wording
+from components.study_reporter import calibrated, plots, scores, wording
 from components.study_reporter.comparisons import COMPARED, Tests
 from components.study_reporter.plots import Mark
 from components.study_reporter.ranking import SIGNIFICANCE
@@ -57,7 +57,13 @@ def render(figures: Mapping[str, Any], tests: Tests) -> str:
         compared=COMPARED,
         columns=_columns(),
         significance=SIGNIFICANCE,
-        pairs={split: _pairs(figures, split) for split in tests},
+        pairs={split: _pairs(figures["comparisons"], split, key="threshold") for split in tests},
+        calibrated_pairs={
+            split: _pairs(figures["calibration"]["comparisons"], split, key="stage")
+            for split in tests
+        },
+        quality=("f1", *calibrated.QUALITY),
+        stages=calibrated.STAGES,
         mcnemar={split: _mcnemar(figures, split) for split in tests},
         figures={split: _split_figures(figures, tests, split) for split in tests},
         losses=_losses(figures),
@@ -90,14 +96,16 @@ def _columns() -> list[tuple[str, str | None]]:
     ]
 
 
-def _pairs(figures: Mapping[str, Any], split: str) -> list[dict[str, Any]]:
-    """Returns one row per pair of arms, with its comparisons by metric and threshold."""
+def _pairs(
+    comparisons: Sequence[Mapping[str, Any]], split: str, *, key: str
+) -> list[dict[str, Any]]:
+    """Returns one row per pair of arms, with its comparisons by metric and `key`."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in figures["comparisons"]:
+    for row in comparisons:
         if row["split"] == split:
             pair = (row["first"], row["second"])
             cells = found.setdefault(pair, {"first": pair[0], "second": pair[1], "cells": {}})
-            cells["cells"][f"{row['metric']} {row['threshold'] or ''}".strip()] = row
+            cells["cells"][f"{row['metric']} {row[key] or ''}".strip()] = row
     return list(found.values())
 
 
@@ -118,7 +126,7 @@ def _split_figures(figures: Mapping[str, Any], tests: Tests, split: str) -> dict
         },
         "differences": None,
     }
-    if pairs := _pairs(figures, split):
+    if pairs := _pairs(figures["comparisons"], split, key="threshold"):
         drawn["differences"] = plots.differences(
             f"differences-{position}", _difference_marks(pairs), "difference of F1"
         )

@@ -106,20 +106,54 @@ def ranking_of(
       metric: a compared metric.
       threshold: one of `scores.THRESHOLDS`; None if the metric doesn't depend on one.
     """
-    arms = {arm["arm"]: arm for arm in figures["arms"] if split in arm["tests"]}
-    tests = {name: arm["tests"][split] for name, arm in arms.items()}
     means = {
         name: (test if threshold is None else test[threshold])[metric]["mean"]
-        for name, test in tests.items()
+        for name, test in _tests(figures, split).items()
     }
     rows = [
         row
         for row in figures["comparisons"]
         if (row["split"], row["metric"], row["threshold"]) == (split, metric, threshold)
-        and row["p_corrected"] is not None
     ]
+    return _ranking(figures, split, metric, means, rows)
+
+
+def calibrated_ranking_of(figures: Mapping[str, Any], split: str, stage: str) -> Ranking:
+    """Returns the ranking by F1 at a threshold of 0.5, before or after calibration.
+
+    Args:
+      figures: content of `study.json` without the answer.
+      split: a test split.
+      stage: one of `calibrated.STAGES`.
+    """
+    means = {
+        name: test["calibration"][stage]["f1"]["mean"]
+        for name, test in _tests(figures, split).items()
+    }
+    rows = [
+        row
+        for row in figures["calibration"]["comparisons"]
+        if (row["split"], row["metric"], row["stage"]) == (split, "f1", stage)
+    ]
+    return _ranking(figures, split, "f1", means, rows)
+
+
+def _tests(figures: Mapping[str, Any], split: str) -> dict[str, Mapping[str, Any]]:
+    return {arm["arm"]: arm["tests"][split] for arm in figures["arms"] if split in arm["tests"]}
+
+
+def _ranking(
+    figures: Mapping[str, Any],
+    split: str,
+    metric: str,
+    means: Mapping[str, float | None],
+    rows: Sequence[Mapping[str, Any]],
+) -> Ranking:
+    tested = [row for row in rows if row["p_corrected"] is not None]
     sizes = figures["splits"][split]
-    trained = [len(arm["replicates"]["trained"]) for arm in arms.values()]
+    trained = [
+        len(arm["replicates"]["trained"]) for arm in figures["arms"] if split in arm["tests"]
+    ]
     return Ranking(
         metric=metric,
         means={name: mean for name, mean in means.items() if mean is not None},
@@ -131,8 +165,8 @@ def ranking_of(
                 interval=(row["interval"][0], row["interval"][1]),
                 p=row["p_corrected"],
             )
-            for row in rows
+            for row in tested
         ],
         images=sizes["positives"] + sizes["negatives"],
-        replicates=min([row["replicates"] for row in rows] or trained),
+        replicates=min([row["replicates"] for row in tested] or trained),
     )

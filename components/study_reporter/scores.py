@@ -128,9 +128,9 @@ def estimate(values: Sequence[float] | NDArray[np.float64], *, upper: float = 1)
 
 
 def estimates(values: Values) -> dict[str, dict[str, Any]]:
-    """Applies `estimate` to each metric; counts and the loss have no maximum."""
+    """Applies `estimate` to each metric; counts and losses have no maximum."""
     return {
-        name: estimate(row, upper=math.inf if name in (*COUNTS, "loss") else 1)
+        name: estimate(row, upper=math.inf if name in (*COUNTS, "loss", "log_loss") else 1)
         for name, row in values.items()
     }
 

@@ -8,7 +8,14 @@ import numpy as np
 
 from components.evaluator import intervals
 from components.imbalance_sampler import census
-from components.study_reporter import answer, bootstrap, comparisons, record, scores
+from components.study_reporter import (
+    answer,
+    bootstrap,
+    calibrated,
+    comparisons,
+    record,
+    scores,
+)
 from components.study_reporter.comparisons import EvaluatedArm
 from components.study_reporter.ranking import SIGNIFICANCE
 from components.study_reporter.record import Arm
@@ -47,6 +54,7 @@ def summarize(
         "arms": [_arm(arm, tests, prevalence) for arm in arms],
         "comparisons": comparisons.compare_all(tests, pairs),
         "mcnemar": comparisons.mcnemar_all(tests, pairs),
+        "calibration": {"comparisons": comparisons.calibrated_all(tests, pairs)},
         "pooled": _pooled(tests),
         "method": _method(prevalence),
         "settings": study.get("settings"),
@@ -60,7 +68,7 @@ def evaluate(arms: Sequence[Arm], prevalence: float | None) -> dict[str, dict[st
 
     Args:
       arms: in the study's order.
-      prevalence: see `real_prevalence`; the arms' own thresholds are chosen for it.
+      prevalence: see `real_prevalence`; the arms' own thresholds and calibrations are for it.
 
     Returns:
       The evaluated arms, by test split and arm.
@@ -76,6 +84,7 @@ def evaluate(arms: Sequence[Arm], prevalence: float | None) -> dict[str, dict[st
             continue
         own = scores.own_thresholds(arm, prevalence)
         thresholds = {scores.AT_HALF: np.full_like(own, 0.5), scores.AT_OWN: own}
+        calibrations = calibrated.calibrations(arm, prevalence)
         for split in arm.test_splits:
             found = arm.scores[split]
             _check_both_sides(found.labels, arm.name, split)
@@ -84,7 +93,13 @@ def evaluate(arms: Sequence[Arm], prevalence: float | None) -> dict[str, dict[st
             }
             values[None] = scores.threshold_free(found)
             numbers = [replicate.number for replicate in arm.trained]
-            tests.setdefault(split, {})[arm.name] = EvaluatedArm(found, numbers, thresholds, values)
+            tests.setdefault(split, {})[arm.name] = EvaluatedArm(
+                scores=found,
+                replicates=numbers,
+                thresholds=thresholds,
+                values=values,
+                calibrated=calibrated.evaluate(found, calibrations, prevalence),
+            )
     return tests
 
 
@@ -181,7 +196,12 @@ def _test(arm: EvaluatedArm, prevalence: float | None) -> dict[str, Any]:
             key: scores.estimates(scores.at_prevalence(arm.values[key], prevalence))
             for key in scores.THRESHOLDS
         }
-    return {**at, **scores.estimates(arm.values[None]), "at_prevalence": real_world}
+    return {
+        **at,
+        **scores.estimates(arm.values[None]),
+        "at_prevalence": real_world,
+        "calibration": calibrated.summary(arm.calibrated),
+    }
 
 
 def _epochs(arm: Arm) -> list[dict[str, Any]]:
@@ -213,6 +233,7 @@ def _method(prevalence: float | None) -> dict[str, Any]:
         "confidence": intervals.CONFIDENCE,
         "significance": SIGNIFICANCE,
         "bootstrap_draws": bootstrap.DRAWS,
+        "calibration": f"by the Calibrator's method on val, for {balance}",
         "threshold_rule": f"best_f1 on val, smoothed, at {balance}",
         "undefined": "a rate whose denominator is 0 is null and excluded from means",
     }

@@ -8,11 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from components.study_reporter import scores
+from components.study_reporter import calibrated, scores
+from components.study_reporter.calibrated import CalibratedArm
 from components.study_reporter.comparisons import EvaluatedArm, Tests
 from components.study_reporter.record import Arm, Replicate
 
 _SETTINGS = ("model", "sampling_strategy", "class_weight", "learning_rate")
+_CALIBRATED = ("f1", *calibrated.QUALITY)
 _AT = [
     f"{metric}_{threshold}"
     for threshold in scores.THRESHOLDS
@@ -32,8 +34,11 @@ COLUMNS = (
     "threshold",
     *_AT,
     *scores.THRESHOLD_FREE,
+    "calibration",
+    *(f"{metric}_{stage}" for metric in _CALIBRATED for stage in calibrated.STAGES),
 )
-"""Columns of `runs.csv`; `_at_half` is at 0.5, `_at_own` at `threshold`."""
+"""Columns of `runs.csv`; `_at_half` is at 0.5, `_at_own` at `threshold`; `calibration` is the map,
+and `_before` and `_after` it are at the study's prevalence, except F1, which is at 0.5."""
 
 
 def runs(arms: Sequence[Arm], tests: Tests) -> str:
@@ -85,7 +90,16 @@ def _run(
         for metric, values in evaluated.values[threshold].items():
             value = int(values[index]) if metric in scores.COUNTS else _cell(values[index])
             row[f"{metric}_{threshold}"] = value
-    return row | {metric: values[index] for metric, values in evaluated.values[None].items()}
+    row |= {metric: values[index] for metric, values in evaluated.values[None].items()}
+    return row | _calibration(evaluated.calibrated, index)
+
+
+def _calibration(arm: CalibratedArm, index: int) -> dict[str, Any]:
+    row: dict[str, Any] = {"calibration": arm.maps[index]}
+    for stage in calibrated.STAGES:
+        values = {**arm.at_half[stage], **arm.quality[stage]}
+        row |= {f"{metric}_{stage}": _cell(values[metric][index]) for metric in _CALIBRATED}
+    return row
 
 
 def _cell(value: Any) -> Any:

@@ -12,6 +12,9 @@ LABELS = {
     "accuracy": "accuracy",
     "pr_auc": "PR-AUC",
     "loss": "loss",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "ece": "ECE",
 }
 """Names of metrics in a sentence."""
 

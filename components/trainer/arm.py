@@ -27,6 +27,7 @@ from components.trainer.history import Epoch
 from components.trainer.models import build_network
 from components.trainer.preprocessing import Preprocessing
 from components.trainer.replicates import ArmRows, Replicate, train_heads, train_network
+from components.trainer.sampling import training_balance
 from components.trainer.settings import TrainerSettings
 
 _LOGGER = logging.getLogger("outnumbered.trainer")
@@ -256,6 +257,7 @@ def _summary(settings: TrainerSettings, arm: Arm, splits: ArmSplits) -> dict[str
         "arm": values.pop("name"),
         **values,
         "settings": settings.model_dump(),
+        "training_balance": asdict(training_balance(splits.train.labels, settings)),
         "splits": {
             split.name: {"positives": split.positives, "negatives": split.negatives}
             for split in splits.all

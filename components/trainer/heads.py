@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.trainer.features import Rows
+from components.trainer.settings import FOCAL_GAMMA
 
 _STACK_BYTES = 16 * 2**20
 _MAX_STACK = 16
@@ -23,8 +24,6 @@ _BLOCK_BYTES = 4 * 2**20
 _PREDICT_BATCH = 256
 # The defaults of keras.optimizers.Adam.
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7
-# The default of keras.losses.BinaryFocalCrossentropy.
-_FOCAL_GAMMA = 2.0
 
 Weights = list[np.ndarray]
 """Kernel and bias of each layer in order, as Keras's `get_weights` returns them."""
@@ -51,7 +50,7 @@ def focal_crossentropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     Source: T.-Y. Lin et al., Focal Loss for Dense Object Detection, ICCV 2017.
     """
     wrong = tf.sigmoid(tf.where(labels > 0, -logits, logits))
-    return wrong**_FOCAL_GAMMA * crossentropy(labels, logits)
+    return wrong**FOCAL_GAMMA * crossentropy(labels, logits)
 
 
 LOSSES: dict[str, Loss] = {"binary_crossentropy": crossentropy, "focal": focal_crossentropy}

@@ -26,10 +26,11 @@ from components.trainer.features import Rows, compute_rows, feature_rows
 from components.trainer.history import Epoch
 from components.trainer.models import Network, build_network
 from components.trainer.preprocessing import Preprocessing
-from components.trainer.sampling import epoch_size
+from components.trainer.sampling import epoch_size, training_balance
 from components.trainer.settings import TrainerSettings
 from components.trainer.tensorboard import TensorBoardLog
 from components.trainer.training import Training
+from components.training_balance import TrainingBalance
 
 _LOGGER = logging.getLogger("outnumbered.trainer")
 
@@ -63,7 +64,8 @@ def run_fn(fn_args: FnArgs) -> None:
         pixel_range=settings.pixel_range,
         **fn_args.custom_config["reading"],
     )
-    _export(network, settings, rules, fn_args.serving_model_dir)
+    balance = training_balance(splits[0].labels, settings)
+    _export(network, settings, rules, balance, fn_args.serving_model_dir)
     summary = _summary(network, settings, splits, epochs)
     summary["seconds"] = round(time.monotonic() - started, 3)
     _write_json(os.path.join(fn_args.model_run_dir, "history.json"), summary)
@@ -129,12 +131,18 @@ def _rows(
     )
 
 
-def _export(network: Network, settings: TrainerSettings, rules: ReadingRules, folder: str) -> None:
+def _export(
+    network: Network,
+    settings: TrainerSettings,
+    rules: ReadingRules,
+    balance: TrainingBalance,
+    folder: str,
+) -> None:
     # A new network: in float32 even after training in mixed precision, to serve on any device,
     # and without the optimizer, which would triple the file's size.
     served = build_network(settings, weights="none").full
     served.set_weights(network.full.get_weights())
-    export(served, rules, folder)
+    export(served, rules, folder, balance=balance)
 
 
 def _summary(

@@ -26,7 +26,14 @@ import numpy as np
 import tensorflow as tf
 
 from components import names
-from components.trainer.settings import ClassWeight, Mixture, Strategy
+from components.trainer.settings import (
+    FOCAL_GAMMA,
+    ClassWeight,
+    Mixture,
+    Strategy,
+    TrainerSettings,
+)
+from components.training_balance import TrainingBalance
 
 _NEGATIVE_AND_POSITIVE = (names.NEGATIVE_LABEL, names.POSITIVE_LABEL)
 
@@ -153,3 +160,22 @@ def loss_weights(
         names.NEGATIVE_LABEL: class_weight.negative,
         names.POSITIVE_LABEL: class_weight.positive,
     }
+
+
+def training_balance(labels: np.ndarray, settings: TrainerSettings) -> TrainingBalance:
+    """Returns the balance that the loss of an epoch has, for the Calibrator.
+
+    Args:
+      labels: int64 (n,) of 0 and 1, those of the train split.
+      settings: the trainer's settings.
+    """
+    strategy = settings.sampling_strategy
+    negatives, positives = _side_sizes(labels, strategy)
+    weights = loss_weights(labels, strategy=strategy, class_weight=settings.class_weight) or {}
+    return TrainingBalance(
+        positive_images=positives,
+        negative_images=negatives,
+        positive_weight=weights.get(names.POSITIVE_LABEL, 1.0),
+        negative_weight=weights.get(names.NEGATIVE_LABEL, 1.0),
+        focal_gamma=FOCAL_GAMMA if settings.loss == "focal" else 0.0,
+    )

@@ -14,6 +14,9 @@ PIXEL_RANGES = {"0..1": (0.0, 1.0), "-1..1": (-1.0, 1.0)}
 # The range that a model expects: Xception's weights were trained on [-1, 1].
 OWN_PIXEL_RANGE = {"cnn": "0..1", "xception": "-1..1"}
 
+FOCAL_GAMMA = 2.0
+"""Gamma of the focal loss, Keras's default."""
+
 Ratio = Annotated[float, Field(gt=0, le=1)]
 
 

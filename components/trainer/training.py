@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import keras
 import numpy as np
@@ -20,7 +21,7 @@ from components.trainer.features import Rows, row_batches
 from components.trainer.history import Epoch
 from components.trainer.models import Network, unfreeze
 from components.trainer.sampling import epoch_indices, epoch_size, loss_weights
-from components.trainer.settings import TrainerSettings
+from components.trainer.settings import FOCAL_GAMMA, TrainerSettings
 
 _LOGGER = logging.getLogger("outnumbered.trainer")
 
@@ -239,7 +240,7 @@ class Training:
 
 _LOSSES = {
     "binary_crossentropy": keras.losses.BinaryCrossentropy,
-    "focal": keras.losses.BinaryFocalCrossentropy,
+    "focal": partial(keras.losses.BinaryFocalCrossentropy, gamma=FOCAL_GAMMA),
 }
 
 

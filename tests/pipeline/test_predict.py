@@ -24,10 +24,11 @@ from pipeline.predict import (
 
 
 class MeanBrightness(tf.Module):
-    """A served model whose probability is the brightness of the first pixel."""
+    """A served model whose probability is the brightness of the first pixel, and its score half."""
 
-    def __init__(self, rules: Path):
+    def __init__(self, rules: Path, *, has_score: bool):
         super().__init__()
+        self._has_score = has_score
         self._asset = tf.saved_model.Asset(str(rules))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
@@ -39,7 +40,11 @@ class MeanBrightness(tf.Module):
             images,
             fn_output_signature=tf.TensorSpec([1], tf.float32),
         )
-        return {"probability": first, "is_positive": tf.cast(first >= 0.5, tf.int64)}
+        outputs = {"probability": first, "is_positive": tf.cast(first >= 0.5, tf.int64)}
+        if not self._has_score:
+            return outputs
+        review = tf.cast((first > 0.4) & (first < 0.6), tf.int64)
+        return {**outputs, "score": first / 2, "needs_review": review}
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +53,8 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rules = folder / "reading_rules.json"
     reading = ReadingRules(image_size=4, pixel_range=(0.0, 1.0), max_side=8, max_pixels=100)
     rules.write_text(reading.to_json())
-    module = MeanBrightness(rules)
-    for version in ("9", "10"):
+    for version, has_score in (("9", False), ("10", True)):
+        module = MeanBrightness(rules, has_score=has_score)
         tf.saved_model.save(
             module, str(folder / version), signatures={"serving_default": module.predict_examples}
         )
@@ -108,8 +113,26 @@ def test_json_lines_omit_unknown_values(registry: Path, images: Path, capsys):
     unread = print_json(predict(newest_model(registry), find_images([images])))
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert unread == 1
-    assert set(lines[0]) == {"path", "probability", "is_positive"}
+    assert set(lines[0]) == {"path", "probability", "score", "is_positive"}
+    assert (lines[0]["probability"], lines[0]["score"]) == (1, 0.5)
     assert set(lines[1]) == {"path", "error"}
+
+
+def test_a_model_of_an_earlier_version_has_no_score(registry: Path, images: Path, capsys):
+    print_json(predict(registry / "9", [images / "a white one.png"]))
+    assert json.loads(capsys.readouterr().out).keys() == {"path", "probability", "is_positive"}
+
+
+def test_an_image_to_be_reviewed_is_marked(registry: Path, tmp_path: Path, capsys):
+    for name, grey in (("black", 0), ("grey", 128), ("white", 255)):
+        Image.new("L", (4, 4), grey).save(tmp_path / f"{name}.png")
+    images = find_images([tmp_path])
+    rows = list(predict(newest_model(registry), images))
+    assert [row.needs_review for row in rows] == [False, True, False]
+    print_table(rows)
+    assert capsys.readouterr().out.count("yes, to be reviewed") == 1
+    rows = list(predict(registry / "9", images))
+    assert [row.needs_review for row in rows] == [None, None, None]
 
 
 def test_images_are_read_by_the_rules_in_the_models_assets(registry: Path, tmp_path: Path):

@@ -46,6 +46,24 @@ def test_an_override_replaces_a_value_and_is_parsed_as_yaml():
     assert settings.trainer.weights == "none"
 
 
+@pytest.mark.parametrize(
+    "calibrator",
+    [
+        "{rule: expected_cost, costs: {missed: 50, false_alarm: 1}, review: 0.02}",
+        # With any rule, the expected cost is reported.
+        "{costs: {missed: 50, false_alarm: 0}}",
+        "{rule: best_fbeta, beta: 2}",
+        "{rule: precision_at_recall, recall_floor: 0.95}",
+        "{rule: alerts_per_thousand, alerts: 20}",
+    ],
+)
+def test_each_rule_of_the_operating_point_is_accepted_also_from_the_settings_of_a_run(calibrator):
+    tree = settings_module.apply_overrides(minimal(), [f"calibrator={calibrator}"])
+    settings = parse(tree, origin="test")
+    # latest/settings.yaml has every default.
+    assert parse(settings.model_dump(mode="json"), origin="again") == settings
+
+
 def test_overrides_do_not_change_their_input():
     tree = minimal()
     settings_module.apply_overrides(tree, ["data.source=elsewhere"])
@@ -75,6 +93,10 @@ def test_overrides_do_not_change_their_input():
         ("sampler.splits.val={cats: 10}", ["val", "dogs"]),
         ("evaluator.gates=['recal >= 0.9']", ["recal", "recall"]),
         (
+            "evaluator.gates=['expected_cost <= 120 per 1000']",
+            ["calibrator.costs is required for gate 'expected_cost <= 120 per 1000'"],
+        ),
+        (
             "evaluator.gates=['recall >= 0.9 in every breed']",
             ["must be of one of class_name;", "data.slices", "'breed'"],
         ),
@@ -86,6 +108,27 @@ def test_overrides_do_not_change_their_input():
         ("population.prevalence={dogs: 1}", ["prevalence must have weights for 'dogs'"]),
         ("population.prevalence={cats: 10}", ["data.positive_class must be one of", "'dogs'"]),
         ("beam.options=['--runner=FlinkRunner']", ["beam.options", "beam.runner"]),
+        ("calibrator.rule=youden", ["calibrator.rule", "'expected_cost'", "'youden'"]),
+        ("calibrator.rule=expected_cost", ["costs is required for the rule expected_cost"]),
+        ("calibrator.rule=best_fbeta", ["beta is required for the rule best_fbeta"]),
+        ("calibrator.recall_floor=0.9", ["requires the rule precision_at_recall; remove it"]),
+        (
+            "calibrator.beta=2",
+            ["beta requires the rule best_fbeta", "beta 2 with the rule best_f1"],
+        ),
+        ("calibrator.alerts=20", ["alerts requires the rule alerts_per_thousand"]),
+        (
+            "calibrator={rule: alerts_per_thousand, alerts: 0}",
+            ["calibrator.alerts", "greater than 0"],
+        ),
+        ("calibrator={rule: alerts_per_thousand, alerts: true}", ["not true or false"]),
+        ("calibrator.costs={missed: 50}", ["calibrator.costs.false_alarm: is required"]),
+        ("calibrator.costs={missed: -1, false_alarm: 1}", ["calibrator.costs.missed", "-1"]),
+        ("calibrator.costs={missed: .inf, false_alarm: 1}", ["calibrator.costs.missed", "inf"]),
+        ("calibrator.costs={missed: 0, false_alarm: 0}", ["calibrator.costs: must not both be 0"]),
+        ("calibrator.costs={missed: 1, false_alarm: 1, review: 1}", ["costs.review: no such"]),
+        ("calibrator.review=1", ["calibrator.review", "less than 1"]),
+        ("calibrator.review=-0.1", ["calibrator.review", "-0.1"]),
         ("name=Dogs!", ["name: must be 2 to 63 lower-case letters", ". Received: 'Dogs!'"]),
     ],
 )

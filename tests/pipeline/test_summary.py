@@ -24,8 +24,10 @@ def result(*, prevalence: float = 0.5, **changes: Any) -> RunResult:
     """The result of a run with 100 positives and 100 negatives in test."""
     rates = {"recall": 0.9, "accuracy": 0.93, "pr_auc": 0.95}
     bounds = {name: [0.8, 0.95] for name in (*rates, "precision", "f1")}
-    own = {"precision": 0.957, "f1": 0.928, "threshold": 0.5}
-    world = {"prevalence": prevalence, "precision": 0.6923, "f1": 0.7826}
+    amounts = {"alerts_per_thousand": 470.0, "expected_cost": None}
+    own = {"precision": 0.957, "f1": 0.928, "threshold": 0.5, **amounts}
+    world = {"prevalence": prevalence, "precision": 0.6923, "f1": 0.7826, **amounts}
+    bounds = {**bounds, "alerts_per_thousand": [400.0, 540.0], "expected_cost": None}
     metrics = {
         "answer": "Blessed.",
         "blessed": True,
@@ -35,6 +37,8 @@ def result(*, prevalence: float = 0.5, **changes: Any) -> RunResult:
         "at_prevalence": {**rates, **world, "intervals": {**bounds, "precision": [0.41, 0.88]}},
         "examples": 200,
         "positives": 100,
+        "operating_point": {"promised": None},
+        "review": None,
         "slices": [],
         "gates": [],
         "data_check": findings.not_checked(),
@@ -83,7 +87,42 @@ def test_json_contains_figures_on_test_and_at_prevalence():
         "recall": 0.9,
         "f1": 0.7826,
         "pr_auc": 0.95,
+        "alerts_per_thousand": 470.0,
+        "expected_cost": None,
     }
+
+
+def test_alerts_are_shown_and_the_cost_if_it_is_known():
+    text = in_one_line()
+    assert "alerts per 1,000 images 470.0 400.0 to 540.0" in text
+    assert "cost per 1,000" not in text
+    shown_result = result()
+    for figures in (shown_result.metrics["metrics"], shown_result.metrics["at_prevalence"]):
+        figures["expected_cost"] = 1234.5
+    shown_result.metrics["intervals"]["expected_cost"] = [1000.0, 1500.0]
+    screen = io.StringIO()
+    summary.show(shown_result, Console(file=screen, width=200))
+    assert "cost per 1,000 images 1,234.5 1,000.0 to 1,500.0" in " ".join(screen.getvalue().split())
+
+
+def test_the_promised_figures_and_the_review_band_are_shown_in_words():
+    figures = {"precision": 0.9, "recall": 0.8, "f1": 0.85, "recall_with_review": 0.95}
+    figures |= {"share": 0.018, "intervals": {name: [0.01, 0.99] for name in (*figures, "share")}}
+    point = {
+        "review": {"share": 0.02, "lower": 0.4, "upper": 0.6},
+        "promised": {**figures, "review": figures},
+    }
+    text = in_one_line(operating_point=point, review={"at_prevalence": figures})
+    assert (
+        "From val, to expect on new images, with 95 % intervals: precision 0.900 (0.010 to 0.990), "
+        "recall 0.800 (0.010 to 0.990), F1 0.850 (0.010 to 0.990)."
+    ) in text
+    assert (
+        "From val, to be reviewed by a person, from 0.4000 to below 0.6000: 1.80% of images (1.00% "
+        "to 99.00%); of the others: precision 0.900"
+    ) in text
+    assert "On test, reviewed at the real world's balance: 1.80% of images" in text
+    assert "From val" not in in_one_line()
 
 
 def test_anomalies_are_shown_with_advice():

@@ -75,7 +75,7 @@ class Gateway:
 
     async def v2_infer(self, request: Request) -> Response:
         """Predicts by the V2 protocol."""
-        self._check_model(request)
+        has_score = self._predictor.model(self._check_model(request)).has_score
         settings = self._settings
         form: dict[str, Any] = {}
 
@@ -83,7 +83,7 @@ class Gateway:
             head, binary = protocol_v2.split(bytes(body), request.headers.get(_HEADER_LENGTH))
             document = self._document(head)
             form.update(
-                outputs=protocol_v2.requested_outputs(document),
+                outputs=protocol_v2.requested_outputs(document, has_score=has_score),
                 identifier=protocol_v2.request_id(document),
             )
             return protocol_v2.images(document, binary, max_images=settings.max_images)
@@ -100,7 +100,7 @@ class Gateway:
         """Predicts for one image, which is the whole body."""
         result = await self._predict(request, lambda body: [bytes(body)])
         (prediction,) = result.predictions
-        body = {**vars(prediction), "model_version": str(result.version)}
+        body = {**prediction.outputs(), "model_version": str(result.version)}
         return JSONResponse(body, headers=_version_header(result))
 
     async def v1_models(self, request: Request) -> Response:
@@ -123,7 +123,10 @@ class Gateway:
     async def v2_model(self, request: Request) -> Response:
         """Returns the inputs and outputs of the model."""
         model = self._predictor.model(self._check_model(request))
-        return JSONResponse(protocol_v2.metadata(self._settings.model_name, model.version))
+        body = protocol_v2.metadata(
+            self._settings.model_name, model.version, has_score=model.has_score
+        )
+        return JSONResponse(body)
 
     async def v2_model_ready(self, request: Request) -> Response:
         """Readiness of the model."""

@@ -87,5 +87,7 @@ class Predictor:
             with self._metrics.time_reading():
                 read = await self._reader.read(images, model.rules, share)
             with self._metrics.time_upstream():
-                predictions = await self._server.predict(model.version, read)
+                predictions = await self._server.predict(
+                    model.version, read, has_score=model.has_score
+                )
         return PredictionResult(model.version, predictions)

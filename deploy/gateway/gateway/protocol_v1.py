@@ -52,11 +52,7 @@ def _image(instance: Any, field: str) -> bytes:
 
 def response_body(result: PredictionResult) -> dict[str, Any]:
     """Returns the body of the response: one prediction per instance, in order."""
-    predictions = [
-        {"probability": prediction.probability, "is_positive": prediction.is_positive}
-        for prediction in result.predictions
-    ]
-    return {"predictions": predictions}
+    return {"predictions": [prediction.outputs() for prediction in result.predictions]}
 
 
 def status(model: str, version: int | None) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from typing import Any
 from gateway.base64_images import check_count, decode
 from gateway.errors import malformed, shortened
 from gateway.predictions import PredictionResult
-from gateway.upstream import IMAGES, IS_POSITIVE, PROBABILITY
+from gateway.upstream import ADDED, IMAGES, IS_POSITIVE, NEEDS_REVIEW, PROBABILITY, SCORE
 
-_DATATYPES = {PROBABILITY: "FP32", IS_POSITIVE: "BOOL"}
-_PACKED = {PROBABILITY: "<f", IS_POSITIVE: "<?"}
+_DATATYPES = {PROBABILITY: "FP32", IS_POSITIVE: "BOOL", SCORE: "FP32", NEEDS_REVIEW: "BOOL"}
+_PACKED = {PROBABILITY: "<f", IS_POSITIVE: "<?", SCORE: "<f", NEEDS_REVIEW: "<?"}
 
 SERVER = {
     "name": "outnumbered-gateway",
@@ -24,10 +24,10 @@ SERVER = {
 }
 
 
-def metadata(model: str, version: int) -> dict[str, Any]:
+def metadata(model: str, version: int, *, has_score: bool) -> dict[str, Any]:
     """Returns the metadata of a model."""
     outputs = [
-        {"name": name, "datatype": datatype, "shape": [-1]} for name, datatype in _DATATYPES.items()
+        {"name": name, "datatype": _DATATYPES[name], "shape": [-1]} for name in _names(has_score)
     ]
     return {
         "name": model,
@@ -36,6 +36,10 @@ def metadata(model: str, version: int) -> dict[str, Any]:
         "inputs": [{"name": IMAGES, "datatype": "BYTES", "shape": [-1]}],
         "outputs": outputs,
     }
+
+
+def _names(has_score: bool) -> list[str]:
+    return [name for name in _DATATYPES if has_score or name not in ADDED]
 
 
 def split(body: bytes, header_length: str | None) -> tuple[bytes, bytes]:
@@ -139,12 +143,13 @@ def _parameters(holder: dict[str, Any]) -> dict[str, Any]:
     return parameters
 
 
-def requested_outputs(document: dict[str, Any]) -> dict[str, bool]:
+def requested_outputs(document: dict[str, Any], *, has_score: bool) -> dict[str, bool]:
     """Returns the requested outputs (default: all), and whether each is returned as binary data.
 
     Raises:
       RequestError: 400, if an output does not exist.
     """
+    names = _names(has_score)
     all_binary = _parameters(document).get("binary_data_output") is True
     outputs = document.get("outputs", [])
     if not isinstance(outputs, list):
@@ -152,12 +157,12 @@ def requested_outputs(document: dict[str, Any]) -> dict[str, bool]:
     found = {}
     for output in outputs:
         name = output.get("name") if isinstance(output, dict) else None
-        if not isinstance(name, str) or name not in _DATATYPES:
+        if not isinstance(name, str) or name not in names:
             raise malformed(
-                f"an output must be one of {', '.join(_DATATYPES)}. Received: {shortened(output)}"
+                f"an output must be one of {', '.join(names)}. Received: {shortened(output)}"
             )
         found[name] = _parameters(output).get("binary_data", all_binary) is True
-    return found or dict.fromkeys(_DATATYPES, all_binary)
+    return found or dict.fromkeys(names, all_binary)
 
 
 def request_id(document: dict[str, Any]) -> str | None:
@@ -177,7 +182,10 @@ def response_body(
 ) -> tuple[bytes, int | None]:
     """Returns the body of the response, and the length of its JSON if binary tensors follow."""
     tensors, tail = [], b""
+    has_score = all(prediction.score is not None for prediction in result.predictions)
     for name, binary in outputs.items():
+        if name in ADDED and not has_score:
+            continue  # a version without it has replaced the one for which it was requested
         values = [getattr(prediction, name) for prediction in result.predictions]
         tensor: dict[str, Any] = {
             "name": name,

@@ -1,6 +1,7 @@
 """Reads images as training did, in threads and a limited number at a time."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,9 +9,12 @@ from typing import Any
 
 from components.images.isolated import read_image
 from components.images.reader import RefusedImageError
-from components.images.rules import ReadingRules, RulesError, read_rules
+from components.images.rules import ASSETS, ReadingRules, RulesError, read_rules
 from gateway.errors import RequestError
 from gateway.limits import Share
+
+# Not imported from the Calibrator, since the gateway has none of its libraries.
+_OPERATING_POINT = "operating_point.json"
 
 
 def load_rules(registry: Path, version: int) -> ReadingRules:
@@ -26,6 +30,23 @@ def load_rules(registry: Path, version: int) -> ReadingRules:
         raise
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise RulesError(f"the reading rules of {model} cannot be read: {error}") from error
+
+
+def has_score(registry: Path, version: int) -> bool:
+    """Returns whether a model in the registry returns its score and the need for a review.
+
+    A model of an earlier version records no calibration.
+
+    Raises:
+      RulesError: its operating point cannot be read.
+    """
+    path = registry / str(version) / ASSETS / _OPERATING_POINT
+    try:
+        if not path.is_file():
+            return False
+        return json.loads(path.read_text(encoding="utf-8")).get("calibration") is not None
+    except (OSError, ValueError, AttributeError) as error:
+        raise RulesError(f"the operating point {path} cannot be read: {error}") from error
 
 
 class ImageReader:

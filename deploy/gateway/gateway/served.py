@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.images.rules import ReadingRules, RulesError
-from gateway.reading import load_rules
+from gateway.reading import has_score, load_rules
 from gateway.upstream import ModelServer, UpstreamError
 
 _log = logging.getLogger("gateway")
@@ -20,10 +20,12 @@ class ServedVersion:
     Attributes:
       version: its number in the registry.
       rules: its reading rules.
+      has_score: whether it returns its score and the need for a review.
     """
 
     version: int
     rules: ReadingRules
+    has_score: bool
 
 
 class ServedModel:
@@ -77,7 +79,10 @@ class ServedModel:
     async def _load(self, version: int) -> ServedVersion:
         if self.current and self.current.version == version:
             return self.current
-        return ServedVersion(version, await asyncio.to_thread(load_rules, self._registry, version))
+        rules = await asyncio.to_thread(load_rules, self._registry, version)
+        return ServedVersion(
+            version, rules, await asyncio.to_thread(has_score, self._registry, version)
+        )
 
     def _update(self, found: ServedVersion | None, fault: str) -> None:
         if fault and fault != self.fault:

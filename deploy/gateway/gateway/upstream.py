@@ -16,6 +16,10 @@ SIGNATURE = "predict_images"
 IMAGES = "images"
 PROBABILITY = "probability"
 IS_POSITIVE = "is_positive"
+SCORE = "score"
+NEEDS_REVIEW = "needs_review"
+ADDED = (SCORE, NEEDS_REVIEW)
+"""The outputs that models of earlier versions, without a calibration, do not have."""
 
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 _STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
@@ -97,14 +101,22 @@ class ModelServer:
         ]
         return max(versions, default=None)
 
-    async def predict(self, version: int, images: Sequence[bytes]) -> list[Prediction]:
+    async def predict(
+        self, version: int, images: Sequence[bytes], *, has_score: bool
+    ) -> list[Prediction]:
         """Returns a version's predictions for images, in order, with one call.
+
+        Args:
+          version: version of the model.
+          images: read images.
+          has_score: whether this version returns `ADDED`.
 
         Raises:
           UpstreamError: there is no response, or it is not one prediction per image.
         """
-        response = await self._call(self._predict, predict_request(self._model, version, images))
-        return read_predictions(response, version, len(images))
+        request = predict_request(self._model, version, images, has_score=has_score)
+        response = await self._call(self._predict, request)
+        return read_predictions(response, version, len(images), has_score=has_score)
 
     async def close(self) -> None:
         """Closes the channel."""
@@ -117,8 +129,10 @@ class ModelServer:
             raise UpstreamError(error.code().name, error.details() or "") from error
 
 
-def predict_request(model: str, version: int, images: Sequence[bytes]) -> messages.PredictRequest:
-    """Creates the request for predictions."""
+def predict_request(
+    model: str, version: int, images: Sequence[bytes], *, has_score: bool
+) -> messages.PredictRequest:
+    """Creates the request for predictions; a request for a missing output would be refused."""
     request = messages.PredictRequest()
     request.model_spec.name = model
     request.model_spec.version.value = version
@@ -127,12 +141,12 @@ def predict_request(model: str, version: int, images: Sequence[bytes]) -> messag
     tensor.dtype = messages.DT_STRING
     tensor.tensor_shape.dim.add(size=len(images))
     tensor.string_val.extend(images)
-    request.output_filter.extend([PROBABILITY, IS_POSITIVE])
+    request.output_filter.extend([PROBABILITY, IS_POSITIVE, *(ADDED if has_score else ())])
     return request
 
 
 def read_predictions(
-    response: messages.PredictResponse, version: int, count: int
+    response: messages.PredictResponse, version: int, count: int, *, has_score: bool
 ) -> list[Prediction]:
     """Reads the predictions in a response.
 
@@ -140,6 +154,7 @@ def read_predictions(
       response: response of TensorFlow Serving.
       version: requested version.
       count: number of images that were sent.
+      has_score: whether this version returns `ADDED`.
 
     Raises:
       UpstreamError: it is of another version, or not one prediction per image.
@@ -147,11 +162,28 @@ def read_predictions(
     served = response.model_spec.version.value
     if served != version:
         raise UpstreamError("ANSWER", f"version must be {version}. Received: {served}")
-    probabilities = _column(response, PROBABILITY, messages.DT_FLOAT, count)
-    positive = _column(response, IS_POSITIVE, messages.DT_INT64, count)
-    if not all(math.isfinite(value) and 0 <= value <= 1 for value in probabilities):
-        raise UpstreamError("ANSWER", f"{PROBABILITY} must be in [0, 1]. Received: {probabilities}")
-    return [Prediction(p, bool(i)) for p, i in zip(probabilities, positive, strict=True)]
+    probabilities = _shares(response, PROBABILITY, count)
+    positive = _flags(response, IS_POSITIVE, count)
+    scores: Sequence[float | None] = [None] * count
+    review: Sequence[bool | None] = [None] * count
+    if has_score:
+        scores, review = _shares(response, SCORE, count), _flags(response, NEEDS_REVIEW, count)
+    return [
+        Prediction(*outputs)
+        for outputs in zip(probabilities, positive, scores, review, strict=True)
+    ]
+
+
+def _flags(response: messages.PredictResponse, name: str, count: int) -> list[bool]:
+    return [bool(value) for value in _column(response, name, messages.DT_INT64, count)]
+
+
+def _shares(response: messages.PredictResponse, name: str, count: int) -> list[float]:
+    """Returns the values of an output from 0 to 1."""
+    values = _column(response, name, messages.DT_FLOAT, count)
+    if not all(math.isfinite(value) and 0 <= value <= 1 for value in values):
+        raise UpstreamError("ANSWER", f"{name} must be in [0, 1]. Received: {values}")
+    return values
 
 
 def _column(response: messages.PredictResponse, name: str, dtype: Any, count: int) -> list[Any]:

@@ -64,7 +64,20 @@ def write_examples(tmp_path):
 
 @pytest.fixture(scope="session")
 def trained_model(tmp_path_factory) -> Path:
-    """A Trainer's Model artifact whose probability is the redness of the image."""
+    """A Trainer's Model artifact whose score is the redness of the image."""
+    return _export_redness(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session")
+def balanced_model(tmp_path_factory) -> Path:
+    """The same, recorded as trained with a balanced focal loss."""
+    from components.training_balance import TrainingBalance
+
+    balance = TrainingBalance(positive_images=50, negative_images=50, focal_gamma=2.0)
+    return _export_redness(tmp_path_factory.mktemp("balanced"), balance=balance)
+
+
+def _export_redness(folder: Path, **balance) -> Path:
     import keras
 
     from components.images.rules import ReadingRules
@@ -74,7 +87,6 @@ def trained_model(tmp_path_factory) -> Path:
         [keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(1)]
     )
     mean_red.set_weights([np.array([[1.0], [0.0], [0.0]]), np.zeros(1)])
-    folder = tmp_path_factory.mktemp("model")
     rules = ReadingRules(image_size=8, pixel_range=(0.0, 1.0), max_side=64)
-    export(mean_red, rules, str(folder / "Format-Serving"))
+    export(mean_red, rules, str(folder / "Format-Serving"), **balance)
     return folder

@@ -1,17 +1,25 @@
+import json
 import logging
+import re
 from pathlib import Path
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from tfx.types import channel_utils, standard_artifacts
 
-from components import artifacts
-from components.calibrator import operating_point
+from components import artifacts, training_balance
+from components.calibrator import calibration, operating_point
 from components.calibrator.component import Calibrator
 from components.calibrator.executor import Executor
 from components.example_files import DamagedArtifactError, shard_name
 from components.imbalance_sampler import report as sampling_report
+
+FEW = (
+    "only 3 positive images were available for the choice, so what it will give is very uncertain; "
+    "add positive images to the split"
+)
 
 
 def _artifact(kind: type, uri: Path):
@@ -24,25 +32,27 @@ def _artifact(kind: type, uri: Path):
 def calibrate(trained_model, tmp_path):
     """Runs the executor on an Examples folder; returns the calibrated serving folder."""
 
-    def run(examples: Path, *, prevalence: float = 3 / 8, **changes) -> str:
+    def run(
+        examples: Path, *, model: Path = trained_model, prevalence: float = 3 / 8, **changes
+    ) -> str:
         report = {"population": {"prevalence": prevalence}}
         sampling_report.write(report, str(tmp_path / "sampling"))
-        exec_properties = {"rule": "best_f1", "precision_floor": 0.0, "threshold": 0.5}
+        settings = {"calibration": "none", "rule": "best_f1", "beta": None, "costs": None}
         Executor().Do(
             {
-                "model": [_artifact(standard_artifacts.Model, trained_model)],
+                "model": [_artifact(standard_artifacts.Model, model)],
                 "examples": [_artifact(standard_artifacts.Examples, examples)],
                 "sampling": [_artifact(artifacts.Sampling, tmp_path / "sampling")],
             },
             {"calibrated_model": [_artifact(standard_artifacts.Model, tmp_path / "out")]},
-            {**exec_properties, "split": "val", **changes},
+            {"settings": json.dumps({**settings, **changes}), "split": "val"},
         )
         return str(tmp_path / "out/Format-Serving")
 
     return run
 
 
-def test_both_signatures_keep_the_probability_and_add_the_decision(
+def test_without_a_calibration_both_signatures_return_the_score_as_the_probability(
     calibrate, write_examples, records, images
 ):
     served = tf.saved_model.load(calibrate(write_examples(records))).signatures
@@ -51,11 +61,76 @@ def test_both_signatures_keep_the_probability_and_add_the_decision(
         served["serving_default"](examples=tf.constant(records)),
         served["predict_images"](images=tf.constant(images)),
     ):
-        assert set(outputs) == {"probability", "is_positive"}
+        assert set(outputs) == {"probability", "score", "is_positive", "needs_review"}
+        np.testing.assert_array_equal(outputs["score"], outputs["probability"])
         np.testing.assert_allclose(outputs["probability"], expected, atol=1e-5)
         assert outputs["probability"].dtype == tf.float32
-        assert outputs["is_positive"].dtype == tf.int64
+        assert outputs["is_positive"].dtype == outputs["needs_review"].dtype == tf.int64
+        np.testing.assert_array_equal(outputs["needs_review"], [[0]] * 8)
         np.testing.assert_array_equal(outputs["is_positive"], [[1]] * 4 + [[0]] * 4)
+
+
+def test_both_signatures_return_the_calibrated_probability_and_the_score(
+    calibrate, balanced_model, write_examples, records, images
+):
+    serving = calibrate(write_examples(records), model=balanced_model, prevalence=0.1)
+    found = operating_point.read(serving)["calibration"]
+    assert found["prior_shift"] == {"focal_gamma": 2.0, "shift": pytest.approx(-np.log(9))}
+    served = tf.saved_model.load(serving).signatures
+    expected = calibration.calibrate(
+        np.array([242, 217, 191, 166, 89, 64, 38, 13]) / 255,
+        [1, 1, 0, 1, 0, 0, 0, 0],
+        prevalence=0.1,
+        balance=training_balance.read(f"{balanced_model}/Format-Serving"),
+    )
+    for outputs in (
+        served["serving_default"](examples=tf.constant(records)),
+        served["predict_images"](images=tf.constant(images)),
+    ):
+        scores = outputs["score"].numpy()
+        assert outputs["score"].dtype == outputs["probability"].dtype == tf.float32
+        probabilities = expected.probabilities(scores[:, 0])[:, None]
+        np.testing.assert_allclose(outputs["probability"], probabilities, atol=1e-5)
+        assert np.abs(outputs["probability"] - scores).max() > 0.1
+
+
+def test_both_signatures_send_the_images_of_the_review_band_to_a_person(
+    calibrate, write_examples, records, images
+):
+    costs = {"missed": 5, "false_alarm": 1}
+    serving = calibrate(write_examples(records), rule="expected_cost", costs=costs, review=0.3)
+    point = operating_point.read(serving)
+    assert (point["costs"], point["review"]["share"]) == (costs, 0.3)
+    served = tf.saved_model.load(serving).signatures
+    for outputs in (
+        served["serving_default"](examples=tf.constant(records)),
+        served["predict_images"](images=tf.constant(images)),
+    ):
+        probability = outputs["probability"].numpy().astype(float)
+        lower, upper = point["review"]["lower"], point["review"]["upper"]
+        expected = (probability >= lower) & (probability < upper)
+        np.testing.assert_array_equal(outputs["needs_review"], expected)
+        np.testing.assert_array_equal(outputs["is_positive"], probability >= point["threshold"])
+        assert 0 < expected.mean() <= 0.3
+
+
+def test_a_rule_that_no_threshold_reaches_is_refused_with_the_best(
+    calibrate, write_examples, records
+):
+    message = (
+        "no operating point on split 'val': no threshold of this model with an alert keeps to "
+        r"calibrator\.alerts: the fewest alerts are 125 per 1,000 images"
+    )
+    with pytest.raises(ValueError, match=message):
+        calibrate(write_examples(records), rule="alerts_per_thousand", alerts=10)
+
+
+def test_the_training_balance_stays_among_the_assets(
+    calibrate, balanced_model, write_examples, records
+):
+    serving = calibrate(write_examples(records), model=balanced_model)
+    trained = training_balance.read(f"{balanced_model}/Format-Serving")
+    assert training_balance.read(serving) == trained
 
 
 def test_the_operating_point_is_among_the_assets(calibrate, write_examples, records):
@@ -66,7 +141,7 @@ def test_the_operating_point_is_among_the_assets(calibrate, write_examples, reco
     assert point == {
         "threshold": 0.5,
         "rule": "fixed",
-        "precision_floor": None,
+        **dict.fromkeys(["beta", "precision_floor", "recall_floor", "alerts", "costs", "review"]),
         "prevalence": 0.1,
         "precision": pytest.approx(precision),
         "precision_interval": [pytest.approx(0.15, abs=0.1), pytest.approx(0.9, abs=0.1)],
@@ -75,11 +150,26 @@ def test_the_operating_point_is_among_the_assets(calibrate, write_examples, reco
         "positives": 3,
         "negatives": 5,
         "own_balance": {"prevalence": 3 / 8, "precision": 0.75, "f1": pytest.approx(6 / 7)},
+        "promised": ANY,
         "remarks": [
             "each of the 5 negative images represents 5.4 of the population, so few images "
-            "determine the false positive rate; draw the split at the population's balance"
+            "determine the false positive rate; draw the split at the population's balance",
+            FEW,
         ],
+        "calibration": {
+            "description": "the probability is the model's score",
+            "requested": "none",
+            "prior_shift": {"focal_gamma": 0.0, "shift": 0.0},
+            "map": {"name": "none", "low": 1.0, "high": 1.0, "intercept": 0.0, "knots": []},
+            "prevalence": 0.1,
+            "positives": 3,
+            "negatives": 5,
+            "cross_validation": [],
+            "remarks": [calibration.NO_BALANCE],
+        },
     }
+    # The threshold is fixed, so nothing was chosen on these images.
+    assert point["promised"]["precision"] == pytest.approx(precision)
 
 
 def test_a_probability_at_the_threshold_is_positive(
@@ -121,10 +211,20 @@ def test_progress_and_the_operating_point_are_logged(calibrate, write_examples, 
     with caplog.at_level(logging.INFO, logger="outnumbered.calibrator"):
         calibrate(write_examples(records))
     assert caplog.messages[0] == "8 of 8 val images, done"
-    assert caplog.messages[1:] == [
+    assert caplog.messages[1:3] == [
+        "calibration on val: the probability is the model's score",
+        f"calibration on val: {calibration.NO_BALANCE}",
+    ]
+    assert caplog.messages[3] == (
         "operating point 0.5000 by rule best_f1 on val, weighted to a prevalence of 0.375: "
         "precision 0.750, recall 1.000"
-    ]
+    )
+    assert re.fullmatch(
+        r"to expect on new images, with 95 % intervals: precision 0\.\d{3} "
+        r"\(0\.\d{3} to 0\.\d{3}\), recall .*, F1 .*, alerts per 1,000 images \d{3} \(\d+ to \d+\)",
+        caplog.messages[4],
+    )
+    assert caplog.messages[5:] == [f"operating point on val: {FEW}"]
 
 
 def test_remarks_on_the_threshold_are_logged_as_warnings(
@@ -132,22 +232,19 @@ def test_remarks_on_the_threshold_are_logged_as_warnings(
 ):
     with caplog.at_level(logging.INFO, logger="outnumbered.calibrator"):
         calibrate(write_examples(records), prevalence=0.1)
-    assert "a prevalence of 0.1:" in caplog.messages[1]
-    assert caplog.messages[2].startswith("operating point on val: each of the 5 negative images")
+    assert "a prevalence of 0.1:" in caplog.messages[3]
+    assert caplog.messages[5].startswith("operating point on val: each of the 5 negative images")
 
 
-def test_the_component_accepts_integers_and_has_a_model_output():
+def test_the_component_has_the_settings_and_a_model_output():
     component = Calibrator(
         channel_utils.as_channel([standard_artifacts.Model()]),
         channel_utils.as_channel([standard_artifacts.Examples()]),
         channel_utils.as_channel([artifacts.Sampling()]),
-        rule="recall_at_precision",
-        precision_floor=1,
+        settings={"rule": "recall_at_precision", "precision_floor": 1.0, "costs": None},
     )
     assert component.exec_properties == {
-        "rule": "recall_at_precision",
-        "precision_floor": 1.0,
-        "threshold": 0.5,
+        "settings": '{"costs": null, "precision_floor": 1.0, "rule": "recall_at_precision"}',
         "split": "val",
     }
     assert component.outputs["calibrated_model"].type is standard_artifacts.Model

@@ -22,16 +22,22 @@ PREVALENCE = 0.01
 class TextModel(tf.Module):
     """A model whose input image is the text of the probability that it returns."""
 
-    def __init__(self, threshold: float, operating_point: Path):
+    def __init__(self, threshold: float, operating_point: Path, band: dict | None = None):
         super().__init__()
         self._threshold = tf.constant(threshold, tf.float32)
+        self._band = band
         self._asset = tf.saved_model.Asset(str(operating_point))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def predict_images(self, images):
         probability = tf.strings.to_number(images, tf.float32)[:, None]
         called = tf.cast(probability >= self._threshold, tf.int64)
-        return {names.PROBABILITY: probability, names.IS_POSITIVE: called}
+        score = tf.sqrt(probability)
+        outputs = {names.PROBABILITY: probability, names.SCORE: score, names.IS_POSITIVE: called}
+        if self._band is None:  # as a model of an earlier version
+            return outputs
+        within = (probability >= self._band["lower"]) & (probability < self._band["upper"])
+        return {**outputs, names.NEEDS_REVIEW: tf.cast(within, tf.int64)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def predict_examples(self, examples):
@@ -39,13 +45,22 @@ class TextModel(tf.Module):
         return self.predict_images(tf.io.parse_example(examples, feature)[names.IMAGE])
 
 
-def save_model(folder: Path, threshold: float, recorded: float | None = None) -> None:
-    """Saves a calibrated model in `folder`; its assets may record another threshold."""
+def save_model(
+    folder: Path, threshold: float, recorded: float | None = None, **changes: dict | None
+) -> None:
+    """Saves a calibrated model in `folder`; its assets may record another threshold.
+
+    Args:
+      folder: where to save it.
+      threshold: by which it decides.
+      recorded: the threshold in its assets; None for the same.
+      changes: further entries of the operating point; with `review`, it has a review band.
+    """
     source = folder.parent / "operating_point.json"
     source.parent.mkdir(parents=True, exist_ok=True)
-    point = {"threshold": threshold if recorded is None else recorded, "rule": "best_f1"}
+    point = {"threshold": threshold if recorded is None else recorded, "rule": "best_f1", **changes}
     source.write_text(json.dumps(point))
-    model = TextModel(threshold, source)
+    model = TextModel(threshold, source, changes.get("review"))
     signatures = {
         names.SERVING_DEFAULT: model.predict_examples.get_concrete_function(),
         names.PREDICT_IMAGES: model.predict_images.get_concrete_function(),
@@ -114,6 +129,7 @@ class Evaluation:
     slices: list[list[str]] = field(default_factory=list)
     gates: list[str] = field(default_factory=lambda: ["recall >= 0.5"])
     data_check: Findings | None = None
+    point: dict = field(default_factory=dict)
 
     def __post_init__(self):
         self.examples = self._artifact(standard_artifacts.Examples, "examples")
@@ -137,7 +153,7 @@ class Evaluation:
     def prepare(self) -> "Evaluation":
         write_examples(Path(self.examples.uri), self.rows)
         if not self.serving_dir.exists():
-            save_model(self.serving_dir, self.threshold)
+            save_model(self.serving_dir, self.threshold, **self.point)
         used = {"all of them": {"asked": 1, "available": 1, "used": len(self.rows)}}
         report = {"population": {"prevalence": PREVALENCE}, "splits": {names.TEST: used}}
         Path(self.sampling.uri).mkdir()

@@ -28,6 +28,7 @@ from components.evaluator import (
 )
 from components.evaluator.component import Evaluator
 from components.evaluator.gate_results import Found, GateResult, Outcome, Verdict
+from components.evaluator.probability_quality import reliability
 from components.example_files import DamagedArtifactError
 
 
@@ -46,7 +47,8 @@ def counts_of(rows, threshold):
 def test_every_image_has_one_row_with_its_prediction(evaluated):
     table = predictions.read(evaluated.predictions.uri)
     assert list(table.columns) == [
-        *("image_id", "uri", "class_name", "label", "probability", "is_positive"),
+        *("image_id", "uri", "class_name", "label", "probability", "score", "is_positive"),
+        "needs_review",
         *("breed", "light"),
     ]
     assert len(table) == len(evaluated.rows)
@@ -54,8 +56,21 @@ def test_every_image_has_one_row_with_its_prediction(evaluated):
     for _, found in table.iterrows():
         row = evaluated.rows[int(found["uri"].removesuffix(".jpg").rsplit(" ", 1)[1])]
         assert found["probability"] == np.float32(row.probability)
+        assert found["score"] == pytest.approx(np.sqrt(row.probability), abs=1e-6)
         assert found["is_positive"] == (found["probability"] >= np.float32(evaluated.threshold))
         assert (found["label"], found["breed"]) == (row.label, row.columns["breed"])
+
+
+def test_the_calibration_is_that_of_scores_before_and_of_probabilities_after(evaluated):
+    found = summary.read(evaluated.evaluation.uri)
+    labels, values, _ = truth(evaluated.rows, evaluated.threshold)
+    for key, used in (("before", np.sqrt(values)), ("after", values)):
+        expected = reliability(labels, used, PREVALENCE, seed=0)
+        assert found["calibration"][key]["log_loss"] == pytest.approx(expected["log_loss"], 1e-6)
+        assert found["calibration"][key]["brier"] == pytest.approx(expected["brier"], 1e-6)
+        assert len(found["calibration"][key]["bins"]) == len(expected["bins"])
+    for name in ("ece", "brier", "log_loss"):
+        assert found["at_prevalence"][name] == found["calibration"]["after"][name]
 
 
 def test_single_columns_can_be_read(evaluated):
@@ -79,6 +94,11 @@ def test_the_metrics_equal_those_of_scikit_learn(evaluated):
         "specificity": pytest.approx(1 - called[labels == 0].mean()),
         "pr_auc": pytest.approx(sklearn_metrics.average_precision_score(labels, scores)),
         "auc": pytest.approx(sklearn_metrics.roc_auc_score(labels, scores)),
+        "alerts_per_thousand": pytest.approx(1000 * called.mean()),
+        "expected_cost": None,
+        "brier": pytest.approx(sklearn_metrics.brier_score_loss(labels, scores)),
+        "log_loss": pytest.approx(sklearn_metrics.log_loss(labels, scores.astype(float))),
+        "ece": reliability(labels, scores, labels.mean(), seed=0)["ece"],
     }
     for name in ("recall", "precision", "f1", "pr_auc"):
         low, high = found["intervals"][name]
@@ -151,7 +171,8 @@ def test_at_the_splits_own_prevalence_metrics_and_intervals_are_the_splits_own(e
     }
     for name in found["intervals"]:
         assert found["at_prevalence"][name] == pytest.approx(found["metrics"][name])
-    assert set(found["intervals"]) == set(gates.RATES)
+    others = {"ece", "brier", "log_loss", "alerts_per_thousand", "expected_cost"}
+    assert set(found["intervals"]) == set(gates.RATES) | others
 
 
 def test_the_verdict_is_in_tfxs_format_with_its_reason(evaluated):
@@ -301,6 +322,54 @@ def test_a_split_of_one_class_is_refused(evaluated, label, side):
     table = predictions.read(evaluated.predictions.uri).query("label == @label")
     with pytest.raises(ValueError, match=rf"split 'test' has no {side} image.*sampler.splits.test"):
         summary.summarize(table, [], split="test", threshold=0.48, prevalence=0.1)
+
+
+BAND = {"share": 0.2, "lower": 0.4, "upper": 0.6}
+COSTS = {"missed": 50.0, "false_alarm": 1.0}
+
+
+def test_a_review_band_and_costs_of_the_model_are_evaluated(tmp_path):
+    rows = some_rows(positives=20, negatives=80)
+    point = {"review": BAND, "costs": COSTS}
+    evaluation = Evaluation(tmp_path, rows, 0.5, gates=[], point=point).prepare().run()
+    labels, scores, called = truth(rows, 0.5)
+    reviewed = (scores >= np.float32(0.4)) & (scores < np.float32(0.6))
+    table = predictions.read(evaluation.predictions.uri)
+    assert table["needs_review"].sum() == reviewed.sum()
+    found = summary.read(evaluation.evaluation.uri)
+    missed, false_alarms = (labels > called).sum(), (labels < called).sum()
+    cost = 1000 * (50 * missed + false_alarms) / 100
+    assert found["metrics"]["expected_cost"] == pytest.approx(cost)
+    low, high = found["intervals"]["expected_cost"]
+    assert low < cost < high
+    world = found["at_prevalence"]
+    assert world["expected_cost"] == pytest.approx(
+        1000 * (PREVALENCE * missed / 20 * 50 + (1 - PREVALENCE) * false_alarms / 80)
+    )
+    review = found["review"]
+    assert {name: review[name] for name in BAND} == BAND
+    assert (review["images"], review["positives"]) == (reviewed.sum(), labels[reviewed].sum())
+    decided = ~reviewed
+    assert review["metrics"]["recall"] == pytest.approx(
+        sklearn_metrics.recall_score(labels[decided], called[decided])
+    )
+    assert review["metrics"]["share"] == pytest.approx(reviewed.mean())
+    share = PREVALENCE * reviewed[labels == 1].mean()
+    share += (1 - PREVALENCE) * reviewed[labels == 0].mean()
+    assert review["at_prevalence"]["share"] == pytest.approx(share)
+
+
+def test_a_model_without_a_review_band_sends_no_image_to_a_person(evaluated):
+    assert summary.read(evaluated.evaluation.uri)["review"] is None
+    assert not predictions.read(evaluated.predictions.uri)["needs_review"].any()
+
+
+def test_a_review_band_of_another_model_is_refused(evaluated):
+    table = predictions.read(evaluated.predictions.uri)
+    with pytest.raises(
+        ValueError, match=r"recorded review band, \{'share'.*Received: \d+ different"
+    ):
+        summary.summarize(table, [], split="test", threshold=0.48, prevalence=0.1, band=BAND)
 
 
 def test_a_threshold_of_another_model_is_refused(evaluated):

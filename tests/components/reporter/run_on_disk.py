@@ -13,7 +13,7 @@ from PIL import Image
 from tfx.types import standard_artifacts
 
 from components import artifacts, example_files, names
-from components.calibrator import operating_point
+from components.calibrator import calibration, operating_point
 from components.evaluator import blessing, gates, judgement, predictions, summary
 from components.evaluator.metrics import confusion
 from components.evaluator.sliced_counts import SliceCounts
@@ -141,7 +141,9 @@ class Run:
             names.CLASS_NAME: [self.positive_class if label else "cats" for label in self.labels],
             names.LABEL: self.labels.tolist(),
             names.PROBABILITY: self.probabilities.astype(np.float32).tolist(),
+            names.SCORE: np.sqrt(self.probabilities).astype(np.float32).tolist(),
             names.IS_POSITIVE: (self.probabilities >= THRESHOLD).astype(int).tolist(),
+            names.NEEDS_REVIEW: [0] * count,
             "breed": self.breeds,
         }
 
@@ -237,8 +239,13 @@ class Run:
             rule="fixed",
             threshold=THRESHOLD,
             prevalence=self.prevalence,
+            promised=True,
         )
-        (assets / "operating_point.json").write_text(replace(point, rule="best_f1").to_json())
+        calibrated = calibration.calibrate(
+            np.sqrt(self.probabilities), self.labels, prevalence=self.prevalence, balance=None
+        )
+        text = replace(point, rule="best_f1").to_json(calibrated.as_json())
+        (assets / "operating_point.json").write_text(text)
         rules = ReadingRules(image_size=64, pixel_range=(-1.0, 1.0), max_side=96)
         (assets / "reading_rules.json").write_text(rules.to_json())
 

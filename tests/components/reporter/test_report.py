@@ -287,9 +287,20 @@ def test_the_page_shows_the_balance_at_which_the_threshold_was_chosen(reported, 
     assert (point["prevalence"], point["own_balance"]["prevalence"]) == (0.02, 0.2)
     assert "49 negatives per positive; val itself has 4 negatives per positive. Unweighted" in text
     assert f"Unweighted, precision is {point['own_balance']['precision']:.3f}" in text
-    assert f"with precision {point['precision']:.3f}" in text
+    assert f"On val itself it has precision {point['precision']:.3f}" in text
+    promised = point["promised"]
+    low, high = promised["intervals"]["f1"]
+    assert f"F1 {promised['f1']:.3f} (95 % interval {low:.3f} to {high:.3f}) are to be" in text
     assert point["remarks"][0] in text
     assert "2 negatives per positive, which val has too" in bare[0]
+
+
+def test_the_page_shows_how_scores_became_probabilities(reported):
+    _, html, metrics = reported
+    text, found = Page(html).flat_text, metrics["operating_point"]["calibration"]
+    assert f"From score to probability: {found['description']}." in text
+    assert f"On val, {found['remarks'][0]}." in text
+    assert metrics["calibration"].keys() == {"prevalence", "before", "after"}
 
 
 def test_a_passed_gate_shows_whether_its_interval_extends_beyond_it(reported):

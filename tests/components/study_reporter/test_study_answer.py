@@ -231,3 +231,35 @@ def test_numbers_are_formatted():
     ]
     assert wording.span([-0.01, 0.02]) == f"{wording.MINUS}0.010 to 0.020"
     assert wording.p_value(0.0004).split() == ["p", "<", "0.001"]
+
+
+def test_after_calibration_no_difference_may_remain():
+    found = answer.of_calibration(
+        ranking(DIFFERENT, pairs(0.001, 0.9, 0.001)), ranking(SIMILAR, pairs(0.9, 0.8, 0.7))
+    )
+    assert found == (
+        "With all arms calibrated on val, at 0.5 1,100 images and 10 replicates can no longer show "
+        "a difference in F1: the gap between the best arm and the worst shrinks from 0.250 to "
+        "0.010. A difference of up to 0.030 remains possible."
+    )
+    never = answer.of_calibration(
+        ranking(SIMILAR, pairs(0.9, 0.8, 0.7)), ranking(SIMILAR, pairs(0.9, 0.8, 0.7))
+    )
+    assert "can't show a difference in F1: the gap between the best arm and the worst is" in never
+
+
+def test_after_calibration_the_differences_that_remain_are_counted():
+    found = answer.of_calibration(
+        ranking(DIFFERENT, pairs(0.001, 0.9, 0.001)), ranking(DIFFERENT, pairs(0.001, 0.9, 0.9))
+    )
+    assert found == (
+        "With all arms calibrated on val, at 0.5 “a” has the highest F1, 0.850, and 1 of 3 "
+        "differences can be shown, compared with 2 before: the gap between the best arm and the "
+        "worst is unchanged at 0.250."
+    )
+
+
+def test_one_calibrated_arm_is_compared_with_itself_before():
+    found = answer.of_calibration(ranking({"a": 0.7}), ranking({"a": 0.8}))
+    assert found == "Calibrated on val, “a” has an F1 of 0.800 at 0.5, and of 0.700 before."
+    assert answer.of_calibration(ranking({}), ranking({})) == "No arm has a defined F1."

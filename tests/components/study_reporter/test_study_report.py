@@ -17,6 +17,7 @@ from tfx.types import Channel, standard_artifacts
 from components import arm_predictions
 from components.example_files import DamagedArtifactError
 from components.study_reporter import comparisons, record, scores, summary
+from components.study_reporter.calibrated import CalibratedArm
 from components.study_reporter.component import study_reporter
 from components.study_reporter.ranking import SIGNIFICANCE
 
@@ -308,7 +309,8 @@ def evaluated_arm(*, positive: bool, votes: int) -> comparisons.EvaluatedArm:
     labels = np.array([int(positive)])
     found = record.SplitScores(np.array(["a"]), labels, np.array(["dogs"]), probabilities)
     thresholds = {key: np.full(10, 0.5) for key in scores.THRESHOLDS}
-    return comparisons.EvaluatedArm(found, list(range(10)), thresholds, {})
+    unused = CalibratedArm(0.5, [], {}, {}, {})
+    return comparisons.EvaluatedArm(found, list(range(10)), thresholds, {}, unused)
 
 
 @pytest.mark.parametrize("positive", [True, False])

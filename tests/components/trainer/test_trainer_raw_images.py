@@ -14,6 +14,7 @@ from PIL import ExifTags, Image
 
 from components.calibrator import export as calibrated
 from components.calibrator import operating_point
+from components.calibrator.calibration import calibrate
 from components.images.reader import read_image
 from components.images.rules import ReadingRules, read_rules
 from components.trainer.export import export
@@ -74,8 +75,11 @@ def model(request, training_data, tmp_path_factory) -> Path:
     network.fit(pixels, labels, epochs=20, batch_size=20, verbose=0)
     folder = tmp_path_factory.mktemp("model")
     export(network, rules, str(folder / "trained"))
-    point = operating_point.choose(np.array([0.2, 0.8]), np.array([0, 1]), rule="fixed")
-    calibrated.export(tf.saved_model.load(str(folder / "trained")), point, str(folder / "1"))
+    scores, sides = np.array([0.2, 0.8]), np.array([0, 1])
+    point = operating_point.choose(scores, sides, rule="fixed")
+    calibration = calibrate(scores, sides, prevalence=None, balance=None)
+    trained = tf.saved_model.load(str(folder / "trained"))
+    calibrated.export(trained, point, calibration, str(folder / "1"))
     return folder / "1"
 
 

@@ -107,11 +107,13 @@ class StandIn(
         if spec.name != MODEL:
             context.abort(grpc.StatusCode.NOT_FOUND, f"no model {spec.name}")
 
-    def _response(self, request, probabilities, positive):
+    def _response(self, request, probabilities, positive, scores=None, review=None):
         response = predict_pb2.PredictResponse(model_spec=request.model_spec)
         for name, values, dtype in (
             ("probability", probabilities, tf.float32),
             ("is_positive", positive, tf.int64),
+            *([("score", scores, tf.float32)] if scores is not None else []),
+            *([("needs_review", review, tf.int64)] if review is not None else []),
         ):
             tensor = tf.make_tensor_proto(values, dtype=dtype)
             if self.as_content:

@@ -23,15 +23,18 @@ GATEWAY = Path(__file__).resolve().parents[3] / "deploy" / "gateway"
 @given(
     version=st.integers(1, 2**62),
     images=st.lists(st.binary(max_size=300), min_size=1, max_size=4),
+    has_score=st.booleans(),
 )
-def test_a_predict_request_equals_that_of_tensorflow_servings_library(version, images):
+def test_a_predict_request_equals_that_of_tensorflow_servings_library(version, images, has_score):
     theirs = predict_pb2.PredictRequest()
     theirs.model_spec.name = "outnumbered"
     theirs.model_spec.version.value = version
     theirs.model_spec.signature_name = "predict_images"
     theirs.inputs["images"].CopyFrom(tf.make_tensor_proto(images, shape=[len(images)]))
-    theirs.output_filter.extend(["probability", "is_positive"])
-    ours = upstream.predict_request("outnumbered", version, images)
+    theirs.output_filter.extend(
+        ["probability", "is_positive"] + ["score", "needs_review"] * has_score
+    )
+    ours = upstream.predict_request("outnumbered", version, images, has_score=has_score)
     assert ours.SerializeToString(deterministic=True) == theirs.SerializeToString(
         deterministic=True
     )
@@ -51,13 +54,15 @@ def test_states_and_types_have_the_numbers_of_tensorflow_serving():
         assert types_pb2.DataType.Value(name) == number
 
 
-def response(probabilities, positive, *, version=3, content=False):
+def response(probabilities, positive, *, version=3, content=False, scores=None, review=None):
     """Returns a response of TensorFlow Serving, parsed by the gateway's messages."""
     theirs = predict_pb2.PredictResponse()
     theirs.model_spec.version.value = version
     for name, values, dtype in (
         ("probability", probabilities, np.float32),
         ("is_positive", positive, np.int64),
+        *([("score", scores, np.float32)] if scores is not None else []),
+        *([("needs_review", review, np.int64)] if review is not None else []),
     ):
         array = np.asarray(values, dtype)
         tensor = tf.make_tensor_proto(array)
@@ -74,17 +79,40 @@ def response(probabilities, positive, *, version=3, content=False):
 def test_predictions_are_read_from_value_fields_and_from_tensor_content(content, shape):
     scores, positive = np.float32([0.1, 0.9, 0.9]), np.int64([0, 1, 1])
     found = response(scores.reshape(shape), positive.reshape(shape), content=content)
-    assert read_predictions(found, 3, 3) == [
+    assert read_predictions(found, 3, 3, has_score=False) == [
         Prediction(float(np.float32(0.1)), False),
         Prediction(float(np.float32(0.9)), True),
         Prediction(float(np.float32(0.9)), True),
     ]
 
 
+def test_score_and_need_for_a_review_are_read_if_the_model_has_them():
+    found = response([0.1, 0.9], [0, 1], scores=[[0.25], [0.75]], review=[[1], [0]])
+    assert read_predictions(found, 3, 2, has_score=True) == [
+        Prediction(float(np.float32(0.1)), False, 0.25, True),
+        Prediction(float(np.float32(0.9)), True, 0.75, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scores", "review", "words"),
+    [
+        (None, [1], "output score is missing"),
+        ([2.0], [1], "score must be"),
+        ([0.5], None, "output needs_review is missing"),
+    ],
+)
+def test_a_missing_or_invalid_score_or_need_for_a_review_is_an_error(scores, review, words):
+    found = response([0.5], [1], scores=scores, review=review)
+    with pytest.raises(UpstreamError, match=words):
+        read_predictions(found, 3, 1, has_score=True)
+
+
 def test_equal_last_values_that_tensorflow_writes_once_are_repeated():
     found = response([0.5, 0.5, 0.5], [1, 1, 1])
     del found.outputs["probability"].float_val[1:]
-    assert [item.probability for item in read_predictions(found, 3, 3)] == [0.5] * 3
+    read = read_predictions(found, 3, 3, has_score=False)
+    assert [item.probability for item in read] == [0.5] * 3
 
 
 @pytest.mark.parametrize(
@@ -100,14 +128,14 @@ def test_equal_last_values_that_tensorflow_writes_once_are_repeated():
 )
 def test_a_response_without_one_prediction_per_image_is_an_error(found, words):
     with pytest.raises(UpstreamError, match=words):
-        read_predictions(found, 3, 1)
+        read_predictions(found, 3, 1, has_score=False)
 
 
 def test_truncated_tensor_content_is_an_error():
     found = response([0.5], [1], content=True)
     found.outputs["probability"].tensor_content = b"\x00\x00\x00"
     with pytest.raises(UpstreamError, match=r"must hold 1 values\. Received: 0"):
-        read_predictions(found, 3, 1)
+        read_predictions(found, 3, 1, has_score=False)
 
 
 @pytest.mark.parametrize("code", list(grpc.StatusCode))

@@ -142,11 +142,11 @@ def test_v2_refuses_a_header_length_outside_the_body(length):
         protocol_v2.split(b"{}", length)
 
 
-def v2_response(document):
+def v2_response(document, result=RESULT, *, has_score=False):
     return protocol_v2.response_body(
-        RESULT,
+        result,
         model="m",
-        outputs=protocol_v2.requested_outputs(document),
+        outputs=protocol_v2.requested_outputs(document, has_score=has_score),
         identifier=protocol_v2.request_id(document),
     )
 
@@ -163,6 +163,28 @@ def test_v2_returns_json():
             {"name": "is_positive", "datatype": "BOOL", "shape": [2], "data": [False, True]},
         ],
     }
+
+
+def test_both_protocols_return_score_and_need_for_a_review_of_a_model_that_has_them():
+    result = PredictionResult(7, [Prediction(0.25, False, 0.5, True)])
+    assert protocol_v1.response_body(result)["predictions"] == [
+        {"probability": 0.25, "is_positive": False, "score": 0.5, "needs_review": True}
+    ]
+    body, _ = v2_response({}, result, has_score=True)
+    assert json.loads(body)["outputs"][2:] == [
+        {"name": "score", "datatype": "FP32", "shape": [1], "data": [0.5]},
+        {"name": "needs_review", "datatype": "BOOL", "shape": [1], "data": [True]},
+    ]
+    outputs = protocol_v2.metadata("m", 7, has_score=True)["outputs"]
+    assert [output["name"] for output in outputs] == [
+        *("probability", "is_positive", "score", "needs_review"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["score", "needs_review"])
+def test_v2_refuses_a_request_for_an_output_that_the_model_does_not_have(name):
+    with pytest.raises(RequestError, match=r"must be one of probability, is_positive\. Received"):
+        v2_response({"outputs": [{"name": name}]})
 
 
 def test_v2_returns_the_requested_outputs_in_binary_if_requested():
