@@ -102,7 +102,7 @@ def _figures(metric: str, value: float | None) -> dict[str, Any]:
     """Returns an evaluation with one metric, in the whole split and in a slice."""
     balance = {metric: value, "prevalence": 0.1, "intervals": {metric: [0.4, 0.6]}}
     counts = {"tp": 5, "fn": 5, "tn": 90, "fp": 10}
-    both = {**counts, **balance, "at_prevalence": balance}
+    both = {**balance, **counts, "at_prevalence": balance}
     return {**both, "metrics": both, "examples": 110, "slices": [{**both, "slice": {"a": "b"}}]}
 
 
