@@ -74,6 +74,9 @@ IS_POSITIVE = "is_positive"
 NEEDS_REVIEW = "needs_review"
 """Output, int64 (n, 1): 1 if a person should decide; 0 for all images without a review band."""
 
+WEIGHT = "weight_at_prevalence"
+"""Column of TFMA's input, double: weight of an image at the real world's share of positives."""
+
 RESERVED_FEATURES = frozenset(
     {
         IMAGE,
@@ -90,6 +93,7 @@ RESERVED_FEATURES = frozenset(
         SCORE,
         IS_POSITIVE,
         NEEDS_REVIEW,
+        WEIGHT,
     }
 )
 """Names that no slice column may have, as examples or predictions contain them already."""

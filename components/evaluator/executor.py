@@ -18,6 +18,8 @@ from components.evaluator import (
     blessing,
     eval_config,
     gates,
+    judgement,
+    metrics,
     predict,
     predictions,
     sliced_counts,
@@ -59,35 +61,34 @@ class Executor(BaseBeamExecutor):
         source, target = _single(input_dict), _single(output_dict)
         split = exec_properties[SPLIT]
         parsed_gates = gates.parse_all(json.loads(exec_properties[GATES]))
+        slices = json.loads(exec_properties[SLICES])
         sampling = sampling_report.read(source[names.SAMPLING].uri)
+        prevalence = sampling["population"]["prevalence"]
+        metrics.check_prevalence(prevalence)
         point = operating_point.read(_serving_dir(source))
 
         self._predict_and_count(
             source,
             target,
             split=split,
-            config=eval_config.make(point["threshold"], json.loads(exec_properties[SLICES])),
+            config=eval_config.make(point["threshold"], slices),
+            prevalence=prevalence,
             total=_images(sampling, split),
         )
         figures = summary.summarize(
-            predictions.read(target[names.PREDICTIONS].uri),
+            predictions.read_figures(target[names.PREDICTIONS].uri),
             sliced_counts.read(target[names.EVALUATION].uri),
             split=split,
             threshold=point["threshold"],
-            prevalence=sampling["population"]["prevalence"],
+            prevalence=prevalence,
             costs=Costs(**costs) if (costs := point.get("costs")) else None,
             band=point.get("review"),
         )
         summary.write(figures, target[names.EVALUATION].uri)
-        verdict = gates.verdict(
-            parsed_gates,
-            figures["metrics"],
-            figures["at_prevalence"],
-            _read_findings(source),
-            intervals=figures["intervals"],
-            intervals_at_prevalence=figures["at_prevalence"]["intervals"],
-        )
+        verdict = judgement.verdict(parsed_gates, figures, _read_findings(source))
         blessing.write(verdict, target[names.BLESSING], source[names.MODEL])
+        for result in verdict.results:
+            _logger.info("gate %s: %s", result.found.outcome, result.describe())
         _logger.info("%s: %s", "blessed" if verdict.blessed else "NOT blessed", verdict.reason)
 
     def _predict_and_count(
@@ -97,6 +98,7 @@ class Executor(BaseBeamExecutor):
         *,
         split: str,
         config: config_pb2.EvalConfig,
+        prevalence: float,
         total: int,
     ) -> None:
         examples = source[names.EXAMPLES]
@@ -114,6 +116,7 @@ class Executor(BaseBeamExecutor):
             _ = (
                 pipeline
                 | "PredictSplit" >> predict.PredictSplit(shards, each)
+                | "ForTfma" >> predict.ForTfma(prevalence)
                 | "Evaluate"
                 >> tfma.ExtractEvaluateAndWriteResults(
                     eval_config=config, output_path=target[names.EVALUATION].uri

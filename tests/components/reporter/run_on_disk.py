@@ -21,7 +21,7 @@ from tfx.types import standard_artifacts
 
 from components import artifacts, example_files, names
 from components.calibrator import calibration, operating_point
-from components.evaluator import blessing, gates, predictions, summary
+from components.evaluator import blessing, gates, judgement, predictions, summary
 from components.evaluator.metrics import confusion
 from components.evaluator.sliced_counts import SliceCounts
 from components.example_validator import findings, findings_file
@@ -129,14 +129,7 @@ class Run:
         )
         summary.write(figures, self.uri(names.EVALUATION))
         parsed = gates.parse_all(self.gates)
-        verdict = gates.verdict(
-            parsed,
-            figures["metrics"],
-            figures["at_prevalence"],
-            self.data_check,
-            intervals=figures["intervals"],
-            intervals_at_prevalence=figures["at_prevalence"]["intervals"],
-        )
+        verdict = judgement.verdict(parsed, figures, self.data_check)
         findings_file.write(self.data_check, self.uri(names.ANOMALIES))
         blessing.write(verdict, self.artifact(names.BLESSING), self.artifact(names.MODEL))
         pushed_model.write(self.artifact(names.PUSHED_MODEL), self.pushed)

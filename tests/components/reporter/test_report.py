@@ -318,8 +318,8 @@ def test_a_passed_gate_shows_whether_its_interval_extends_beyond_it(reported):
     text, doubt = Page(html).flat_text, "the interval extends beyond the gate"
     assert [gate["may_be_missed"] for gate in metrics["gates"]] == [False, False, True]
     assert text.count(doubt) == 1
-    low, high = metrics["gates"][2]["interval"]
-    assert f"{low:.3f} to {high:.3f} ✓ passed {doubt}" in text
+    (low, high), images = (metrics["gates"][2][key] for key in ("interval", "images"))
+    assert f"{low:.3f} to {high:.3f} {images} ✓ passed {doubt}" in text
     assert "the true recall may be below the gate" in metrics["reason"]
 
 
