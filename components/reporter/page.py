@@ -70,6 +70,7 @@ def render(
         "balance": wording.balance,
         "differs": wording.differs,
         "amount": wording.amount,
+        "outcome": wording.outcome,
     }
     script = (_FOLDER / "thresholds.js").read_text(encoding="utf-8")
     counts = _thresholds(record)
@@ -89,7 +90,6 @@ def render(
             slices.by_false_positive_rate(record.evaluation),
         ),
         slice_name=slices.name,
-        more_images=wording.more_images,
         shown=shown,
         counts=counts,
         counts_json=counts.to_json(_prevalences(metrics), _costs(record)),

@@ -4,6 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from components.evaluator.gate_results import Outcome
+from components.evaluator.more_images import MoreImages
+
 DASH = "–"
 
 
@@ -66,23 +69,23 @@ def balance(prevalence: float) -> str:
     return f"{shown} {'negative' if shown == '1' else 'negatives'} per positive"
 
 
-def more_images(more: Mapping[str, int] | None, positive_class: str) -> str:
-    """Says how many more images would decide a gate.
-
-    Args:
-      more: numbers of `positives` and `negatives` to add; None if no number would decide.
-      positive_class: name of the positive class.
-    """
-    if more is None:
-        return "no number of images that can be had would decide"
-    sides = (more["positives"], f"of “{positive_class}”"), (more["negatives"], "of others")
-    parts = [f"{count:,} more {side}" for count, side in sides if count]
-    return f"{' and '.join(parts)} would decide"
-
-
 def differs(share: float, prevalence: float) -> bool:
     """Returns whether two shares of positives differ by more than 2 %."""
     return not math.isclose(share, prevalence, rel_tol=0.02)
+
+
+def outcome(gate: Mapping[str, Any]) -> str:
+    """Formats the outcome of a gate, and the number of images that would decide it.
+
+    Args:
+      gate: an entry of `gates` in `metrics.json`.
+    """
+    if gate["outcome"] != Outcome.TOO_FEW_IMAGES:
+        return str(gate["outcome"])
+    accepted = ", accepted" if gate["passed"] else ""
+    more = gate["more_images"]
+    needs = f": {MoreImages(**more).describe()} would decide" if more else ""
+    return f"too few images to tell{accepted}{needs}"
 
 
 def answer(

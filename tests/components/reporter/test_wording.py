@@ -60,17 +60,6 @@ def test_an_amount_has_one_decimal_unless_it_would_be_rounded_to_0(value, text):
     assert wording.amount(value) == text
 
 
-def test_more_images_are_named_by_class():
-    both = {"positives": 35, "negatives": 1200}
-    assert wording.more_images(both, "dogs") == (
-        "35 more of “dogs” and 1,200 more of others would decide"
-    )
-    assert wording.more_images(both | {"positives": 0}, "dogs") == (
-        "1,200 more of others would decide"
-    )
-    assert "no number of images" in wording.more_images(None, "dogs")
-
-
 def evaluation(*slices, worst=()):
     """An evaluation with the wrong and all positives of each slice; the negatives mirror them."""
     rows = [
