@@ -9,7 +9,8 @@ public Dogs vs. Cats set, ids 1 to 2500 of each class. Then the labels of random
 photographs are exchanged, and the ranking is repeated. The last line is JSON:
 
 - `wrong`: rank of each wrong label among `images` photographs;
-- `found`: how many of them are among the first `first`;
+- `wrong_without_features`: the same by confident learning alone, as for a network trained whole;
+- `found`: how many of `wrong` are among the first `first`;
 - `exchanged`: how many labels were exchanged, and `exchanged_found`: how many of these are among
   the first `2 * exchanged`, where every second place is for atypical photographs;
 - `seconds`: time of one ranking, without the features, and `seconds_of_features`: theirs, or null
@@ -53,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     places = ranks(uris, features, labels)
     seconds = time.perf_counter() - started
     wrong = {uri: places[uri] for uri in options.wrong}
+    alone = ranks(uris, features, labels, compares=False)
     chosen = np.random.default_rng(0).choice(len(uris), options.exchanged, replace=False)
     exchanged = labels.copy()
     exchanged[chosen] = 1 - labels[chosen]
@@ -60,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     figures = {
         "images": len(uris),
         "wrong": wrong,
+        "wrong_without_features": {uri: alone[uri] for uri in options.wrong},
         "first": _FIRST,
         "found": sum(place <= _FIRST for place in wrong.values()),
         "exchanged": len(chosen),
@@ -71,9 +74,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def ranks(
-    uris: Sequence[str], features: NDArray[np.float32], labels: NDArray[np.int64]
+    uris: Sequence[str],
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    *,
+    compares: bool = True,
 ) -> dict[str, int]:
-    """Returns the place of each photograph in the ranking, from 1."""
+    """Returns the place of each photograph in the ranking, from 1.
+
+    Args:
+      uris: the photographs.
+      features: (n, d).
+      labels: (n,).
+      compares: whether photographs are also ranked by their distance to others.
+    """
     images = pd.DataFrame(
         {
             names.IMAGE_ID: uris,
@@ -82,7 +96,7 @@ def ranks(
             names.CLASS_NAME: "",
             names.LABEL: labels,
             names.PROBABILITY: label_doubt.out_of_fold(features, labels, prevalence=labels.mean()),
-            label_doubt.TYPICALITY: label_doubt.typicality(features),
+            label_doubt.TYPICALITY: label_doubt.typicality(features) if compares else np.nan,
         }
     )
     ranked = label_doubt.rank(images, prevalence=labels.mean())[names.URI]

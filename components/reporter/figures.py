@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from components.evaluator import intervals
 from components.evaluator.metrics import Curve
 from components.reporter import wording
 from components.reporter.canvas import (
@@ -26,7 +25,6 @@ from components.reporter.canvas import (
 # More points than pixels would make a curve's file larger, but not its picture better.
 _MAX_POINTS = 400
 _SCORE_BINS = 25
-_RELIABILITY_BINS = 10
 _MAX_NAME = 18
 
 
@@ -121,23 +119,21 @@ def reliability(calibration: Mapping[str, Any]) -> Markup:
     """Draws the share of positives, with its interval, among images with similar probabilities.
 
     Args:
-      calibration: `after` and, if there was a calibration, `before`, each with `bins` that have
-        the mean `predicted` probability, the `observed` share of positives and its `interval`;
-        either may be None in a bin without images.
+      calibration: `before` and `after`, each with `bins` that have the mean `predicted`
+        probability, the `observed` share of positives and its `interval`.
     """
-    sides = [("after", "calibrated", POSITIVE, 0.45), ("before", "before", NEGATIVE, 0.3)]
-    drawn = [side for side in sides if calibration.get(side[0])]
+    sides = (("before", NEGATIVE, "D-", 0.3), ("after", POSITIVE, "o-", 0.45))
 
     def paint(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=MUTED, linestyle=(0, (1, 2)), linewidth=1.2)
-        for key, label, colour, alpha in reversed(drawn):
-            bins = [each for each in calibration[key]["bins"] if each["observed"] is not None]
+        for name, colour, style, alpha in sides:
+            bins = calibration[name]["bins"]
             means = [each["predicted"] for each in bins]
-            bounds = [each["interval"] for each in bins]
-            low, high = zip(*bounds, strict=True)
-            axes.vlines(means, low, high, color=colour, alpha=alpha, linewidth=3)
             shares = [each["observed"] for each in bins]
-            style = "o-" if key == "after" else "D-"
+            spans = [(each["predicted"], *each["interval"]) for each in bins]
+            at, low, high = zip(*spans, strict=True)
+            axes.vlines(at, low, high, color=colour, alpha=alpha, linewidth=3)
+            label = f"{name} calibration"
             axes.plot(means, shares, style, color=colour, linewidth=1, markersize=5, label=label)
         axes.set(
             xlim=(0, 1.02),
@@ -145,30 +141,14 @@ def reliability(calibration: Mapping[str, Any]) -> Markup:
             xlabel="predicted probability",
             ylabel="share of positives",
         )
-        if len(drawn) > 1:
-            legend_above(axes, columns=2)
+        legend_above(axes, columns=2)
 
-    description = "Reliability diagram: share of positives by predicted probability."
+    errors = (f"{calibration[name]['ece']:.3g} {name} calibration" for name, *_ in sides)
+    description = (
+        "Reliability diagram: share of positives by predicted probability. The expected "
+        f"calibration error is {' and '.join(errors)}."
+    )
     return draw("reliability", description, paint)
-
-
-def binned(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> dict[str, Any]:
-    """Returns bins of equal width, for `reliability`, at the balance of the images."""
-    edges = np.linspace(0, 1, _RELIABILITY_BINS + 1)
-    bins = np.clip(np.digitize(probabilities, edges) - 1, 0, _RELIABILITY_BINS - 1)
-    groups = [bins == index for index in np.unique(bins)]
-    return {
-        "after": {
-            "bins": [
-                {
-                    "predicted": float(probabilities[group].mean()),
-                    "observed": float(labels[group].mean()),
-                    "interval": intervals.wilson(int(labels[group].sum()), int(group.sum())),
-                }
-                for group in groups
-            ]
-        }
-    }
 
 
 def losses(epochs: Sequence[Mapping[str, Any]], chosen: int) -> Markup:

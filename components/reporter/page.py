@@ -37,6 +37,15 @@ _COMPARED = _HEADLINE | {
     "alerts_per_thousand": "Alerts per 1,000 images",
     "expected_cost": "Cost per 1,000 images",
 }
+_REVIEWED = {
+    "share": "Share that is reviewed",
+    "recall": "Recall",
+    "recall_with_review": "Recall, if a person finds all that are reviewed",
+    "precision": "Precision",
+    "f1": "F1",
+    "alerts_per_thousand": "Alerts per 1,000 images",
+    "expected_cost": "Cost per 1,000 images",
+}
 _PER_THOUSAND = ("alerts_per_thousand", "expected_cost")
 _BAND_POINTS = 100
 # Fixed, so that the same predictions give the same band.
@@ -82,6 +91,7 @@ def render(
         advice=findings.advice(record.data_check) if record.data_check["anomalies"] else "",
         headline=_HEADLINE,
         per_thousand=_PER_THOUSAND,
+        reviewed=_REVIEWED,
         compared=_compared(metrics),
         test_prevalence=_test_prevalence(metrics),
         figures=_figures(record, metrics),
@@ -157,9 +167,7 @@ def _figures(record: RunRecord, metrics: Mapping[str, Any]) -> dict[str, Markup]
             threshold=metrics["metrics"]["threshold"],
             positive_class=record.positive_class,
         ),
-        "reliability": figures.reliability(
-            metrics["calibration"] or figures.binned(labels, probabilities)
-        ),
+        "reliability": figures.reliability(metrics["calibration"]),
     }
     if record.history is not None:
         epochs, chosen = record.history["epochs"], exported_epoch(record.history)

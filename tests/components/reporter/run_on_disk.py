@@ -22,7 +22,7 @@ from tfx.types import standard_artifacts
 from components import artifacts, example_files, names
 from components.calibrator import calibration, operating_point
 from components.evaluator import blessing, gates, judgement, predictions, summary
-from components.evaluator.metrics import confusion
+from components.evaluator.metrics import Costs, confusion
 from components.evaluator.sliced_counts import SliceCounts
 from components.example_validator import findings, findings_file
 from components.example_validator.findings import Findings
@@ -126,6 +126,8 @@ class Run:
             split=names.TEST,
             threshold=THRESHOLD,
             prevalence=self.prevalence,
+            costs=Costs(**costs) if (costs := self.operating.get("costs")) else None,
+            band=self.operating.get("review"),
         )
         summary.write(figures, self.uri(names.EVALUATION))
         parsed = gates.parse_all(self.gates)
@@ -151,6 +153,11 @@ class Run:
         MetricsFile.model_validate_json(text, strict=True)
         return html, json.loads(text)
 
+    def _needs_review(self) -> np.ndarray:
+        band = self.operating.get("review") or {"lower": 1, "upper": 0}
+        scores = self.probabilities.astype(np.float32)
+        return (scores >= band["lower"]) & (scores < band["upper"])
+
     def _columns(self) -> dict[str, list]:
         count = len(self.labels)
         return {
@@ -161,7 +168,7 @@ class Run:
             names.PROBABILITY: self.probabilities.astype(np.float32).tolist(),
             names.SCORE: np.sqrt(self.probabilities).astype(np.float32).tolist(),
             names.IS_POSITIVE: (self.probabilities >= THRESHOLD).astype(int).tolist(),
-            names.NEEDS_REVIEW: [0] * count,
+            names.NEEDS_REVIEW: self._needs_review().astype(int).tolist(),
             "breed": self.breeds,
         }
 

@@ -386,3 +386,45 @@ def test_without_features_the_images_of_train_are_left_out_with_the_reason(repor
     assert {row["split"] for row in doubt["images"]} <= {"test", "val"}
     assert {row["reason"] for row in doubt["images"]} == {"contradicted"}
     assert "About train: the model was trained on these images" in Page(html).flat_text
+
+
+def test_the_figures_of_a_review_are_shown_at_both_balances(tmp_path):
+    operating = {
+        "costs": {"missed": 50.0, "false_alarm": 1.0},
+        "review": {"share": 0.2, "lower": 0.3, "upper": 0.6},
+    }
+    run = some_run(tmp_path, positives=30, negatives=60, operating=operating).write()
+    html, metrics = run.report()
+    review, text = metrics["review"], Page(html).flat_text
+    assert review["images"] == int(((run.probabilities >= 0.3) & (run.probabilities < 0.6)).sum())
+    assert f"probabilities from 0.3 to 0.6: {review['images']} of the split" in text
+    found = text[text.index("With a review by a person") :]
+    for side in (review["metrics"], review["at_prevalence"]):
+        assert f"{side['recall_with_review']:.3f}" in found
+        assert f"{side['expected_cost']:,.1f}" in found
+
+
+def test_reliability_is_shown_before_and_after_calibration(reported):
+    _, html, metrics = reported
+    page, calibration = Page(html), metrics["calibration"]
+    (label,) = [svg["aria-label"] for svg in page.all("svg") if "Reliability" in svg["aria-label"]]
+    for name in ("before", "after"):
+        figures = calibration[name]
+        assert f"{figures['ece']:.3g} {name} calibration" in label
+        low, high = figures["intervals"]["ece"]
+        assert f"{figures['ece']:.3f} {low:.3f} to {high:.3f}".replace(" ", "") in (
+            page.flat_text.replace(" ", "")
+        )
+
+
+def test_a_gate_with_too_few_images_says_how_many_more_would_decide(tmp_path):
+    gates = ["recall >= 0.70, lower bound", "recall >= 0.2 in every breed"]
+    html, metrics = some_run(tmp_path, gates=gates).write().report()
+    text = Page(html).flat_text
+    first, second = metrics["gates"]
+    assert first["outcome"] == "too_few_images"
+    more = first["more_images"]["positives"]
+    assert f"too few images to tell: {more:,} more positives would decide" in text
+    assert f"{first['images']} ? too few images" in text
+    assert second["slice"] == {"breed": "borzoi"}
+    assert "recall >= 0.2 in every breedbreed = borzoi" in text
