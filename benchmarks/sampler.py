@@ -84,11 +84,11 @@ def _measure(size: int) -> dict[str, Any]:
         "examples": size,
         "seconds": round(seconds, 2),
         "examples_per_second": round(size / seconds),
-        "peak_mib": _peak_mib(),
+        "peak_mib": peak_mib(),
     }
 
 
-def _peak_mib() -> int:
+def peak_mib() -> int:
     """Returns the peak memory of this process in MiB.
 
     Read from /proc, since `ru_maxrss` starts with the size of the parent process.

@@ -48,6 +48,9 @@ VAL = "val"
 TEST = "test"
 REST = "rest"
 
+SPLIT = "split"
+"""Column of predictions: name of the split that the image is in."""
+
 # Artifact keys.
 EXAMPLES = "examples"
 QUARANTINE = "quarantine"
@@ -63,6 +66,7 @@ CALIBRATED_MODEL = "calibrated_model"
 EVALUATION = "evaluation"
 BLESSING = "blessing"
 PREDICTIONS = "predictions"
+VAL_PREDICTIONS = "val_predictions"
 PUSHED_MODEL = "pushed_model"
 REPORT = "report"
 STUDY_REPORT = "study_report"
@@ -81,6 +85,9 @@ IS_POSITIVE = "is_positive"
 """Output, int64 (n, 1): 1 if the probability reaches the operating point."""
 NEEDS_REVIEW = "needs_review"
 """Output, int64 (n, 1): 1 if a person should decide; 0 for all images without a review band."""
+
+WEIGHT = "weight_at_prevalence"
+"""Column of TFMA's input, double: weight of an image at the real world's share of positives."""
 
 RESERVED_FEATURES = frozenset(
     {
@@ -101,6 +108,7 @@ RESERVED_FEATURES = frozenset(
         SCORE,
         IS_POSITIVE,
         NEEDS_REVIEW,
+        WEIGHT,
     }
 )
 """Names that no slice column may have, as examples or predictions contain them already."""

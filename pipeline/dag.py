@@ -198,6 +198,7 @@ def _nodes(
     reporter = Reporter(
         evaluation=evaluator.outputs[names.EVALUATION],
         predictions=evaluator.outputs[names.PREDICTIONS],
+        val_predictions=calibrator.outputs[names.VAL_PREDICTIONS],
         blessing=blessing,
         model=model,
         model_run=train.outputs[names.MODEL_RUN],
@@ -206,6 +207,7 @@ def _nodes(
         quarantine=ingest.outputs[names.QUARANTINE],
         anomalies=anomalies,
         pushed_model=pusher.outputs[names.PUSHED_MODEL],
+        featured_examples=extractor.outputs[names.FEATURED_EXAMPLES] if extractor else None,
         title=settings.name,
         settings=settings.model_dump(mode="json"),
     )

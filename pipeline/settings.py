@@ -280,7 +280,14 @@ class Evaluator(Section):
         ),
     )
     gates: list[str] = Field(
-        default=[], description='Bounds such as "recall >= 0.90" or "anomalies <= 0".'
+        default=[],
+        description=(
+            'Bounds such as "recall >= 0.90", "precision >= 0.80 at prevalence, lower bound", '
+            '"recall >= 0.70 in every breed with at least 30 images" or "anomalies <= 0". Too few '
+            'images to tell are a failure, unless a gate ends in "or too few images". Metrics: '
+            f"{', '.join(gate_rules.METRICS)}. What may follow the bound: "
+            f"{', '.join(gate_rules.ADDITIONS)}."
+        ),
     )
 
     @field_validator("slices")
@@ -413,6 +420,23 @@ class Settings(ImageSettings):
                     f"evaluator.slices must contain only columns of data.slices, measures of "
                     f"evaluator.bands and {CLASS_NAME}: {known}; add the column to data.slices. "
                     f"Received: {column!r}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _gates_are_on_slices(self) -> Self:
+        columns = [[name] for name in (CLASS_NAME, *self.data.slices, *self.evaluator.bands)]
+        gates = gate_rules.parse_all(self.evaluator.gates)
+        gate_rules.check_columns(gates, [*columns, *self.evaluator.slices])
+        return self
+
+    @model_validator(mode="after")
+    def _costs_of_gates_are_set(self) -> Self:
+        for gate in gate_rules.parse_all(self.evaluator.gates):
+            if gate.metric == gate_rules.EXPECTED_COST and self.calibrator.costs is None:
+                raise ValueError(
+                    f"calibrator.costs is required for gate {gate.text!r}; set, for instance, "
+                    "{missed: 50, false_alarm: 1}. Received: None"
                 )
         return self
 

@@ -12,7 +12,7 @@ from components.calibrator import wording
 from components.evaluator import slice_wording
 from components.example_validator import findings
 from components.names import BANDS
-from components.reporter.wording import balance, differs
+from components.reporter.wording import balance, differs, outcome
 from pipeline.local import RunResult
 from pipeline.terminal import lines, plain
 
@@ -63,6 +63,8 @@ def show(result: RunResult, console: Console) -> None:
         console.print(plain(f"Warning: {warning}", "yellow"))
     if metrics["data_check"]["anomalies"] and not _reason_names_anomalies(metrics):
         console.print(_anomalies(metrics["data_check"]))
+    if metrics["gates"]:
+        console.print(_gates(metrics["gates"]))
     console.print(_verdict(metrics))
     console.print(_places(result))
 
@@ -142,6 +144,27 @@ def _anomalies(data_check: Mapping[str, Any]) -> RenderableType:
     noun = "anomaly" if count == 1 else "anomalies"
     found = lines(findings.summary(data_check))
     return Text.assemble((f"{count:,} {noun} in the data", "bold yellow"), ": ", found)
+
+
+def _gates(gates: list[dict[str, Any]]) -> RenderableType:
+    table = new_table("Gates")
+    table.add_column("gate")
+    for header in ("found", "95 % interval", "images"):
+        table.add_column(header, justify="right")
+    table.add_column("outcome")
+    for gate in gates:
+        table.add_row(
+            plain(gate["gate"]),
+            _found(gate["value"]),
+            _interval(gate["interval"]),
+            "–" if gate["images"] is None else f"{gate['images']:,}",
+            plain(outcome(gate)),
+        )
+    return table
+
+
+def _found(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
 
 
 def _verdict(metrics: Mapping[str, Any]) -> RenderableType:

@@ -11,7 +11,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -89,13 +89,21 @@ def kubeflow(data: bytes) -> None:
 
 def gate(data: bytes) -> None:
     """Checks the text of a gate."""
-    from components.evaluator import gates
+    from components.evaluator import gates, judgement
 
     with _refused(gates.GateError):
         found = gates.parse(data.decode("utf-8", "surrogateescape"))
         for value in (None, float("nan"), 0.0, 0.5, 1.0, 1e9):
-            result = gates.verdict([found], {found.metric: value}, {found.metric: value})
+            result = judgement.verdict([found], _figures(found.metric, value))
             _expect(len(result.reason) <= MAX_MESSAGE, "a short reason")
+
+
+def _figures(metric: str, value: float | None) -> dict[str, Any]:
+    """Returns an evaluation with one metric, in the whole split and in a slice."""
+    balance = {metric: value, "prevalence": 0.1, "intervals": {metric: [0.4, 0.6]}}
+    counts = {"tp": 5, "fn": 5, "tn": 90, "fp": 10}
+    both = {**balance, **counts, "at_prevalence": balance}
+    return {**both, "metrics": both, "examples": 110, "slices": [{**both, "slice": {"a": "b"}}]}
 
 
 def csv_manifest(data: bytes) -> None:

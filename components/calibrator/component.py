@@ -10,7 +10,7 @@ from tfx.types import BaseChannel, Channel, ComponentSpec, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
 from components import names
-from components.artifacts import Sampling
+from components.artifacts import Predictions, Sampling
 from components.calibrator.executor import SETTINGS, SPLIT, Executor
 
 
@@ -29,11 +29,17 @@ class CalibratorSpec(ComponentSpec):
     # A spec's keys are unique over inputs and outputs, so the output can't be `model` as well.
     OUTPUTS = {
         names.CALIBRATED_MODEL: ChannelParameter(type=standard_artifacts.Model),
+        names.VAL_PREDICTIONS: ChannelParameter(type=Predictions),
     }
 
 
 class Calibrator(BaseComponent):
-    """Calibrates a model, chooses its operating point and exports it with both."""
+    """Calibrates a model, chooses its operating point and exports it with both.
+
+    Outputs:
+      calibrated_model: the model.
+      val_predictions: its probability for each image of the split.
+    """
 
     SPEC_CLASS = CalibratorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
@@ -66,5 +72,6 @@ class Calibrator(BaseComponent):
             examples=examples,
             sampling=sampling,
             calibrated_model=Channel(type=standard_artifacts.Model),
+            val_predictions=Channel(type=Predictions),
         )
         super().__init__(spec=spec)

@@ -4,11 +4,13 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 from tfx.dsl.components.base.base_executor import BaseExecutor
+from tfx.dsl.io import fileio
 from tfx.types import Artifact, artifact_utils
 from tfx.utils import path_utils
 
@@ -19,6 +21,7 @@ from components.calibrator.calibration import Calibration
 from components.calibrator.export import export
 from components.calibrator.operating_point import OperatingPoint
 from components.checked_artifacts import checked
+from components.evaluator import predictions
 from components.evaluator.metrics import Costs
 from components.example_files import record_batches, split_shards
 from components.imbalance_sampler import report as sampling_report
@@ -45,12 +48,12 @@ class Executor(BaseExecutor):
         output_dict: dict[str, list[Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes a calibrated SavedModel.
+        """Writes a calibrated SavedModel, and its probability for each image of the split.
 
         Args:
           input_dict: `model`, the Trainer's; `examples`; and `sampling`, with the prevalence to
             which the split is weighted.
-          output_dict: `calibrated_model`.
+          output_dict: `calibrated_model` and `val_predictions`.
           exec_properties: `settings`, the JSON of section `calibrator`, and `split`.
 
         Raises:
@@ -64,18 +67,19 @@ class Executor(BaseExecutor):
         sampling = sampling_report.read(artifact_utils.get_single_uri(input_dict[names.SAMPLING]))
         prevalence = sampling["population"]["prevalence"]
         requested, arguments = _arguments(json.loads(exec_properties[SETTINGS]))
-        scores, labels = predict(trained, split_shards(examples, split), split=split)
+        scored = predict(trained, split_shards(examples, split), split=split)
         try:
             calibrated = calibration.calibrate(
-                scores,
-                labels,
+                scored.scores,
+                scored.labels,
                 prevalence=prevalence,
                 balance=training_balance.read(serving),
                 requested=requested,
             )
+            probabilities = calibrated.probabilities(scored.scores)
             point = operating_point.choose(
-                calibrated.probabilities(scores),
-                labels,
+                probabilities,
+                scored.labels,
                 prevalence=prevalence,
                 promised=True,
                 **arguments,
@@ -85,6 +89,16 @@ class Executor(BaseExecutor):
         _log_calibration(calibrated, split)
         _log(point, split)
         export(trained, point, calibrated, _serving_dir(output_dict[names.CALIBRATED_MODEL]))
+        _write_predictions(
+            scored.as_table(split, probabilities),
+            artifact_utils.get_single_uri(output_dict[names.VAL_PREDICTIONS]),
+        )
+
+
+def _write_predictions(rows: pa.Table, uri: str) -> None:
+    fileio.makedirs(uri)
+    predictions.write(rows, uri, index=0, count=1)
+    predictions.write_list(uri)
 
 
 def _log_calibration(calibrated: Calibration, split: str) -> None:
@@ -122,30 +136,63 @@ def _serving_dir(artifacts: list[Artifact]) -> str:
     return path_utils.serving_model_dir(artifact_utils.get_single_uri(artifacts))
 
 
-def predict(
-    trained: tf.Module, shards: Sequence[Shard], *, split: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Predicts the score of each image of a split, and reads its label.
+class Scored(NamedTuple):
+    """The images of a split, in the order of its records.
+
+    Attributes:
+      scores: float32 (n,), the trained model's.
+      labels: int64 (n,), 1 for the positive class and 0 for all others.
+      texts: bytes (n,) by feature: `image_id`, `uri` and `class_name`.
+    """
+
+    scores: np.ndarray
+    labels: np.ndarray
+    texts: dict[str, np.ndarray]
+
+    def as_table(self, split: str, probabilities: np.ndarray) -> pa.Table:
+        """Returns one row per image, with the name of the split and the given probabilities."""
+        return pa.table(
+            {
+                **{name: [text.decode() for text in found] for name, found in self.texts.items()},
+                names.SPLIT: [split] * len(self.labels),
+                names.LABEL: self.labels,
+                names.PROBABILITY: probabilities,
+            }
+        )
+
+
+_FEATURES = {
+    names.LABEL: tf.io.FixedLenFeature([], tf.int64),
+    **{
+        name: tf.io.FixedLenFeature([], tf.string, "")
+        for name in (names.IMAGE_ID, names.URI, names.CLASS_NAME)
+    },
+}
+
+
+def predict(trained: tf.Module, shards: Sequence[Shard], *, split: str) -> Scored:
+    """Predicts the score of each image of a split, and reads its label and identity.
 
     Args:
       trained: the Trainer's SavedModel, loaded.
       shards: files of tf.Examples.
       split: name of the split, for the progress lines.
-
-    Returns:
-      Scores, float32 (n,), and labels, int64 (n,), in the order of the records.
     """
-    feature = {names.LABEL: tf.io.FixedLenFeature([], tf.int64)}
     total = sum(shard.records for shard in shards)
     progress = Progress(f"{split} images", total=total, logger=_LOGGER_NAME)
-    scores, labels = [np.zeros(0, np.float32)], [np.zeros(0, np.int64)]
+    scores = [np.zeros(0, np.float32)]
+    columns: dict[str, list[np.ndarray]] = {name: [np.zeros(0, object)] for name in _FEATURES}
     for shard in shards:
         shard.check_digest()
-        before = len(labels)
+        count = 0
         for batch in record_batches(shard.path, _BATCH_SIZE):
             outputs = trained.signatures[names.SERVING_DEFAULT](examples=batch)
             scores.append(outputs[names.PROBABILITY].numpy()[:, 0])
-            labels.append(tf.io.parse_example(batch, feature)[names.LABEL].numpy())
-            progress.advance(len(labels[-1]))
-        shard.check_count(sum(map(len, labels[before:])))
-    return np.concatenate(scores), np.concatenate(labels)
+            for name, values in tf.io.parse_example(batch, _FEATURES).items():
+                columns[name].append(values.numpy())
+            progress.advance(len(scores[-1]))
+            count += len(scores[-1])
+        shard.check_count(count)
+    whole = {name: np.concatenate(parts) for name, parts in columns.items()}
+    labels = whole.pop(names.LABEL).astype(np.int64)
+    return Scored(np.concatenate(scores), labels, whole)

@@ -7,7 +7,7 @@ from typing import Any
 from tfx.dsl.io import fileio
 from tfx.types import Artifact
 
-from components.evaluator.gates import Verdict
+from components.evaluator.gate_results import Verdict
 
 # File names and custom properties of TFX's Evaluator, which TFX's Pusher reads. They are
 # repeated here because `tfx.components.evaluator` imports all of TFX's components.

@@ -11,7 +11,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from components import names
 from components.artifacts import Predictions, Sampling
 from components.evaluator import executor
-from components.evaluator.gates import ANOMALIES, Gate, GateError, parse_all
+from components.evaluator.gates import ANOMALIES, Gate, GateError, check_columns, parse_all
 
 
 class EvaluatorSpec(ComponentSpec):
@@ -74,9 +74,12 @@ class Evaluator(BaseBeamComponent):
           split: the split to evaluate on.
 
         Raises:
-          GateError: a gate is invalid, or is on anomalies, which are not given.
+          GateError: a gate is invalid, is on slices that are not computed, or is on anomalies,
+            which are not given.
         """
-        _check_anomalies(parse_all(gates), anomalies)
+        parsed = parse_all(gates)
+        check_columns(parsed, [[names.CLASS_NAME], *slices])
+        _check_anomalies(parsed, anomalies)
         super().__init__(
             spec=EvaluatorSpec(
                 examples=examples,

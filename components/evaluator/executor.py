@@ -19,6 +19,8 @@ from components.evaluator import (
     blessing,
     eval_config,
     gates,
+    judgement,
+    metrics,
     predict,
     predictions,
     slice_choice,
@@ -65,6 +67,8 @@ class Executor(BaseBeamExecutor):
         split = exec_properties[SPLIT]
         parsed_gates = gates.parse_all(json.loads(exec_properties[GATES]))
         sampling = sampling_report.read(source[names.SAMPLING].uri)
+        prevalence = sampling["population"]["prevalence"]
+        metrics.check_prevalence(prevalence)
         point = operating_point.read(_serving_dir(source))
         choice = _slice_choice(exec_properties, sampling)
 
@@ -73,30 +77,26 @@ class Executor(BaseBeamExecutor):
             target,
             split=split,
             config=eval_config.make(point["threshold"], choice.groups),
+            prevalence=prevalence,
             bounds=choice.bounds,
             total=_images(sampling, split),
         )
         figures = summary.summarize(
-            predictions.read(target[names.PREDICTIONS].uri),
+            predictions.read_figures(target[names.PREDICTIONS].uri),
             sliced_counts.read(target[names.EVALUATION].uri),
             split=split,
             threshold=point["threshold"],
-            prevalence=sampling["population"]["prevalence"],
+            prevalence=prevalence,
             costs=Costs(**costs) if (costs := point.get("costs")) else None,
             band=point.get("review"),
             choice=choice,
         )
         _logger.info("worst slice: %s", slice_wording.sentence(figures))
         summary.write(figures, target[names.EVALUATION].uri)
-        verdict = gates.verdict(
-            parsed_gates,
-            figures["metrics"],
-            figures["at_prevalence"],
-            _read_findings(source),
-            intervals=figures["intervals"],
-            intervals_at_prevalence=figures["at_prevalence"]["intervals"],
-        )
+        verdict = judgement.verdict(parsed_gates, figures, _read_findings(source))
         blessing.write(verdict, target[names.BLESSING], source[names.MODEL])
+        for result in verdict.results:
+            _logger.info("gate %s: %s", result.found.outcome, result.describe())
         _logger.info("%s: %s", "blessed" if verdict.blessed else "NOT blessed", verdict.reason)
 
     def _predict_and_count(
@@ -107,6 +107,7 @@ class Executor(BaseBeamExecutor):
         split: str,
         config: config_pb2.EvalConfig,
         bounds: Mapping[names.Band, tuple[float, float]],
+        prevalence: float,
         total: int,
     ) -> None:
         examples = source[names.EXAMPLES]
@@ -125,6 +126,7 @@ class Executor(BaseBeamExecutor):
             _ = (
                 pipeline
                 | "PredictSplit" >> predict.PredictSplit(shards, each)
+                | "ForTfma" >> predict.ForTfma(prevalence)
                 | "Evaluate"
                 >> tfma.ExtractEvaluateAndWriteResults(
                     eval_config=config, output_path=target[names.EVALUATION].uri

@@ -1,30 +1,76 @@
-"""Gates: the conditions under which a model is blessed, parsed from the settings.
+"""Gates: the conditions under which a model is blessed, as they stand in the settings.
 
-A gate has the form `<metric> <operator> <bound>`, for instance `recall >= 0.90` or `fp <= 12`.
-Followed by ` at prevalence`, the metric is computed at the real world's share of positives
-instead of the test split's. `anomalies` counts the differences between the data and the kept
-schema, for instance `anomalies <= 0`.
+    gate      = metric operator number { [","] addition }
+    operator  = ">=" | "<=" | ">" | "<"
+    addition  = "at prevalence"
+              | "lower bound" | "upper bound"
+              | "in every" column { "and" column } [ size ]
+              | "in" column "=" value [ size ]
+              | "per 1000" [ "images" ]
+              | "or too few images"
+    size      = "with at least" number "images"
+
+For instance `recall >= 0.90`, `fp <= 12`, `precision >= 0.80 at prevalence, lower bound`,
+`recall >= 0.70 in every breed with at least 30 images` or `expected_cost <= 120 per 1000`. Each
+addition may be given once, in any order. Names that contain spaces, commas or `=` are quoted.
+
+- `at prevalence`: the metric at the real world's share of positives instead of the test split's.
+- `lower bound` (for `>=` and `>`) and `upper bound` (for `<=` and `<`): that end of the metric's
+  95 % interval must pass, not only the metric.
+- `in every breed`: each breed must pass; `and` crosses columns, `in breed = pug` means one slice.
+  Images without a value in the column belong to no slice. `with at least 30 images` counts the
+  images that the metric rests on, see `Gate.rests_on`: a smaller slice has too few to tell.
+- `per 1000`: says the unit of `expected_cost` and `alerts_per_thousand`, which it does not change.
+- `or too few images`: the gate is also passed if there are too few images to tell, see
+  `components.evaluator.judgement`.
+
+`anomalies` counts the differences between the data and the kept schema: `anomalies <= 0`.
 """
 
 import difflib
 import math
 import operator
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from components.example_validator import findings
-from components.example_validator.findings import Findings
+import pyparsing as pp
+
 from components.messages import InputError
+from components.spelling import composed
 
 RATES = ("recall", "precision", "f1", "accuracy", "specificity", "pr_auc", "auc")
 """Metrics between 0 and 1. At prevalence, those that do not depend on it are unchanged."""
 COUNTS = ("tp", "fp", "tn", "fn")
 """Metrics that count images of the test split."""
+EXPECTED_COST = "expected_cost"
+"""The cost of the wrong decisions in 1,000 images, for which the costs must be known."""
+PER_THOUSAND = (EXPECTED_COST, "alerts_per_thousand")
+"""Metrics per 1,000 images."""
+PROBABILITY_ERRORS = ("ece", "brier", "log_loss")
+"""How far the probabilities are from the truth; 0 is best."""
 ANOMALIES = "anomalies"
 """The number of anomalies that ExampleValidator found in all images."""
-METRICS = (*RATES, *COUNTS, ANOMALIES)
+METRICS = (*RATES, *PROBABILITY_ERRORS, *PER_THOUSAND, *COUNTS, ANOMALIES)
 
+OF_COUNTS = ("recall", "precision", "f1", "accuracy", "specificity")
+"""Rates that follow from the confusion matrix."""
+
+POSITIVES, NEGATIVES, BOTH = "positives", "negatives", "images"
+"""The images that a metric rests on."""
+
+_AT_PREVALENCE = (*RATES, *PROBABILITY_ERRORS, *PER_THOUSAND)
+_IN_SLICES = (*OF_COUNTS, "pr_auc", *COUNTS)
+_ONE_SIDE = dict.fromkeys(("recall", "tp", "fn"), POSITIVES) | dict.fromkeys(
+    ("specificity", "tn", "fp"), NEGATIVES
+)
+# Without images of these sides, a slice says nothing about the metric.
+_SIDES_OF = {"precision": (POSITIVES,), "f1": (POSITIVES,), "pr_auc": (POSITIVES, NEGATIVES)}
+_HIGHEST = (
+    dict.fromkeys(METRICS, math.inf)
+    | dict.fromkeys((*RATES, "ece", "brier"), 1.0)
+    | {"alerts_per_thousand": 1000.0}
+)
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -32,29 +78,65 @@ _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
 }
 _GRAMMAR = "'<metric> <operator> <number>', for instance 'recall >= 0.90'"
-_GATE = re.compile(
-    r"\s*(?P<metric>\w+)\s*(?P<operator>[<>=!≤≥]+)\s*(?P<bound>\S+)(?:\s+(?P<rest>\S.*?))?\s*"
+_SIDES = ("lower bound", "upper bound")
+ADDITIONS = (
+    "at prevalence",
+    *_SIDES,
+    "in every COLUMN [with at least NUMBER images]",
+    "in COLUMN = VALUE",
+    "per 1000",
+    "or too few images",
 )
-_AT_PREVALENCE = re.compile(r"at\s+prevalence", re.IGNORECASE)
-
-
-Intervals = Mapping[str, Sequence[float] | None]
-"""Lower and upper end by metric; None if the metric is undefined."""
+"""What may follow the bound."""
 
 
 class GateError(InputError):
-    """A gate that is malformed, or that no model can pass."""
+    """A gate that is malformed, that no model can pass, or that doesn't fit the data."""
+
+
+@dataclass(frozen=True)
+class SliceRule:
+    """The slices that must each pass.
+
+    Attributes:
+      columns: the columns whose values, or combinations of values, are the slices.
+      value: the only slice to judge; None for all.
+      at_least: images below which a slice has too few to tell.
+    """
+
+    columns: tuple[str, ...]
+    value: str | None = None
+    at_least: int = 1
+
+    def describe(self) -> str:
+        """Returns the slices in words, such as `breed` or `breed = pug`."""
+        columns = " and ".join(self.columns)
+        return columns if self.value is None else f"{columns} = {self.value}"
 
 
 @dataclass(frozen=True)
 class Gate:
-    """One bound on one metric of the whole test split."""
+    """One bound on one metric.
+
+    Attributes:
+      text: the gate as given, with single spaces.
+      metric: one of `METRICS`.
+      operator: `>=`, `<=`, `>` or `<`.
+      bound: the number.
+      at_prevalence: whether the metric is that at the real world's share of positives.
+      by_interval: whether the end of the 95 % interval on the unfavourable side must pass.
+      slices: the slices that must each pass; None for the whole split.
+      accepts_too_few: whether the gate is passed if there are too few images to tell.
+    """
 
     text: str
     metric: str
     operator: str
     bound: float
     at_prevalence: bool = False
+    by_interval: bool = False
+    slices: SliceRule | None = None
+    accepts_too_few: bool = False
 
     def passes(self, value: float) -> bool:
         """Returns whether `value` is within the bound; NaN never is.
@@ -65,88 +147,29 @@ class Gate:
             value = self.bound
         return _OPERATORS[self.operator](value, self.bound)
 
-
-@dataclass(frozen=True)
-class GateResult:
-    """The result of a gate.
-
-    Attributes:
-      gate: the gate.
-      value: the metric; None if it is undefined or missing, or the data was not checked.
-      passed: whether the gate is passed.
-      details: the anomalies in words, or why the data was not checked.
-      interval: 95 % interval of the metric; None without one, as for counts.
-    """
-
-    gate: Gate
-    value: float | None
-    passed: bool
-    details: str = ""
-    interval: tuple[float, float] | None = None
+    @property
+    def requires_high(self) -> bool:
+        """Whether higher values are better."""
+        return self.operator.startswith(">")
 
     @property
-    def may_be_missed(self) -> bool:
-        """Whether the gate is passed although the interval reaches beyond its bound."""
-        if not self.passed or self.interval is None:
-            return False
-        return not all(self.gate.passes(end) for end in self.interval)
+    def rests_on(self) -> str:
+        """The images that the metric rests on: `positives`, `negatives` or `images` of both.
 
-    def describe(self) -> str:
-        """Describes the result, e.g. `recall is 0.84, but the gate requires recall >= 0.90`."""
-        if self.gate.metric == ANOMALIES:
-            return self._describe_anomalies()
-        name = _metric_name(self.gate)
-        if self.value is None:
-            return f"{name} is undefined, but the gate requires {self.gate.text}"
-        value = _distinct(self.value, self.gate.bound)
-        if not self.passed:
-            return f"{name} is {value}, but the gate requires {self.gate.text}"
-        return f"{name} is {value} ({self.gate.operator} {self.gate.bound:g}){self._uncertainty()}"
+        Recall, tp and fn rest on the positives; specificity, tn and fp on the negatives; every
+        other metric on all images.
+        """
+        return _ONE_SIDE.get(self.metric, BOTH)
 
-    def _uncertainty(self) -> str:
-        if self.interval is None or not self.may_be_missed:
-            return ""
-        low, high = (_distinct(end, self.gate.bound, digits=2, form="f") for end in self.interval)
-        side = "below" if self.gate.operator.startswith(">") else "above"
-        return (
-            f", but its 95 % interval is {low} to {high}: "
-            f"the true {_metric_name(self.gate)} may be {side} the gate"
-        )
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The sides of which a slice must have images to say anything about the metric."""
+        return _SIDES_OF.get(self.metric, (self.rests_on,))
 
-    def _describe_anomalies(self) -> str:
-        if self.value is None:
-            return f"the data was not checked for gate {self.gate.text} ({self.details})"
-        noun = "anomaly" if self.value == 1 else "anomalies"
-        found = f"{self.value:,.0f} {noun} in the data"
-        if self.passed:
-            return f"{found} ({self.gate.operator} {self.gate.bound:g})"
-        details = self.details or "none was found"
-        return f"{found}, but the gate requires {self.gate.text}: {details}"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether a model may be released, and why."""
-
-    blessed: bool
-    reason: str
-    results: tuple[GateResult, ...]
-
-    def to_dict(self) -> dict:
-        """Returns plain JSON: `blessed`, `reason` and the result of each gate."""
-        gates = [
-            {
-                "gate": result.gate.text,
-                "metric": result.gate.metric,
-                "at_prevalence": result.gate.at_prevalence,
-                "value": result.value,
-                "interval": result.interval and list(result.interval),
-                "passed": result.passed,
-                "may_be_missed": result.may_be_missed,
-            }
-            for result in self.results
-        ]
-        return {"blessed": self.blessed, "reason": self.reason, "gates": gates}
+    @property
+    def metric_name(self) -> str:
+        """The metric in words."""
+        return f"{self.metric} at prevalence" if self.at_prevalence else self.metric
 
 
 def parse(text: str) -> Gate:
@@ -155,17 +178,23 @@ def parse(text: str) -> Gate:
     Raises:
       GateError: the text is malformed, the metric is unknown, or no model can pass the gate.
     """
-    match = _GATE.fullmatch(text)
-    if match is None:
-        raise GateError(f"a gate must be {_GRAMMAR}. Received: {text!r}")
+    try:
+        found = _GATE.parse_string(text)
+    except pp.ParseException as error:
+        raise GateError(f"a gate must be {_GRAMMAR}. Received: {text!r}") from error
+    additions = _additions(text, found.additions, found.rest)
     gate = Gate(
         text=" ".join(text.split()),
-        metric=_known_metric(text, match["metric"]),
-        operator=_known_operator(text, match["operator"]),
-        bound=_number(text, match["bound"]),
-        at_prevalence=_is_at_prevalence(text, match["rest"]),
+        metric=_known_metric(text, found.metric),
+        operator=_known_operator(text, found.operator),
+        bound=_number(text, found.bound),
+        at_prevalence="at prevalence" in additions,
+        by_interval=any(side in additions for side in _SIDES),
+        slices=additions.get("in"),
+        accepts_too_few="or too few images" in additions,
     )
     _check_reachable(gate)
+    _check_additions(gate, additions)
     return gate
 
 
@@ -174,79 +203,106 @@ def parse_all(texts: Iterable[str]) -> list[Gate]:
     return [parse(text) for text in texts]
 
 
-def verdict(
-    gates: Sequence[Gate],
-    metrics: Mapping[str, float | None],
-    at_prevalence: Mapping[str, float | None] | None = None,
-    data_check: Findings | None = None,
-    *,
-    intervals: Intervals | None = None,
-    intervals_at_prevalence: Intervals | None = None,
-) -> Verdict:
-    """Checks the metrics of the whole test split against every gate.
-
-    A metric that is missing, None or NaN fails its gate. A gate on anomalies is passed if no
-    schema has been kept yet, since a first model could never be blessed otherwise; the reason
-    mentions it. Without any gate the model is not blessed. If the interval of a metric reaches
-    beyond the bound, its gate is still passed, and the reason mentions it.
+def check_columns(gates: Iterable[Gate], known: Sequence[Sequence[str]]) -> None:
+    """Checks that the slices of every gate are computed.
 
     Args:
       gates: the gates.
-      metrics: metrics at the test split's own balance, by name.
-      at_prevalence: metrics at the real world's share of positives, by name.
-      data_check: ExampleValidator's findings; None fails a gate on anomalies.
-      intervals: 95 % intervals of `metrics`, by name.
-      intervals_at_prevalence: those of `at_prevalence`.
+      known: the columns of each kind of slice; several columns are a cross.
+
+    Raises:
+      GateError: a gate is on other slices; the nearest are named.
     """
-    if not gates:
-        reason = (
-            "no gate is set, so the model can't be blessed; "
-            "set evaluator.gates, for instance ['recall >= 0.90']"
+    computed = {tuple(sorted(columns)): " and ".join(columns) for columns in known}
+    for gate in gates:
+        if gate.slices is None or tuple(sorted(gate.slices.columns)) in computed:
+            continue
+        asked, names = " and ".join(gate.slices.columns), sorted(computed.values())
+        raise GateError(
+            f"gate {gate.text!r}: the slices must be of one of {', '.join(names)}; add a column "
+            f"to data.slices, a cross also to evaluator.slices. Received: {asked!r}"
+            f"{nearest(asked, names)}"
         )
-        return Verdict(blessed=False, reason=reason, results=())
-    own, world = (metrics, intervals or {}), (at_prevalence or {}, intervals_at_prevalence or {})
-    results = tuple(
-        _judge_data(gate, data_check)
-        if gate.metric == ANOMALIES
-        else _judge(gate, *(world if gate.at_prevalence else own))
-        for gate in gates
+
+
+def _words(phrase: str) -> pp.ParserElement:
+    return pp.And([pp.CaselessKeyword(word) for word in phrase.split()])
+
+
+def _phrase(phrase: str, *, also: pp.ParserElement | None = None) -> pp.ParserElement:
+    """Matches words in any case and spacing; yields them with the value True."""
+    matched = _words(phrase) + (also or pp.Empty())
+    return matched.set_parse_action(lambda: [(phrase, True)])
+
+
+def _slices() -> pp.ParserElement:
+    """Matches `in every …` and `in … = …`; yields `in` with a `SliceRule`."""
+    name = pp.QuotedString("'") | pp.QuotedString('"') | pp.Regex(r"[^\s,='\"]+")
+    size = _words("with at least").suppress() + pp.Regex(r"\d{1,9}")("at_least") + _words("images")
+    every = _words("in every") + pp.DelimitedList(name, pp.CaselessKeyword("and"))("columns")
+    single = _words("in") + name("column") + "=" + name("value")
+    return ((every | single) + pp.Optional(size)).set_parse_action(_slice_rule)
+
+
+def _slice_rule(found: pp.ParseResults) -> list[tuple[str, SliceRule]]:
+    columns = found.columns or [found.column]
+    rule = SliceRule(
+        columns=tuple(dict.fromkeys(composed(column) for column in columns)),
+        value=composed(found.value) if "value" in found else None,
+        at_least=max(1, int(found.at_least or 1)),
     )
-    failed = [result for result in results if not result.passed]
-    reason = "; ".join(result.describe() for result in failed or results)
-    return Verdict(blessed=not failed, reason=reason, results=results)
+    return [("in", rule)]
 
 
-def _judge(gate: Gate, metrics: Mapping[str, float | None], intervals: Intervals) -> GateResult:
-    value, bounds = metrics.get(gate.metric), intervals.get(gate.metric)
-    if value is None or math.isnan(value):
-        return GateResult(gate=gate, value=None, passed=False)
-    return GateResult(
-        gate=gate,
-        value=float(value),
-        passed=gate.passes(float(value)),
-        interval=None if bounds is None else (float(bounds[0]), float(bounds[1])),
+def _grammar() -> pp.ParserElement:
+    thousand = pp.Regex(r"1,?000\b") + pp.Optional(pp.CaselessKeyword("images"))
+    addition = (
+        _phrase("at prevalence")
+        | _phrase("lower bound")
+        | _phrase("upper bound")
+        | _phrase("or too few images")
+        | _phrase("per", also=thousand)
+        | _slices()
     )
+    return (
+        pp.Regex(r"\w+")("metric")
+        + pp.Regex(r"[<>=!≤≥]+")("operator")
+        + pp.Regex(r"[^\s,]+")("bound")
+        + pp.ZeroOrMore(pp.Optional(",").suppress() + addition)("additions")
+        + pp.Regex(r"(?s).*")("rest")
+    ).parse_with_tabs()
 
 
-def _judge_data(gate: Gate, data_check: Findings | None) -> GateResult:
-    if data_check is None:
-        return GateResult(gate, None, passed=False, details="there are no findings")
-    if not data_check["checked"]:
-        return GateResult(gate, None, passed=True, details=findings.NOT_CHECKED)
-    anomalies = data_check["anomalies"]
-    count = len(anomalies)
-    details = findings.summary(data_check) if anomalies else ""
-    return GateResult(gate, float(count), passed=gate.passes(count), details=details)
+_GATE = _grammar()
+
+
+def _additions(text: str, found: Iterable[tuple[str, Any]], rest: str) -> dict[str, Any]:
+    if rest.strip():
+        raise GateError(
+            f"gate {text!r}: only these may follow the bound, with a comma between two of them: "
+            f"{', '.join(map(repr, ADDITIONS))}. Received: {rest.strip()!r}"
+        )
+    additions: dict[str, Any] = {}
+    for key, value in found:
+        if key in additions:
+            raise GateError(f"gate {text!r}: {key!r} may be given once. Received: twice")
+        additions[key] = value
+    return additions
 
 
 def _known_metric(text: str, name: str) -> str:
     if name.lower() in METRICS:
         return name.lower()
-    nearest = difflib.get_close_matches(name.lower(), METRICS, n=1, cutoff=0.5)
-    hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
     raise GateError(
-        f"gate {text!r}: the metric must be one of {', '.join(METRICS)}. Received: {name!r}{hint}"
+        f"gate {text!r}: the metric must be one of {', '.join(METRICS)}. Received: {name!r}"
+        f"{nearest(name.lower(), METRICS)}"
     )
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Returns a hint with the known name nearest to `name`; empty if none is near."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _known_operator(text: str, sign: str) -> str:
@@ -267,45 +323,65 @@ def _number(text: str, bound: str) -> float:
     return number
 
 
-def _is_at_prevalence(text: str, rest: str | None) -> bool:
-    if rest is None:
-        return False
-    if not _AT_PREVALENCE.fullmatch(rest):
-        raise GateError(
-            f"gate {text!r}: only 'at prevalence' may follow the bound. Received: {rest!r}"
-        )
-    return True
-
-
 def _check_reachable(gate: Gate) -> None:
     """Refuses a gate that no model can pass, a mistake such as 90 for 0.90."""
-    if gate.at_prevalence and gate.metric not in RATES:
-        raise GateError(
-            f"a metric at prevalence must be one of {', '.join(RATES)}, as counts depend on the "
-            f"number of images. Received: {gate.text!r}"
-        )
-    low, high = (0.0, 1.0) if gate.metric in RATES else (0.0, math.inf)
+    low, high = 0.0, _HIGHEST[gate.metric]
     if not low <= gate.bound <= high:
-        span = "between 0 and 1" if gate.metric in RATES else "0 or more"
+        span = "0 or more" if high == math.inf else f"between 0 and {high:g}"
         raise GateError(
             f"gate {gate.text!r}: the bound of {gate.metric} must be {span}. "
             f"Received: {gate.bound:g}"
         )
-    best = high if gate.operator.startswith(">") else low
-    if not gate.passes(best):
+    if not gate.passes(high if gate.requires_high else low):
         raise GateError(
             f"no model can pass this gate; use {gate.operator}= instead. Received: {gate.text!r}"
         )
 
 
-def _metric_name(gate: Gate) -> str:
-    return f"{gate.metric} at prevalence" if gate.at_prevalence else gate.metric
+def _check_additions(gate: Gate, additions: Iterable[str]) -> None:
+    """Refuses additions that have no meaning for the metric."""
+    if gate.at_prevalence:
+        _check_metric(
+            gate, _AT_PREVALENCE, "at prevalence", "counts depend on the number of images"
+        )
+    if gate.by_interval:
+        _check_metric(gate, _AT_PREVALENCE, "with a bound of its interval", "counts have none")
+        _check_side(gate, additions)
+    if "per" in additions:
+        _check_metric(gate, PER_THOUSAND, "per 1000", "no other is given per 1,000 images")
+    if gate.slices is not None:
+        _check_slices(gate)
+    if gate.accepts_too_few and not _may_have_too_few(gate):
+        raise GateError(
+            "'or too few images' requires 'lower bound', 'upper bound' or 'with at least NUMBER "
+            f"images', as any other gate is always decided. Received: {gate.text!r}"
+        )
 
 
-def _distinct(value: float, bound: float, *, digits: int = 4, form: str = "g") -> str:
-    """Formats `value` with `digits` digits, or more if needed to show its side of `bound`."""
-    for more in range(digits, 17):
-        shown = f"{value:.{more}{form}}"
-        if (float(shown) < bound) == (value < bound) and (float(shown) > bound) == (value > bound):
-            break
-    return shown
+def _may_have_too_few(gate: Gate) -> bool:
+    return gate.by_interval or (gate.slices is not None and gate.slices.at_least > 1)
+
+
+def _check_metric(gate: Gate, allowed: Sequence[str], where: str, why: str) -> None:
+    if gate.metric not in allowed:
+        raise GateError(
+            f"a metric {where} must be one of {', '.join(allowed)}, as {why}. "
+            f"Received: {gate.text!r}"
+        )
+
+
+def _check_side(gate: Gate, additions: Iterable[str]) -> None:
+    side = _SIDES[0] if gate.requires_high else _SIDES[1]
+    if set(_SIDES).intersection(additions) != {side}:
+        raise GateError(
+            f"a gate with {gate.operator} must be on the {side} of the interval. "
+            f"Received: {gate.text!r}"
+        )
+
+
+def _check_slices(gate: Gate) -> None:
+    """Refuses metrics that are not computed within slices."""
+    rates_only = gate.at_prevalence or gate.by_interval
+    why = "no other is computed within slices"
+    where = "in slices at prevalence or with a bound" if rates_only else "in slices"
+    _check_metric(gate, OF_COUNTS if rates_only else _IN_SLICES, where, why)

@@ -15,8 +15,9 @@ K. Boyd, K. Eng, C. D. Page, Area under the Precision-Recall Curve: Point Estima
 Intervals, ECML PKDD 2013, for average precision as a share of the positive images.
 """
 
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ from components.evaluator.metrics import (
     Confusion,
     Costs,
     average_precision,
+    curve,
     f_beta,
     negative_weight,
     per_thousand,
@@ -36,6 +38,8 @@ from components.evaluator.metrics import (
 
 CONFIDENCE = 0.95
 """Nominal coverage of the intervals."""
+SEED = 0
+"""The seed of all intervals of an evaluation: the same predictions give the same intervals."""
 _ENDS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 _REPLICATES = 2000
 # Each replicate draws a weight for every positive image, so fewer replicates are drawn on a large
@@ -43,6 +47,8 @@ _REPLICATES = 2000
 _MAX_DRAWS = 20_000_000
 _MIN_REPLICATES = 200
 _DRAWS_AT_ONCE = 1_000_000
+# A recall such as 0.3, as a sum of shares of positives, may be a little lower.
+_ROUNDING = 1e-9
 _TINY = np.finfo(np.float64).tiny
 # Jeffreys' prior: half a success and half a failure.
 _JEFFREYS = 0.5
@@ -51,6 +57,7 @@ Interval = tuple[float, float] | None
 """Lower and upper end; None if the metric is undefined."""
 
 
+@functools.lru_cache(maxsize=4096)  # the same counts occur at several balances
 def wilson(successes: int, trials: int) -> Interval:
     """Returns Wilson's score interval of a proportion; valid for few trials and at 0 and 1.
 
@@ -144,9 +151,39 @@ def of_shares(
     return {name: around(float(found[name]), drawn[name], by_recall[name]) for name in found}
 
 
+def of_slice(counts: Confusion, *, seed: int, share: float | None = None) -> dict[str, Interval]:
+    """Returns intervals of the rates within a slice, which may have images of one class only.
+
+    Args:
+      counts: the counts within the slice.
+      seed: seed of the draws.
+      share: share of positives in the slice in the real world, assumed to be known; None for the
+        slice's own balance, at which precision and accuracy are proportions of its images.
+    """
+    found = {**of_rates(counts), "f1": None}
+    if not (counts.positives and counts.negatives):
+        return found if share is None else {**found, "precision": None}
+    own = counts.positives / (counts.positives + counts.negatives)
+    drawn = at_prevalence(counts, own if share is None else share, seed=seed)
+    replaced = ("f1",) if share is None else tuple(found)
+    return {**found, **{name: drawn[name] for name in replaced}}
+
+
 def of_areas(
     labels: ArrayLike, probabilities: ArrayLike, *, seed: int, prevalence: float | None = None
 ) -> dict[str, Interval]:
+    """Returns intervals of `pr_auc` and `auc` at one balance, see `of_areas_at`."""
+    (found,) = of_areas_at(labels, probabilities, [prevalence], seed=seed)
+    return found
+
+
+def of_areas_at(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    prevalences: Sequence[float | None],
+    *,
+    seed: int,
+) -> list[dict[str, Interval]]:
     """Returns intervals of `pr_auc` (average precision) and `auc` (area under the ROC curve).
 
     The interval of average precision includes its Jeffreys interval as a proportion of the positive
@@ -155,28 +192,77 @@ def of_areas(
     alone are too low.
 
     Time grows with the number of distinct scores of positive images times replicates (2,000 for up
-    to about 5,000 scores, then fewer, at least 200); memory is a few tens of megabytes in addition
-    to the arguments.
+    to about 5,000 scores, then fewer, at least 200), and does not depend on the number of
+    balances; memory is a few tens of megabytes in addition to the arguments.
 
     Args:
       labels: (n,), 1 for the positive class and 0 for all others; both must occur.
       probabilities: (n,), finite.
+      prevalences: shares of positives for the precision; None for the share in the data.
       seed: seed of the draws; the order of the predictions does not matter.
-      prevalence: share of positives for the precision; None for the share in the data.
+
+    Returns:
+      The intervals at each of `prevalences`.
     """
     truth, scores = np.asarray(labels, bool), np.asarray(probabilities)
     positives = int(np.count_nonzero(truth))
     negatives = truth.size - positives
     # Negatives per positive in the real world.
-    odds = negative_weight(positives, negatives, prevalence) * negatives / positives
+    odds = [
+        negative_weight(positives, negatives, prevalence) * negatives / positives
+        for prevalence in prevalences
+    ]
     drawn = np.concatenate(
         [_areas(*rates, odds) for rates in _drawn_curves(truth, scores, seed)], axis=1
     )
-    pr_auc, auc = average_precision(truth, scores, prevalence), roc_auc(truth, scores)
-    return {
-        "pr_auc": _around(pr_auc, drawn[0], also=_jeffreys(pr_auc, positives)),
-        "auc": _around(auc, drawn[1], also=(auc, _jeffreys(auc, min(positives, negatives))[1])),
-    }
+    auc = roc_auc(truth, scores)
+    highest = _jeffreys(auc, min(positives, negatives))[1]
+    of_auc = _around(auc, drawn[-1], also=(auc, highest))
+    areas = [average_precision(truth, scores, prevalence) for prevalence in prevalences]
+    return [
+        {"pr_auc": _around(area, draws, also=_jeffreys(area, positives)), "auc": of_auc}
+        for area, draws in zip(areas, drawn[:-1], strict=True)
+    ]
+
+
+def of_precision(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    recalls: ArrayLike,
+    *,
+    seed: int,
+    prevalence: float | None = None,
+) -> NDArray[np.float64]:
+    """Returns the interval of precision at each recall: a pointwise band of the curve.
+
+    Between two thresholds of a drawn curve, recall and false positive rate are interpolated
+    linearly: that is what a random choice between the two thresholds gives. The band includes the
+    curve itself: the half images that are added must not exclude a perfect model.
+
+    Args:
+      labels: (n,), 1 for the positive class and 0 for all others; both must occur.
+      probabilities: (n,), finite.
+      recalls: (k,), above 0 and at most 1.
+      seed: seed of the draws; the order of the predictions does not matter.
+      prevalence: share of positives for the precision; None for the share in the data.
+
+    Returns:
+      float64 (2, k): lower and upper ends.
+    """
+    truth, at = np.asarray(labels, bool), np.asarray(recalls, np.float64)
+    positives = int(np.count_nonzero(truth))
+    negatives = truth.size - positives
+    odds = negative_weight(positives, negatives, prevalence) * negatives / positives
+    false_positive_rates = [
+        np.interp(at, np.append(0.0, recall), np.append(0.0, false_positive_rate))
+        for rates in _drawn_curves(truth, np.asarray(probabilities), seed)
+        for recall, false_positive_rate in zip(*rates, strict=True)
+    ]
+    precision = at / np.maximum(at + odds * np.stack(false_positive_rates), _TINY)
+    low, high = np.quantile(precision, _ENDS, axis=0)
+    points = curve(truth, probabilities, prevalence)
+    found = points.precision[np.searchsorted(points.recall, at - _ROUNDING)]
+    return np.stack([np.minimum(low, found), np.maximum(high, found)])
 
 
 def _drawn_curves(
@@ -213,15 +299,15 @@ def _images_by_score(
 
 
 def _areas(
-    recall: NDArray[np.float64], false_positive_rate: NDArray[np.float64], odds: float
+    recall: NDArray[np.float64], false_positive_rate: NDArray[np.float64], odds: Sequence[float]
 ) -> NDArray[np.float64]:
-    """Returns average precision and area under the ROC curve of each draw, (2, draws)."""
-    precision = recall / np.maximum(recall + odds * false_positive_rate, _TINY)
+    """Returns the areas of each draw, (len(odds) + 1, draws): average precision by odds, ROC."""
     steps = np.diff(recall, axis=1, prepend=0)
-    areas = np.trapezoid(
+    precisions = (recall / np.maximum(recall + each * false_positive_rate, _TINY) for each in odds)
+    of_roc = np.trapezoid(
         np.insert(recall, 0, 0, axis=1), np.insert(false_positive_rate, 0, 0, axis=1), axis=1
     )
-    return np.stack([(steps * precision).sum(axis=1), areas])
+    return np.stack([*((steps * precision).sum(axis=1) for precision in precisions), of_roc])
 
 
 def _jeffreys(share: float, trials: int) -> tuple[float, float]:

@@ -99,15 +99,21 @@ def confusion(labels: ArrayLike, called_positive: ArrayLike) -> Confusion:
     return Confusion(tp=tp, fp=fp, tn=truth.size - positives - fp, fn=positives - tp)
 
 
-def rates(counts: Confusion) -> dict[str, float]:
-    """Returns recall, precision, F1, accuracy and specificity; NaN if undefined."""
-    tp, fp, tn, fn = counts.tp, counts.fp, counts.tn, counts.fn
+def rates(counts: Confusion, negative_weight: float = 1.0) -> dict[str, float]:
+    """Returns recall, precision, F1, accuracy and specificity; NaN if undefined.
+
+    Args:
+      counts: the counts, possibly of one class only.
+      negative_weight: weight of each negative, see `negative_weight`; positives have weight 1.
+    """
+    tp, fn = counts.tp, counts.fn
+    fp, tn = negative_weight * counts.fp, negative_weight * counts.tn
     return {
         "recall": counts.recall,
         "precision": _ratio(tp, tp + fp),
         "f1": _ratio(2 * tp, 2 * tp + fp + fn),
         "accuracy": _ratio(tp + tn, tp + fp + tn + fn),
-        "specificity": _ratio(tn, counts.negatives),
+        "specificity": _ratio(counts.tn, counts.negatives),
     }
 
 
@@ -129,7 +135,7 @@ def rates_at_prevalence(
     Raises:
       ValueError: the prevalence is out of range.
     """
-    _check_prevalence(prevalence)
+    check_prevalence(prevalence)
     tpr, fpr = np.asarray(recall, np.float64), np.asarray(false_positive_rate, np.float64)
     hits, alarms = prevalence * tpr, (1 - prevalence) * fpr
     with np.errstate(invalid="ignore"):
@@ -157,7 +163,7 @@ def f_beta(
     Raises:
       ValueError: the prevalence is out of range.
     """
-    _check_prevalence(prevalence)
+    check_prevalence(prevalence)
     tpr, fpr = np.asarray(recall, np.float64), np.asarray(false_positive_rate, np.float64)
     hits, alarms = prevalence * tpr, (1 - prevalence) * fpr
     return (1 + beta**2) * hits / (hits + alarms + beta**2 * prevalence)
@@ -184,7 +190,7 @@ def per_thousand(
     Raises:
       ValueError: the prevalence is out of range.
     """
-    _check_prevalence(prevalence)
+    check_prevalence(prevalence)
     tpr, fpr = np.asarray(recall, np.float64), np.asarray(false_positive_rate, np.float64)
     hits, alarms = prevalence * tpr, (1 - prevalence) * fpr
     cost = np.full_like(hits, math.nan)
@@ -255,7 +261,7 @@ def negative_weight(positives: int, negatives: int, prevalence: float | None) ->
     """
     if prevalence is None:
         return 1.0
-    _check_prevalence(prevalence)
+    check_prevalence(prevalence)
     return (1 - prevalence) / prevalence * positives / negatives
 
 
@@ -277,9 +283,17 @@ def _of_both_classes(labels: ArrayLike) -> NDArray[np.bool_]:
     return truth
 
 
-def _check_prevalence(prevalence: float) -> None:
+def check_prevalence(prevalence: float) -> None:
+    """Checks that a share of positives is above 0 and below 1.
+
+    Raises:
+      ValueError: it is not.
+    """
     if not 0 < prevalence < 1:
-        raise ValueError(f"prevalence must be between 0 and 1, exclusive. Received: {prevalence}")
+        raise ValueError(
+            "prevalence, the share of positives in the real world, must be above 0 and below 1; "
+            f"set population.prevalence. Received: {prevalence}"
+        )
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -12,6 +12,7 @@ from apache_beam.utils.shared import Shared
 from components import bands, example_files, names
 from components.artifact_files import Shard
 from components.evaluator import eval_config, predictions
+from components.evaluator.metrics import negative_weight
 from components.progress import Progress
 
 _BATCH = 64
@@ -89,7 +90,7 @@ class ServedModel:
 
 
 class PredictShard(beam.DoFn):
-    """Writes the predictions of a shard as parquet, and yields them to TFMA as RecordBatches."""
+    """Writes the predictions of a shard as parquet, and yields what TFMA slices and counts."""
 
     def __init__(
         self,
@@ -128,8 +129,8 @@ class PredictShard(beam.DoFn):
         rows = pa.Table.from_batches(parts, schema=self._schema)
         element.shard.check_count(len(rows))
         predictions.write(rows, self._output, index=element.index, count=element.count)
-        for batch in rows.combine_chunks().to_batches(max_chunksize=_ROWS_PER_RECORD_BATCH):
-            yield for_tfma(batch)
+        narrow = rows.drop_columns(list(predictions.IDENTITY)).combine_chunks()
+        yield from narrow.to_batches(max_chunksize=_ROWS_PER_RECORD_BATCH)
 
     def _predict(self, path: str) -> Iterator[pa.RecordBatch]:
         spec = None
@@ -176,6 +177,27 @@ def PredictSplit(  # noqa: N802 - Beam names transforms as classes
     )
 
 
+@beam.ptransform_fn
+def ForTfma(  # noqa: N802 - Beam names transforms as classes
+    batches: beam.PCollection[pa.RecordBatch], prevalence: float
+) -> beam.PCollection[pa.RecordBatch]:
+    """Gives each image its weight at `prevalence`, and each batch the form that TFMA requires."""
+    sides = (
+        batches
+        | "Sides" >> beam.Map(_sides)
+        | "Sum" >> beam.CombineGlobally(beam.combiners.TupleCombineFn(sum, sum))
+    )
+    return batches | "Weigh" >> beam.Map(
+        for_tfma, sides=beam.pvalue.AsSingleton(sides), prevalence=prevalence
+    ).with_output_types(pa.RecordBatch)
+
+
+def _sides(batch: pa.RecordBatch) -> tuple[int, int]:
+    """Counts positives and negatives."""
+    positives = int(np.count_nonzero(batch.column(names.LABEL).to_numpy()))
+    return positives, batch.num_rows - positives
+
+
 def split_shards(uri: str, split: str, available: Iterable[str]) -> list[Shard]:
     """Returns the shards of `split`, see `example_files.split_shards`.
 
@@ -187,11 +209,20 @@ def split_shards(uri: str, split: str, available: Iterable[str]) -> list[Shard]:
     return example_files.split_shards(uri, split)
 
 
-def for_tfma(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Returns the batch with each value in a list of length 1, as TFMA requires."""
+def for_tfma(batch: pa.RecordBatch, *, sides: tuple[int, int], prevalence: float) -> pa.RecordBatch:
+    """Returns the batch with weights and each value in a list of length 1, as TFMA requires.
+
+    Args:
+      batch: rows with label, probability and slice columns.
+      sides: positives and negatives in the whole split. If one is 0, every weight is 1.
+      prevalence: share of positives in the real world.
+    """
+    weight = negative_weight(*sides, prevalence) if all(sides) else 1.0
+    is_positive = batch.column(names.LABEL).to_numpy() == names.POSITIVE_LABEL
     probability = batch.schema.get_field_index(names.PROBABILITY)
     above_zero = pa.array(eval_config.above_zero(batch.column(probability).to_numpy()))
     batch = batch.set_column(probability, names.PROBABILITY, above_zero)
+    batch = batch.append_column(names.WEIGHT, pa.array(np.where(is_positive, 1.0, weight)))
     offsets = pa.array(np.arange(batch.num_rows + 1, dtype=np.int32))
     columns = [pa.ListArray.from_arrays(offsets, column) for column in batch.columns]
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import tensorflow_model_analysis as tfma
-
 from components.evaluator.metrics import Confusion
 
 
@@ -18,6 +16,9 @@ class SliceCounts:
 
 def read(evaluation_uri: str) -> list[SliceCounts]:
     """Reads every slice of a TFMA result: fewer columns first, then by column and value."""
+    # Imported here: it takes seconds, and the counts of a slice are also used without TFMA.
+    import tensorflow_model_analysis as tfma
+
     result = tfma.load_eval_result(evaluation_uri)
     slices = [_slice_counts(key, metrics) for key, metrics in result.slicing_metrics]
     return sorted(slices, key=lambda found: (len(found.values), list(found.values.items())))

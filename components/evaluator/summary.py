@@ -22,8 +22,6 @@ from components.evaluator.slice_choice import Choice
 from components.evaluator.sliced_counts import SliceCounts
 
 _FILE = "summary.json"
-# Fixed, so that the same predictions give the same intervals.
-_SEED = 0
 
 
 def summarize(
@@ -62,11 +60,11 @@ def summarize(
     _check_review(predictions, band)
     counts = metrics.confusion(labels, predictions[names.IS_POSITIVE])
     _check_tfma(counts, slices)
-    own = _figures(counts, labels, probabilities, None, costs)
+    own, world = _figures(counts, labels, probabilities, prevalence, costs)
     own_intervals = own.pop("intervals")
     scores = predictions[names.SCORE].to_numpy()
     before, after = (
-        probability_quality.reliability(labels, values, prevalence, seed=_SEED)
+        probability_quality.reliability(labels, values, prevalence, seed=intervals.SEED)
         for values in (scores, probabilities)
     )
     return _plain(
@@ -76,13 +74,14 @@ def summarize(
             "positives": counts.positives,
             "metrics": {**own, "threshold": threshold, **asdict(counts)},
             "intervals": own_intervals,
-            "at_prevalence": {
-                "prevalence": prevalence,
-                **_figures(counts, labels, probabilities, prevalence, costs),
-            },
+            "at_prevalence": {"prevalence": prevalence, **world},
             "calibration": {"prevalence": prevalence, "before": before, "after": after},
             "review": _review(predictions, band, prevalence, costs),
-            "slices": [_slice(found, predictions) for found in slices if found.values],
+            "slices": _slices(
+                [found for found in slices if found.values],
+                predictions,
+                metrics.negative_weight(counts.positives, counts.negatives, prevalence),
+            ),
             **worst_slices.summarize(predictions, choice or Choice()),
         }
     )
@@ -104,27 +103,32 @@ def _figures(
     counts: Confusion,
     labels: np.ndarray,
     probabilities: np.ndarray,
-    prevalence: float | None,
+    prevalence: float,
     costs: Costs | None,
-) -> dict[str, Any]:
-    """Computes all figures and `intervals`, at `prevalence` or at the split's own balance.
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Computes all figures and `intervals`, at the split's own balance and at `prevalence`.
 
     The intervals are computed by the same method for both, so that each metric has one interval.
     """
-    share = counts.positives / len(labels) if prevalence is None else prevalence
-    mixed = metrics.rates_at_prevalence(counts.recall, counts.false_positive_rate, share)
-    quality = probability_quality.reliability(labels, probabilities, share, seed=_SEED)
+    shares = counts.positives / len(labels), prevalence
+    areas = intervals.of_areas_at(labels, probabilities, shares, seed=intervals.SEED)
+    own, world = (_of_counts(counts, share, costs) for share in shares)
+    for figures, share, of_areas in zip((own, world), shares, areas, strict=True):
+        quality = probability_quality.reliability(labels, probabilities, share, seed=intervals.SEED)
+        figures["pr_auc"] = metrics.average_precision(labels, probabilities, share)
+        figures["auc"] = metrics.roc_auc(labels, probabilities)
+        figures |= {name: quality[name] for name in probability_quality.METRICS}
+        figures["intervals"] |= {**quality["intervals"], **of_areas}
+    return own | metrics.rates(counts), world
+
+
+def _of_counts(counts: Confusion, share: float, costs: Costs | None) -> dict[str, Any]:
+    """Computes the figures that follow from the confusion matrix, at a share of positives."""
+    rates = counts.recall, counts.false_positive_rate, share
     return {
-        **(metrics.rates(counts) if prevalence is None else mixed),
-        "pr_auc": metrics.average_precision(labels, probabilities, prevalence),
-        "auc": metrics.roc_auc(labels, probabilities),
-        **metrics.per_thousand(counts.recall, counts.false_positive_rate, share, costs),
-        **{name: quality[name] for name in probability_quality.METRICS},
-        "intervals": {
-            **quality["intervals"],
-            **intervals.at_prevalence(counts, share, seed=_SEED, costs=costs),
-            **intervals.of_areas(labels, probabilities, seed=_SEED, prevalence=share),
-        },
+        **metrics.rates_at_prevalence(*rates),
+        **metrics.per_thousand(*rates, costs),
+        "intervals": intervals.at_prevalence(counts, share, seed=intervals.SEED, costs=costs),
     }
 
 
@@ -146,37 +150,74 @@ def _review(
         **band,
         "images": int(predictions[names.NEEDS_REVIEW].sum()),
         "positives": int(sides.reviewed_positives),
-        "metrics": review.figures(sides, sides.positives / len(labels), seed=_SEED, costs=costs),
-        "at_prevalence": review.figures(sides, prevalence, seed=_SEED, costs=costs),
+        "metrics": review.figures(
+            sides, sides.positives / len(labels), seed=intervals.SEED, costs=costs
+        ),
+        "at_prevalence": review.figures(sides, prevalence, seed=intervals.SEED, costs=costs),
     }
 
 
-def _slice(found: SliceCounts, predictions: pd.DataFrame) -> dict[str, Any]:
+def _slices(
+    slices: Sequence[SliceCounts], predictions: pd.DataFrame, negative_weight: float
+) -> list[dict[str, Any]]:
+    """Computes the figures of each slice.
+
+    At prevalence, each negative has the weight that it has in the whole split: the figures are
+    those of the slice's images in the real world, whose share of positives the slice keeps.
+    """
+    labels = predictions[names.LABEL].to_numpy()
+    probabilities = predictions[names.PROBABILITY].to_numpy()
+    members = _Members(predictions)
+    rows = []
+    for found in slices:
+        chosen = members.of(found.values)
+        pr_auc = _pr_auc(labels[chosen], probabilities[chosen])
+        rows.append(_slice(found, pr_auc, negative_weight))
+    return rows
+
+
+def _slice(found: SliceCounts, pr_auc: float, negative_weight: float) -> dict[str, Any]:
     counts = found.counts
+    negatives = negative_weight * counts.negatives
+    share = counts.positives / (counts.positives + negatives)
     return {
         "slice": found.values,
         "examples": counts.positives + counts.negatives,
         "positives": counts.positives,
         **metrics.rates(counts),
-        "pr_auc": _pr_auc(_members(found, predictions)),
+        "pr_auc": pr_auc,
         **asdict(counts),
-        "intervals": intervals.of_rates(counts),
+        "intervals": intervals.of_slice(counts, seed=intervals.SEED),
+        "at_prevalence": {
+            "prevalence": share,
+            **metrics.rates(counts, negative_weight),
+            "intervals": intervals.of_slice(counts, share=share, seed=intervals.SEED),
+        },
     }
 
 
-def _members(found: SliceCounts, predictions: pd.DataFrame) -> pd.DataFrame:
-    chosen = np.ones(len(predictions), bool)
-    for column, value in found.values.items():
-        chosen &= (predictions[column] == value).to_numpy()
-    return predictions[chosen]
+class _Members:
+    """The rows of each slice; the rows are grouped once per set of columns."""
+
+    def __init__(self, predictions: pd.DataFrame):
+        self._predictions = predictions
+        self._rows: dict[tuple[str, ...], dict[Any, np.ndarray]] = {}
+
+    def of(self, values: Mapping[str, str]) -> np.ndarray:
+        """Returns the row numbers of the images with these values by column."""
+        columns = tuple(values)
+        if columns not in self._rows:
+            groups = self._predictions.groupby(list(columns), observed=True, sort=False)
+            self._rows[columns] = groups.indices
+        key = tuple(values.values())
+        return self._rows[columns][key if len(key) > 1 else key[0]]
 
 
-def _pr_auc(rows: pd.DataFrame) -> float:
+def _pr_auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Computes average precision; NaN in a slice of one class, such as a breed of the positives."""
-    labels = rows[names.LABEL].to_numpy()
     if labels.all() or not labels.any():
         return math.nan
-    return metrics.average_precision(labels, rows[names.PROBABILITY].to_numpy())
+    return metrics.average_precision(labels, probabilities)
 
 
 def _check_classes(labels: np.ndarray, split: str) -> None:

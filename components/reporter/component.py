@@ -23,10 +23,12 @@ class ReporterSpec(ComponentSpec):
     INPUTS = {
         names.EVALUATION: ChannelParameter(type=standard_artifacts.ModelEvaluation),
         names.PREDICTIONS: ChannelParameter(type=artifacts.Predictions),
+        names.VAL_PREDICTIONS: ChannelParameter(type=artifacts.Predictions),
         names.BLESSING: ChannelParameter(type=standard_artifacts.ModelBlessing),
         names.MODEL: ChannelParameter(type=standard_artifacts.Model),
         names.MODEL_RUN: ChannelParameter(type=standard_artifacts.ModelRun),
         names.EXAMPLES: ChannelParameter(type=standard_artifacts.Examples),
+        names.FEATURED_EXAMPLES: ChannelParameter(type=standard_artifacts.Examples, optional=True),
         names.SAMPLING: ChannelParameter(type=artifacts.Sampling),
         names.QUARANTINE: ChannelParameter(type=artifacts.Quarantine),
         names.ANOMALIES: ChannelParameter(type=standard_artifacts.ExampleAnomalies),
@@ -52,6 +54,7 @@ class Reporter(BaseComponent):
         *,
         evaluation: BaseChannel,
         predictions: BaseChannel,
+        val_predictions: BaseChannel,
         blessing: BaseChannel,
         model: BaseChannel,
         model_run: BaseChannel,
@@ -60,6 +63,7 @@ class Reporter(BaseComponent):
         quarantine: BaseChannel,
         anomalies: BaseChannel,
         pushed_model: BaseChannel,
+        featured_examples: BaseChannel | None = None,
         title: str,
         settings: Mapping[str, Any],
     ):
@@ -68,14 +72,17 @@ class Reporter(BaseComponent):
         Args:
           evaluation: the Evaluator's metrics.
           predictions: the Evaluator's predictions.
+          val_predictions: the Calibrator's predictions.
           blessing: the Evaluator's verdict.
           model: the Calibrator's model.
           model_run: the Trainer's history.
-          examples: the ImbalanceSampler's examples, for thumbnails of the most wrong images.
+          examples: the ImbalanceSampler's examples, for thumbnails.
           sampling: the ImbalanceSampler's report.
           quarantine: ImageExampleGen's quarantine.
           anomalies: ExampleValidator's anomalies.
           pushed_model: the Pusher's artifact, whether or not the model was pushed.
+          featured_examples: the FeatureExtractor's examples, to find doubtful labels in train;
+            None if no backbone is frozen.
           title: title of the page.
           settings: settings of the run, nested, as plain JSON values.
         """
@@ -83,6 +90,7 @@ class Reporter(BaseComponent):
             spec=ReporterSpec(
                 evaluation=evaluation,
                 predictions=predictions,
+                val_predictions=val_predictions,
                 blessing=blessing,
                 model=model,
                 model_run=model_run,
@@ -91,6 +99,7 @@ class Reporter(BaseComponent):
                 quarantine=quarantine,
                 anomalies=anomalies,
                 pushed_model=pushed_model,
+                featured_examples=featured_examples,
                 title=title,
                 settings=json.dumps(settings),
                 report=Channel(type=artifacts.Report),

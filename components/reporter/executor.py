@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tfx.dsl.components.base.base_executor import BaseExecutor
@@ -10,8 +11,9 @@ from tfx.dsl.io import fileio
 from tfx.types import Artifact, artifact_utils
 
 from components import example_files, names
+from components.artifact_files import Shard
 from components.checked_artifacts import checked
-from components.reporter import metrics, page, record, thumbnails
+from components.reporter import doubted_labels, label_doubt, metrics, page, record, thumbnails
 from components.reporter.files import METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE
 
 TITLE = "title"
@@ -43,15 +45,27 @@ class Executor(BaseExecutor):
         uris = {key: artifact_utils.get_single_uri(found) for key, found in input_dict.items()}
         target = artifact_utils.get_single_uri(output_dict[names.REPORT])
         run = record.read(uris)
-        figures = metrics.assemble(run, exec_properties[TITLE])
-        shards = example_files.split_shards(uris[names.EXAMPLES], run.evaluation["split"])
-        wrong = thumbnails.most_wrong(run.predictions, shards)
-        html = page.render(run, figures, wrong, json.loads(exec_properties[SETTINGS]))
+        prevalence = run.evaluation["at_prevalence"]["prevalence"]
+        featured = uris.get(names.FEATURED_EXAMPLES)
+        candidates = doubted_labels.collect(
+            run.val_predictions, run.predictions, featured, prevalence=prevalence
+        )
+        doubted = label_doubt.rank(candidates.images, prevalence=prevalence)
+        doubts = label_doubt.summarize(doubted, candidates.left_out)
+        figures = metrics.assemble(run, exec_properties[TITLE], doubts)
+        splits = sorted(doubts["looked_at"], key=doubts["looked_at"].get)
+        shown = thumbnails.choose(run.predictions, doubted, _shards(uris, splits))
+        html = page.render(run, figures, shown, json.loads(exec_properties[SETTINGS]))
         _write(os.path.join(target, METRICS_FILE), json.dumps(figures, indent=2, allow_nan=False))
         _write(os.path.join(target, REPORT_FILE), html)
         with fileio.open(os.path.join(target, PREDICTIONS_FILE), "wb") as file:
             file.write(run.predictions.to_parquet(index=False))
         _logger.info("report: %s", os.path.join(target, REPORT_FILE))
+
+
+def _shards(uris: Mapping[str, str], splits: Iterable[str]) -> Iterator[Shard]:
+    for split in splits:
+        yield from example_files.split_shards(uris[names.EXAMPLES], split)
 
 
 def _write(path: str, text: str) -> None:

@@ -1,64 +1,39 @@
 """Draws the report's figures from plain arrays and counts."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from components.evaluator import intervals
 from components.evaluator.metrics import Curve
 from components.reporter import wording
-from components.reporter.canvas import INK, MUTED, NEGATIVE, PAPER, POSITIVE, draw, legend_above
+from components.reporter.canvas import (
+    INK,
+    MUTED,
+    NEGATIVE,
+    PAPER,
+    POSITIVE,
+    draw,
+    legend_above,
+    moves,
+)
 
 # More points than pixels would make a curve's file larger, but not its picture better.
 _MAX_POINTS = 400
 _SCORE_BINS = 25
-_RELIABILITY_BINS = 10
 _MAX_NAME = 18
 
 
-def confusion_matrix(counts: Mapping[str, int], positive_class: str) -> Markup:
-    """Draws the four outcomes, each coloured by its share of the images of its true class."""
-    name = _quoted(positive_class)
-    rows = [
-        (name, (counts["tp"], "found"), (counts["fn"], "missed")),
-        ("others", (counts["fp"], "false alarms"), (counts["tn"], "correctly rejected")),
-    ]
-    description = (
-        f"Confusion matrix. Of {counts['tp'] + counts['fn']} images of {positive_class}, "
-        f"{counts['tp']} were found and {counts['fn']} missed. Of {counts['fp'] + counts['tn']} "
-        f"others, {counts['fp']} are false alarms and {counts['tn']} were correctly rejected."
-    )
+class Band(NamedTuple):
+    """Lower and upper ends of the precision, float64 (k,) each, at each `recall`."""
 
-    def paint(axes: Axes) -> None:
-        for y, (_, *cells) in enumerate(rows):
-            total = sum(count for count, _ in cells)
-            for x, (count, outcome) in enumerate(cells):
-                _cell(axes, (x, y), count, count / total, outcome)
-        axes.set(xlim=(0, 2), ylim=(2, 0))
-        axes.set_xticks([0.5, 1.5], [f"predicted {name}", "predicted other"])
-        axes.set_yticks([0.5, 1.5], [label for label, *_ in rows], rotation=90, va="center")
-        axes.tick_params(length=0, labelsize=9.5, labelcolor=INK)
-        axes.xaxis.tick_top()
-        axes.grid(visible=False)
-        axes.spines[:].set_visible(False)
-
-    return draw("confusion", description, paint)
-
-
-def _cell(axes: Axes, place: tuple[int, int], count: int, share: float, outcome: str) -> None:
-    x, y = place
-    colour = POSITIVE if x == y else NEGATIVE
-    axes.add_patch(Rectangle(place, 1, 1, facecolor=colour, alpha=0.1 + 0.3 * share, linewidth=0))
-    axes.add_patch(Rectangle(place, 1, 1, fill=False, edgecolor=PAPER, linewidth=4))
-    note = f"{outcome}, {wording.rate(100 * share, 1)} %" if 0 < share < 1 else outcome
-    axes.text(x + 0.5, y + 0.43, f"{count:,}", fontsize=21, ha="center", va="center")
-    axes.text(x + 0.5, y + 0.67, note, fontsize=9, color=MUTED, ha="center", va="center")
+    recall: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
 
 
 def precision_recall(
@@ -68,8 +43,11 @@ def precision_recall(
     prevalence: float,
     test_prevalence: float | None,
     operating: Mapping[str, Any],
+    band: Band | None = None,
 ) -> Markup:
     """Draws precision against recall at the real world's prevalence, with the operating point.
+
+    The page's slider moves the point.
 
     Args:
       world: the curve at the real world's prevalence.
@@ -77,6 +55,7 @@ def precision_recall(
       prevalence: share of positives in the real world.
       test_prevalence: share of positives in the split; None if `test` is.
       operating: `recall` and `precision` (None if no image is predicted positive) at prevalence.
+      band: 95 % intervals of the precision in the real world.
     """
     description = (
         f"Precision-recall curve at a share of positives of {prevalence:.3g}. The operating point "
@@ -88,11 +67,13 @@ def precision_recall(
         if test is not None:
             label = f"in the test split ({test_prevalence:.2g})"
             _curve(axes, test, color=MUTED, linewidth=1.2, label=label)
+        if band is not None:
+            sides = band.low, band.high
+            axes.fill_between(band.recall, *sides, color=POSITIVE, alpha=0.16, linewidth=0)
         label = "the model" if test is None else f"in the real world ({prevalence:.2g})"
         _curve(axes, world, color=POSITIVE, label=label)
         axes.axhline(prevalence, color=MUTED, linestyle=(0, (1, 2)), linewidth=1.2, label="chance")
-        if operating["precision"] is not None:
-            _point(axes, operating["recall"], operating["precision"], "operating point")
+        _point(axes, operating["recall"], operating["precision"], "threshold")
         axes.set(xlim=(0, 1.02), ylim=(0, 1.03), xlabel="recall", ylabel="precision")
         legend_above(axes, columns=2)
 
@@ -106,10 +87,13 @@ def scores(
     threshold: float,
     positive_class: str,
 ) -> Markup:
-    """Draws histograms of the probabilities by class, with logarithmic counts."""
+    """Draws histograms of the probabilities by class, with logarithmic counts.
+
+    The page's slider moves the threshold.
+    """
     edges = np.linspace(0, 1, _SCORE_BINS + 1)
     description = (
-        "Histogram of the model's probabilities for both classes; "
+        f"Histogram of the model's probabilities for {positive_class} and for others; "
         f"the threshold is {threshold:.4g}."
     )
 
@@ -120,7 +104,8 @@ def scores(
             heights = np.maximum(counts, 0.5)
             axes.stairs(heights, edges, baseline=0.5, color=colour, fill=True, alpha=0.22)
             axes.stairs(heights, edges, baseline=0.5, color=colour, linewidth=1.4, label=name)
-        axes.axvline(threshold, color=INK, linewidth=1.2, label=f"threshold {threshold:.3g}")
+        line = axes.axvline(threshold, color=INK, linewidth=1.2, label="threshold")
+        moves([line], "threshold", (threshold, 0))
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.set(xlim=(0, 1), ylim=(0.5, None), xlabel="probability", ylabel="images")
@@ -130,28 +115,39 @@ def scores(
     return draw("scores", description, paint)
 
 
-def reliability(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> Markup:
-    """Draws the share of positives, with its interval, among images with similar probabilities."""
-    edges = np.linspace(0, 1, _RELIABILITY_BINS + 1)
-    bins = np.clip(np.digitize(probabilities, edges) - 1, 0, _RELIABILITY_BINS - 1)
-    groups = [bins == index for index in np.unique(bins)]
-    means = [probabilities[group].mean() for group in groups]
-    shares = [labels[group].mean() for group in groups]
-    bounds = [intervals.wilson(int(labels[group].sum()), group.sum()) for group in groups]
-    low, high = zip(*filter(None, bounds), strict=True)
+def reliability(calibration: Mapping[str, Any]) -> Markup:
+    """Draws the share of positives, with its interval, among images with similar probabilities.
+
+    Args:
+      calibration: `before` and `after`, each with `bins` that have the mean `predicted`
+        probability, the `observed` share of positives and its `interval`.
+    """
+    sides = (("before", NEGATIVE, "D-", 0.3), ("after", POSITIVE, "o-", 0.45))
 
     def paint(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=MUTED, linestyle=(0, (1, 2)), linewidth=1.2)
-        axes.vlines(means, low, high, color=POSITIVE, alpha=0.45, linewidth=3)
-        axes.plot(means, shares, "o", color=POSITIVE, markersize=5)
+        for name, colour, style, alpha in sides:
+            bins = calibration[name]["bins"]
+            means = [each["predicted"] for each in bins]
+            shares = [each["observed"] for each in bins]
+            spans = [(each["predicted"], *each["interval"]) for each in bins]
+            at, low, high = zip(*spans, strict=True)
+            axes.vlines(at, low, high, color=colour, alpha=alpha, linewidth=3)
+            label = f"{name} calibration"
+            axes.plot(means, shares, style, color=colour, linewidth=1, markersize=5, label=label)
         axes.set(
             xlim=(0, 1.02),
             ylim=(0, 1.03),
             xlabel="predicted probability",
             ylabel="share of positives",
         )
+        legend_above(axes, columns=2)
 
-    description = "Reliability diagram: share of positives by predicted probability."
+    errors = (f"{calibration[name]['ece']:.3g} {name} calibration" for name, *_ in sides)
+    description = (
+        "Reliability diagram: share of positives by predicted probability. The expected "
+        f"calibration error is {' and '.join(errors)}."
+    )
     return draw("reliability", description, paint)
 
 
@@ -217,7 +213,16 @@ def _thin(recall: NDArray[np.float64]) -> NDArray[np.intp]:
     return np.unique(np.append(0, np.minimum(nearest, recall.size - 1)))
 
 
-def _point(axes: Axes, x: float, y: float, label: str) -> None:
-    """Draws a dot with an outline in the background colour, not clipped at the edge of the axes."""
-    axes.plot(x, y, "o", color=PAPER, markersize=12, clip_on=False, zorder=5)
-    axes.plot(x, y, "o", color=INK, markersize=8, clip_on=False, zorder=6, label=label)
+def _point(axes: Axes, x: float, y: float | None, label: str) -> None:
+    """Draws a dot with an outline in the background colour, not clipped at the edge of the axes.
+
+    Args:
+      axes: the axes.
+      x: recall.
+      y: precision; None hides the dot.
+      label: its name in the legend.
+    """
+    at = x, 0.0 if y is None else y
+    outline = axes.plot(*at, "o", color=PAPER, markersize=12, clip_on=False, zorder=5)
+    dot = axes.plot(*at, "o", color=INK, markersize=8, clip_on=False, zorder=6, label=label)
+    moves([*outline, *dot], "recall precision", at, is_hidden=y is None)

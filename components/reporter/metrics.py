@@ -1,5 +1,6 @@
 """The content of `metrics.json`: the results of a run for programs."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -10,10 +11,15 @@ from components.reporter.record import RunRecord
 _OF_SLICES = ("worst_slices", "slice_search", "bands", "slices_left_out")
 
 
-def assemble(record: RunRecord, title: str) -> dict[str, Any]:
+def assemble(record: RunRecord, title: str, label_doubt: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the content of `metrics.json`, see `components.reporter.metrics_schema`.
 
     `pr_auc` is average precision, see `components.evaluator.metrics`.
+
+    Args:
+      record: the run.
+      title: title of the page.
+      label_doubt: see `components.reporter.label_doubt.summarize`.
     """
     evaluation, verdict = record.evaluation, record.verdict
     return {
@@ -31,6 +37,7 @@ def assemble(record: RunRecord, title: str) -> dict[str, Any]:
             for key in ("metrics", "intervals", "at_prevalence", "calibration", "review", "slices")
         },
         **{key: evaluation[key] for key in _OF_SLICES},
+        "label_doubt": dict(label_doubt),
         "training": training(record.history),
         "sampling": record.sampling,
         "quarantine": record.quarantine,

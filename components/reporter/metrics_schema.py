@@ -25,7 +25,41 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
-class Gate(_Part):
+class MoreImages(_Part):
+    """Images that would decide a gate."""
+
+    positives: Count
+    """Positive images to add."""
+    negatives: Count
+    """Negative images to add."""
+
+
+Outcome = Literal["passed", "failed", "too_few_images"]
+
+
+class Judged(_Part):
+    """What the outcome of a gate rests on."""
+
+    value: float | None
+    """The metric; null if it is undefined."""
+    interval: Ends | None
+    """95 % interval of the metric; null without one, as for counts."""
+    images: Count | None
+    """Images that the metric rests on; null for anomalies."""
+    outcome: Outcome
+    """The outcome; with `too_few_images` the interval contains the bound."""
+    more_images: MoreImages | None
+    """Images that would decide, with `too_few_images`; null if no number would."""
+
+
+class JudgedSlice(Judged):
+    """A slice that a gate is on."""
+
+    slice: dict[str, str]
+    """Value by column."""
+
+
+class Gate(Judged):
     """The result of a gate."""
 
     gate: str
@@ -34,14 +68,16 @@ class Gate(_Part):
     """The metric that it bounds."""
     at_prevalence: bool
     """Whether the metric is that at the prevalence of the real world."""
-    value: float | None
-    """The metric; null if it is undefined."""
-    interval: Ends | None
-    """95 % interval of the metric; null without one, as for counts."""
     passed: bool
-    """Whether the gate is passed."""
+    """Whether the gate does not prevent the blessing."""
     may_be_missed: bool
     """Whether the gate is passed although the interval reaches beyond its bound."""
+    slice: dict[str, str] | None
+    """The slice that decides; null for the whole split."""
+    slices: list[JudgedSlice]
+    """Every judged slice, the one that decides first; empty without slices."""
+    description: str
+    """The result in words."""
 
 
 class OwnBalance(_Part):
@@ -55,6 +91,26 @@ class OwnBalance(_Part):
     """Harmonic mean of precision and recall."""
 
 
+class Costs(_Part):
+    """Costs of wrong decisions."""
+
+    missed: float
+    """Of a positive image that is predicted negative."""
+    false_alarm: float
+    """Of a negative image that is predicted positive."""
+
+
+class ReviewBand(_Part):
+    """The images that a person reviews."""
+
+    share: Share
+    """Largest share of images, at the prevalence."""
+    lower: float
+    """The lowest probability that is reviewed."""
+    upper: float
+    """The probability from which an image is positive without a review."""
+
+
 class OperatingPoint(_Part):
     """The threshold, the rule that chose it, and its metrics on val."""
 
@@ -64,6 +120,16 @@ class OperatingPoint(_Part):
     """The rule, see `calibrator.rule` of the settings."""
     precision_floor: Rate | None
     """The floor of `recall_at_precision`; null for other rules."""
+    beta: float | None
+    """That of `best_fbeta`; null for other rules."""
+    recall_floor: Rate | None
+    """The floor of `precision_at_recall`; null for other rules."""
+    alerts: float | None
+    """The limit of `alerts_per_thousand`; null for other rules."""
+    costs: Costs | None
+    """Costs of wrong decisions; null if they are not known."""
+    review: ReviewBand | None
+    """The images that a person reviews; null if there are none."""
     prevalence: Share
     """Share of positives to which val was weighted."""
     precision: Rate
@@ -80,6 +146,10 @@ class OperatingPoint(_Part):
     """Negative images of val."""
     own_balance: OwnBalance
     """The metrics that depend on the prevalence, at val's own balance."""
+    promised: dict[str, Any] | None
+    """What to expect on new images, with `intervals`, by cross-fitting on val."""
+    calibration: dict[str, Any] | None
+    """How a score becomes a probability; null if the probability is the score."""
     remarks: list[str]
     """Caveats, one clause each."""
 
@@ -101,6 +171,16 @@ class Rates(_Part):
     """Average precision."""
     auc: Rate | None
     """Area under the ROC curve."""
+    alerts_per_thousand: float
+    """Images predicted positive, per 1,000 images."""
+    expected_cost: float | None
+    """Cost of the wrong decisions, per 1,000 images; null if costs are not known."""
+    ece: Rate
+    """Expected calibration error of the probabilities."""
+    brier: Rate
+    """Brier score of the probabilities."""
+    log_loss: float
+    """Mean cross-entropy of the probabilities."""
 
 
 class Counts(_Part):
@@ -140,6 +220,16 @@ class Intervals(_Part):
     """See `Rates`."""
     auc: Ends | None
     """See `Rates`."""
+    alerts_per_thousand: Ends | None
+    """See `Rates`."""
+    expected_cost: Ends | None
+    """See `Rates`."""
+    ece: Ends | None
+    """See `Rates`."""
+    brier: Ends | None
+    """See `Rates`."""
+    log_loss: Ends | None
+    """See `Rates`."""
 
 
 class AtPrevalence(Rates):
@@ -162,6 +252,27 @@ class SliceIntervals(_Part):
     """See `Rates`."""
     specificity: Ends | None
     """See `Rates`."""
+    f1: Ends | None
+    """See `Rates`."""
+
+
+class SliceAtPrevalence(_Part):
+    """Metrics within a slice, at the share of positives that it has in the real world."""
+
+    prevalence: Rate
+    """That share."""
+    recall: Rate | None
+    """See `Rates`."""
+    precision: Rate | None
+    """See `Rates`."""
+    f1: Rate | None
+    """See `Rates`."""
+    accuracy: Rate | None
+    """See `Rates`."""
+    specificity: Rate | None
+    """See `Rates`."""
+    intervals: SliceIntervals
+    """Their intervals."""
 
 
 class Slice(Counts):
@@ -187,6 +298,106 @@ class Slice(Counts):
     """See `Rates`; null in a slice of one class."""
     intervals: SliceIntervals
     """Their intervals."""
+    at_prevalence: SliceAtPrevalence
+    """Metrics at the share of positives in the real world."""
+
+
+class ReliabilityBin(_Part):
+    """Images with similar probabilities, weighted to the prevalence."""
+
+    low: Rate
+    """Lowest probability."""
+    high: Rate
+    """Highest probability."""
+    predicted: Rate
+    """Mean probability."""
+    observed: Rate
+    """Share of positives."""
+    interval: Ends
+    """95 % interval of the share of positives."""
+    weight: Rate
+    """The bin's share of all images."""
+    images: Count
+    """Number of images."""
+    positives: Count
+    """Number of positive images."""
+
+
+class QualityIntervals(_Part):
+    """95 % intervals; null with a single image of a side."""
+
+    ece: Ends | None
+    """See `Rates`."""
+    brier: Ends | None
+    """See `Rates`."""
+    log_loss: Ends | None
+    """See `Rates`."""
+
+
+class Reliability(_Part):
+    """How well probabilities agree with the outcomes."""
+
+    ece: Rate
+    """See `Rates`."""
+    brier: Rate
+    """See `Rates`."""
+    log_loss: float
+    """See `Rates`."""
+    ece_of_calibrated: Rate
+    """What `ece` would be on average on so many images if the probabilities were right."""
+    intervals: QualityIntervals
+    """Their intervals."""
+    bins: list[ReliabilityBin]
+    """The bins of `ece`, from the lowest probabilities to the highest."""
+
+
+class Calibration(_Part):
+    """The probabilities before and after calibration, at the prevalence of the real world."""
+
+    prevalence: Share
+    """Share of positives in the real world."""
+    before: Reliability
+    """Of the model's scores."""
+    after: Reliability
+    """Of the calibrated probabilities."""
+
+
+class DoubtedLabel(_Part):
+    """An image whose label the model doubts."""
+
+    rank: Annotated[int, Field(ge=1)]
+    """Place in the ranking."""
+    image_id: str
+    """Identity of the image, a digest."""
+    uri: str
+    """Path relative to the data source."""
+    split: str
+    """The split that it is in."""
+    class_name: str
+    """Its class."""
+    label: Literal[0, 1]
+    """Its label: 1 for the positive class."""
+    probability: Rate
+    """Probability that it is positive, by a model that was not trained on it."""
+    typicality: Rate | None
+    """How much it resembles other images, from 0 to 1; null without features of it."""
+    label_quality: Rate
+    """Confident learning's label quality, from 0, for a label that is most doubted, to 1."""
+    reason: Literal["contradicted", "atypical"]
+    """Whether the probability speaks against the label, or the image resembles few others."""
+
+
+class LabelDoubt(_Part):
+    """The images whose labels are most doubted."""
+
+    looked_at: dict[str, Count]
+    """Images by split."""
+    with_features: dict[str, Count]
+    """Those of them that were compared with others, by split."""
+    left_out: dict[str, str]
+    """Why images of a split were not looked at, or not all of them."""
+    images: list[DoubtedLabel]
+    """The first hundred at most."""
 
 
 class WorstSlice(_Part):
@@ -304,6 +515,12 @@ class MetricsFile(_Part):
     """Upper bounds of the lower and the middle band, by measure."""
     slices_left_out: dict[str, str]
     """Why metrics are not sliced by columns, or why those are not searched, by the columns."""
+    calibration: Calibration
+    """The probabilities before and after calibration."""
+    review: dict[str, Any] | None
+    """Figures of the images that are decided without a person; null without a review band."""
+    label_doubt: LabelDoubt
+    """The images whose labels are most doubted."""
     training: Training | None
     """Summary of the training; null if no history was recorded."""
     sampling: dict[str, Any]

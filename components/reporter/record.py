@@ -31,7 +31,8 @@ class RunRecord:
     Attributes:
       evaluation: the Evaluator's metrics, see `components.evaluator.summary`.
       verdict: `blessed`, `reason`, `gates`.
-      predictions: one row per image of the split, including slice columns.
+      predictions: one row per image of the evaluated split, including its name and slice columns.
+      val_predictions: one row per image that the model was calibrated on.
       operating_point: the threshold, its rule and its metrics on val.
       reading: how images are read; None for a model that does not record it.
       history: the Trainer's history; None if there is none.
@@ -45,6 +46,7 @@ class RunRecord:
     evaluation: dict[str, Any]
     verdict: dict[str, Any]
     predictions: pd.DataFrame
+    val_predictions: pd.DataFrame
     operating_point: dict[str, Any]
     reading: ReadingRules | None
     history: dict[str, Any] | None
@@ -67,10 +69,13 @@ def read(uris: Mapping[str, str]) -> RunRecord:
       uris: URIs by artifact key.
     """
     serving_dir = path_utils.serving_model_dir(uris[names.MODEL])
+    evaluation = summary.read(uris[names.EVALUATION])
+    evaluated = predictions.read(uris[names.PREDICTIONS])
     return RunRecord(
-        evaluation=summary.read(uris[names.EVALUATION]),
+        evaluation=evaluation,
         verdict=blessing.read_verdict(uris[names.BLESSING]),
-        predictions=predictions.read(uris[names.PREDICTIONS]),
+        predictions=evaluated.assign(**{names.SPLIT: evaluation["split"]}),
+        val_predictions=predictions.read(uris[names.VAL_PREDICTIONS]),
         operating_point=operating_point.read(serving_dir),
         reading=_read_rules(serving_dir),
         history=_read_history(uris[names.MODEL_RUN]),

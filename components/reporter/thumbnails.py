@@ -1,8 +1,8 @@
-"""Thumbnails of the images with the most wrong predictions."""
+"""Chooses the images that the page shows, and makes thumbnails of them."""
 
 import base64
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -12,65 +12,80 @@ from PIL import Image
 from components import names
 from components.artifact_files import Shard
 from components.example_files import record_batches
+from components.reporter.label_doubt import REASON
 
-_SHOWN = 12
+_WRONG = 12
+_DOUBTED = 24
 _SIDE_PIXELS = 160
 _JPEG_QUALITY = 80
 _BATCH = 256
 
 
 @dataclass(frozen=True)
-class WrongImage:
-    """An image on the wrong side of the threshold.
+class ShownImage:
+    """An image on the page.
 
     Attributes:
       uri: its path relative to the data source.
+      split: the split that it is in.
       class_name: its class.
       probability: the predicted probability.
       source: a `data:` URI of a thumbnail, at most 160 pixels high and wide.
+      reason: the kind of doubt about its label, see `label_doubt.rank`; empty if not asked.
     """
 
     uri: str
+    split: str
     class_name: str
     probability: float
     source: str
+    reason: str
 
 
 @dataclass(frozen=True)
-class WrongImages:
-    """The images with the most wrong predictions, the worst first.
+class ShownImages:
+    """The images on the page, the worst first.
 
     Attributes:
       missed: false negatives, by increasing probability.
       false_alarms: false positives, by decreasing probability.
+      doubted: the images whose label the model doubts most.
     """
 
-    missed: list[WrongImage]
-    false_alarms: list[WrongImage]
+    missed: list[ShownImage]
+    false_alarms: list[ShownImage]
+    doubted: list[ShownImage]
 
 
-def most_wrong(predictions: pd.DataFrame, shards: Iterable[Shard]) -> WrongImages:
-    """Returns the most wrong images; reads the examples until it has found them all.
+def choose(
+    predictions: pd.DataFrame, doubted: pd.DataFrame, shards: Iterable[Shard]
+) -> ShownImages:
+    """Returns the images to show; reads the examples until it has found them all.
 
     Args:
-      predictions: one row per image.
-      shards: the files of the split.
+      predictions: the evaluated images, one row each, with the name of their split.
+      doubted: images by increasing quality of their label, see `label_doubt.rank`.
+      shards: the files of all splits of these images.
     """
     positive = predictions[names.LABEL] == names.POSITIVE_LABEL
     predicted = predictions[names.IS_POSITIVE] == 1
-    missed = predictions[positive & ~predicted].nsmallest(_SHOWN, names.PROBABILITY)
-    alarms = predictions[~positive & predicted].nlargest(_SHOWN, names.PROBABILITY)
-    found = _find({*missed[names.IMAGE_ID], *alarms[names.IMAGE_ID]}, shards)
-    return WrongImages(_with_images(missed, found), _with_images(alarms, found))
+    missed = predictions[positive & ~predicted].nsmallest(_WRONG, names.PROBABILITY)
+    alarms = predictions[~positive & predicted].nlargest(_WRONG, names.PROBABILITY)
+    chosen = (missed, alarms, doubted.head(_DOUBTED))
+    found = _find({image_id for rows in chosen for image_id in rows[names.IMAGE_ID]}, shards)
+    sources = {image_id: _data_uri(encoded) for image_id, encoded in found.items()}
+    return ShownImages(*(_with_sources(rows, sources) for rows in chosen))
 
 
-def _with_images(rows: pd.DataFrame, found: dict[str, bytes]) -> list[WrongImage]:
+def _with_sources(rows: pd.DataFrame, sources: Mapping[str, str]) -> list[ShownImage]:
     return [
-        WrongImage(
+        ShownImage(
             uri=row[names.URI],
+            split=row[names.SPLIT],
             class_name=row[names.CLASS_NAME],
             probability=row[names.PROBABILITY],
-            source=_data_uri(found[row[names.IMAGE_ID]]),
+            source=sources[row[names.IMAGE_ID]],
+            reason=row.get(REASON, ""),
         )
         for row in rows.to_dict("records")
     ]

@@ -4,6 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from components.evaluator.gate_results import Outcome
+from components.evaluator.more_images import MoreImages
+
 DASH = "–"
 
 
@@ -36,6 +39,19 @@ def interval(bounds: Sequence[float] | None, digits: int = 3) -> str:
     return f"{bounds[0]:.{digits}f} to {bounds[1]:.{digits}f}"
 
 
+def amount(value: float | None) -> str:
+    """Formats a number of images or a cost with one decimal, or more if it would be rounded to 0.
+
+    As `thresholds.js` does.
+    """
+    if value is None:
+        return DASH
+    digits = 1
+    while digits < 6 and value and not float(f"{value:.{digits}f}"):
+        digits += 1
+    return f"{value:,.{digits}f}"
+
+
 def of_hundred(value: float) -> str:
     """Formats a rate as `87 of 100`; of 1,000 or more if it would be rounded to none or all."""
     whole = 100
@@ -56,6 +72,20 @@ def balance(prevalence: float) -> str:
 def differs(share: float, prevalence: float) -> bool:
     """Returns whether two shares of positives differ by more than 2 %."""
     return not math.isclose(share, prevalence, rel_tol=0.02)
+
+
+def outcome(gate: Mapping[str, Any]) -> str:
+    """Formats the outcome of a gate, and the number of images that would decide it.
+
+    Args:
+      gate: an entry of `gates` in `metrics.json`.
+    """
+    if gate["outcome"] != Outcome.TOO_FEW_IMAGES:
+        return str(gate["outcome"])
+    accepted = ", accepted" if gate["passed"] else ""
+    more = gate["more_images"]
+    needs = f": {MoreImages(**more).describe()} would decide" if more else ""
+    return f"too few images to tell{accepted}{needs}"
 
 
 def answer(

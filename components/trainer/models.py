@@ -6,16 +6,12 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
-from components.trainer.settings import TrainerSettings
+from components.trainer.settings import POOLED_HEAD_C, TrainerSettings
 from components.trainer.weights import WEIGHTS_HELP, check_weights
 
 # First layer of the last two of Xception's fourteen blocks: the layers before it are general
 # enough to keep their ImageNet weights.
 _FINE_TUNED_FROM = "block13_sepconv1_act"
-# Inverse strength of the pooled head's penalty, defined as in scikit-learn's
-# LogisticRegression: 2048 weights require a penalty if there are only hundreds of images. The best
-# of values from 0.003 to 100.
-_POOLED_HEAD_C = 0.01
 
 
 @dataclass(frozen=True)
@@ -89,7 +85,7 @@ def pooled_penalty(images: int) -> float:
     Args:
       images: number of images per epoch.
     """
-    return 1 / (2 * _POOLED_HEAD_C * images)
+    return 1 / (2 * POOLED_HEAD_C * images)
 
 
 def _assemble(pretrained: keras.Model, head: keras.Model, settings: TrainerSettings) -> Network:

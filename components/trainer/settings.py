@@ -10,6 +10,11 @@ from components.section import PositiveCount, Section, WholeNumber
 # The smallest image side, in pixels, at which every layer of Xception has an output.
 XCEPTION_MIN_SIZE = 71
 
+# Inverse strength of the pooled head's penalty, defined as in scikit-learn's
+# LogisticRegression: 2048 weights require a penalty if there are only hundreds of images. The best
+# of values from 0.003 to 100.
+POOLED_HEAD_C = 0.01
+
 PIXEL_RANGES = {"0..1": (0.0, 1.0), "-1..1": (-1.0, 1.0)}
 # The range that a model expects: Xception's weights were trained on [-1, 1].
 OWN_PIXEL_RANGE = {"cnn": "0..1", "xception": "-1..1"}

@@ -92,6 +92,14 @@ def test_overrides_do_not_change_their_input():
         ("sampler.splits.val.dogs=0", ["val", "dogs"]),
         ("sampler.splits.val={cats: 10}", ["val", "dogs"]),
         ("evaluator.gates=['recal >= 0.9']", ["recal", "recall"]),
+        (
+            "evaluator.gates=['expected_cost <= 120 per 1000']",
+            ["calibrator.costs is required for gate 'expected_cost <= 120 per 1000'"],
+        ),
+        (
+            "evaluator.gates=['recall >= 0.9 in every breed']",
+            ["must be of one of class_name;", "data.slices", "'breed'"],
+        ),
         ("evaluator.slices=[[breed]]", ["breed", "data.slices"]),
         (
             "evaluator.slices=[[class_name, brightness, sharpness]]",
@@ -103,6 +111,8 @@ def test_overrides_do_not_change_their_input():
         ("evaluator.bands=[sharpness, sharpness]", ["each measure once"]),
         ("population.prevalence={Class 1: -1}", ["population.prevalence.Class 1: ", "-1"]),
         ("sampler.group_by=patient", ["data.slices. Received: 'patient'"]),
+        ("population.prevalence={cats: 10, dogs: 0}", ["population.prevalence.dogs: ", ": 0"]),
+        ("population.prevalence=1.5", ["population.prevalence: ", "Received: 1.5"]),
         ("population.prevalence={dogs: 1}", ["prevalence must have weights for 'dogs'"]),
         ("population.prevalence={cats: 10}", ["data.positive_class must be one of", "'dogs'"]),
         ("beam.options=['--runner=FlinkRunner']", ["beam.options", "beam.runner"]),

@@ -43,6 +43,7 @@ def result(*, prevalence: float = 0.5, **changes: Any) -> RunResult:
         "worst_slices": [],
         "slice_search": {"looked_at": 140, "found": 0, "false_discovery_rate": 0.05},
         "slices_left_out": {},
+        "gates": [],
         "data_check": findings.not_checked(),
         "sampling": {"near_duplicates": {"warning": None}},
         "pushed_model": "/models/1",
@@ -175,3 +176,16 @@ def test_the_warning_about_a_large_cluster_of_near_duplicates_is_shown():
     warning = "one cluster [of near-duplicates] holds 12 of 100 images"
     assert f"Warning: {warning}" in shown(sampling={"near_duplicates": {"warning": warning}})
     assert "Warning" not in shown()
+
+
+def test_gates_are_shown_with_what_they_rest_on():
+    gate = {"gate": "recall >= 0.85, lower bound", "value": 0.9, "interval": [0.826, 0.945]}
+    undecided = {"outcome": "too_few_images", "passed": False, "images": 1100}
+    found = {**gate, **undecided, "more_images": {"positives": 1, "negatives": 2000}}
+    passed = {**found, "gate": "anomalies <= 0", "value": 0.0, "interval": None, "images": None}
+    text = in_one_line(gates=[found, {**passed, "outcome": "passed", "passed": True}])
+    assert (
+        "recall >= 0.85, lower bound 0.9 0.826 to 0.945 1,100 too few images to tell: 1 more "
+        "positive and 2,000 more negatives would decide"
+    ) in text
+    assert "anomalies <= 0 0 – – passed" in text

@@ -31,14 +31,24 @@ def records(images) -> list[bytes]:
     """The images as serialized tf.Examples, with labels."""
     import tensorflow as tf
 
-    def example(image: bytes, label: int) -> bytes:
+    def example(index: int, image: bytes, label: int) -> bytes:
+        texts = {
+            "image": image,
+            "image_id": f"id {index}".encode(),
+            "uri": f"{index}.png".encode(),
+            "class_name": b"red" if label else b"other",
+        }
         features = {
-            "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image])),
+            **{
+                key: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+                for key, value in texts.items()
+            },
             "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
         }
         return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
-    return [example(image, label) for image, label in zip(images, LABELS, strict=True)]
+    labelled = zip(images, LABELS, strict=True)
+    return [example(index, image, label) for index, (image, label) in enumerate(labelled)]
 
 
 @pytest.fixture

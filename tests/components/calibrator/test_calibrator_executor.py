@@ -15,9 +15,11 @@ from components.artifact_files import DamagedArtifactError
 from components.calibrator import calibration, operating_point
 from components.calibrator.component import Calibrator
 from components.calibrator.executor import Executor
+from components.evaluator import predictions
 from components.example_files import shard_name
 from components.imbalance_sampler import report as sampling_report
 
+LABELS = [1, 1, 0, 1, 0, 0, 0, 0]
 FEW = (
     "only 3 positive images were available for the choice, so what it will give is very uncertain; "
     "add positive images to the split"
@@ -48,7 +50,10 @@ def calibrate(trained_model, tmp_path):
                     "sampling": [_artifact(artifacts.Sampling, tmp_path / "sampling")],
                 }
             ),
-            {"calibrated_model": [_artifact(standard_artifacts.Model, tmp_path / "out")]},
+            {
+                "calibrated_model": [_artifact(standard_artifacts.Model, tmp_path / "out")],
+                "val_predictions": [_artifact(artifacts.Predictions, tmp_path / "predictions")],
+            },
             {"settings": json.dumps({**settings, **changes}), "split": "val"},
         )
         return str(tmp_path / "out/Format-Serving")
@@ -211,6 +216,19 @@ def test_a_split_with_a_missing_shard_is_refused(calibrate, write_examples, reco
         calibrate(examples)
 
 
+def test_the_predictions_of_the_split_are_kept(calibrate, write_examples, records, tmp_path):
+    calibrate(write_examples(records))
+    found = predictions.read(str(tmp_path / "predictions")).set_index("image_id")
+    assert found.columns.tolist() == ["uri", "class_name", "split", "label", "probability"]
+    assert set(found["split"]) == {"val"}
+    expected = np.array([242, 217, 191, 166, 89, 64, 38, 13]) / 255
+    rows = found.loc[[f"id {index}" for index in range(8)]]
+    np.testing.assert_allclose(rows["probability"], expected, atol=1e-5)
+    assert rows["label"].tolist() == LABELS
+    assert rows["uri"].tolist() == [f"{index}.png" for index in range(8)]
+    assert rows["class_name"].tolist() == ["red" if label else "other" for label in LABELS]
+
+
 def test_progress_and_the_operating_point_are_logged(calibrate, write_examples, records, caplog):
     with caplog.at_level(logging.INFO, logger="outnumbered.calibrator"):
         calibrate(write_examples(records))
@@ -252,3 +270,4 @@ def test_the_component_has_the_settings_and_a_model_output():
         "split": "val",
     }
     assert component.outputs["calibrated_model"].type is standard_artifacts.Model
+    assert component.outputs["val_predictions"].type is artifacts.Predictions

@@ -1,3 +1,5 @@
+import collections
+
 import numpy as np
 import pytest
 from evaluation_on_disk import Evaluation, some_rows
@@ -12,6 +14,9 @@ def evaluated(tmp_path_factory) -> Evaluation:
     """A finished evaluation of 440 images, several of them exactly at the threshold."""
     rows = some_rows()
     threshold = 0.48
+    breeds = collections.Counter(row.columns["breed"] for row in rows if row.label)
+    largest = max(breeds.values())
+    assert largest > min(breeds.values())
     assert any(row.probability == np.float32(threshold) for row in rows)
     return (
         Evaluation(
@@ -24,7 +29,12 @@ def evaluated(tmp_path_factory) -> Evaluation:
                 "bands": {"brightness": [100.5, 180.25], "sharpness": None, "image_size": None},
                 "values": {"breed": 5, "light": 2, "patient": 4812},
             },
-            gates=["recall >= 0.1", "precision >= 0.99 at prevalence", "anomalies <= 1"],
+            gates=[
+                "recall >= 0.1",
+                "precision >= 0.99 at prevalence",
+                "anomalies <= 1",
+                f"recall >= 0.1 in every breed with at least {largest} images, or too few images",
+            ],
             data_check=findings.of_check({"version": 1, "folder": "schema"}, [ANOMALY] * 2),
         )
         .prepare()

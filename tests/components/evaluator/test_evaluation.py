@@ -1,14 +1,18 @@
+import json
 import logging
 import shutil
 from pathlib import Path
+from unittest.mock import ANY
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from apache_beam import Pipeline
 from evaluation_on_disk import PREVALENCE, Evaluation, Row, save_model, some_rows, write_examples
 from sklearn import metrics as sklearn_metrics
+from tensorflow_model_analysis.proto import config_pb2
 from tfx.components.util import model_utils
 from tfx.types import Channel, standard_artifacts
 
@@ -25,6 +29,7 @@ from components.evaluator import (
     summary,
 )
 from components.evaluator.component import Evaluator
+from components.evaluator.gate_results import Found, GateResult, Outcome, Verdict
 from components.evaluator.probability_quality import METRICS, reliability
 
 
@@ -235,20 +240,33 @@ def test_the_verdict_is_in_tfxs_format_with_its_reason(evaluated):
     verdict = blessing.read_verdict(evaluated.blessing.uri)
     assert verdict["blessed"] is False
     assert verdict["reason"].startswith("precision at prevalence is ")
-    assert [gate["passed"] for gate in verdict["gates"]] == [True, False, False]
+    assert [gate["passed"] for gate in verdict["gates"]] == [True, False, False, True]
     assert (
         "; 2 anomalies in the data, but the gate requires anomalies <= 1: out of range in "
         in (verdict["reason"])
     )
     figures = summary.read(evaluated.evaluation.uri)
     bounds = figures["intervals"]["recall"], figures["at_prevalence"]["intervals"]["precision"]
-    assert [gate["interval"] for gate in verdict["gates"]] == [*bounds, None]
+    assert [gate["interval"] for gate in verdict["gates"]] == [*bounds, None, ANY]
+
+
+def test_a_gate_on_slices_is_judged_by_tfmas_slices(evaluated):
+    gate = blessing.read_verdict(evaluated.blessing.uri)["gates"][3]
+    sizes = {
+        breed: sum(row.label for row in evaluated.rows if row.columns["breed"] == breed)
+        for breed in ("beagle", "pug")
+    }
+    assert {each["slice"]["breed"]: each["images"] for each in gate["slices"]} == sizes
+    small = min(sizes, key=sizes.__getitem__)
+    assert (gate["outcome"], gate["slice"]) == ("too_few_images", {"breed": small})
+    assert gate["more_images"]["positives"] == max(sizes.values()) - sizes[small]
 
 
 def test_a_blessing_is_valid_for_tfxs_own_pusher(evaluated, tmp_path):
     artifact = standard_artifacts.ModelBlessing()
     artifact.uri = str(tmp_path)
-    verdict = gates.verdict(gates.parse_all(["recall >= 0.9"]), {"recall": 0.95})
+    parsed = gates.parse_all(["recall >= 0.9"])
+    verdict = Verdict(True, "", (GateResult(parsed[0], Found(0.95, Outcome.PASSED)),))
     blessing.write(verdict, artifact, evaluated.model)
     assert model_utils.is_model_blessed(artifact)
     assert Path(tmp_path, "BLESSED").is_file()
@@ -287,6 +305,12 @@ def test_predictions_are_the_same_bytes_for_any_number_of_workers(tmp_path):
     three = predict_only(tmp_path / "three", rows, pipeline_args=threads)
     assert one == three
     assert sorted(one) == [f"predictions-{index:05d}-of-00004.parquet" for index in range(4)]
+
+
+def test_images_of_one_class_have_no_weight_that_is_undefined():
+    rows = {"label": [0, 0], "probability": np.array([0.0, 0.4], np.float32), "breed": ["", "pug"]}
+    batch = predict.for_tfma(pa.record_batch(rows), sides=(0, 2), prevalence=0.1)
+    assert batch.column(names.WEIGHT).to_pylist() == [[1.0], [1.0]]
 
 
 def test_progress_is_logged_to_the_end(tmp_path, caplog):
@@ -331,6 +355,16 @@ def test_a_model_without_an_operating_point_is_refused(tmp_path):
     tf.saved_model.save(tf.Module(), str(tmp_path))
     with pytest.raises(ValueError, match="must have a signature 'serving_default'"):
         predict.ServedModel(str(tmp_path))
+
+
+@pytest.mark.parametrize("prevalence", [0, 1, 1.5])
+def test_a_prevalence_out_of_range_is_refused_before_any_image_is_read(tmp_path, prevalence):
+    evaluation = Evaluation(tmp_path, some_rows(), 0.5).prepare()
+    report = {"population": {"prevalence": prevalence}, "splits": {}}
+    (tmp_path / "sampling" / "sampling.json").write_text(json.dumps(report))
+    with pytest.raises(ValueError, match=f"set population.prevalence. Received: {prevalence}"):
+        evaluation.run()
+    assert not (tmp_path / "predictions").exists()
 
 
 def test_a_split_that_does_not_exist_is_refused_at_the_start(tmp_path):
@@ -430,6 +464,12 @@ def test_an_invalid_gate_is_refused_before_the_pipeline_starts():
         evaluator(gates=["recal >= 0.9"])
 
 
+def test_a_gate_on_slices_that_are_not_computed_is_refused_before_the_pipeline_starts():
+    with pytest.raises(gates.GateError, match=r"must be of one of breed, class_name;.*: 'light'"):
+        evaluator(gates=["recall >= 0.9 in every light"])
+    evaluator(gates=["specificity >= 0.9 in every class_name"])
+
+
 def test_a_gate_on_anomalies_requires_the_example_validator():
     with pytest.raises(gates.GateError, match="anomalies are required for gate 'anomalies <= 0'"):
         evaluator(gates=["anomalies <= 0"])
@@ -451,3 +491,93 @@ def test_probabilities_above_tfmas_bound_are_those_that_reach_the_threshold(thre
     above = eval_config.above_zero(scores) > bound
     assert above.tolist() == (scores >= np.float32(threshold)).tolist()
     assert bound >= 0
+
+
+RATES = ("recall", "precision", "f1", "accuracy", "specificity")
+
+
+def of_tfma(evaluated, suffix):
+    """TFMA's metrics by slice, with the names that end in `suffix`, without it."""
+    result = tfma.load_eval_result(evaluated.evaluation.uri)
+    return {
+        key: {
+            name.removesuffix(suffix): float(value["doubleValue"])
+            for name, value in found[""][""].items()
+            if name.endswith(suffix) and "doubleValue" in value
+        }
+        for key, found in result.slicing_metrics
+    }
+
+
+def of_scikit_learn(labels, called, weights):
+    """The same metrics by scikit-learn; undefined ones are NaN."""
+    given = {"sample_weight": weights, "zero_division": np.nan}
+    matrix = sklearn_metrics.confusion_matrix(labels, called, labels=[0, 1], sample_weight=weights)
+    return {
+        "recall": sklearn_metrics.recall_score(labels, called, **given),
+        "precision": sklearn_metrics.precision_score(labels, called, **given),
+        "f1": sklearn_metrics.f1_score(labels, called, **given),
+        "accuracy": sklearn_metrics.accuracy_score(labels, called, sample_weight=weights),
+        "specificity": sklearn_metrics.recall_score(labels, called, pos_label=0, **given),
+        **dict(zip(("tn", "fp", "fn", "tp"), matrix.ravel(), strict=True)),
+    }
+
+
+def test_tfma_scikit_learn_and_the_summary_agree_at_prevalence_in_every_slice(evaluated):
+    labels, _, called = truth(evaluated.rows, evaluated.threshold)
+    odds = (1 - PREVALENCE) / PREVALENCE
+    weights = np.where(labels, 1, odds * labels.sum() / (labels == 0).sum())
+    classes = np.where(labels, "dogs", "cats")
+    columns = [
+        row.columns | {"class_name": name}
+        for row, name in zip(evaluated.rows, classes, strict=True)
+    ]
+    figures = summary.read(evaluated.evaluation.uri)
+    ours = {(): figures["at_prevalence"]} | {
+        tuple(row["slice"].items()): row["at_prevalence"] for row in figures["slices"]
+    }
+    theirs = of_tfma(evaluated, eval_config.AT_PREVALENCE)
+    assert ours.keys() == theirs.keys()
+    for key, found in theirs.items():
+        chosen = [all(each[column] == value for column, value in key) for each in columns]
+        expected = of_scikit_learn(labels[chosen], called[chosen], weights[chosen])
+        assert {name: found[name] for name in expected} == close(expected)
+        # Undefined metrics are None in JSON.
+        our_rates = [np.nan if ours[key][name] is None else ours[key][name] for name in RATES]
+        assert dict(zip(RATES, our_rates, strict=True)) == close(expected, RATES)
+
+
+def close(expected, chosen=None):
+    """Equal to 1e-9; NaN equals NaN."""
+    return {
+        name: pytest.approx(expected[name], rel=1e-9, abs=1e-9, nan_ok=True)
+        for name in chosen or expected
+    }
+
+
+def test_tfmas_viewer_opens_the_evaluation_with_its_slices_and_weights(evaluated):
+    result = tfma.load_eval_result(evaluated.evaluation.uri)
+    view = tfma.view.render_slicing_metrics(result, slicing_column="breed")
+    breeds = {row.columns["breed"] for row in evaluated.rows}
+    assert {row["slice"] for row in view.data} == {f"breed:{breed}" for breed in breeds}
+    counted = view.config["weightedExamplesColumn"]
+    assert all(row["metrics"][""][""][counted]["doubleValue"] > 0 for row in view.data)
+
+
+@pytest.mark.parametrize("spec", [{}, {"breed": "pug"}])
+def test_the_curves_in_tfmas_viewer_are_those_at_prevalence(evaluated, spec):
+    chosen = [row for row in evaluated.rows if spec.items() <= row.columns.items()]
+    labels, scores, _ = truth(chosen, 0)
+    positives, negatives = (sum(row.label == label for row in evaluated.rows) for label in (1, 0))
+    weight = (1 - PREVALENCE) / PREVALENCE * positives / negatives
+    plot = tfma.view.render_plot(
+        tfma.load_eval_result(evaluated.evaluation.uri),
+        slicing_spec=config_pb2.SlicingSpec(feature_values=spec),
+    )
+    matrices = plot.data["confusionMatrixAtThresholds"]["matrices"]
+    assert len(matrices) > 200
+    for matrix in matrices:
+        above = eval_config.above_zero(scores) > matrix.get("threshold", 0)
+        counted = [matrix.get(name, 0) for name in ("truePositives", "falsePositives")]
+        hits, alarms = (np.count_nonzero(above & (labels == label)) for label in (1, 0))
+        assert counted == pytest.approx([hits, weight * alarms], rel=1e-9)

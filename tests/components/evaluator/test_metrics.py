@@ -89,9 +89,9 @@ def test_metrics_at_prevalence_are_those_of_a_split_with_more_negatives():
     )
 
 
-@pytest.mark.parametrize("prevalence", [0, 1, -0.1])
+@pytest.mark.parametrize("prevalence", [0, 1, 1.5, -0.1, float("nan")])
 def test_a_prevalence_out_of_range_is_refused(prevalence):
-    with pytest.raises(ValueError, match="between 0 and 1"):
+    with pytest.raises(ValueError, match="above 0 and below 1; set population"):
         metrics.rates_at_prevalence(0.5, 0.5, prevalence)
 
 
@@ -131,7 +131,7 @@ def test_drawn_areas_equal_scikit_learns_on_weighted_images():
         for pair in zip(weights, halves, strict=True)
     ]
     # The draws are normalized per class; scikit-learn's weights have means of 8 and 40.
-    drawn = intervals._areas(recall, alarms, odds=5)[0]
+    drawn = intervals._areas(recall, alarms, odds=[5])[0]
     assert np.mean(drawn) == pytest.approx(np.mean(expected), abs=0.02)
     assert np.std(drawn) == pytest.approx(np.std(expected), abs=0.02)
 
@@ -198,3 +198,18 @@ def test_an_undefined_metric_has_no_interval():
     assert intervals.at_prevalence(counts, 0.1, seed=0)["precision"] is None
     assert intervals.of_rates(counts)["precision"] is None
     assert intervals.at_prevalence(counts, 0.1, seed=0)["f1"][0] == 0
+
+
+def test_a_slice_keeps_its_share_of_positives_and_may_have_one_class():
+    both = Confusion(tp=8, fp=3, tn=27, fn=2)
+    found = intervals.of_slice(both, share=0.1, seed=0)
+    assert found.keys() == {*intervals.of_rates(both), "f1"}
+    assert found.items() <= intervals.at_prevalence(both, 0.1, seed=0).items()
+    own = intervals.of_slice(both, seed=0)
+    assert own == intervals.of_rates(both) | {
+        "f1": intervals.at_prevalence(both, 0.25, seed=0)["f1"]
+    }
+    negatives = Confusion(tp=0, fp=3, tn=27, fn=0)
+    found = intervals.of_slice(negatives, share=0.0, seed=0)
+    assert found["specificity"] == found["accuracy"] == intervals.wilson(27, 30)
+    assert found["recall"] is found["precision"] is found["f1"] is None

@@ -31,3 +31,15 @@ def reported(tmp_path_factory):
         gates=["recall >= 0.5", "precision >= 0.2", "recall >= 0.70"],
     )
     return run.write(), *run.report()
+
+
+@pytest.fixture(scope="session")
+def doubting(tmp_path_factory):
+    """A run with features, in which a label of train is wrong and an image of val is odd."""
+    # The probabilities of the model are those of its test split's balance.
+    folder = tmp_path_factory.mktemp("doubting")
+    run = some_run(folder, has_features=True, prevalence=0.2)
+    run.train.labels[3] = 0
+    run.val.features[0] = 0
+    run.val.features[0, 9] = 1
+    return run.write(), *run.report()

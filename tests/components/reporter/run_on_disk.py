@@ -9,13 +9,20 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 from listed import list_files, listed
+from other_splits import (
+    OtherSplit,
+    drawn_split,
+    write_features,
+    write_predictions,
+    write_records,
+)
 from PIL import Image
 from tfx.types import standard_artifacts
 
 from components import artifacts, example_files, names
 from components.calibrator import calibration, operating_point
-from components.evaluator import blessing, gates, predictions, summary
-from components.evaluator.metrics import confusion
+from components.evaluator import blessing, gates, judgement, predictions, summary
+from components.evaluator.metrics import Costs, confusion
 from components.evaluator.slice_choice import Choice
 from components.evaluator.sliced_counts import SliceCounts
 from components.example_validator import findings, findings_file
@@ -42,10 +49,12 @@ NEW_CLASS = {
 KINDS = {
     names.EVALUATION: standard_artifacts.ModelEvaluation,
     names.PREDICTIONS: artifacts.Predictions,
+    names.VAL_PREDICTIONS: artifacts.Predictions,
     names.BLESSING: standard_artifacts.ModelBlessing,
     names.MODEL: standard_artifacts.Model,
     names.MODEL_RUN: standard_artifacts.ModelRun,
     names.EXAMPLES: standard_artifacts.Examples,
+    names.FEATURED_EXAMPLES: standard_artifacts.Examples,
     names.SAMPLING: artifacts.Sampling,
     names.QUARANTINE: artifacts.Quarantine,
     names.ANOMALIES: standard_artifacts.ExampleAnomalies,
@@ -91,6 +100,10 @@ class Run:
     pushed: Pushed | None = None
     data_check: Findings = field(default_factory=findings.not_checked)
     choice: Choice = field(default_factory=lambda: Choice(groups=[["breed"]]))
+    train: OtherSplit = field(default_factory=lambda: drawn_split(names.TRAIN, 20, 40, seed=1))
+    val: OtherSplit = field(default_factory=lambda: drawn_split(names.VAL, 10, 20, seed=2))
+    has_features: bool = False
+    operating: dict = field(default_factory=dict)
 
     def artifact(self, key: str):
         made = KINDS[key]()
@@ -107,6 +120,7 @@ class Run:
 
     def write(self) -> "Run":
         self._write_examples()
+        self._write_other_splits()
         rows = self._write_predictions()
         figures = summary.summarize(
             rows,
@@ -115,17 +129,12 @@ class Run:
             threshold=THRESHOLD,
             prevalence=self.prevalence,
             choice=self.choice,
+            costs=Costs(**costs) if (costs := self.operating.get("costs")) else None,
+            band=self.operating.get("review"),
         )
         summary.write(figures, self.uri(names.EVALUATION))
         parsed = gates.parse_all(self.gates)
-        verdict = gates.verdict(
-            parsed,
-            figures["metrics"],
-            figures["at_prevalence"],
-            self.data_check,
-            intervals=figures["intervals"],
-            intervals_at_prevalence=figures["at_prevalence"]["intervals"],
-        )
+        verdict = judgement.verdict(parsed, figures, self.data_check)
         findings_file.write(self.data_check, self.uri(names.ANOMALIES))
         blessing.write(verdict, self.artifact(names.BLESSING), self.artifact(names.MODEL))
         pushed_model.write(self.artifact(names.PUSHED_MODEL), self.pushed)
@@ -134,7 +143,8 @@ class Run:
 
     def report(self) -> tuple[str, dict]:
         """Runs the Reporter; returns the page and the metrics."""
-        inputs = {key: [self.artifact(key)] for key in KINDS if key != names.REPORT}
+        left_out = {names.REPORT} | (set() if self.has_features else {names.FEATURED_EXAMPLES})
+        inputs = {key: [self.artifact(key)] for key in KINDS if key not in left_out}
         executor.Executor().Do(
             listed(inputs),
             {names.REPORT: [self.artifact(names.REPORT)]},
@@ -146,6 +156,11 @@ class Run:
         MetricsFile.model_validate_json(text, strict=True)
         return html, json.loads(text)
 
+    def _needs_review(self) -> np.ndarray:
+        band = self.operating.get("review") or {"lower": 1, "upper": 0}
+        scores = self.probabilities.astype(np.float32)
+        return (scores >= band["lower"]) & (scores < band["upper"])
+
     def _columns(self) -> dict[str, list]:
         count = len(self.labels)
         return {
@@ -156,7 +171,7 @@ class Run:
             names.PROBABILITY: self.probabilities.astype(np.float32).tolist(),
             names.SCORE: np.sqrt(self.probabilities).astype(np.float32).tolist(),
             names.IS_POSITIVE: (self.probabilities >= THRESHOLD).astype(int).tolist(),
-            names.NEEDS_REVIEW: [0] * count,
+            names.NEEDS_REVIEW: self._needs_review().astype(int).tolist(),
             "breed": self.breeds,
         }
 
@@ -185,6 +200,14 @@ class Run:
                 for index in range(shard, len(self.labels), 2):
                     writer.write(self._example(index))
         list_files(self.uri(names.EXAMPLES))
+
+    def _write_other_splits(self) -> None:
+        write_predictions(self.uri(names.VAL_PREDICTIONS), self.val, self.positive_class)
+        for split in (self.train, self.val):
+            pictures = [picture(7 * index) for index in range(len(split.labels))]
+            extra = {names.IMAGE: pictures}
+            write_records(self.uri(names.EXAMPLES), split, self.positive_class, extra)
+            write_features(self.uri(names.FEATURED_EXAMPLES), split, self.positive_class)
 
     def _example(self, index: int) -> bytes:
         values = {names.IMAGE: picture(index), names.IMAGE_ID: self.image_ids[index].encode()}
@@ -258,7 +281,8 @@ class Run:
             np.sqrt(self.probabilities), self.labels, prevalence=self.prevalence, balance=None
         )
         text = replace(point, rule="best_f1").to_json(calibrated.as_json())
-        (assets / "operating_point.json").write_text(text)
+        found = json.loads(text) | self.operating
+        (assets / "operating_point.json").write_text(json.dumps(found))
         rules = ReadingRules(image_size=64, pixel_range=(-1.0, 1.0), max_side=96)
         (assets / "reading_rules.json").write_text(rules.to_json())
 

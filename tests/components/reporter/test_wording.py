@@ -52,43 +52,91 @@ def test_a_balance_is_given_as_negatives_per_positive(prevalence, text):
     assert wording.balance(prevalence) == text
 
 
-def slice_row(name, tp, fn, low, high):
-    return {
-        "slice": {"breed": name},
-        "recall": tp / (tp + fn) if tp + fn else None,
-        "intervals": {"recall": [low, high]},
-        "tp": tp,
-        "fn": fn,
-    }
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(14.44, "14.4"), (0.0, "0.0"), (0.0049, "0.005"), (12345.6, "12,345.6"), (None, "–")],
+)
+def test_an_amount_has_one_decimal_unless_it_would_be_rounded_to_0(value, text):
+    assert wording.amount(value) == text
 
 
-def evaluation(*rows):
-    return {"metrics": {"recall": 0.8, "tp": 80, "fn": 20}, "slices": list(rows)}
+def evaluation(*slices, worst=()):
+    """An evaluation with the wrong and all positives of each slice; the negatives mirror them."""
+    rows = [
+        {"slice": {"breed": name}, "fn": fn, "tp": all_ - fn, "fp": fn, "tn": all_ - fn}
+        for name, fn, all_ in slices
+    ]
+    whole = {"recall": 0.8, "specificity": 0.8, "tp": 80, "fn": 20, "tn": 80, "fp": 20}
+    return {"metrics": whole, "slices": rows, "worst_slices": list(worst)}
 
 
-def test_a_certainly_bad_slice_comes_before_one_with_few_images():
-    small, bad = slice_row("one image", 0, 1, 0.0, 0.79), slice_row("many", 10, 30, 0.14, 0.4)
-    ranking = slices.by_recall(evaluation(small, bad))
-    assert [row.name for row in ranking.rows] == ["breed = many", "breed = one image"]
-    assert [row.is_worst for row in ranking.rows] == [True, False]
-    assert [row.is_below for row in ranking.rows] == [True, True]
-    assert ranking.floor == 0.0
+FORESTS = [slices.by_recall, slices.by_false_positive_rate]
 
 
-def test_a_slice_with_all_or_none_of_the_class_is_left_out():
-    whole, none = slice_row("all", 80, 20, 0.7, 0.9), slice_row("cats", 0, 0, 0, 0)
-    half = slice_row("half", 40, 10, 0.67, 0.89)
-    ranking = slices.by_recall(evaluation(whole, none, half))
-    assert [row.name for row in ranking.rows] == ["breed = half"]
-    assert not ranking.rows[0].is_below
-    assert ranking.floor == 0.6
+@pytest.mark.parametrize("forest", FORESTS)
+def test_a_certainly_bad_slice_comes_before_one_with_few_images(forest):
+    found = forest(evaluation(("two images", 2, 2), ("many", 30, 40), ("good", 4, 40)))
+    assert [row.name for row in found.rows] == [
+        "breed = many",
+        "breed = two images",
+        "breed = good",
+    ]
+    assert [row.is_beyond for row in found.rows] == [True, True, False]
+    assert not any(row.is_found for row in found.rows)
 
 
-def test_only_the_worst_of_many_slices_are_shown_and_the_rest_is_counted():
-    rows = [slice_row(f"{n:02}", 1, 1, 0.1, 0.5 + n / 100) for n in range(35)]
-    ranking = slices.by_recall(evaluation(*reversed(rows)))
-    assert [row.name for row in ranking.rows] == [f"breed = {n:02}" for n in range(30)]
-    assert ranking.more == 5
+def test_the_scale_has_every_interval_and_the_rates_are_those_of_the_metric():
+    found = evaluation(("many", 30, 40))
+    recall, alarms = (forest(found) for forest in FORESTS)
+    assert (recall.rows[0].rate, alarms.rows[0].rate) == (0.25, 0.75)
+    assert recall.rows[0].interval == pytest.approx((0.1419, 0.4019), abs=1e-4)
+    assert alarms.rows[0].interval == pytest.approx((0.5981, 0.8581), abs=1e-4)
+    assert (recall.low, recall.high) == (0.1, 1.0)
+    assert (alarms.low, alarms.high) == (0.0, 0.9)
+    assert recall.place(0.1) == alarms.place(0.0) == "0.00%"
+    assert recall.place(1.0) == alarms.place(0.9) == "100.00%"
+
+
+@pytest.mark.parametrize("forest", FORESTS)
+def test_a_slice_with_all_or_none_of_the_class_is_left_out(forest):
+    found = forest(evaluation(("all", 20, 100), ("cats", 0, 0), ("half", 10, 50)))
+    assert [row.name for row in found.rows] == ["breed = half"]
+    assert not found.rows[0].is_beyond
+
+
+@pytest.mark.parametrize("forest", FORESTS)
+def test_only_the_worst_of_many_slices_are_shown_and_the_rest_is_counted(forest):
+    found = forest(evaluation(*reversed([(f"{n:02}", 35 - n, 40) for n in range(35)])))
+    assert [row.name for row in found.rows] == [f"breed = {n:02}" for n in range(30)]
+    assert found.more == 5
+
+
+def test_the_slices_that_the_search_found_come_first_with_crosses_of_two():
+    def worst(metric, is_found, values):
+        return {"slice": values, "metric": metric, "wrong": 9, "images": 20, "found": is_found}
+
+    both = {"light": "dim", "breed": "pug"}
+    found = evaluation(
+        ("many", 30, 40),
+        ("pug", 4, 10),
+        worst=[
+            worst("recall", True, both),
+            worst("recall", False, {"light": "dim"}),
+            worst("false_positive_rate", True, {"breed": "pug"}),
+        ],
+    )
+    recall, alarms = (forest(found).rows for forest in FORESTS)
+    assert [(row.name, row.is_found) for row in recall] == [
+        ("breed = pug, light = dim", True),
+        ("breed = many", False),
+        ("light = dim", False),
+        ("breed = pug", False),
+    ]
+    assert (recall[0].wrong, recall[0].images) == (9, 20)
+    assert [(row.name, row.is_found) for row in alarms] == [
+        ("breed = pug", True),
+        ("breed = many", False),
+    ]
 
 
 def test_settings_become_dotted_keys():
