@@ -30,6 +30,8 @@ _EACH = 120
 def main() -> int:
     """Runs the command; returns its exit code."""
     arguments = _arguments()
+    if arguments.folder:
+        arguments.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="faults-", dir=arguments.folder) as folder:
         found = inject(
             Path(folder),
