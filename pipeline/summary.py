@@ -1,7 +1,7 @@
 """The summary of a finished run: figures, slices, the verdict, and the output paths."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -13,8 +13,10 @@ from components.evaluator import slice_wording
 from components.example_validator import findings
 from components.names import BANDS
 from components.reporter.wording import balance, differs, outcome
-from pipeline.local import RunResult
 from pipeline.terminal import lines, plain
+
+if TYPE_CHECKING:
+    from pipeline.local import RunResult
 
 _PER_THOUSAND = {
     "alerts_per_thousand": "alerts per 1,000 images",
@@ -25,7 +27,7 @@ JSON_METRICS = (*_COMMON, "threshold", "tp", "fp", "tn", "fn")
 JSON_AT_PREVALENCE = ("prevalence", *_COMMON)
 
 
-def as_json(result: RunResult) -> dict[str, Any]:
+def as_json(result: "RunResult") -> dict[str, Any]:
     """The output of `outnumbered run --json`."""
     metrics = result.metrics["metrics"]
     return {
@@ -41,7 +43,7 @@ def as_json(result: RunResult) -> dict[str, Any]:
     }
 
 
-def show(result: RunResult, console: Console) -> None:
+def show(result: "RunResult", console: Console) -> None:
     """Prints the summary of a finished run."""
     metrics = result.metrics
     console.print()
@@ -172,7 +174,7 @@ def _verdict(metrics: Mapping[str, Any]) -> RenderableType:
     return Text.assemble((word, style), ": ", lines(metrics["reason"]))
 
 
-def _places(result: RunResult) -> RenderableType:
+def _places(result: "RunResult") -> RenderableType:
     pushed = result.metrics["pushed_model"] or "none, the model was not blessed"
     return Group(
         plain(f"Report:       {result.report}"),

@@ -38,17 +38,17 @@ class StoredFeatures(NamedTuple):
     total: int
 
 
-def read(shards: Sequence[Shard], most: int = MOST) -> StoredFeatures:
+def read(shards: Sequence[Shard], most: int | None = None) -> StoredFeatures:
     """Reads a split with features.
 
     Args:
       shards: its files.
-      most: about as many images are read of a larger split. Which ones depends on their ids, which
-        are digests and so as good as random.
+      most: about as many images are read of a larger split; None for `MOST`. Which ones depends on
+        their ids, which are digests and so as good as random.
     """
     total = sum(shard.records for shard in shards)
     # The first 32 bits of an image's id, compared with the share of images to read.
-    limit = 2**32 * min(1.0, most / total)
+    limit = 2**32 * min(1.0, (most or MOST) / total)
     rows: list[dict[str, object]] = []
     values: list[NDArray[np.float32]] = []
     for shard in shards:
