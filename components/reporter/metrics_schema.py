@@ -19,6 +19,7 @@ Count = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Ends = Annotated[list[float], Field(min_length=2, max_length=2)]
+Amount = Annotated[float, Field(ge=0)]
 
 
 class _Part(BaseModel):
@@ -92,23 +93,78 @@ class OwnBalance(_Part):
 
 
 class Costs(_Part):
-    """Costs of wrong decisions."""
+    """Costs of wrong decisions, in any unit."""
 
-    missed: float
-    """Of a positive image that is predicted negative."""
-    false_alarm: float
-    """Of a negative image that is predicted positive."""
+    missed: Amount
+    """Cost of a positive that is predicted negative."""
+    false_alarm: Amount
+    """Cost of a negative that is predicted positive."""
 
 
-class ReviewBand(_Part):
+class Band(_Part):
     """The images that a person reviews."""
 
     share: Share
     """Largest share of images, at the prevalence."""
-    lower: float
+    lower: Rate
     """The lowest probability that is reviewed."""
-    upper: float
+    upper: Rate
     """The probability from which an image is positive without a review."""
+
+
+class ReviewFigures(_Part):
+    """Figures of the images that are decided without a person; null if undefined."""
+
+    share: Rate
+    """Share of all images that is reviewed."""
+    precision: Rate | None
+    """Among the decided images."""
+    recall: Rate | None
+    """Among the decided images."""
+    f1: Rate | None
+    """Among the decided images."""
+    recall_with_review: Rate
+    """Share of all positives that are predicted positive or reviewed."""
+    alerts_per_thousand: Amount
+    """Images predicted positive without a review, per 1,000 images in total."""
+    expected_cost: Amount | None = None
+    """Cost of the wrong decisions without a review, per 1,000 images in total."""
+    intervals: dict[str, Ends | None]
+    """95 % interval of each; null if the figure is undefined."""
+
+
+class Review(Band):
+    """The review band and its figures."""
+
+    images: Count
+    """Images of the split that are reviewed."""
+    positives: Count
+    """Positive ones among them."""
+    metrics: ReviewFigures
+    """Figures at the split's own balance."""
+    at_prevalence: ReviewFigures
+    """Figures at the prevalence of the real world."""
+
+
+class Promised(_Part):
+    """What to expect on new images, by cross-fitting on val; null if undefined."""
+
+    precision: Rate | None
+    """At the prevalence."""
+    recall: Rate | None
+    """Share of the positives that are predicted positive."""
+    f1: Rate | None
+    """At the prevalence."""
+    f_beta: Rate | None = None
+    """At the prevalence; only for `best_fbeta`."""
+    alerts_per_thousand: Amount
+    """Images predicted positive, per 1,000 images."""
+    expected_cost: Amount | None = None
+    """Cost of the wrong decisions per 1,000 images; only if costs are known."""
+    intervals: dict[str, Ends | None]
+    """95 % interval of each."""
+    review: ReviewFigures | None
+    """Figures with the review band; null without one."""
 
 
 class OperatingPoint(_Part):
@@ -118,18 +174,22 @@ class OperatingPoint(_Part):
     """Probability from which an image is predicted positive."""
     rule: str
     """The rule, see `calibrator.rule` of the settings."""
+    beta: Amount | None
+    """The beta of `best_fbeta`; null for other rules."""
     precision_floor: Rate | None
     """The floor of `recall_at_precision`; null for other rules."""
-    beta: float | None
-    """That of `best_fbeta`; null for other rules."""
     recall_floor: Rate | None
     """The floor of `precision_at_recall`; null for other rules."""
-    alerts: float | None
+    alerts: Amount | None
     """The limit of `alerts_per_thousand`; null for other rules."""
     costs: Costs | None
     """Costs of wrong decisions; null if they are not known."""
-    review: ReviewBand | None
+    review: Band | None
     """The images that a person reviews; null if there are none."""
+    promised: Promised | None
+    """What to expect on new images."""
+    calibration: dict[str, Any] | None
+    """How scores become probabilities; null if they are the scores."""
     prevalence: Share
     """Share of positives to which val was weighted."""
     precision: Rate
@@ -146,10 +206,6 @@ class OperatingPoint(_Part):
     """Negative images of val."""
     own_balance: OwnBalance
     """The metrics that depend on the prevalence, at val's own balance."""
-    promised: dict[str, Any] | None
-    """What to expect on new images, with `intervals`, by cross-fitting on val."""
-    calibration: dict[str, Any] | None
-    """How a score becomes a probability; null if the probability is the score."""
     remarks: list[str]
     """Caveats, one clause each."""
 
@@ -171,16 +227,16 @@ class Rates(_Part):
     """Average precision."""
     auc: Rate | None
     """Area under the ROC curve."""
-    alerts_per_thousand: float
+    ece: Rate | None
+    """Expected calibration error."""
+    brier: Rate | None
+    """Mean squared error of the probability."""
+    log_loss: Amount | None
+    """Mean cross-entropy in nats."""
+    alerts_per_thousand: Amount
     """Images predicted positive, per 1,000 images."""
-    expected_cost: float | None
-    """Cost of the wrong decisions, per 1,000 images; null if costs are not known."""
-    ece: Rate
-    """Expected calibration error of the probabilities."""
-    brier: Rate
-    """Brier score of the probabilities."""
-    log_loss: float
-    """Mean cross-entropy of the probabilities."""
+    expected_cost: Amount | None
+    """Cost of the wrong decisions per 1,000 images; null if costs are not known."""
 
 
 class Counts(_Part):
@@ -220,15 +276,15 @@ class Intervals(_Part):
     """See `Rates`."""
     auc: Ends | None
     """See `Rates`."""
-    alerts_per_thousand: Ends | None
-    """See `Rates`."""
-    expected_cost: Ends | None
-    """See `Rates`."""
     ece: Ends | None
     """See `Rates`."""
     brier: Ends | None
     """See `Rates`."""
     log_loss: Ends | None
+    """See `Rates`."""
+    alerts_per_thousand: Ends | None
+    """See `Rates`."""
+    expected_cost: Ends | None
     """See `Rates`."""
 
 
@@ -505,6 +561,8 @@ class MetricsFile(_Part):
     """Intervals of `metrics`."""
     at_prevalence: AtPrevalence
     """Metrics at the prevalence of the real world."""
+    review: Review | None
+    """The images that a person reviews; null if the model has no review band."""
     slices: list[Slice]
     """Metrics within slices."""
     worst_slices: list[WorstSlice]
@@ -517,8 +575,6 @@ class MetricsFile(_Part):
     """Why metrics are not sliced by columns, or why those are not searched, by the columns."""
     calibration: Calibration
     """The probabilities before and after calibration."""
-    review: dict[str, Any] | None
-    """Figures of the images that are decided without a person; null without a review band."""
     label_doubt: LabelDoubt
     """The images whose labels are most doubted."""
     training: Training | None
