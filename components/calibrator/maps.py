@@ -156,8 +156,8 @@ def _minimum(features: Array, targets: Array, weights: Array, *, slopes: int) ->
 
     def objective(parameters: Array) -> tuple[float, Array]:
         logits = np.einsum("nk,k->n", features, parameters)
-        losses = np.logaddexp(0, logits) - targets * logits
         errors = shares * (special.expit(logits) - targets)
+        losses = np.logaddexp(0, logits) - targets * logits
         return float(np.sum(shares * losses)), np.einsum("nk,n->k", features, errors)
 
     count = features.shape[1]

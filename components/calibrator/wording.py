@@ -62,4 +62,6 @@ def _interval(name: str, ends: Sequence[float] | None) -> str:
 
 
 def _number(name: str, value: float) -> str:
-    return f"{value:.3g}" if name in _PER_THOUSAND else f"{value:.3f}"
+    if name not in _PER_THOUSAND:
+        return f"{value:.3f}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

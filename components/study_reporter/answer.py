@@ -11,6 +11,7 @@ from components.reporter.wording import rate
 from components.study_reporter import calibrated, scores
 from components.study_reporter.comparisons import COMPARED
 from components.study_reporter.ranking import (
+    SIGNIFICANCE,
     Difference,
     Ranking,
     calibrated_ranking_of,
@@ -188,7 +189,7 @@ def _of_split(figures: Mapping[str, Any], split: str) -> dict[str, Any]:
     before, after = (calibrated_ranking_of(figures, split, stage) for stage in calibrated.STAGES)
     found: dict[str, Any] = {
         "thresholds": of_thresholds(half, own),
-        "calibration": of_calibration(before, after),
+        "calibration": of_calibration(before, after) + _of_log_losses(figures, split),
     }
     for threshold in scores.THRESHOLDS:
         found[threshold] = {
@@ -198,6 +199,24 @@ def _of_split(figures: Mapping[str, Any], split: str) -> dict[str, Any]:
         }
     found["pr_auc"] = of_metric(ranking_of(figures, split, "pr_auc", None))
     return found
+
+
+def _of_log_losses(figures: Mapping[str, Any], split: str) -> str:
+    """States how many differences in log loss can be shown; empty if none were tested."""
+    tested, shown = {}, {}
+    for stage in calibrated.STAGES:
+        p_values = [
+            row["p_corrected"]
+            for row in figures["calibration"]["comparisons"]
+            if (row["split"], row["metric"], row["stage"]) == (split, "log_loss", stage)
+            and row["p_corrected"] is not None
+        ]
+        tested[stage] = len(p_values)
+        shown[stage] = sum(p < SIGNIFICANCE for p in p_values)
+    if not any(tested.values()):
+        return ""
+    before, after = (f"{shown[stage]} of {tested[stage]} {stage}" for stage in calibrated.STAGES)
+    return f" Differences in log loss that can be shown: {before}, {after}."
 
 
 def _of_two(ranking: Ranking, lead: Difference) -> str:

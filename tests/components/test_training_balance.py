@@ -5,11 +5,13 @@ import pytest
 from components import training_balance
 from components.training_balance import TrainingBalance
 
-BALANCE = TrainingBalance(positive_images=200, negative_images=100, positive_weight=3.0)
+BALANCE = TrainingBalance(
+    positive_images=200, negative_images=100, positive_weight=3.0, negative_weight=0.5
+)
 
 
 def test_the_odds_count_images_and_weights():
-    assert BALANCE.odds == 6
+    assert BALANCE.odds == 12
 
 
 def test_the_balance_is_read_from_the_assets_of_a_model(tmp_path):

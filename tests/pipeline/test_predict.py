@@ -113,7 +113,7 @@ def test_json_lines_omit_unknown_values(registry: Path, images: Path, capsys):
     unread = print_json(predict(newest_model(registry), find_images([images])))
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert unread == 1
-    assert set(lines[0]) == {"path", "probability", "score", "is_positive"}
+    assert set(lines[0]) == {"path", "probability", "score", "is_positive", "needs_review"}
     assert (lines[0]["probability"], lines[0]["score"]) == (1, 0.5)
     assert set(lines[1]) == {"path", "error"}
 

@@ -122,7 +122,7 @@ def test_the_promise_is_put_in_words():
     low, high = found["intervals"]["f1"]
     assert expected.startswith("to expect on new images, with 95 % intervals: precision 0.")
     assert f", F1 {found['f1']:.3f} ({low:.3f} to {high:.3f}), alerts per" in expected
-    assert f", cost per 1,000 images {found['expected_cost']:.3g} (" in expected
+    assert f", cost per 1,000 images {found['expected_cost']:,.0f} (" in expected
     lower, upper = point.review["lower"], point.review["upper"]
     assert reviewed.startswith(
         f"to be reviewed by a person, from {lower:.4f} to below {upper:.4f}: "

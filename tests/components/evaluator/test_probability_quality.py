@@ -99,5 +99,5 @@ def test_one_image_of_a_side_gives_no_interval_of_the_means():
 
 @pytest.mark.parametrize("prevalence", [0.0, 1.0, 1.5])
 def test_a_prevalence_out_of_range_is_refused(prevalence):
-    with pytest.raises(ValueError, match="prevalence must be between 0 and 1"):
+    with pytest.raises(ValueError, match="prevalence, the share of positives"):
         _at_prevalence([0, 1], [0.1, 0.9], prevalence)

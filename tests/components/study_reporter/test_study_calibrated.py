@@ -39,7 +39,7 @@ def test_each_replicate_is_calibrated_with_the_balance_of_its_arm():
 
 
 def test_a_shift_changes_figures_before_the_calibration_and_not_after():
-    plain, shifted = _evaluated(_arm()), _evaluated(_arm(shift=2.5))
+    plain, shifted = _evaluated(_arm()), _evaluated(_arm(shift=4))
     for metric in ("log_loss", "brier", "ece"):
         before, after = (
             shifted.quality[stage][metric] - plain.quality[stage][metric]
@@ -87,6 +87,9 @@ def test_the_study_answers_whether_differences_remain_after_calibration(shifted)
     sentence = figures["answer"]["splits"]["test"]["calibration"]
     assert sentence.startswith("With all arms calibrated on val, at 0.5 1,100 images and 9 ")
     assert "can no longer show a difference in F1" in sentence
+    assert sentence.endswith(
+        "Differences in log loss that can be shown: 3 of 3 before, 0 of 3 after."
+    )
     assert sentence in (folder / "study.html").read_text(encoding="utf-8")
 
 

@@ -18,6 +18,7 @@ from components.trainer import arm as arm_module
 from components.trainer import replicates
 from components.trainer.arm import run_fn
 from components.trainer.models import pooled_penalty
+from components.training_balance import TrainingBalance
 
 FEATURES = 6
 ON_FEATURES = {"model": "xception", "image_size": 71, "head": "pooled", "learning_rate": 0.05}
@@ -112,6 +113,8 @@ def test_an_arm_records_its_settings_and_splits(featured, run_arm):
     assert summary["settings"]["learning_rate"] == 0.05
     assert summary["splits"]["train"] == {"positives": 10, "negatives": 30}
     assert set(summary["splits"]) == {"train", "val", "test"}
+    balance = TrainingBalance.from_mapping(summary["training_balance"])
+    assert (balance.positive_images, balance.negative_images) == (10, 30)
 
 
 @pytest.mark.parametrize("on", ["features", "images"])

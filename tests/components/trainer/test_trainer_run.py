@@ -10,7 +10,9 @@ import tensorflow as tf
 from damage import empty, flip_a_bit, halve
 from sklearn.metrics import average_precision_score
 
+from components import training_balance
 from components.trainer.training import TrainingDivergedError
+from components.training_balance import TrainingBalance
 
 METRICS = ["tp", "fp", "tn", "fn", "accuracy", "precision", "recall", "loss"]
 
@@ -62,6 +64,11 @@ def test_the_history_has_every_metric_of_every_epoch(plain):
         assert epoch["tp"] + epoch["fp"] + epoch["tn"] + epoch["fn"] == 16
         assert epoch["val_tp"] + epoch["val_fp"] + epoch["val_tn"] + epoch["val_fn"] == 9
         assert epoch["learning_rate"] == 0.001
+
+
+def test_the_model_records_the_balance_that_it_was_trained_on(plain):
+    expected = TrainingBalance(positive_images=4, negative_images=12)
+    assert training_balance.read(str(plain[0])) == expected
 
 
 def test_tensorboard_gets_the_metrics_of_train_and_val(plain):

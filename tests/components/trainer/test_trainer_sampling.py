@@ -2,8 +2,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.trainer.sampling import epoch_indices, epoch_order, epoch_size, loss_weights
-from components.trainer.settings import ClassWeight, Mixture
+from components.trainer.sampling import (
+    epoch_indices,
+    epoch_order,
+    epoch_size,
+    loss_weights,
+    training_balance,
+)
+from components.trainer.settings import ClassWeight, Mixture, TrainerSettings
+from components.training_balance import TrainingBalance
 
 LABELS = np.array([0] * 30 + [1] * 4)
 
@@ -139,3 +146,29 @@ def test_an_order_interleaves_the_sides_evenly(strategy):
     parts = np.array_split(labels[_order(strategy, labels=labels)], 10)
     expected = 1 / 11 if strategy == "representative" else 0.5
     assert np.abs(np.array([part.mean() for part in parts]) - expected).max() < 0.15
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, {"positive_images": 4, "negative_images": 30}),
+        ({"sampling_strategy": "balanced"}, {"positive_images": 4, "negative_images": 4}),
+        ({"sampling_strategy": "oversample"}, {"positive_images": 30, "negative_images": 30}),
+        (
+            {"sampling_strategy": {"undersample": 0.2, "oversample": 0.5}, "loss": "focal"},
+            {"positive_images": 10, "negative_images": 20, "focal_gamma": 2.0},
+        ),
+        (
+            {"class_weight": {"positive": 10.0}},
+            {"positive_images": 4, "negative_images": 30, "positive_weight": 10.0},
+        ),
+    ],
+)
+def test_the_balance_is_that_of_the_images_and_weights_of_an_epoch(changes, expected):
+    settings = TrainerSettings.model_validate(changes)
+    assert training_balance(LABELS, settings) == TrainingBalance(**expected)
+
+
+def test_balanced_class_weights_give_even_odds():
+    settings = TrainerSettings.model_validate({"class_weight": "balanced"})
+    assert training_balance(LABELS, settings).odds == pytest.approx(1)
