@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 RUN := .venv/bin
 
-.PHONY: demo test check lint format types fuzz audit sbom image gateway-image messages clean
+.PHONY: demo test check lint format types fuzz faults audit sbom image gateway-image messages clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready  ## run the whole pipeline on a drawn data set
@@ -31,6 +31,9 @@ FUZZ_SECONDS ?= 300
 
 fuzz: .venv/ready  ## fuzz everything that reads what users and data give, for FUZZ_SECONDS
 	$(RUN)/python -m benchmarks.fuzz --seconds $(FUZZ_SECONDS)
+
+faults: .venv/ready  ## inject faults into whole runs; takes an hour or more
+	$(RUN)/python -m benchmarks.faults
 
 audit: $(filter .uv/bin/uv,$(UV))  ## look for known vulnerabilities of the locked packages
 	$(PYTHON) deploy/audit.py --uv $(UV)

@@ -29,7 +29,7 @@ TFX = "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"
 NEEDS_TFMA = "Evaluator"
 EXECUTORS = {
     "ImageExampleGen": "components.image_example_gen.executor.Executor",
-    "StatisticsGen": "tfx.components.statistics_gen.executor.Executor",
+    "StatisticsGen": "components.statistics_gen.executor.Executor",
     "SchemaGen": "components.schema_gen.executor.Executor",
     "ExampleValidator": "components.example_validator.executor.Executor",
     "ImbalanceSampler": "components.imbalance_sampler.executor.Executor",

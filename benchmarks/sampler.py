@@ -145,7 +145,7 @@ def write_examples(folder: str, examples: int) -> None:
     """Writes examples as ImageExampleGen does, but with tiny images."""
     import tensorflow as tf
 
-    from components import example_files, names
+    from components import artifact_files, names
     from components.example_files import shard_name, split_dir
 
     target = split_dir(os.path.join(folder, "in"), names.ALL)
@@ -156,10 +156,10 @@ def write_examples(folder: str, examples: int) -> None:
         with tf.io.TFRecordWriter(os.path.join(target, shard_name(shard, shards))) as writer:
             for _ in range(min(_SHARD_SIZE, examples - shard * _SHARD_SIZE)):
                 writer.write(next(records))
-    example_files.write_list(
+    artifact_files.write_list(
         os.path.join(folder, "in"),
         [
-            example_files.describe(
+            artifact_files.describe(
                 os.path.join(folder, "in"),
                 os.path.join(split_dir("", names.ALL), shard_name(shard, shards)),
                 min(_SHARD_SIZE, examples - shard * _SHARD_SIZE),

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tfx.dsl.io import fileio
 
-from components import example_files, names
+from components import artifact_files, names
 
 FILE = "predictions.parquet"
 
@@ -53,10 +53,10 @@ def write_list(folder: str, others: Sequence[str]) -> None:
       folder: of the artifact.
       others: names of the files besides the predictions.
     """
-    entries = [example_files.describe(folder, name, 1) for name in others]
-    entries.append(example_files.describe(folder, FILE, len(_read(folder))))
+    entries = [artifact_files.describe(folder, name, 1) for name in others]
+    entries.append(artifact_files.describe(folder, FILE, len(_read(folder))))
     # The files are small, and a parquet file has no checksum of its own.
-    example_files.write_list(folder, entries, check_digests=True)
+    artifact_files.write_list(folder, entries, check_digests=True)
 
 
 def read(folder: str) -> pd.DataFrame:
@@ -65,7 +65,7 @@ def read(folder: str) -> pd.DataFrame:
     Raises:
       DamagedArtifactError: a file is missing or has changed.
     """
-    for file in example_files.listed_files(folder):
+    for file in artifact_files.listed_files(folder):
         file.check_digest()
     return _read(folder)
 

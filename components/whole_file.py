@@ -1,10 +1,11 @@
 """Writes files atomically, also for readers on other machines."""
 
 import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from components.in_progress import owned_name
 
 
 @contextmanager
@@ -21,7 +22,7 @@ def whole_file(path: Path) -> Iterator[Path]:
       A path in the same folder, with the same suffix, that no other writer uses.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    hidden = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
+    hidden = path.with_name(f".{owned_name()}-{path.name}")
     try:
         yield hidden
         flush(hidden)

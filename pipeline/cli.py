@@ -1,4 +1,4 @@
-"""The command line: `outnumbered run`, `predict`, `settings`, `study`, `data`, `kubeflow`."""
+"""The command line: `outnumbered run`, `predict`, `report`, `study`, `data`, `kubeflow` …"""
 
 import json
 from collections import Counter
@@ -11,6 +11,7 @@ from rich.progress import Progress
 
 from components import paths
 from components.image_example_gen import files
+from pipeline.compare.cli import app as report_app
 from pipeline.kubeflow.cli import app as kubeflow_app
 from pipeline.options import (
     EXIT_CODES,
@@ -45,6 +46,7 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Make data sets.")
 app.add_typer(data_app, name="data")
+app.add_typer(report_app, name="report")
 app.add_typer(kubeflow_app, name="kubeflow")
 app.command()(study)
 

@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from components import stop_signals
 from pipeline.terminal import lines, write
 
 COMPONENT_LOGGER = "outnumbered"
@@ -145,6 +146,8 @@ class RunLogHandler(logging.Handler):
         if record.name.startswith(COMPONENT_LOGGER):
             self._view.message(record.getMessage())
         elif record.msg == "Component %s is running.":
+            # A library may have suppressed the signal's exception, as callbacks and destructors do.
+            stop_signals.raise_received()
             component, *_ = record.args or ("",)
             self._view.started(str(component))
         elif record.msg == "A cached execution %d is used.":

@@ -8,7 +8,6 @@ from typing import Any
 # TFX before TFDV: importing TFDV first fails in tfx_bsl.
 import tfx.components  # noqa: F401 - see above  isort: skip
 import tensorflow_data_validation as tfdv
-from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.placeholder.placeholder import Placeholder
 from tfx.orchestration.data_types import RuntimeParameter
@@ -26,6 +25,7 @@ from components.imbalance_sampler.request import STABLE
 from components.pusher.component import Pusher
 from components.reporter.component import Reporter
 from components.schema_gen.component import SchemaGen
+from components.statistics_gen.component import StatisticsGen
 from components.trainer.component import trainer
 from pipeline.features import feature_extractor, frozen_backbone
 from pipeline.settings import IN_PROCESS_RUNNER, Beam, ImageSettings, Settings

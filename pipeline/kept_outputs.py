@@ -1,20 +1,26 @@
 """Detects outputs of earlier runs that have been changed or deleted.
 
 TFX's cache only checks that an output's folder exists. This module records the files of each
-output when a run ends, and compares them before the next run. An output that has changed, or
-whose pushed model is no longer in the registry, is removed from the cache, and so made again.
+output when a run ends, with their times, and compares them before the next run. An output whose
+files differ from the record is compared with its list of files, see `components.artifact_files`, in
+full; the newest of each kind, unless it is of Examples, is always compared with it, since a failing
+disk changes no time. An output that has changed, or whose pushed model is no longer in the
+registry, is removed from the cache, and so made again.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
+from components import artifact_files
 from components.whole_file import write_text
 
 if TYPE_CHECKING:
@@ -22,19 +28,28 @@ if TYPE_CHECKING:
 
 
 _RECORD = "outputs.json"
+_EXAMPLES = "Examples"
 _DESTINATION = "pushed_destination"
 
 Artifact = Any
 """An ml_metadata message; that module has no type annotations."""
 
 Entry = list[str | int]
-"""A file: relative path, size in bytes, and modification time in nanoseconds or 0."""
+"""A file: relative path, size in bytes, and modification time in nanoseconds."""
 
 
 class State(TypedDict):
-    """The state of an output: a digest of its files, and the files of the model it pushed."""
+    """The state of an output.
+
+    Attributes:
+      files: digest of its files' names, sizes and times.
+      properties: digest of its properties in the metadata store, of which a changed bit could
+        otherwise name other splits or another pushed model.
+      pushed: the files of the model it pushed.
+    """
 
     files: str
+    properties: str
     pushed: list[Entry]
 
 
@@ -57,6 +72,7 @@ class KeptOutputs:
         """
         self.path = folder / _RECORD
         self._connection = connection
+        self._checked: dict[str, State] = {}
 
     def withdraw_damaged(self) -> list[str]:
         """Removes outputs from the cache that were changed or deleted.
@@ -65,22 +81,52 @@ class KeptOutputs:
           The path of each removed output.
         """
         store, known = self._store(), self._read()
-        outputs = _live(store)
-        damaged = [output for output in outputs if not _is_intact(output, known.get(_name(output)))]
-        for artifact in damaged:
-            artifact.state = artifact.DELETED
-        if damaged:
-            store.put_artifacts(damaged)
-        return [_damaged_path(artifact) for artifact in damaged]
+        outputs = sorted(_live(store), key=lambda output: output.id)
+        newest = {os.path.dirname(output.uri): output.id for output in outputs}.values()
+        damaged = []
+        for output in outputs:
+            recorded, state = known.get(_name(output)), _state(output)
+            if _is_intact(output, state, recorded, is_newest=output.id in newest):
+                pushed = recorded["pushed"] if recorded else state["pushed"]
+                self._checked[_name(output)] = {**state, "pushed": pushed}
+            else:
+                damaged.append(output)
+        return _withdraw(store, damaged)
+
+    def withdraw_named(self, message: str) -> list[str]:
+        """Removes outputs from the cache that an error names and that are damaged.
+
+        Args:
+          message: of the error with which a run failed.
+
+        Returns:
+          The path of each removed output.
+        """
+        store = self._store()
+        named = [
+            output
+            for output in _live(store)
+            if re.search(rf"{re.escape(output.uri)}(?!\d)", message)
+        ]
+        return _withdraw(store, [output for output in named if not _matches_list(output.uri)])
+
+    def folders(self) -> set[str]:
+        """Returns the folders of all outputs of finished steps, changed ones included."""
+        return {artifact.uri for artifact in self._store().get_artifacts()}
 
     def record(self) -> None:
-        """Saves the current state of all outputs that are not recorded yet."""
-        known = self._read()
+        """Saves the state of all outputs: as it was checked, or is now if they are new."""
         found = {
-            _name(artifact): known.get(_name(artifact)) or _state(artifact)
+            _name(artifact): self._checked.get(_name(artifact)) or _state(artifact)
             for artifact in _live(self._store())
         }
         write_text(self.path, json.dumps(found))
+
+    def remove_withdrawn(self) -> None:
+        """Deletes the files of all outputs that are not in the cache any more."""
+        for artifact in self._store().get_artifacts():
+            if artifact.state == artifact.DELETED:
+                shutil.rmtree(artifact.uri, ignore_errors=True)
 
     def _store(self) -> "MetadataStore":
         from ml_metadata.metadata_store import MetadataStore
@@ -111,20 +157,45 @@ def _name(artifact: Artifact) -> str:
     return f"{artifact.uri} {artifact.create_time_since_epoch}"
 
 
-def _is_intact(artifact: Artifact, recorded: State | None) -> bool:
-    state = _state(artifact)
-    if recorded is None:  # made by an older version of the project, or the run was killed
-        pushed = state["pushed"] or not _destination(artifact)
-        return bool(pushed) and any(_entries(artifact.uri)) and _is_complete(artifact.uri)
+def _withdraw(store: "MetadataStore", outputs: Sequence[Artifact]) -> list[str]:
+    for output in outputs:
+        output.state = output.DELETED
+    if outputs:
+        store.put_artifacts(outputs)
+    return [_damaged_path(output) for output in outputs]
+
+
+def _is_intact(
+    artifact: Artifact, state: State, recorded: State | None, *, is_newest: bool
+) -> bool:
+    if recorded is None:  # the run was killed, or the record is damaged or of an earlier release
+        return _is_as_listed(artifact)
     # Files may be added to a version in the registry, such as a server's warm-up requests.
-    lost = [entry for entry in recorded["pushed"] if entry not in state["pushed"]]
-    return state["files"] == recorded["files"] and not lost
+    lost = any(entry not in state["pushed"] for entry in recorded["pushed"])
+    if lost or state["properties"] != recorded["properties"]:
+        return False
+    if state["files"] != recorded["files"]:
+        return _matches_list(artifact.uri)
+    # Shards are large, and their readers check them.
+    is_checked = is_newest and artifact.type != _EXAMPLES
+    return not is_checked or _is_as_listed(artifact)
 
 
-def _is_complete(uri: str) -> bool:
-    from components import example_files
+def _is_as_listed(artifact: Artifact) -> bool:
+    folder = artifact_files.listed_folder(artifact.uri)
+    if not artifact_files.has_list(folder):  # of an earlier release, whose code differs
+        return any(_entries(folder))
+    return _is_pushed(artifact) and _matches_list(artifact.uri)
 
-    return example_files.is_complete(uri)
+
+def _matches_list(uri: str) -> bool:
+    return artifact_files.is_intact(artifact_files.listed_folder(uri), digests=True)
+
+
+def _is_pushed(artifact: Artifact) -> bool:
+    """Returns whether the model that an output says was pushed is intact; True if none was."""
+    destination = _destination(artifact)
+    return not destination or artifact_files.is_intact(destination)
 
 
 def _state(artifact: Artifact) -> State:
@@ -132,8 +203,15 @@ def _state(artifact: Artifact) -> State:
     destination = _destination(artifact)
     return {
         "files": hashlib.sha256(json.dumps(files).encode()).hexdigest(),
-        "pushed": sorted(_entries(destination, with_times=True)) if destination else [],
+        "properties": _digest_of_properties(artifact),
+        "pushed": sorted(_entries(destination)) if destination else [],
     }
+
+
+def _digest_of_properties(artifact: Artifact) -> str:
+    properties = {**artifact.properties, **artifact.custom_properties}
+    values = {name: value.SerializeToString().hex() for name, value in properties.items()}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _destination(artifact: Artifact) -> str:
@@ -147,10 +225,9 @@ def _damaged_path(artifact: Artifact) -> str:
     return destination if destination and any(_entries(artifact.uri)) else artifact.uri
 
 
-def _entries(folder: str, *, with_times: bool = False) -> Iterator[Entry]:
+def _entries(folder: str) -> Iterator[Entry]:
     for parent, _, names in os.walk(folder):
         for name in names:
             path = os.path.join(parent, name)
             status = os.lstat(path)
-            changed = status.st_mtime_ns if with_times else 0
-            yield [os.path.relpath(path, folder), status.st_size, changed]
+            yield [os.path.relpath(path, folder), status.st_size, status.st_mtime_ns]

@@ -2,11 +2,14 @@
 
 import contextlib
 import datetime
+import errno
 import fcntl
 import json
 import os
 import re
 import shutil
+import tempfile
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +20,10 @@ from pydantic import BaseModel
 
 from components import stop_signals
 from components.code_version import project_version
+from components.in_progress import owned_name
+from components.reporter.files import METRICS_FILE, REPORT_FILE
 from components.whole_file import write_text
-from pipeline import metadata_store
+from pipeline import left_over, metadata_store
 from pipeline.console import RunView, captured_output, followed
 from pipeline.kept_outputs import KeptOutputs
 from pipeline.ledgers import ledger_places
@@ -28,11 +33,12 @@ from pipeline.settings import Settings
 if TYPE_CHECKING:
     from tfx.orchestration.pipeline import Pipeline
 
-METRICS_FILE = "metrics.json"
-REPORT_FILE = "report.html"
 LOG_FILE = "run.log"
 # The messages of the operating system and of SQLite.
 _FULL_DISK = ("no space left on device", "database or disk is full")
+_NOT_WRITABLE = ("read-only file system", "permission denied")
+
+_LITTLE_BYTES = 2**20
 
 _ERROR_LINE = re.compile(r"^(?:[A-Za-z_][\w.]*(?:Error|Exception|Interrupt)): ", re.MULTILINE)
 _WHERE = re.compile(r"\s*\[while running '[^']*'\]")
@@ -137,10 +143,18 @@ def execute(
     """
     output = output.absolute()
     _check_latest(output)
+    with _locked(output):
+        return _execute(settings, output, make_dag, result=result, use_cache=use_cache)
+
+
+def _execute(
+    settings: BaseModel, output: Path, make_dag: MakeDag, *, result: str, use_cache: bool
+) -> Path:
     folder = _new_run_folder(output, settings)
     log = folder / LOG_FILE
-    with _locked(output), captured_output(log) as screen:
-        try:
+    with _reported(output, log), captured_output(log) as screen:
+        left_over.remove_files(output)
+        with left_over.temporary_folder(output):
             print("Loading TensorFlow and TFX", file=screen)
             _open_store(output, screen)
             # Set before TensorFlow is imported, or the first component that uses a GPU would
@@ -148,13 +162,19 @@ def execute(
             os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
             _launch(make_dag(output, enable_cache=use_cache), output, screen)
             _collect(output, folder, result)
-        except MetadataStoreError as error:
-            raise RunError(f"{error}\nFull log: {log}") from error
-        except Exception as error:  # any error of a component, Beam or MLMD
-            stop_signals.raise_received()
-            raise RunError(_error_message(error, output, log)) from error
-    _point_latest(output, folder)
+        _point_latest(output, folder)
     return folder
+
+
+@contextlib.contextmanager
+def _reported(output: Path, log: Path) -> Iterator[None]:
+    try:
+        yield
+    except MetadataStoreError as error:
+        raise RunError(f"{error}\nFull log: {log}") from error
+    except Exception as error:  # any error of a component, Beam or MLMD
+        stop_signals.raise_received()
+        raise RunError(_error_message(error, output, log)) from error
 
 
 def _open_store(output: Path, screen: TextIO) -> None:
@@ -177,19 +197,24 @@ def _launch(dag: "Pipeline", output: Path, screen: TextIO) -> None:
     kept = KeptOutputs(output / "tfx", metadata_store.connection(output))
     if kept.is_record_damaged():
         print(
-            f"{kept.path} is damaged and was ignored, so outputs that were changed before this run "
-            "are reused; --no-cache makes all of them again",
+            f"{kept.path} is damaged or of an earlier release, and was ignored: every output is "
+            "compared with its list of files instead",
             file=screen,
         )
     for path in kept.withdraw_damaged():
         print(f"Changed or deleted since it was made, so made again: {path}", file=screen)
+    for problem in left_over.remove_outputs(output, kept.folders()):
+        print(problem, file=screen)
     try:
         _run_locally(dag, screen)
-    except BaseException:  # also Ctrl-C: the next run reuses the finished outputs
+    except BaseException as error:  # also Ctrl-C: the next run reuses the finished outputs
         with contextlib.suppress(Exception):  # the first error is the one to report
             kept.record()
+            for path in kept.withdraw_named(root_message(error)):
+                print(f"Damaged, so the next run makes it again: {path}", file=screen)
         raise
     kept.record()
+    kept.remove_withdrawn()
 
 
 def _run_locally(dag: "Pipeline", screen: TextIO) -> None:
@@ -199,21 +224,26 @@ def _run_locally(dag: "Pipeline", screen: TextIO) -> None:
     absl_logging.set_verbosity(absl_logging.INFO)
     with RunView(screen, [node.id for node in dag.components]) as view, followed(view):
         LocalDagRunner().run(dag)
+        stop_signals.raise_received()
 
 
 def _new_run_folder(output: Path, settings: BaseModel) -> Path:
     folder = output / "runs" / _now()
     try:
         folder.mkdir(parents=True)
-        (output / "tfx").mkdir(exist_ok=True)
         text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
         write_text(folder / "settings.yaml", text)
     except OSError as error:
-        raise RunError(
-            f"the output folder {output} can't be written to ({error.strerror}: "
-            f"{error.filename}); set --output to a writable folder"
-        ) from error
+        raise _unwritable(output, error) from error
     return folder
+
+
+def _unwritable(output: Path, error: OSError) -> RunError:
+    remedy = "free some space" if error.errno == errno.ENOSPC else "make it writable"
+    return RunError(
+        f"the output folder {output} can't be written to ({error.strerror}: {error.filename}); "
+        f"{remedy}, or set --output to a writable folder"
+    )
 
 
 def _now() -> str:
@@ -225,11 +255,12 @@ def _locked(output: Path) -> Iterator[None]:
     # SQLite would let two runs start, and they would fail later on each other's locks.
     path = output / "tfx" / "lock"
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.open("w")
+    except IsADirectoryError as error:
+        raise RunError(f"the lock {path} can't be opened ({error.strerror}); delete it") from error
     except OSError as error:
-        raise RunError(
-            f"the lock {path} can't be opened ({error.strerror}); delete it, or make it writable"
-        ) from error
+        raise _unwritable(output, error) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -272,26 +303,55 @@ def _check_latest(output: Path) -> None:
 
 def _point_latest(output: Path, folder: Path) -> None:
     link = output / "latest"
-    new = output / f".latest-{os.getpid()}"
-    new.unlink(missing_ok=True)  # of a killed run; in containers all have the same id
+    new = output / f".{owned_name()}-latest"
     new.symlink_to(folder.relative_to(output), target_is_directory=True)
     new.replace(link)
 
 
 def _error_message(error: Exception, output: Path, log: Path) -> str:
     message = root_message(error)
-    if metadata_store.tells_of_damage(message):
-        message = str(metadata_store.described(metadata_store.path(output), message))
     if any(text in message.lower() for text in _FULL_DISK):
-        message = f"no space left for {output}; free some, or set another --output\n{message}"
+        message = f"{_full_place(output)}\n{message}"
+    elif metadata_store.tells_of_damage(message):
+        message = str(metadata_store.described(metadata_store.path(output), message))
+    elif _is_full(output):  # SQLite and C++ code have other messages too
+        message = (
+            f"{message}\nLittle space is left for {output}; free some, or set another --output"
+        )
+    elif any(text in message.lower() for text in _NOT_WRITABLE) and "writable" not in message:
+        message = f"{message}\nMake it writable, or set --output to a writable folder"
     return f"{message}\nFull log: {log}"
 
 
+def _full_place(output: Path) -> str:
+    with contextlib.suppress(OSError):  # there is no folder for temporary files
+        temporary = tempfile.gettempdir()
+        if _is_full(temporary) and not _is_full(output):
+            return (
+                f"no space left for temporary files in {temporary}; free some, or set TMPDIR to "
+                "another folder"
+            )
+    return f"no space left for {output}; free some, or set another --output"
+
+
+def _is_full(folder: str | Path) -> bool:
+    return shutil.disk_usage(folder).free < _LITTLE_BYTES
+
+
 def root_message(error: BaseException) -> str:
-    """The message of the original exception, without the wrappers of Beam and TFX."""
-    while error.__cause__ is not None:
+    """The message of the original exception, without the wrappers of Beam and TFX.
+
+    An exception that this project raised from another one says more than that one.
+    """
+    while error.__cause__ is not None and not _is_raised_here(error):
         error = error.__cause__
     text = _WHERE.sub("", str(error)).strip()
     starts = [match.end() for match in _ERROR_LINE.finditer(text)]
     message = text[starts[-1] :] if starts else text
     return message.strip() or type(error).__name__
+
+
+def _is_raised_here(error: BaseException) -> bool:
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    module = frames[-1].f_globals.get("__name__", "") if frames else ""
+    return module.partition(".")[0] in {"components", "pipeline"}

@@ -10,6 +10,7 @@ LOCK_SECONDS = 5.0
 
 _DAMAGED = ("malformed", "file is not a database", "subset of tables", "no schema_version")
 _OTHER_VERSION = ("greater than library version", "older than library version")
+_FULL = "database or disk is full"
 _WRITES_REFUSED = ("readonly", "unable to open database file")
 
 
@@ -42,6 +43,8 @@ def check(file: Path) -> None:
         with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=LOCK_SECONDS)) as database:
             found = database.execute("PRAGMA quick_check(1)").fetchone()[0]
             _check_writable(database)
+    except UnicodeDecodeError as error:  # of a damaged name, in the message of the check
+        raise described(file, f"malformed: {error}") from error
     except sqlite3.Error as error:
         raise described(file, str(error)) from error
     if found != "ok":
@@ -98,6 +101,8 @@ def _problem(file: Path, detail: str) -> str:
             f"is of another version of ML Metadata ({detail:.60}); use the version of the project "
             f"that wrote it, or {rebuild}"
         )
+    if _FULL in detail:
+        return f"can't be written to ({_FULL}); free some space, or set another --output"
     if any(text in detail for text in _WRITES_REFUSED):
         return (
             f"can't be written to ({detail:.200}); make it and its folder writable, or set "

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
-from components import names
+from components import artifact_files, names
 from components.image_example_gen import files
 from components.images import isolated, reader
 from components.images.rules import ReadingRules, read_rules
@@ -113,9 +113,9 @@ def newest_model(path: Path) -> Path:
     Raises:
       PredictError: `path` is neither.
     """
-    if (path / "saved_model.pb").is_file():
+    if _is_model(path):
         return path
-    versions = [p for p in path.glob("*/") if p.name.isdigit() and (p / "saved_model.pb").is_file()]
+    versions = [p for p in path.glob("*/") if p.name.isdigit() and _is_model(p)]
     if not versions:
         raise PredictError(
             f"--model must be the folder of a pushed model or of a registry. Received: {path}"
@@ -123,23 +123,56 @@ def newest_model(path: Path) -> Path:
     return max(versions, key=lambda version: int(version.name))
 
 
+def _is_model(folder: Path) -> bool:
+    # A version that has lost its graph must be named, and not an older one used.
+    return (folder / "saved_model.pb").is_file() or artifact_files.has_list(str(folder))
+
+
 def predict(model: Path, images: Iterable[Path]) -> Iterator[Row]:
     """Returns the predictions for images, in order, computed in batches.
+
+    The files of the model are checked, unless it is of a release that listed none.
 
     Args:
       model: folder of a SavedModel that the Calibrator wrote.
       images: files; one that can't be read gives a row with its error.
 
     Raises:
+      PredictError: the model is damaged.
       RulesError: the model does not record how images are read.
     """
-    return _predictions(model, read_rules(model), images)
+    _check_files(model)
+    return _predictions(_load(model), read_rules(model), images)
 
 
-def _predictions(model: Path, rules: ReadingRules, images: Iterable[Path]) -> Iterator[Row]:
+def _check_files(model: Path) -> None:
+    if artifact_files.has_list(str(model)):
+        try:
+            artifact_files.check(str(model))
+        except artifact_files.DamagedArtifactError as error:
+            raise _damaged(model, error.problem) from error
+
+
+def _load(model: Path) -> Any:
     import tensorflow as tf
 
-    signature = tf.saved_model.load(str(model)).signatures[names.SERVING_DEFAULT]
+    try:
+        return tf.saved_model.load(str(model))
+    except Exception as error:  # of many classes, for a damaged model without a list of files
+        raise _damaged(model, str(error)) from error
+
+
+def _damaged(model: Path, problem: str) -> PredictError:
+    return PredictError(
+        f"{model} is damaged: {problem}. Give another version with --model, or repeat the run that "
+        "pushed it, which pushes it again"
+    )
+
+
+def _predictions(loaded: Any, rules: ReadingRules, images: Iterable[Path]) -> Iterator[Row]:
+    import tensorflow as tf
+
+    signature = loaded.signatures[names.SERVING_DEFAULT]
     for batch in _batches(images, BATCH_SIZE):
         read = [_read(path, rules) for path in batch]
         examples = [_example(data) for data in read if isinstance(data, bytes)]

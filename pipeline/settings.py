@@ -120,7 +120,7 @@ class Data(Section):
     check_digests: bool = Field(
         default=True,
         description=(
-            "Check the digest of each file of images, features and predictions when a step reads "
+            "Check the digest of each file of images and features when a step reads "
             "it, which reads it twice; false: only names, sizes and counts."
         ),
     )

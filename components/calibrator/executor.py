@@ -13,12 +13,14 @@ from tfx.types import Artifact, artifact_utils
 from tfx.utils import path_utils
 
 from components import names, training_balance
+from components.artifact_files import Shard
 from components.calibrator import calibration, operating_point, rules, wording
 from components.calibrator.calibration import Calibration
 from components.calibrator.export import export
 from components.calibrator.operating_point import OperatingPoint
+from components.checked_artifacts import checked
 from components.evaluator.metrics import Costs
-from components.example_files import Shard, record_batches, split_shards
+from components.example_files import record_batches, split_shards
 from components.imbalance_sampler import report as sampling_report
 from components.progress import Progress
 
@@ -36,6 +38,7 @@ _CALIBRATION = "calibration"
 class Executor(BaseExecutor):
     """Calibrates a model, chooses its operating point, and exports the model with both."""
 
+    @checked
     def Do(
         self,
         input_dict: dict[str, list[Artifact]],

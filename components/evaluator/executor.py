@@ -11,8 +11,9 @@ from tfx.dsl.io import fileio
 from tfx.types import Artifact, artifact_utils
 from tfx.utils import path_utils
 
-from components import example_files, names
+from components import names
 from components.calibrator import operating_point
+from components.checked_artifacts import checked
 from components.evaluator import (
     blessing,
     eval_config,
@@ -39,6 +40,7 @@ _logger = logging.getLogger("outnumbered.evaluator")
 class Executor(BaseBeamExecutor):
     """Evaluates a calibrated model on a split of the examples."""
 
+    @checked
     def Do(
         self,
         input_dict: dict[str, list[Artifact]],
@@ -120,10 +122,7 @@ class Executor(BaseBeamExecutor):
                     eval_config=config, output_path=target[names.EVALUATION].uri
                 )
             )
-        predictions.write_list(
-            target[names.PREDICTIONS].uri,
-            check_digests=example_files.checks_digests(examples.uri),
-        )
+        predictions.write_list(target[names.PREDICTIONS].uri)
 
 
 def _single(artifacts: dict[str, list[Artifact]]) -> dict[str, Artifact]:

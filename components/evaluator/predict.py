@@ -10,9 +10,9 @@ import tensorflow as tf
 from apache_beam.utils.shared import Shared
 
 from components import example_files, names
+from components.artifact_files import Shard
 from components.evaluator import eval_config, predictions
 from components.evaluator.metrics import negative_weight
-from components.example_files import Shard
 from components.progress import Progress
 
 _BATCH = 64

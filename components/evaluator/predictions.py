@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tfx.dsl.io import fileio
 
-from components import example_files, names
+from components import artifact_files, names
 
 IDENTITY = (names.IMAGE_ID, names.URI)
 """Columns that identify an image."""
@@ -50,20 +50,20 @@ def write(rows: pa.Table, uri: str, *, index: int, count: int) -> None:
     fileio.rename(f"{path}.writing", path, overwrite=True)
 
 
-def write_list(uri: str, *, check_digests: bool) -> None:
+def write_list(uri: str) -> None:
     """Writes the list of the artifact's files, which `read` checks.
 
     Args:
       uri: URI of the artifact, with all of its predictions.
-      check_digests: see `example_files.write_list`.
     """
     listed = (str(name) for name in fileio.listdir(uri))
     files = [name for name in listed if name.startswith(_PREFIX) and name.endswith(_SUFFIX)]
     entries = [
-        example_files.describe(uri, name, len(_read_file(os.path.join(uri, name), [])))
+        artifact_files.describe(uri, name, len(_read_file(os.path.join(uri, name), [])))
         for name in files
     ]
-    example_files.write_list(uri, entries, check_digests=check_digests)
+    # The files are small, and a parquet file has no checksum of its own.
+    artifact_files.write_list(uri, entries, check_digests=True)
 
 
 def read(uri: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -110,7 +110,7 @@ def _sortable(column: pd.Series) -> np.ndarray:
 
 def _tables(uri: str, read_file: Callable[[str], pa.Table]) -> list[pa.Table]:
     """Reads and checks each file of the artifact."""
-    files = example_files.listed_files(uri)
+    files = artifact_files.listed_files(uri)
     if not files:
         raise FileNotFoundError(f"no {_PREFIX}*{_SUFFIX} exists in {uri}")
     tables = []

@@ -11,6 +11,7 @@ from tfx.dsl.io import fileio
 from tfx.types import Artifact, artifact_utils
 
 from components import example_files, names
+from components.checked_artifacts import checked
 from components.example_validator import checks, findings, findings_file
 from components.schema_gen import baseline, value_counts
 
@@ -23,6 +24,7 @@ _logger = logging.getLogger("outnumbered.example_validator")
 class Executor(BaseExecutor):
     """Checks the data against the kept schema."""
 
+    @checked
     def Do(
         self,
         input_dict: dict[str, list[Artifact]],

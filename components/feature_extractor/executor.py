@@ -18,8 +18,9 @@ from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import Artifact, artifact_utils
 
-from components import example_files, names
-from components.example_files import Described, Shard
+from components import artifact_files, example_files, names
+from components.artifact_files import Described, Shard
+from components.checked_artifacts import checked
 from components.feature_extractor.backbone import Backbone
 from components.feature_extractor.store import FeatureReader, FeatureStore
 from components.progress import watched
@@ -47,6 +48,7 @@ _WEIGHTS_FILE = "body.weights.h5"
 class Executor(BaseBeamExecutor):
     """Executes FeatureExtractor."""
 
+    @checked
     def Do(
         self,
         input_dict: dict[str, list[Artifact]],
@@ -77,7 +79,7 @@ class Executor(BaseBeamExecutor):
         store = FeatureStore(Path(root) / backbone.key(body))
         each = [shard for listed in shards.values() for shard in listed]
         self._extract(each, backbone, body, store)
-        check_digests = example_files.checks_digests(source.uri)
+        check_digests = artifact_files.checks_digests(source.uri)
         self._rewrite(shards, target.uri, store, check_digests=check_digests)
         if not exec_properties[STORE]:
             fileio.rmtree(root)
@@ -150,7 +152,7 @@ class Executor(BaseBeamExecutor):
                 | "ListFiles" >> beam.combiners.ToList()
                 | "WriteList"
                 >> beam.Map(
-                    lambda entries: example_files.write_list(
+                    lambda entries: artifact_files.write_list(
                         uri, entries, check_digests=check_digests
                     )
                 )
@@ -255,7 +257,7 @@ class _Rewrite(beam.DoFn):
             for record in _records(source.path):
                 writer.write(_with_features(record, self._reader))
         fileio.rename(f"{target}.writing", target, overwrite=True)
-        yield example_files.describe(self._uri, name, source.records)
+        yield artifact_files.describe(self._uri, name, source.records)
 
 
 def _with_features(record: bytes, reader: FeatureReader) -> bytes:

@@ -9,16 +9,13 @@ runs may use a store at the same time, since every file is written atomically.
 
 import hashlib
 import io
-import time
 from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 
 import numpy as np
 
-from components import checked_file
+from components import checked_file, in_progress
 from components.whole_file import write_text
-
-_ABANDONED_SECONDS = 24 * 60 * 60
 
 
 class FeatureStore:
@@ -50,8 +47,8 @@ class FeatureStore:
     def discard_damaged(self, image_ids: Set[str]) -> None:
         """Removes every damaged part with one of these images, with a warning.
 
-        These parts are read in full, so it is called once, before the features are used. Files
-        of writers that were killed are removed after a day.
+        These parts are read in full, so it is called once, before the features are used. The
+        files of writers that were killed are removed, those of other machines after a day.
         """
         for listing in self._listings():
             content = listing.read_bytes()
@@ -61,9 +58,7 @@ class FeatureStore:
             used = not image_ids.isdisjoint(content.decode().splitlines())
             if used and not checked_file.is_intact(listing.with_suffix(".npy")):
                 listing.unlink(missing_ok=True)
-        for hidden in self.folder.glob(".*"):
-            if time.time() - hidden.stat().st_mtime > _ABANDONED_SECONDS:
-                hidden.unlink(missing_ok=True)
+        in_progress.remove_abandoned(self.folder.glob(".*"))
 
     def image_ids(self) -> set[str]:
         """Returns the identities of all images in the store."""

@@ -3,14 +3,13 @@
 Imports the standard library only; Beam's file systems are imported for files in a bucket.
 """
 
-import functools
 import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
-from components.beam_io import checksums
+from components.beam_io import checksum
 from components.image_example_gen import files
 from components.image_example_gen.manifest import UnreachableError
 
@@ -42,13 +41,12 @@ def content_digests(
       UnreachableError: a bucket's store provides no checksum of a file.
     """
     remaining = iter(paths)
-    stores = functools.cache(checksums)
 
     def digest_of(path: str) -> str:
         if verify == "size_and_time":
             return ""
         if files.is_remote(path):
-            return _checksum(path, stores) if verify == "content" else ""
+            return _checksum(path) if verify == "content" else ""
         return _local_digest(path, whole=verify == "content")
 
     with ThreadPoolExecutor(_WORKERS) as workers:
@@ -69,10 +67,9 @@ def _local_digest(path: str, *, whole: bool) -> str:
         return _UNREADABLE
 
 
-def _checksum(path: str, stores: Callable[[str], Callable[[str], str]]) -> str:
-    checksum = stores(path.partition("://")[0].lower())
+def _checksum(path: str) -> str:
     try:
-        return str(checksum(path))
+        return checksum(path)
     except Exception as error:  # each store's client raises its own errors
         raise UnreachableError(
             f"cannot get the checksum of {path} ({error}); check that the store can be reached, "

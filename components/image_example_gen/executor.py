@@ -28,7 +28,8 @@ from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import Artifact, artifact_utils
 
-from components import example_files, names
+from components import artifact_files, example_files, names
+from components.checked_artifacts import checked
 from components.image_example_gen import files, verdict
 from components.image_example_gen.abandoned import remove_abandoned, staging_folder
 from components.image_example_gen.shards import (
@@ -74,6 +75,7 @@ _MAX_SHARDS = 1000
 class Executor(base_beam_executor.BaseBeamExecutor):
     """Executes ImageExampleGen."""
 
+    @checked
     def Do(
         self,
         input_dict: dict[str, list[Artifact]],
@@ -110,7 +112,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 _write_quarantine(quarantine.uri, records, judged, exec_properties, passed_over)
                 plans = _shard_plans(examples.uri, outcomes, judged)
                 self._finalize(plans, staging, examples.uri)
-                example_files.write_list(
+                artifact_files.write_list(
                     examples.uri,
                     [staging.read_entry(shard) for shard in plans],
                     check_digests=bool(exec_properties[CHECK_DIGESTS]),

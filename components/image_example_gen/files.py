@@ -12,14 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from components.beam_io import (
-    beam_io,
-    file_at,
-    files_below,
-    first_answer,
-    read_s3,
-    store_errors,
-)
+from components.beam_io import beam_io, file_at, files_below, first_answer
+from components.stores import store_errors, store_of
 
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _FILE_URI = re.compile(r"^file:(?://(?:localhost)?)?(?=/(?!/))", re.IGNORECASE)
@@ -243,9 +237,9 @@ def read_bytes(path: str) -> bytes:
     if not is_remote(path):
         with open(path, "rb") as file:
             return file.read()
-    if scheme(path) == "s3":
-        return read_s3(path)
     first_answer(path)
+    if store := store_of(path):
+        return store.read(path)
     beam = beam_io()
     # Otherwise Beam would decompress a file whose name ends in .gz.
     kind = beam.filesystem.CompressionTypes.UNCOMPRESSED

@@ -18,14 +18,14 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from tfx.dsl.io import fileio
 
-from components import example_files, names
-from components.beam_io import StoreError
-from components.example_files import Described
+from components import artifact_files, names
+from components.artifact_files import Described
 from components.image_example_gen import files
 from components.image_example_gen.sources import ImageRecord
 from components.image_example_gen.verdict import Refusal
 from components.images import isolated, reader
 from components.images.perceptual_hash import as_hex
+from components.stores import StoreError
 
 # Reasons for a refusal that concern the file, not the image in it.
 MISSING = "missing"
@@ -235,7 +235,7 @@ def finalize(shard: int, staging: Staging) -> None:
     """Moves a shard to its destination, without the records that are dropped."""
     plan = staging.read_plan(shard)
     _move(staging.examples(shard), plan)
-    staging.write_entry(shard, example_files.describe(plan.uri, plan.name, plan.records))
+    staging.write_entry(shard, artifact_files.describe(plan.uri, plan.name, plan.records))
 
 
 def _move(source: str, plan: ShardPlan) -> None:

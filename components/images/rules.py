@@ -75,9 +75,16 @@ class ReadingRules:
         """Returns the rules in a JSON object.
 
         Raises:
-          RulesError: the keys or the version are not those of this version of the contract.
+          RulesError: the text is no JSON, or the keys or the version are not those of this version
+            of the contract.
         """
-        values: dict[str, Any] = json.loads(text)
+        try:
+            values: dict[str, Any] = dict(json.loads(text))
+        except (ValueError, TypeError) as error:
+            raise RulesError(
+                f"the reading rules must be a JSON object; push the model again ({error}). "
+                f"Received: {text[:80]!r}"
+            ) from error
         if values.get("version") != VERSION:
             raise RulesError(
                 f"version of the reading rules must be {VERSION}; use the version of outnumbered "

@@ -13,8 +13,10 @@ from tfx import types
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import artifact_utils
 
-from components import example_files, names
-from components.example_files import Described, Shard, shard_name, split_dir, split_shards
+from components import artifact_files, names
+from components.artifact_files import Described, Shard
+from components.checked_artifacts import checked
+from components.example_files import shard_name, split_dir, split_shards
 from components.imbalance_sampler import ledger, near_duplicates
 from components.imbalance_sampler import report as sampling_report
 from components.imbalance_sampler.assignment import assign, band_edges, bands
@@ -110,6 +112,7 @@ def _ledger_path(properties: Mapping[str, Any]) -> str:
 class Executor(base_beam_executor.BaseBeamExecutor):
     """Draws the splits; see `component.ImbalanceSampler`."""
 
+    @checked
     def Do(
         self,
         input_dict: dict[str, list[types.Artifact]],
@@ -138,10 +141,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 sampling.set_string_custom_property(LEDGER_DIGEST, digest)
             else:
                 report, _, _ = self._draw(shards, examples.uri, work, properties, ledger.EMPTY)
-            example_files.write_list(
+            artifact_files.write_list(
                 examples.uri,
                 read_files(work) + _empty_splits(examples.uri, properties.outputs),
-                check_digests=example_files.checks_digests(source),
+                check_digests=artifact_files.checks_digests(source),
             )
         finally:
             tf.io.gfile.rmtree(work)
@@ -227,7 +230,7 @@ def _empty_splits(uri: str, outputs: Mapping[int, str]) -> list[Described]:
     for split in empty:
         write_empty_shard(split_dir(uri, split))
     return [
-        example_files.describe(uri, os.path.join(split_dir("", split), shard_name(0, 1)), 0)
+        artifact_files.describe(uri, os.path.join(split_dir("", split), shard_name(0, 1)), 0)
         for split in empty
     ]
 

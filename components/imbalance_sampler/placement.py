@@ -13,8 +13,9 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
-from components import example_files
-from components.example_files import Described, shard_name
+from components import artifact_files
+from components.artifact_files import Described
+from components.example_files import shard_name
 from components.imbalance_sampler import records
 from components.imbalance_sampler.plan import Plan
 from components.imbalance_sampler.shuffle import (
@@ -133,7 +134,7 @@ class _CopyShard(beam.DoFn):
         targets = {outcome: os.path.join(self._uri, name) for outcome, name in files.items()}
         counts = records.copy_records(self._shards[shard], outcomes, targets)
         for outcome, name in files.items():
-            yield example_files.describe(self._uri, name, counts[outcome])
+            yield artifact_files.describe(self._uri, name, counts[outcome])
         self._progress.advance(1)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
-from components.example_files import Shard
+from components.artifact_files import Shard
 from components.imbalance_sampler import records
 from components.imbalance_sampler.rows import SCANNED, Rows, bucket_of, sort_bucket, tally
 from components.imbalance_sampler.shuffle import (

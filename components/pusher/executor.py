@@ -8,6 +8,7 @@ from tfx.types import Artifact, artifact_utils
 from tfx.utils import path_utils
 
 from components import names
+from components.checked_artifacts import checked
 from components.evaluator import blessing
 from components.pusher import pushed_model, registry
 from components.schema_gen import baseline
@@ -21,6 +22,7 @@ _logger = logging.getLogger("outnumbered.pusher")
 class Executor(BaseExecutor):
     """Pushes the model if it is blessed."""
 
+    @checked
     def Do(
         self,
         input_dict: dict[str, list[Artifact]],

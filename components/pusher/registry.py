@@ -10,21 +10,17 @@ import fcntl
 import hashlib
 import os
 import shutil
-import socket
-import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from components import artifact_files, in_progress
 from components.whole_file import flush
 
 _LOCK = ".lock"
 _INCOMING = ".incoming-"
 _SAVED_MODEL = "saved_model.pb"
-# A push from another machine that is older than this has failed: copying takes minutes.
-_DEAD_AFTER_SECONDS = 24 * 3600
 
 
 class PushError(Exception):
@@ -133,9 +129,10 @@ def _push(source: Path, root: Path) -> Pushed:
 @contextmanager
 def _copied(source: Path, root: Path) -> Iterator[Path]:
     """Makes a hidden copy of a folder, to be renamed in the block; removes it on an error."""
-    incoming = root / _incoming_name(socket.gethostname(), os.getpid())
+    incoming = root / f"{_INCOMING}{in_progress.owned_name()}"
     try:
         _copy(source, incoming)
+        _check(incoming)
         _flush(incoming)
         yield incoming
     except BaseException:  # Ctrl-C as well: no partial copy may be left.
@@ -151,32 +148,13 @@ def _locked(root: Path) -> Iterator[None]:
         yield
 
 
-def _incoming_name(host: str, process: int) -> str:
-    # Host names contain no @, so host vm never mistakes a push of vm-2 for its own.
-    return f"{_INCOMING}{host}@{process}-{uuid.uuid4().hex}"
-
-
 def _clean(root: Path) -> None:
     """Removes the remains of failed pushes.
 
     This process has the lock, so no other push of this machine is in progress, unless the file
     system has no locks. One of another machine may be: its folder is kept for a day.
     """
-    for path in root.glob(f"{_INCOMING}*"):
-        try:
-            if _has_died(path.name) or time.time() - path.stat().st_mtime > _DEAD_AFTER_SECONDS:
-                shutil.rmtree(path)
-        except FileNotFoundError:  # its push has just ended
-            continue
-
-
-def _has_died(name: str) -> bool:
-    """Returns whether an incoming folder belongs to a process of this machine that has ended."""
-    host, _, rest = name.removeprefix(_INCOMING).partition("@")
-    process = rest.partition("-")[0]
-    if host != socket.gethostname() or not process.isdecimal():
-        return False
-    return int(process) != os.getpid() and not Path("/proc", process).exists()
+    in_progress.remove_abandoned(root.glob(f"{_INCOMING}*"), _INCOMING)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -188,6 +166,15 @@ def _copy(source: Path, target: Path) -> None:
             copy.mkdir()
         else:
             shutil.copyfile(path, copy)
+
+
+def _check(copy: Path) -> None:
+    """Checks a copy by the list of the model's files, which was copied too."""
+    if artifact_files.has_list(str(copy)):
+        try:
+            artifact_files.check(str(copy))
+        except artifact_files.DamagedArtifactError as error:
+            raise OSError(f"the copy differs from the model: {error.problem}") from error
 
 
 def _rename(incoming: Path, root: Path, version: int) -> int:

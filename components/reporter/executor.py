@@ -10,12 +10,12 @@ from tfx.dsl.io import fileio
 from tfx.types import Artifact, artifact_utils
 
 from components import example_files, names
+from components.checked_artifacts import checked
 from components.reporter import metrics, page, record, thumbnails
+from components.reporter.files import METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE
 
 TITLE = "title"
 SETTINGS = "settings"
-REPORT_FILE = "report.html"
-METRICS_FILE = "metrics.json"
 
 _logger = logging.getLogger("outnumbered.reporter")
 
@@ -23,13 +23,14 @@ _logger = logging.getLogger("outnumbered.reporter")
 class Executor(BaseExecutor):
     """Executes the Reporter."""
 
+    @checked
     def Do(
         self,
         input_dict: dict[str, list[Artifact]],
         output_dict: dict[str, list[Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes `report.html` and `metrics.json`.
+        """Writes `report.html`, `metrics.json` and the rows of the page, `predictions.parquet`.
 
         Args:
           input_dict: one artifact per input, see `component.ReporterSpec`.
@@ -48,6 +49,8 @@ class Executor(BaseExecutor):
         html = page.render(run, figures, wrong, json.loads(exec_properties[SETTINGS]))
         _write(os.path.join(target, METRICS_FILE), json.dumps(figures, indent=2, allow_nan=False))
         _write(os.path.join(target, REPORT_FILE), html)
+        with fileio.open(os.path.join(target, PREDICTIONS_FILE), "wb") as file:
+            file.write(run.predictions.to_parquet(index=False))
         _logger.info("report: %s", os.path.join(target, REPORT_FILE))
 
 

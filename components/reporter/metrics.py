@@ -4,16 +4,18 @@ from dataclasses import asdict
 from typing import Any
 
 from components.reporter import wording
+from components.reporter.metrics_schema import SCHEMA_VERSION
 from components.reporter.record import RunRecord
 
 
 def assemble(record: RunRecord, title: str) -> dict[str, Any]:
-    """Returns the content of `metrics.json`, plain JSON with None for undefined values.
+    """Returns the content of `metrics.json`, see `components.reporter.metrics_schema`.
 
     `pr_auc` is average precision, see `components.evaluator.metrics`.
     """
     evaluation, verdict = record.evaluation, record.verdict
     return {
+        "schema_version": SCHEMA_VERSION,
         "title": title,
         "answer": "".join(answer(record)),
         "positive_class": record.positive_class,

@@ -10,7 +10,8 @@ import tensorflow as tf
 from PIL import Image
 
 from components import names
-from components.example_files import Shard, record_batches
+from components.artifact_files import Shard
+from components.example_files import record_batches
 
 _SHOWN = 12
 _SIDE_PIXELS = 160

@@ -1,8 +1,9 @@
 """The schema that is kept in a model registry, and the statistics that it was inferred from.
 
 The folder `schema/` of the registry contains `schema.pbtxt`, which users may edit,
-`statistics.pb`, with which later shares are compared, and `kept.json`, with the time and the model
-version at which the schema was kept. Servers read only folders whose name is a number.
+`statistics.pb`, with which later shares are compared, `kept.json`, with the time and the model
+version at which the schema was kept, and `files.json`, with which these two are checked. Servers
+read only folders whose name is a number.
 """
 
 import json
@@ -18,6 +19,8 @@ from google.protobuf.message import DecodeError
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx.dsl.io import fileio
 
+from components import artifact_files
+from components.artifact_files import DamagedArtifactError
 from components.pusher import registry as registry_folder
 from components.schema_gen import value_counts
 from components.schema_gen.value_counts import Statistics
@@ -94,6 +97,9 @@ def keep(registry: str, schema_uri: str, statistics_uri: str, version: int) -> b
     }
     with tempfile.TemporaryDirectory() as folder:
         write(Baseline(read_schema(schema_uri), statistics, origin), folder)
+        # Not the schema, which users may edit.
+        entries = [artifact_files.describe(folder, name) for name in (STATISTICS_FILE, ORIGIN_FILE)]
+        artifact_files.write_list(folder, entries, check_digests=True)
         return registry_folder.add_folder(folder, registry, FOLDER)
 
 
@@ -135,13 +141,17 @@ def load(folder: str) -> Baseline:
             "the folder to start over with the next blessed model"
         )
     try:
+        if artifact_files.has_list(folder):  # earlier releases wrote none
+            artifact_files.check(folder)
         with fileio.open(os.path.join(folder, ORIGIN_FILE), "r") as file:
             origin = json.loads(file.read())
         statistics = value_counts.read_statistics(os.path.join(folder, STATISTICS_FILE))
-    except (DecodeError, json.JSONDecodeError) as error:
+    except (DecodeError, ValueError, DamagedArtifactError) as error:
+        problem = error.problem if isinstance(error, DamagedArtifactError) else error
         raise SchemaError(
-            f"the kept schema in {folder} can't be read: {error}; restore {STATISTICS_FILE} and "
-            f"{ORIGIN_FILE}, or delete the folder to start over with the next blessed model"
+            f"the kept schema in {folder} can't be read: {problem}; restore {STATISTICS_FILE}, "
+            f"{ORIGIN_FILE} and {artifact_files.LIST_FILE}, or delete the folder to start over "
+            "with the next blessed model"
         ) from error
     return Baseline(read_schema(folder), statistics, origin)
 
@@ -153,12 +163,19 @@ def read_schema(folder: str) -> schema_pb2.Schema:
       SchemaError: it is not a valid schema.
     """
     path = os.path.join(folder, SCHEMA_FILE)
-    with fileio.open(path, "r") as file:
-        text = file.read()
+    with fileio.open(path, "rb") as file:
+        content = file.read()
     try:
-        return text_format.Parse(text, schema_pb2.Schema())
-    except text_format.ParseError as error:
-        raise SchemaError(
-            f"{path} is not a valid schema, at line:column {error}; correct it there, or delete "
-            "its folder to start over with the next blessed model"
-        ) from error
+        schema = text_format.Parse(content.decode(), schema_pb2.Schema())
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise _invalid(path, f"at line:column {error}") from error
+    if not schema.feature:
+        raise _invalid(path, "which must have a feature")
+    return schema
+
+
+def _invalid(path: str, why: str) -> SchemaError:
+    return SchemaError(
+        f"{path} is not a valid schema, {why}; correct it there, or delete its folder to start "
+        "over with the next blessed model"
+    )

@@ -7,6 +7,7 @@ from tfx.dsl.components.base.base_executor import BaseExecutor
 from tfx.types import Artifact, artifact_utils
 
 from components import names
+from components.checked_artifacts import checked
 from components.schema_gen import baseline, curation, value_counts
 
 REGISTRY = "registry"
@@ -18,6 +19,7 @@ _logger = logging.getLogger("outnumbered.schema_gen")
 class Executor(BaseExecutor):
     """Outputs the kept schema, or one of this data if none is kept."""
 
+    @checked
     def Do(
         self,
         input_dict: dict[str, list[Artifact]],

@@ -44,7 +44,11 @@ _SEED = 20
 
 
 def rates(
-    labels: NDArray[np.int64], predicted: NDArray[np.bool_], *, draws: int = DRAWS
+    labels: NDArray[np.int64],
+    predicted: NDArray[np.bool_],
+    *,
+    draws: int = DRAWS,
+    negative_weight: float = 1.0,
 ) -> dict[str, NDArray[np.float64]]:
     """Computes recall, precision, F1 and accuracy of each model in each draw of the images.
 
@@ -52,6 +56,7 @@ def rates(
       labels: (n,), 1 for the positive class; both classes occur.
       predicted: (models, n), the images that each model classifies as positive.
       draws: number of draws.
+      negative_weight: weight of each negative, see `components.evaluator.metrics`.
 
     Returns:
       float64 (models, draws) by metric; precision is NaN if no image is classified as positive.
@@ -63,14 +68,15 @@ def rates(
         for blocks, side, members in zip(counts, sides, (positive, ~positive), strict=True):
             blocks.append(side @ weights[members])
     tp, fp = (np.concatenate(blocks, axis=1).astype(np.float64) for blocks in counts)
-    positives, images = int(positive.sum()), positive.size
+    positives, negatives = int(positive.sum()), negative_weight * int((~positive).sum())
+    fp *= negative_weight
     with np.errstate(invalid="ignore"):
         precision = tp / (tp + fp)
     return {
         "recall": tp / positives,
         "precision": precision,
         "f1": 2 * tp / (tp + fp + positives),
-        "accuracy": (tp + images - positives - fp) / images,
+        "accuracy": (tp + negatives - fp) / (positives + negatives),
     }
 
 
@@ -100,7 +106,11 @@ def means(
 
 
 def average_precisions(
-    labels: NDArray[np.int64], probabilities: NDArray[np.float32], *, draws: int = DRAWS
+    labels: NDArray[np.int64],
+    probabilities: NDArray[np.float32],
+    *,
+    draws: int = DRAWS,
+    negative_weight: float = 1.0,
 ) -> NDArray[np.float64]:
     """Computes PR-AUC of each model in each draw of the images.
 
@@ -108,6 +118,7 @@ def average_precisions(
       labels: (n,), 1 for the positive class; both classes occur.
       probabilities: (models, n).
       draws: maximum number of draws; fewer, but at least 1,000, for many models and images.
+      negative_weight: weight of each negative.
 
     Returns:
       float64 (models, draws).
@@ -115,9 +126,10 @@ def average_precisions(
     positive = labels == 1
     affordable = _MAX_PR_AUC_VISITS // max(probabilities.size, 1)
     draws = min(draws, max(_MIN_PR_AUC_DRAWS, affordable))
+    by_class = np.where(positive, 1, negative_weight).astype(np.float32)[:, None]
     rankings = [_RankedImages.of(positive, row) for row in probabilities]
     blocks = [
-        np.stack([ranking.average_precision(weights) for ranking in rankings])
+        np.stack([ranking.average_precision(weights * by_class) for ranking in rankings])
         for weights in _image_weights(positive, draws)
     ]
     return np.concatenate(blocks, axis=1)
@@ -273,16 +285,3 @@ def _mean(values: NDArray[np.float64], weights: NDArray[np.float64] | None = Non
     total = np.sum(np.where(defined, values, 0) * weights, axis=0)
     with np.errstate(invalid="ignore"):
         return total / np.sum(defined * weights, axis=0)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Returns p values with Holm's correction, which controls the family-wise error rate.
-
-    Source: S. Holm, A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian
-    Journal of Statistics 6 (1979).
-    """
-    order = np.argsort(p_values, kind="stable")
-    factors = np.arange(len(p_values), 0, -1)
-    corrected = np.empty(len(p_values))
-    corrected[order] = np.maximum.accumulate(np.asarray(p_values, float)[order] * factors)
-    return np.minimum(corrected, 1).tolist()

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from components.evaluator import metrics
 from components.evaluator.probability_quality import LOSSES
 from components.study_reporter import bootstrap, calibrated, scores
 from components.study_reporter.calibrated import CalibratedArm
+from components.study_reporter.p_values import holm, mcnemar
 from components.study_reporter.record import SplitScores
 from components.study_reporter.scores import Values
 
@@ -213,24 +213,6 @@ def mcnemar_all(tests: Tests, requested: Sequence[Pair]) -> list[dict[str, Any]]
     return rows
 
 
-def mcnemar(only_first: int, only_second: int) -> float:
-    """Returns the two-sided mid-p value of McNemar's test.
-
-    Source: M. Fagerland, S. Lydersen, P. Laake, The McNemar Test for Binary Matched-Pairs
-    Data: Mid-p and Asymptotic Are Better Than Exact Conditional, BMC Medical Research
-    Methodology 13 (2013).
-
-    Args:
-      only_first: number of images that only the first arm classifies correctly.
-      only_second: number of images that only the second arm classifies correctly.
-    """
-    fewer, discordant = min(only_first, only_second), only_first + only_second
-    if not discordant:
-        return 1.0
-    below = special.bdtr(fewer - 1, discordant, 0.5) if fewer else 0.0
-    return float(min(1.0, special.bdtr(fewer, discordant, 0.5) + below))
-
-
 def _shared(evaluated: Mapping[str, EvaluatedArm], requested: Sequence[Pair]) -> list[Pair]:
     """Returns the requested pairs of evaluated arms with a common trained replicate."""
     return [
@@ -360,6 +342,6 @@ def _add_corrected_p(rows: list[dict[str, Any]]) -> None:
     tested = [row for row in rows if row["p"] is not None]
     for row in rows:
         row["p_corrected"] = None
-    corrected = bootstrap.holm([row["p"] for row in tested])
+    corrected = holm([row["p"] for row in tested])
     for row, p in zip(tested, corrected, strict=True):
         row["p_corrected"] = p

@@ -11,6 +11,7 @@ from tfx.dsl.io import fileio
 from tfx.types import Artifact, artifact_utils
 
 from components import names
+from components.checked_artifacts import checked
 from components.study_reporter import record, summary, tables
 
 TITLE = "title"
@@ -32,6 +33,7 @@ def input_key(index: int) -> str:
 class Executor(BaseExecutor):
     """Compares the arms of a study and writes the report."""
 
+    @checked
     def Do(
         self,
         input_dict: dict[str, list[Artifact]],

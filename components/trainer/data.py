@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from components import example_files, names
-from components.example_files import Shard
+from components.artifact_files import Shard
 from components.trainer.preprocessing import Preprocessing
 
 _SCAN_BATCH = 256

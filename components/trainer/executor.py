@@ -8,6 +8,7 @@ from tfx.components.trainer.executor import GenericExecutor
 from tfx.types import Artifact
 from tfx.utils import json_utils
 
+from components.checked_artifacts import checked
 from components.trainer.settings import OWN_PIXEL_RANGE
 
 # Execution properties that TFX's Trainer does not have.
@@ -29,6 +30,7 @@ _CHECKPOINTS = "checkpoints"
 class Executor(GenericExecutor):
     """Executes the Trainer."""
 
+    @checked
     def Do(
         self,
         input_dict: dict[str, list[Artifact]],

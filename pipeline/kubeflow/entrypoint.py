@@ -41,7 +41,6 @@ _BARE = {
     "components.evaluator.": {TFX_COMPONENTS},
     "components.": {TFX_COMPONENTS, TFMA},
     "tfx.components.trainer.": {TFX_COMPONENTS, TFMA},
-    "tfx.components.statistics_gen.": {TFX_COMPONENTS, TFMA},
 }
 
 Artifacts = dict[str, list["Artifact"]]

@@ -11,7 +11,8 @@ from damage import empty, flip_a_bit, halve
 from listed import list_files
 
 from components import example_files
-from components.example_files import DamagedArtifactError, shard_name, split_shards
+from components.artifact_files import DamagedArtifactError
+from components.example_files import shard_name, split_shards
 
 
 def write_shard(path: Path, records: list[bytes]) -> None:
@@ -126,10 +127,3 @@ def test_digests_are_checked_only_if_the_list_says_so(uri):
     second.check_digest()
     with pytest.raises(DamagedArtifactError, match=rf"{shard(uri)} .*its SHA-256 must be"):
         first.check_digest()
-
-
-def test_an_artifact_is_complete_until_a_file_of_any_split_is_lost(uri, tmp_path_factory):
-    assert example_files.is_complete(str(uri))
-    shutil.rmtree(uri / "Split-rest")
-    assert not example_files.is_complete(str(uri))
-    assert example_files.is_complete(str(tmp_path_factory.mktemp("without a list")))

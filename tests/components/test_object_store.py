@@ -1,37 +1,25 @@
-import os
 from collections.abc import Iterator
 
-import boto3
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
+from stores_on_localhost import amazon, google
 from tfx.dsl.io import fileio
 
-from components import example_files, object_store
+from components import artifact_files, example_files, object_store
 from components.imbalance_sampler import ledger
 from components.imbalance_sampler.rows import PLACED
 from components.trainer.checkpoint import Checkpoint, TrainingState
 
 
-@pytest.fixture(scope="module", params=["s3", "minio"])
+@pytest.fixture(scope="module", params=["s3", "minio", "gs"])
 def root(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A bucket's URI; sets the environment variables that Beam needs to find it."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    variables = {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.get_host_and_port()[1]}",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    boto3.client("s3").create_bucket(Bucket="artifacts")
+    """A bucket's URI; sets the environment variables that the clients need to find it."""
+    kind = google if request.param == "gs" else amazon
     object_store.register()
-    yield f"{request.param}://artifacts/root"
-    for name, value in before.items():
-        os.environ.pop(name) if value is None else os.environ.update({name: value})
-    server.stop()
+    with kind("artifacts") as variables, pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        yield f"{request.param}://artifacts/root"
 
 
 def write(path: str, text: str) -> None:
@@ -108,16 +96,31 @@ def test_a_damaged_checkpoint_is_removed_with_a_warning(root: str, caplog):
 def test_the_files_of_an_artifact_are_checked(root: str):
     uri, name = f"{root}/examples/1", f"Split-all/{example_files.shard_name(0, 1)}"
     write(f"{uri}/{name}", "records")
-    entry = example_files.describe(uri, name, 1)
-    example_files.write_list(uri, [entry], check_digests=True)
+    entry = artifact_files.describe(uri, name, 1)
+    artifact_files.write_list(uri, [entry], check_digests=True)
     (shard,) = example_files.split_shards(uri, "all")
     shard.check_digest()
     write(f"{uri}/{name}", "changed")
-    with pytest.raises(example_files.DamagedArtifactError, match=f"{uri}/{name} .*its SHA-256"):
+    with pytest.raises(artifact_files.DamagedArtifactError, match=f"{uri}/{name} .*its SHA-256"):
         shard.check_digest()
     fileio.remove(f"{uri}/{name}")
-    with pytest.raises(example_files.DamagedArtifactError, match=f"{name} is missing"):
+    with pytest.raises(artifact_files.DamagedArtifactError, match=f"{name} is missing"):
         example_files.split_shards(uri, "all")
+
+
+def test_all_files_of_an_artifact_are_listed_and_checked(root: str):
+    uri = f"{root}/model/1"
+    folder = f"{uri}/Format-Serving"
+    for name in ("saved_model.pb", "assets/rules.json"):
+        write(f"{folder}/{name}", "content")
+    artifact_files.list_all(uri)
+    assert artifact_files.folders(artifact_files.listed_folder(uri)) == ["", "assets"]
+    artifact_files.check(folder)
+    write(f"{folder}/assets/rules.json", "changed")
+    with pytest.raises(artifact_files.DamagedArtifactError, match=r"assets/rules.json its SHA-256"):
+        artifact_files.check(folder)
+    fileio.remove(f"{folder}/assets/rules.json")
+    assert not artifact_files.is_intact(folder, digests=False)
 
 
 def test_a_ledger_is_updated_and_one_that_has_changed_is_not_overwritten(root: str):
@@ -135,3 +138,20 @@ def test_a_ledger_is_updated_and_one_that_has_changed_is_not_overwritten(root: s
         ledger.write(two, path, replacing=ledger.EMPTY)
     ledger.write(two, path, replacing=one)
     assert ledger.read(path).digest == two.digest
+
+
+def test_a_file_whose_writing_fails_is_not_stored(root: str):
+    def fail(mode: str) -> None:
+        with fileio.open(f"{root}/half", mode) as file:
+            file.write("half" if mode == "w" else b"half")
+            raise RuntimeError
+
+    for mode in ("w", "wb"):
+        with pytest.raises(RuntimeError):
+            fail(mode)
+    assert not fileio.exists(f"{root}/half")
+
+
+def test_an_empty_file_is_stored(root: str):
+    write(f"{root}/empty", "")
+    assert fileio.stat(f"{root}/empty").size_in_bytes == 0

@@ -1,6 +1,6 @@
-"""Each alert fires when it should and not otherwise: `promtool` evaluates the rules over series.
+"""Each alert fires when it should and not otherwise, by evaluating the rules over series.
 
-Without promtool these tests are skipped. To install it:
+`rule_evaluation` evaluates them here, and Prometheus' own `promtool` too where it is installed:
     go install -tags remove_all_sd github.com/prometheus/prometheus/cmd/promtool@latest
 """
 
@@ -11,9 +11,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import promql_parser
 import pytest
 import yaml
 from cluster_objects import DEPLOY
+from rule_evaluation import differences, needed, seconds
 
 INTERVAL_MINUTES = 5
 HOUR, DAY = 60 // INTERVAL_MINUTES, 24 * 60 // INTERVAL_MINUTES
@@ -162,6 +164,7 @@ CASES = [
     ),
     ("OutnumberedRunMissing", "there was never a run", [], "2h", [{}]),
     ("OutnumberedRunMissing", "the last run succeeded", daily_run(0, succeeds=True), "25h", []),
+    ("OutnumberedRunMissing", "the next is a little late", daily_run(0, succeeds=True), "27h", []),
     ("OutnumberedRunMissing", "there was none since", daily_run(0, succeeds=True), "28h", [{}]),
     (
         "OutnumberedRunMissing",
@@ -214,6 +217,13 @@ CASES = [
     ),
     (
         "OutnumberedStepsUnlabelled",
+        "no pod has it yet",
+        pod("a-1", RUN, None, ("Running", DAY)),
+        "55m",
+        [],
+    ),
+    (
+        "OutnumberedStepsUnlabelled",
         "drivers have none, steps have it",
         pod("a-0", RUN, None, ("Succeeded", DAY)) + pod("a-1", RUN, "Trainer", ("Running", DAY)),
         "2h",
@@ -221,9 +231,10 @@ CASES = [
     ),
     ("OutnumberedModelNotServed", "no server is ready", replicas((2, 6), (0, 12)), "1h", [{}]),
     ("OutnumberedModelNotServed", "one is", replicas((2, 6), (1, 12)), "1h", []),
-    ("OutnumberedModelNotServed", "one was back soon", replicas((2, 6), (0, 1), (2, 9)), "1h", []),
+    ("OutnumberedModelNotServed", "one was back soon", replicas((2, 6), (0, 1), (2, 9)), "30m", []),
     ("OutnumberedModelOld", "nine days old", version((3, 9 * DAY)), "8d", [OF_NAMESPACE]),
     ("OutnumberedModelOld", "first served four days ago", version((3, 4 * DAY)), "95h", []),
+    ("OutnumberedModelOld", "seven days and two hours old", version((3, 9 * DAY)), "170h", []),
     ("OutnumberedModelOld", "new since", version((3, 8 * DAY), (4, DAY)), "202h", []),
     ("OutnumberedRequestsFail", "a tenth fails", requests(10), "80m", [OF_NAMESPACE]),
     ("OutnumberedRequestsFail", "a hundredth fails", requests(1), "80m", []),
@@ -231,12 +242,44 @@ CASES = [
     ("OutnumberedRequestsFailSlowly", "4 % fail for hours", requests(4), "7h", [OF_NAMESPACE]),
     ("OutnumberedRequestsFailSlowly", "a hundredth fails", requests(1), "7h", []),
     ("OutnumberedImagesRefused", "a tenth is refused", images(10), "3h", [{}]),
+    ("OutnumberedImagesRefused", "a tenth is refused, not yet for long", images(10), "1h", []),
     ("OutnumberedImagesRefused", "a hundredth is refused", images(1), "3h", []),
     ("OutnumberedRequestsSlow", "two in a hundred are slow", latency(98), "30m", [{}]),
+    ("OutnumberedRequestsSlow", "two in a hundred are, not yet for long", latency(98), "10m", []),
     ("OutnumberedRequestsSlow", "one in two hundred is", latency(99.5), "30m", []),
 ]
 
 
+# An alert, a rule that it reads or the alert itself, a part of that, and what replaces the part.
+MUTATIONS = [
+    ("StepFailed", "outnumbered:run_pod", '=~"cats-vs-dogs.+"', '=~".+"'),
+    ("StepsUnlabelled", "outnumbered:step_pod", 'step!=""', 'step=""'),
+    ("StepFailed", "outnumbered:step_pod", "max by (namespace, pod, label", "max by (pod, label"),
+    ("RunsFail", "outnumbered:run_succeeded", '"Succeeded"', '"Failed"'),
+    ("RunsFail", "outnumbered:runs_failed:share2d", "[2d]", "[7d]"),
+    ("ModelOld", "outnumbered:model_is_old", "offset 7d", "offset 3d"),
+    ("RequestsFail", "outnumbered:requests_failed:share5m", "sum by (namespace)", "sum"),
+    ("RequestsFail", "outnumbered:requests_failed:share1h", '"5.."', '"4.."'),
+    ("StepFailed", "OutnumberedStepFailed", "(namespace, owner_name, label", "(namespace, label"),
+    ("StepFailed", "OutnumberedStepFailed", "unless on (namespace, owner_name,", "unless on ("),
+    ("RunMissing", "OutnumberedRunMissing", "26 * 3600", "29 * 3600"),
+    ("RunsFail", "OutnumberedRunsFail", "3 * 0.10", "1 * 0.10"),
+    ("StepsUnlabelled", "OutnumberedStepsUnlabelled", "unless on ()", "and on ()"),
+    ("ModelNotServed", "OutnumberedModelNotServed", "> 0", "> 1"),
+    ("ModelOld", "OutnumberedModelOld", "[1d]", "[1h]"),
+    ("RequestsFail", "OutnumberedRequestsFail", "14.4 * 0.005", "24 * 0.005"),
+    ("RequestsFailSlowly", "OutnumberedRequestsFailSlowly", "6 * 0.005", "1 * 0.005"),
+    ("ImagesRefused", "OutnumberedImagesRefused", "0.05", "0.005"),
+    ("RequestsSlow", "OutnumberedRequestsSlow", "0.99", "0.999"),
+    *(
+        (alert.removeprefix("Outnumbered"), alert, f"for: {rule['for']}", "")
+        for alert, rule in ALERTS.items()
+        if "for" in rule
+    ),
+]
+
+
+@pytest.fixture(scope="session")
 def promtool():
     """The path of promtool; skips the test where there is none."""
     places = [os.environ.get("GOBIN", ""), str(Path.home() / "go" / "bin")]
@@ -251,53 +294,112 @@ def run(*command):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-@pytest.fixture(scope="module")
-def rules(tmp_path_factory):
-    """The rules without annotations, which promtool would compare too."""
-    groups = copy.deepcopy(GROUPS)
+def bare(groups):
+    """Rules without annotations, which promtool would compare too."""
+    groups = copy.deepcopy(groups)
     for group in groups:
         for rule in group["rules"]:
             rule.pop("annotations", None)
-    path = tmp_path_factory.mktemp("rules") / "rules.yaml"
-    path.write_text(yaml.safe_dump({"groups": groups}))
-    return path
+    return groups
+
+
+def replaced(name, old, new):
+    """The rules, with a part of one replaced wherever it is in the rule's YAML."""
+    groups = bare(GROUPS)
+    for group in groups:
+        for index, rule in enumerate(group["rules"]):
+            if name in {rule.get("record"), rule.get("alert")}:
+                text = yaml.safe_dump(rule, width=1_000)
+                assert old in text
+                group["rules"][index] = yaml.safe_load(text.replace(old, new))
+    return groups
+
+
+def document(alert):
+    """The cases of an alert as a test of promtool, but for the names of its files of rules."""
+    return {
+        "evaluation_interval": f"{INTERVAL_MINUTES}m",
+        "tests": [
+            {
+                "name": name,
+                "interval": "1m" if alert in OF_MINUTES else f"{INTERVAL_MINUTES}m",
+                "input_series": given,
+                "alert_rule_test": [
+                    {
+                        "eval_time": time,
+                        "alertname": alert,
+                        "exp_alerts": [
+                            {"exp_labels": {**ALERTS[alert]["labels"], **one}} for one in fires
+                        ],
+                    }
+                ],
+            }
+            for of, name, given, time, fires in CASES
+            if of == alert
+        ],
+    }
+
+
+def by_promtool(promtool, folder, groups, alert):
+    """The result of promtool, whose status says whether an alert fires as its cases expect."""
+    groups = needed(groups, alert)
+    (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": groups}))
+    order = [group["name"] for group in groups]
+    test = {"rule_files": ["rules.yaml"], "group_eval_order": order, **document(alert)}
+    (folder / "test.yaml").write_text(yaml.safe_dump(test))
+    return run(promtool, "test", "rules", str(folder / "test.yaml"))
 
 
 @pytest.mark.parametrize("alert", sorted(ALERTS))
-def test_an_alert_fires_when_it_should_and_only_then(rules, alert):
-    severity = ALERTS[alert]["labels"]
-    cases = [case for case in CASES if case[0] == alert]
-    tests = [
-        {
-            "name": name,
-            "interval": "1m" if alert in OF_MINUTES else f"{INTERVAL_MINUTES}m",
-            "input_series": given,
-            "alert_rule_test": [
-                {
-                    "eval_time": time,
-                    "alertname": alert,
-                    "exp_alerts": [{"exp_labels": {**severity, **one}} for one in fires],
-                }
-            ],
-        }
-        for _, name, given, time, fires in cases
-    ]
-    document = {
-        "rule_files": [str(rules)],
-        "evaluation_interval": f"{INTERVAL_MINUTES}m",
-        "group_eval_order": [group["name"] for group in GROUPS],
-        "tests": tests,
-    }
-    path = rules.with_name(f"{alert}.yaml")
-    path.write_text(yaml.safe_dump(document))
-    result = run(promtool(), "test", "rules", str(path))
+def test_an_alert_fires_when_it_should_and_only_then(alert):
+    assert differences(bare(GROUPS), document(alert)) == []
+
+
+@pytest.mark.parametrize("alert", sorted(ALERTS))
+def test_promtool_finds_that_an_alert_fires_when_it_should(promtool, tmp_path, alert):
+    result = by_promtool(promtool, tmp_path, bare(GROUPS), alert)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_promtool_accepts_the_rules_and_their_annotations(tmp_path):
+@pytest.mark.parametrize(("alert", "name", "old", "new"), MUTATIONS)
+def test_the_cases_notice_a_changed_rule(alert, name, old, new):
+    alert = f"Outnumbered{alert}"
+    assert differences(replaced(name, old, new), document(alert))
+
+
+@pytest.mark.parametrize(("alert", "name", "old", "new"), MUTATIONS)
+def test_promtool_notices_a_changed_rule_too(promtool, tmp_path, alert, name, old, new):
+    groups, alert = replaced(name, old, new), f"Outnumbered{alert}"
+    result = by_promtool(promtool, tmp_path, groups, alert)
+    output = result.stdout + result.stderr
+    # Each line of the evaluation here is a case that promtool names too.
+    lines = differences(groups, document(alert))
+    assert result.returncode == 1
+    assert sorted(set(re.findall(r"name: (.*?),$", output, re.MULTILINE))) == sorted(
+        line.partition(":")[0] for line in lines
+    )
+
+
+def test_the_rules_can_be_parsed_and_their_annotations_use_the_labels_of_their_alerts():
+    for group in GROUPS:
+        for rule in group["rules"]:
+            promql_parser.parse(rule["expr"])
+            assert seconds(rule.get("for", "1s")) > 0
+    for alert, rule in ALERTS.items():
+        labels = {key for case in CASES if case[0] == alert for one in case[-1] for key in one}
+        text = " ".join(rule["annotations"].values())
+        templates = re.findall(r"\{\{(.*?)\}\}", text)
+        assert text.count("{{") == text.count("}}") == len(templates)
+        assert {template.strip() for template in templates} <= {
+            "$value | humanizePercentage",
+            *(f"$labels.{label}" for label in labels),
+        }
+
+
+def test_promtool_accepts_the_rules_and_their_annotations(promtool, tmp_path):
     path = tmp_path / "rules.yaml"
     path.write_text(yaml.safe_dump({"groups": GROUPS}))
-    result = run(promtool(), "check", "rules", "--lint-fatal", str(path))
+    result = run(promtool, "check", "rules", "--lint-fatal", str(path))
     assert result.returncode == 0, result.stdout + result.stderr
 
 

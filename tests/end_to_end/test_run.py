@@ -13,6 +13,7 @@ from bad_images import BAD_IMAGES
 from command_line import FinishedRun, command_environment, outnumbered
 
 from components.calibrator import operating_point
+from components.reporter.metrics_schema import MetricsFile
 
 OWN_MOUNTS = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
 
@@ -43,9 +44,14 @@ def test_every_image_of_the_test_split_is_counted(finished: FinishedRun):
 def test_latest_has_the_report_figures_settings_and_log(finished: FinishedRun):
     latest = finished.output / "latest"
     assert {path.name for path in latest.iterdir()} == {
-        *("metrics.json", "report.html", "settings.yaml", "run.log")
+        *("metrics.json", "predictions.parquet", "report.html", "settings.yaml", "run.log")
     }
     assert Path(finished.result["report"]).samefile(latest / "report.html")
+
+
+def test_the_figures_are_valid_by_their_schema(finished: FinishedRun):
+    text = (finished.output / "latest" / "metrics.json").read_text()
+    MetricsFile.model_validate_json(text, strict=True)
 
 
 def test_bad_images_are_quarantined_with_their_reasons(finished: FinishedRun):

@@ -86,6 +86,19 @@ class Pod:
     process: subprocess.Popen[bytes]
 
 
+Start = Callable[[Sequence[str], Path, Mapping[str, str], Path], Any]
+
+
+def start_process(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path
+) -> subprocess.Popen[bytes]:
+    """Starts a command in a process."""
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=file, stderr=subprocess.STDOUT
+        )
+
+
 @dataclass
 class Step:
     """The result of a step.
@@ -122,6 +135,8 @@ class Cluster:
       parallel: maximum number of pods at a time.
       sleep: waits the seconds between two attempts.
       on_pod: called with each pod that starts.
+      start: starts a command with a working directory, an environment, and a file for what it
+        prints.
     """
 
     store: Any
@@ -133,6 +148,7 @@ class Cluster:
     parallel: int = 2
     sleep: Callable[[float], None] = lambda _: None
     on_pod: Callable[[Pod], None] = lambda _: None
+    start: Start = start_process
     _cache: dict[str, dict[str, Artifact]] = field(default_factory=dict)
     _ids: Iterable[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -288,14 +304,9 @@ class Work:
             _download(cluster.store, artifact["uri"], _mirror(folder, artifact["uri"]))
         for uri in [*self._output_uris().values(), self.uri]:
             _mirror(folder, uri).parent.mkdir(parents=True, exist_ok=True)
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(
-                self._command(folder),
-                cwd=folder / "work",
-                env=self._environment(folder),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+        process = cluster.start(
+            self._command(folder), folder / "work", self._environment(folder), folder / "log"
+        )
         pod = Pod(self.name, attempt, self._node().name, folder, process)
         step.pods.append(pod)
         cluster.on_pod(pod)

@@ -5,6 +5,9 @@ import logging
 import subprocess
 import sys
 
+import pytest
+
+from components import stop_signals
 from pipeline.console import RunView, followed
 
 PROGRAM = """
@@ -70,3 +73,15 @@ def test_log_levels_are_restored():
     with RunView(io.StringIO(), []) as view, followed(view):
         pass
     assert logging.getLogger("absl").level == before
+
+
+def test_no_component_starts_after_a_signal_whose_exception_a_library_suppressed(monkeypatch):
+    monkeypatch.setattr(stop_signals._received, "error", KeyboardInterrupt("Ctrl-C was pressed"))
+    screen = io.StringIO()
+    with (
+        pytest.raises(KeyboardInterrupt),
+        RunView(screen, ["Trainer"]) as view,
+        followed(view),
+    ):
+        logging.getLogger("absl").info("Component %s is running.", "Trainer")
+    assert "running" not in screen.getvalue()

@@ -2,20 +2,23 @@
 
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from damage import flip_a_bit
 from listed import list_files
 from PIL import Image
-from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types import standard_artifacts
 
+from components import artifact_files, example_files
 from components.evaluator.blessing import BLESSED_FILE
 from components.pusher.component import Pusher
 from components.schema_gen.baseline import ORIGIN_FILE
@@ -33,6 +36,7 @@ def model_maker(model: OutputArtifact[standard_artifacts.Model]):
     folder = Path(model.uri, "Format-Serving")
     folder.mkdir(parents=True)
     (folder / "saved_model.pb").write_text("graph")
+    artifact_files.list_all(model.uri)
 
 
 @component
@@ -42,6 +46,7 @@ def judge(
 ):
     Path(blessing.uri).mkdir(parents=True, exist_ok=True)
     Path(blessing.uri, BLESSED_FILE).touch()
+    artifact_files.list_all(blessing.uri)
 
 
 @component
@@ -53,6 +58,7 @@ def checker(
         Path(artifact.uri).mkdir(parents=True, exist_ok=True)
         # Marks the schema as a kept one, so that the Pusher does not save it.
         Path(artifact.uri, ORIGIN_FILE).touch()
+        artifact_files.list_all(artifact.uri)
 
 
 @component
@@ -141,21 +147,51 @@ def test_the_record_is_ignored_after_the_metadata_store_was_deleted(push, tmp_pa
         shutil.rmtree,
         lambda folder: (folder / "Format-Serving" / "saved_model.pb").unlink(),
         lambda folder: (folder / "Format-Serving" / "saved_model.pb").write_text("gra"),
+        lambda folder: flip_a_bit(folder / "Format-Serving" / "saved_model.pb"),
+        lambda folder: flip_a_bit_silently(folder / "Format-Serving" / "saved_model.pb"),
+        lambda folder: (folder / "Format-Serving" / "files.json").unlink(),
     ],
 )
 def test_a_damaged_output_and_those_that_depend_on_it_are_made_again(push, tmp_path, damage):
-    (model,) = (tmp_path / "runs" / "tfx" / "artifacts" / "model_maker" / "model").iterdir()
+    (model,) = outputs_of(tmp_path / "runs", "model_maker")
     damage(model)
+    assert push() == ["model_maker", "judge", "Pusher"]
+    assert push() == []
+    assert not model.exists()
+
+
+def outputs_of(output: Path, maker: str) -> list[Path]:
+    return list((output / "tfx" / "artifacts" / maker).glob("[!.]*/*"))
+
+
+def flip_a_bit_silently(path: Path) -> None:
+    """As a failing disk does: without another time of modification."""
+    status = path.stat()
+    flip_a_bit(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, flip_a_bit])
+def test_without_a_record_outputs_are_compared_with_their_lists(push, tmp_path, damage):
+    # As after a run that was killed.
+    (tmp_path / "runs" / "tfx" / "outputs.json").unlink()
+    (model,) = outputs_of(tmp_path / "runs", "model_maker")
+    damage(model / "Format-Serving" / "saved_model.pb")
     assert push() == ["model_maker", "judge", "Pusher"]
     assert push() == []
 
 
-def test_without_a_record_only_empty_outputs_are_made_again(push, tmp_path):
-    # As after a run that was killed.
-    (tmp_path / "runs" / "tfx" / "outputs.json").unlink()
-    (blessing,) = (tmp_path / "runs" / "tfx" / "artifacts" / "judge" / "blessing").iterdir()
-    (blessing / BLESSED_FILE).unlink()
-    assert push() == ["judge", "Pusher"]
+def test_a_copy_of_the_outputs_with_other_times_is_not_made_again(push, tmp_path):
+    for path in (tmp_path / "runs" / "tfx" / "artifacts").rglob("*"):
+        os.utime(path)
+    assert push() == []
+
+
+@pytest.mark.parametrize("name", ["saved_model.pb", "files.json"])
+def test_a_bit_that_changes_in_the_registry_makes_the_model_be_pushed_again(push, tmp_path, name):
+    flip_a_bit_silently(tmp_path / "registry" / "1" / name)
+    assert push() == ["Pusher"]
+    assert (tmp_path / "registry" / "2" / "saved_model.pb").read_text() == "graph"
     assert push() == []
 
 
@@ -164,7 +200,7 @@ def test_a_damaged_record_is_ignored_with_a_note_and_replaced(push, tmp_path, ca
     record = tmp_path / "runs" / "tfx" / "outputs.json"
     record.write_text(content)
     assert push() == []
-    assert f"{record} is damaged and was ignored" in capsys.readouterr().out
+    assert f"{record} is damaged or of an earlier release" in capsys.readouterr().out
     shutil.rmtree(tmp_path / "registry")
     assert push() == ["Pusher"]
     assert "is damaged" not in capsys.readouterr().out
@@ -187,6 +223,47 @@ def test_examples_that_lost_a_shard_are_made_again_also_after_a_run_that_was_kil
     assert launch(tmp_path, [examples_maker()]) == ["examples_maker"]
     (tmp_path / "tfx" / "outputs.json").unlink()
     assert launch(tmp_path, [examples_maker()]) == []
+
+
+def test_an_output_whose_properties_change_in_the_metadata_store_is_made_again(push, tmp_path):
+    store = metadata_store.connect(tmp_path / "runs")
+    (record,) = store.get_artifacts_by_type("PushedModel")
+    record.custom_properties["pushed_version"].string_value = "3"
+    store.put_artifacts([record])
+    assert push() == ["Pusher"]
+    assert push() == []
+
+
+def test_outputs_of_a_release_without_lists_are_neither_compared_nor_deleted(push, tmp_path):
+    (tmp_path / "runs" / "tfx" / "outputs.json").write_text(
+        '{"uri 1": {"files": "", "pushed": []}}'
+    )
+    for path in (tmp_path / "runs" / "tfx" / "artifacts").rglob("files.json"):
+        path.unlink()
+    (model,) = outputs_of(tmp_path / "runs", "model_maker")
+    for _ in range(2):
+        assert push() == []
+    assert model.is_dir()
+
+
+@component
+def reader(examples: InputArtifact[standard_artifacts.Examples], size: Parameter[int]):
+    for shard in example_files.split_shards(examples.uri, "all"):
+        list(example_files.record_batches(shard.path, size))
+
+
+def test_what_a_reader_finds_damaged_is_made_again_by_the_next_run(tmp_path):
+    def run(size: int) -> list[str]:
+        maker = examples_maker()
+        return launch(tmp_path, [maker, reader(examples=maker.outputs["examples"], size=size)])
+
+    run(1)
+    # Without `data.check_digests`, a shard is only checked record by record, by its readers.
+    (examples,) = outputs_of(tmp_path, "examples_maker")
+    flip_a_bit_silently(next(examples.rglob("data_tfrecord-00001-of-00002")))
+    with pytest.raises(Exception, match="data_tfrecord-00001-of-00002 is damaged"):
+        run(2)
+    assert run(2) == ["examples_maker", "reader"]
 
 
 def test_outputs_of_a_failed_run_are_recorded(tmp_path):

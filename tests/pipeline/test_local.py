@@ -1,11 +1,16 @@
 """The output folder of a run, its lock, the link to the latest run, and error messages."""
 
+import errno
 import io
-import os
+import shutil
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from components.pusher import registry
+from components.pusher.registry import PushError
 from pipeline import local
 from pipeline.local import RunError, root_message
 from pipeline.settings import load, preset_path
@@ -29,22 +34,28 @@ def test_the_last_cause_of_a_chain_is_reported():
     assert root_message(error) == "no weights at x"
 
 
+def test_what_to_do_is_reported_also_if_this_project_raised_the_error_from_another_one(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "saved_model.pb").touch()
+    (tmp_path / "file").touch()
+    with pytest.raises(PushError) as caught:
+        registry.push(tmp_path / "model", tmp_path / "file" / "registry")
+    error = RuntimeError("Pusher failed")
+    error.__cause__ = caught.value
+    assert "set pusher.registry to another folder" in root_message(error)
+
+
 def test_an_error_without_a_message_is_reported_by_its_type():
     assert root_message(MemoryError()) == "MemoryError"
 
 
-def test_two_runs_cannot_use_the_same_folder(tmp_path: Path):
-    local._new_run_folder(tmp_path, SETTINGS)
-    with (
-        local._locked(tmp_path),
-        pytest.raises(RunError, match="another run is using"),
-        local._locked(tmp_path),
-    ):
-        pass
+def test_two_runs_cannot_use_the_same_folder_and_the_second_leaves_nothing(tmp_path: Path):
+    with local._locked(tmp_path), pytest.raises(RunError, match="another run is using"):
+        local.run(SETTINGS, tmp_path, data_version="")
+    assert [path.name for path in tmp_path.rglob("*")] == ["tfx", "lock"]
 
 
 def test_a_failed_run_releases_its_lock(tmp_path: Path):
-    local._new_run_folder(tmp_path, SETTINGS)
     with pytest.raises(ValueError, match="boom"), local._locked(tmp_path):
         raise ValueError("boom")
     with local._locked(tmp_path):
@@ -66,8 +77,7 @@ def test_an_output_folder_that_is_a_file_is_refused(tmp_path: Path):
 
 
 def test_a_lock_that_cannot_be_opened_is_named(tmp_path: Path):
-    local._new_run_folder(tmp_path, SETTINGS)
-    (tmp_path / "tfx" / "lock").mkdir()
+    (tmp_path / "tfx" / "lock").mkdir(parents=True)
     with pytest.raises(RunError, match=rf"the lock {tmp_path}/tfx/lock can't be opened"):
         local.run(SETTINGS, tmp_path, data_version="")
 
@@ -85,13 +95,6 @@ def test_a_folder_in_place_of_the_link_is_refused_before_anything_is_made(tmp_pa
     with pytest.raises(RunError, match=rf"{tmp_path}/latest must be the link"):
         local.run(SETTINGS, tmp_path, data_version="")
     assert [path.name for path in tmp_path.iterdir()] == ["latest"]
-
-
-def test_a_killed_process_with_the_same_id_does_not_stop_the_link(tmp_path: Path):
-    (tmp_path / f".latest-{os.getpid()}").symlink_to("runs/killed")
-    folder = local._new_run_folder(tmp_path, SETTINGS)
-    local._point_latest(tmp_path, folder)
-    assert (tmp_path / "latest").resolve() == folder
 
 
 def test_a_damaged_metadata_store_ends_the_run_with_the_log_named(tmp_path: Path):
@@ -124,3 +127,40 @@ def test_outputs_of_a_deleted_store_do_not_mix_with_new_ones(tmp_path: Path):
     shard.parent.mkdir(parents=True)
     local._open_store(tmp_path, screen)
     assert shard.parent.is_dir()
+
+
+@pytest.fixture
+def free_space(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """The free bytes of each folder, /ram being that for temporary files; others have plenty."""
+    free: dict[str, int] = {}
+
+    def usage(folder: str | Path) -> SimpleNamespace:
+        return SimpleNamespace(free=free.get(str(folder), 2**30))
+
+    monkeypatch.setattr(tempfile, "tempdir", "/ram")
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    return free
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_the_full_disk_is_named(tmp_path: Path, free_space: dict[str, int], both: bool):
+    free_space["/ram"] = 0
+    if both:
+        free_space[str(tmp_path)] = 0
+    error = OSError(errno.ENOSPC, "No space left on device")
+    message = local._error_message(error, tmp_path, tmp_path / "run.log")
+    place = str(tmp_path) if both else "temporary files in /ram"
+    assert message.startswith(f"no space left for {place}; free some, or set")
+
+
+def test_an_error_on_a_full_disk_says_so_whatever_its_message(tmp_path: Path, free_space):
+    free_space[str(tmp_path)] = 4096
+    error = RuntimeError("cannot commit - no transaction is active query: COMMIT")
+    message = local._error_message(error, tmp_path, tmp_path / "run.log")
+    assert f"active query: COMMIT\nLittle space is left for {tmp_path}; free some" in message
+
+
+def test_a_read_only_folder_is_reported_with_what_to_do(tmp_path: Path):
+    error = RuntimeError(f"{tmp_path}/tfx/artifacts/SchemaGen/schema/3; Read-only file system")
+    message = local._error_message(error, tmp_path, tmp_path / "run.log")
+    assert "SchemaGen/schema/3; Read-only file system\nMake it writable, or set --output" in message

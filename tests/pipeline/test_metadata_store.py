@@ -50,6 +50,11 @@ def test_a_whole_store_is_accepted_and_not_changed(tmp_path: Path, store: Path, 
     assert store.read_bytes() == whole
 
 
+def test_a_name_that_is_no_text_any_more_is_damage(tmp_path: Path, store: Path, whole: bytes):
+    store.write_bytes(whole.replace(b"tableEventPath", b"tableEve\xeetPath"))
+    assert f"{store} is damaged" in refusal(tmp_path)
+
+
 def test_a_store_that_does_not_exist_is_accepted_and_not_created(tmp_path: Path):
     metadata_store.check(metadata_store.path(tmp_path))
     assert list(tmp_path.iterdir()) == []
@@ -113,6 +118,15 @@ def test_a_store_that_can_only_be_read(store: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(metadata_store.sqlite3, "connect", read_only)
     with pytest.raises(MetadataStoreError, match=r"can't be written to .*readonly"):
         metadata_store.check(store)
+
+
+def test_a_full_disk_is_not_called_damage():
+    detail = "Error when executing query: database or disk is full query: CREATE TABLE `Type`"
+    message = str(metadata_store.described(Path("/out/tfx/metadata.sqlite"), detail))
+    assert message == (
+        "the metadata store /out/tfx/metadata.sqlite can't be written to (database or disk is "
+        "full); free some space, or set another --output"
+    )
 
 
 def test_an_empty_store_is_new_and_a_whole_one_is_not(tmp_path: Path, store: Path):

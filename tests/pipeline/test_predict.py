@@ -2,14 +2,17 @@
 
 import json
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from damage import DAMAGES, empty, halve
 from PIL import Image
 from typer.testing import CliRunner
 
+from components import artifact_files
 from components.image_example_gen.sources import list_images
 from components.images.rules import ReadingRules, RulesError
 from pipeline.cli import app
@@ -85,6 +88,33 @@ def test_a_path_that_does_not_exist_is_named(tmp_path: Path):
 def test_the_newest_version_is_the_highest_number(registry: Path):
     assert newest_model(registry).name == "10"
     assert newest_model(registry / "9").name == "9"
+
+
+@pytest.fixture
+def listed_registry(registry: Path, tmp_path: Path) -> Path:
+    """A registry whose versions have the list of their files, as those that are pushed."""
+    shutil.copytree(registry, tmp_path / "listed")
+    for version in ("9", "10"):
+        artifact_files.list_all(str(tmp_path / "listed" / version))
+    return tmp_path / "listed"
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, Path.unlink])
+@pytest.mark.parametrize("name", ["saved_model.pb", "assets/reading_rules.json", "fingerprint.pb"])
+def test_a_damaged_model_is_named_and_no_older_one_used(listed_registry, images, name, damage):
+    damage(listed_registry / "10" / name)
+    message = f"^{listed_registry}/10 is damaged: {name} .*another version with --model, or repeat"
+    with pytest.raises(PredictError, match=message):
+        predict(newest_model(listed_registry), find_images([images]))
+    assert len(list(predict(newest_model(listed_registry / "9"), find_images([images])))) == 3
+
+
+@pytest.mark.parametrize("damage", [empty, halve])
+def test_a_damaged_model_of_a_release_without_lists_is_named(registry, tmp_path, images, damage):
+    shutil.copytree(registry / "9", tmp_path / "model")
+    damage(tmp_path / "model" / "saved_model.pb")
+    with pytest.raises(PredictError, match=f"^{tmp_path}/model is damaged: .*repeat the run"):
+        predict(tmp_path / "model", find_images([images]))
 
 
 def test_each_image_gets_its_prediction_and_a_broken_one_its_reason(registry: Path, images: Path):

@@ -7,13 +7,15 @@ from unittest.mock import ANY
 import numpy as np
 import pytest
 import tensorflow as tf
+from listed import listed
 from tfx.types import channel_utils, standard_artifacts
 
 from components import artifacts, training_balance
+from components.artifact_files import DamagedArtifactError
 from components.calibrator import calibration, operating_point
 from components.calibrator.component import Calibrator
 from components.calibrator.executor import Executor
-from components.example_files import DamagedArtifactError, shard_name
+from components.example_files import shard_name
 from components.imbalance_sampler import report as sampling_report
 
 FEW = (
@@ -39,11 +41,13 @@ def calibrate(trained_model, tmp_path):
         sampling_report.write(report, str(tmp_path / "sampling"))
         settings = {"calibration": "none", "rule": "best_f1", "beta": None, "costs": None}
         Executor().Do(
-            {
-                "model": [_artifact(standard_artifacts.Model, model)],
-                "examples": [_artifact(standard_artifacts.Examples, examples)],
-                "sampling": [_artifact(artifacts.Sampling, tmp_path / "sampling")],
-            },
+            listed(
+                {
+                    "model": [_artifact(standard_artifacts.Model, model)],
+                    "examples": [_artifact(standard_artifacts.Examples, examples)],
+                    "sampling": [_artifact(artifacts.Sampling, tmp_path / "sampling")],
+                }
+            ),
             {"calibrated_model": [_artifact(standard_artifacts.Model, tmp_path / "out")]},
             {"settings": json.dumps({**settings, **changes}), "split": "val"},
         )

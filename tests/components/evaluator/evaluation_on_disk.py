@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 import tfx  # noqa: F401 - TFX must be imported before TFDV, which TFMA may bring
-from listed import list_files
+from listed import list_files, listed
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import artifact_utils, standard_artifacts
 
@@ -165,12 +165,14 @@ class Evaluation:
     def run(self) -> "Evaluation":
         context = BaseBeamExecutor.Context(beam_pipeline_args=["--runner=FnApiRunner"])
         executor.Executor(context).Do(
-            {
-                names.EXAMPLES: [self.examples],
-                names.MODEL: [self.model],
-                names.SAMPLING: [self.sampling],
-                **({names.ANOMALIES: [self.anomalies]} if self.data_check is not None else {}),
-            },
+            listed(
+                {
+                    names.EXAMPLES: [self.examples],
+                    names.MODEL: [self.model],
+                    names.SAMPLING: [self.sampling],
+                    **({names.ANOMALIES: [self.anomalies]} if self.data_check is not None else {}),
+                }
+            ),
             {
                 names.EVALUATION: [self.evaluation],
                 names.PREDICTIONS: [self.predictions],

@@ -16,7 +16,8 @@ from tensorflow_model_analysis.proto import config_pb2
 from tfx.components.util import model_utils
 from tfx.types import Channel, standard_artifacts
 
-from components import artifacts, example_files, names
+from components import artifact_files, artifacts, example_files, names
+from components.artifact_files import DamagedArtifactError
 from components.evaluator import (
     blessing,
     eval_config,
@@ -29,7 +30,6 @@ from components.evaluator import (
 from components.evaluator.component import Evaluator
 from components.evaluator.gate_results import Found, GateResult, Outcome, Verdict
 from components.evaluator.probability_quality import METRICS, reliability
-from components.example_files import DamagedArtifactError
 
 
 def truth(rows, threshold):
@@ -264,7 +264,7 @@ def test_progress_is_logged_to_the_end(tmp_path, caplog):
 
 
 def test_missing_predictions_are_an_error_and_not_an_empty_table(tmp_path):
-    example_files.write_list(str(tmp_path), [], check_digests=False)
+    artifact_files.write_list(str(tmp_path), [], check_digests=False)
     with pytest.raises(FileNotFoundError, match=r"no predictions-\*.parquet exists in"):
         predictions.read(str(tmp_path))
 

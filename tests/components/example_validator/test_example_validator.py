@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from image_statistics import statistics, statistics_artifact
+from listed import listed
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.types import standard_artifacts
 
@@ -40,7 +41,7 @@ class Runs:
         schema, target = standard_artifacts.Schema(), standard_artifacts.ExampleAnomalies()
         schema.uri, target.uri = str(folder / "schema"), str(folder / "anomalies")
         schema_gen.Executor().Do(
-            {names.STATISTICS: [source]},
+            listed({names.STATISTICS: [source]}),
             {names.SCHEMA: [schema]},
             {schema_gen.REGISTRY: self.registry},
         )

@@ -16,7 +16,8 @@ from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import artifact_utils, standard_artifacts
 
 from components import code_version
-from components.example_files import DamagedArtifactError, shard_name, split_dir, split_shards
+from components.artifact_files import DamagedArtifactError
+from components.example_files import shard_name, split_dir, split_shards
 from components.feature_extractor import backbone as backbone_module
 from components.feature_extractor.backbone import Backbone
 from components.feature_extractor.executor import Executor

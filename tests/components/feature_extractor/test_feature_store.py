@@ -1,4 +1,5 @@
 import os
+import subprocess
 import time
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from damage import DAMAGES, flip_a_bit
 
 from components.feature_extractor.store import FeatureStore
+from components.in_progress import owned_name
 
 
 def _features(*values: float) -> np.ndarray:
@@ -86,9 +88,12 @@ def test_only_parts_with_a_requested_image_are_read(tmp_path, caplog):
     assert not caplog.records
 
 
-def test_files_of_killed_writers_are_removed_after_a_day(tmp_path):
+def test_files_of_killed_writers_are_removed_and_those_of_other_machines_after_a_day(tmp_path):
     store = FeatureStore(tmp_path / "store")
     store.add(["a"], _features(1))
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    (store.folder / f".{owned_name(gone.pid)}-part.npy").touch()
     for name, hours in (("old", 25), ("new", 1)):
         hidden = store.folder / f".{name}-part.npy"
         hidden.touch()

@@ -5,15 +5,15 @@ from collections.abc import Iterator
 
 import boto3
 import pytest
-from faulty_store import FAULTS, FaultyStore, faulty_store
 from moto.server import ThreadedMotoServer
 from pictures_on_disk import encoded, picture
 from tfx.dsl.io import fileio
 
-from components import beam_io, object_store
-from components.beam_io import StoreError
+from benchmarks.faults.faulty_store import FAULTS, FaultyStore, faulty_store
+from components import object_store, stores
 from components.image_example_gen import files, shards
 from components.image_example_gen.sources import list_images
+from components.stores import StoreError
 
 BUCKET = "pictures"
 KEYS = [f"{name}/{number}.jpg" for name in ("cats", "dogs") for number in range(3)]
@@ -39,7 +39,7 @@ def server() -> Iterator[FaultyStore]:
         }
         for name, value in variables.items():
             patch.setenv(name, value)
-        patch.setattr(beam_io, "_PAUSE_SECONDS", 0)
+        patch.setattr(stores, "_PAUSE_SECONDS", 0)
         client = boto3.client("s3")
         client.create_bucket(Bucket=BUCKET)
         for seed, key in enumerate(KEYS):
@@ -105,7 +105,7 @@ def test_a_disk_that_fails_is_not_a_bad_image(tmp_path, monkeypatch):
 
 
 def test_all_objects_are_read_with_one_client_and_one_request_each(store, monkeypatch):
-    beam_io._client.cache_clear()
+    stores._s3_client.cache_clear()
     created, session = [], boto3.session.Session
 
     def counted() -> boto3.session.Session:

@@ -24,6 +24,12 @@ def test_rules_of_another_version_are_refused():
         ReadingRules.from_json(other)
 
 
+@pytest.mark.parametrize("text", ["", '{"version": 1', "[1, 2]", "3"])
+def test_rules_that_are_no_json_object_are_refused(text):
+    with pytest.raises(RulesError, match=r"must be a JSON object; push the model again .*Received"):
+        ReadingRules.from_json(text)
+
+
 @pytest.mark.parametrize("change", [{"gamma": 2.2}, {"background": None}])
 def test_rules_with_other_keys_are_refused(change):
     values = json.loads(RULES.to_json()) | change

@@ -19,7 +19,8 @@ from sampler_images import (
 from tfx.types import standard_artifacts
 from tfx.types.channel import Channel
 
-from components.example_files import DamagedArtifactError, shard_name, split_shards
+from components.artifact_files import DamagedArtifactError
+from components.example_files import shard_name, split_shards
 from components.imbalance_sampler.assignment import assign
 from components.imbalance_sampler.census import Census
 from components.imbalance_sampler.component import ImbalanceSampler
@@ -92,7 +93,8 @@ def test_records_are_copied_unchanged_and_in_order(images, drawn):
 def test_only_the_splits_and_the_report_are_left(drawn):
     folders = {path.split("/data_tfrecord")[0] for path in drawn.digests()}
     expected = {f"examples/Split-{split}" for split in (*NAMES, "rest")}
-    assert folders == expected | {"examples/files.json", "sampling/sampling.json"}
+    lists = {"examples/files.json", "sampling/files.json"}
+    assert folders == expected | lists | {"sampling/sampling.json"}
 
 
 def test_the_report_gives_the_images_requested_available_and_used(drawn):

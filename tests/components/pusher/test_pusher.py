@@ -3,12 +3,15 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from damage import DAMAGES, flip_a_bit
+from listed import listed
 from tensorflow_metadata.proto.v0.schema_pb2 import Feature, Schema
 from tfx.types import Channel, standard_artifacts
 
 from components import names
+from components.artifact_files import DamagedArtifactError
 from components.evaluator import blessing, gates
-from components.pusher import executor, pushed_model
+from components.pusher import executor, pushed_model, registry
 from components.pusher.component import Pusher
 from components.schema_gen import baseline, value_counts
 from components.schema_gen.value_counts import Statistics
@@ -41,7 +44,7 @@ def checked_data(root: Path, images: int) -> dict:
     return found
 
 
-def push(root: Path, recall: float | None, images: int = 9):
+def push(root: Path, recall: float | None, images: int = 9, damage=lambda model: None):
     """Pushes a real SavedModel with a gate of recall >= 0.9; None for no verdict."""
     model = artifact(standard_artifacts.Model, root / "model")
     tf.saved_model.save(Doubler(), f"{model.uri}/Format-Serving")
@@ -53,8 +56,10 @@ def push(root: Path, recall: float | None, images: int = 9):
     bare = artifact(standard_artifacts.ModelBlessing, root / "blessing")
     record = artifact(standard_artifacts.PushedModel, root / "pushed")
     data = {key: [made] for key, made in checked_data(root, images).items()}
+    inputs = listed({names.MODEL: [model], names.BLESSING: [bare], **data})
+    damage(Path(model.uri, "Format-Serving"))
     executor.Executor().Do(
-        {names.MODEL: [model], names.BLESSING: [bare], **data},
+        inputs,
         {names.PUSHED_MODEL: [record]},
         {executor.REGISTRY: str(root / "models")},
     )
@@ -89,6 +94,30 @@ def kept(root: Path) -> baseline.Baseline:
     found = baseline.read_kept(str(root / "models"))
     assert found is not None
     return found
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, Path.unlink])
+@pytest.mark.parametrize("name", ["saved_model.pb", "variables/variables.index", "files.json"])
+def test_a_damaged_model_is_never_pushed(tmp_path, name, damage):
+    push(tmp_path, recall=0.95)
+    with pytest.raises(DamagedArtifactError, match="Format-Serving"):
+        push(tmp_path, recall=0.96, damage=lambda model: damage(model / name))
+    assert [path.name for path in (tmp_path / "models").iterdir() if path.name.isdigit()] == ["1"]
+
+
+def test_a_copy_that_differs_from_the_model_is_never_pushed(tmp_path, monkeypatch):
+    copy = registry._copy
+
+    def copy_badly(source: Path, target: Path) -> None:
+        copy(source, target)
+        flip_a_bit(target / "saved_model.pb")
+
+    monkeypatch.setattr(registry, "_copy", copy_badly)
+    with pytest.raises(
+        registry.PushError, match=r"the copy differs from the model: saved_model\.pb its SHA-256"
+    ):
+        push(tmp_path, recall=0.95)
+    assert [path.name for path in (tmp_path / "models").iterdir()] == [".lock"]
 
 
 def test_the_schema_of_the_first_blessed_run_is_kept_and_stays(tmp_path):

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from components import in_progress
+from components.in_progress import owned_name
 from components.pusher import registry
 from components.pusher.registry import PushError
 
@@ -200,10 +202,10 @@ def test_the_push_of_a_host_with_a_similar_name_is_kept(tmp_path, monkeypatch, n
     root = tmp_path / "models"
     gone = subprocess.Popen(["true"])
     gone.wait()
-    theirs = make_model(root / registry._incoming_name(neighbour, gone.pid))
+    theirs = make_model(root / f".incoming-{owned_name(gone.pid, neighbour)}")
     older = make_model(root / f".incoming-{neighbour}-{'0' * 32}")
-    ours = make_model(root / registry._incoming_name("vm", gone.pid))
-    monkeypatch.setattr(registry.socket, "gethostname", lambda: "vm")
+    ours = make_model(root / f".incoming-{owned_name(gone.pid, 'vm')}")
+    monkeypatch.setattr(in_progress.socket, "gethostname", lambda: "vm")
     registry.push(make_model(tmp_path / "model"), root)
     assert entries(root) == {"1", ".lock", theirs.name, older.name}
     assert not ours.exists()
@@ -212,9 +214,7 @@ def test_the_push_of_a_host_with_a_similar_name_is_kept(tmp_path, monkeypatch, n
 def test_the_push_of_a_running_process_is_kept_without_locks(tmp_path):
     root = tmp_path / "models"
     with subprocess.Popen(["sleep", "60"]) as other:
-        theirs = make_model(
-            root / registry._incoming_name(registry.socket.gethostname(), other.pid)
-        )
+        theirs = make_model(root / f".incoming-{owned_name(other.pid)}")
         registry.push(make_model(tmp_path / "model"), root)
         assert theirs.is_dir()
         other.kill()

@@ -12,8 +12,8 @@ from run_on_disk import EPOCHS, NEW_CLASS, ORIGIN, THRESHOLD, picture, some_run
 from tfx.types import Channel
 
 from components import names
+from components.artifact_files import DamagedArtifactError
 from components.evaluator import summary
-from components.example_files import DamagedArtifactError
 from components.example_validator import findings
 from components.reporter.component import Reporter, ReporterSpec
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from damage import flip_a_bit
 from image_statistics import statistics_artifact
 from tfx.types import Channel, standard_artifacts
 
@@ -92,9 +93,11 @@ def test_the_digest_changes_with_an_edit_and_is_empty_without_a_kept_schema(fold
             "feature { nam: 3 }",
             r"schema.pbtxt is not a valid schema, at line:column 1:11",
         ),
+        ("schema.pbtxt", "", r"schema.pbtxt is not a valid schema, which must have a feature"),
         ("schema.pbtxt", None, r"incomplete; restore schema.pbtxt, or delete the folder"),
         ("statistics.pb", None, r"incomplete; restore statistics.pb, or"),
         ("kept.json", "{", r"can't be read: .*or delete the folder to start over"),
+        ("files.json", "", r"can't be read: .*restore statistics.pb, kept.json and files.json, or"),
         ("statistics.pb", "no proto", r"can't be read: .*or delete the folder to start over"),
     ],
 )
@@ -107,6 +110,21 @@ def test_a_kept_schema_that_cannot_be_read_is_named_with_advice(
         (folder / "schema" / name).write_text(content)
     with pytest.raises(SchemaError, match=message):
         baseline.digest(str(folder))
+
+
+@pytest.mark.parametrize("name", ["statistics.pb", "kept.json"])
+def test_a_changed_bit_beside_the_schema_is_named_with_advice(folder, keep, name):
+    keep()
+    flip_a_bit(folder / "schema" / name)
+    message = rf"can't be read: {name} its SHA-256 .*or delete the folder to start over"
+    with pytest.raises(SchemaError, match=message):
+        baseline.digest(str(folder))
+
+
+def test_a_kept_schema_of_a_release_without_the_list_is_read(folder, keep):
+    keep()
+    (folder / "schema" / "files.json").unlink()
+    assert baseline.digest(str(folder))
 
 
 def test_the_components_parameters_are_text():

@@ -152,10 +152,3 @@ def test_with_one_replicate_only_the_images_vary():
         np.array([0.1]), np.zeros(1), (drawn, np.zeros((1, 4000))), images=1000
     )
     assert found["interval"] == pytest.approx([0.1 - 0.0393, 0.1 + 0.0393], abs=0.002)
-
-
-def test_holm_corrects_stepwise():
-    p_values = [0.01, 0.04, 0.03, 0.005, 0.9]
-    assert bootstrap.holm(p_values) == pytest.approx([0.04, 0.09, 0.09, 0.025, 0.9])
-    assert bootstrap.holm([]) == []
-    assert bootstrap.holm([0.6, 0.7]) == [1, 1]

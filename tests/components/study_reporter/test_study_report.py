@@ -15,7 +15,7 @@ from study_on_disk import ArmOnDisk, StudyOnDisk
 from tfx.types import Channel, standard_artifacts
 
 from components import arm_predictions
-from components.example_files import DamagedArtifactError
+from components.artifact_files import DamagedArtifactError
 from components.study_reporter import comparisons, record, scores, summary
 from components.study_reporter.calibrated import CalibratedArm
 from components.study_reporter.component import study_reporter
@@ -292,15 +292,6 @@ def test_pairs_are_all_those_with_the_baseline_or_a_list():
     ):
         with pytest.raises(ValueError, match=message):
             comparisons.pairs(arms, requested, baseline)
-
-
-def test_mcnemar_is_the_mid_p_of_the_discordant_images():
-    assert comparisons.mcnemar(0, 0) == 1
-    assert comparisons.mcnemar(5, 5) == pytest.approx(1)
-    # 2 (C(10,0) + C(10,1) / 2) / 2^10
-    assert comparisons.mcnemar(1, 9) == pytest.approx(2 * (1 + 5) / 1024)
-    assert comparisons.mcnemar(9, 1) == comparisons.mcnemar(1, 9)
-    assert comparisons.mcnemar(0, 4) == pytest.approx(1 / 16)
 
 
 def evaluated_arm(*, positive: bool, votes: int) -> comparisons.EvaluatedArm:

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from damage import flip_a_bit
 
-from components.example_files import DamagedArtifactError, shard_name
+from components.artifact_files import DamagedArtifactError
+from components.example_files import shard_name
 from components.trainer.data import image_batches, read_split
 from components.trainer.preprocessing import Preprocessing
 

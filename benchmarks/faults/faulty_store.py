@@ -1,4 +1,4 @@
-"""A proxy in front of an S3 stand-in that answers requests for chosen objects with faults."""
+"""A proxy in front of a stand-in of S3 or Google Cloud Storage that answers with faults."""
 
 import http.client
 import socket
@@ -7,12 +7,44 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
 
 FAULTS = ("403", "503", "reset", "cut")
 """Answers without the object: two statuses, a closed connection, and half of the body."""
 
-_DELAY_SECONDS = 0.3
+VERBS = ("GET", "PUT", "LIST", "HEAD")
+"""What is asked of a store: an object, to keep one, a list of objects, and an object's metadata."""
+
+
+@dataclass
+class Fault:
+    """A fault of a verb's requests.
+
+    Attributes:
+      verb: one of `VERBS`.
+      name: one of `FAULTS` or `delay`.
+      first: the number of the first request of the verb that it hits, from 1.
+      times: how many requests of the same path it hits; None: all that follow.
+      path: of the first request that it has hit; empty before.
+      hits: how many it has hit.
+    """
+
+    verb: str
+    name: str
+    first: int = 1
+    times: int | None = 1
+    path: str = ""
+    hits: int = 0
+
+    def hit(self, verb: str, path: str, number: int) -> bool:
+        """Whether it hits a request, by the number of requests of the verb so far."""
+        due = verb == self.verb and number >= self.first and self.path in {"", path}
+        if not due or self.hits == self.times:
+            return False
+        self.path, self.hits = path, self.hits + 1
+        return True
 
 
 class FaultyStore(ThreadingHTTPServer):
@@ -22,6 +54,9 @@ class FaultyStore(ThreadingHTTPServer):
       faults: name of the fault by key, one of `FAULTS` or `delay`.
       times: how often each fault occurs, by key; a missing key: always.
       requests: number of GET requests by key.
+      fault: of a verb, in addition to those of keys.
+      verbs: number of requests by verb.
+      delay_seconds: of the fault `delay`.
     """
 
     daemon_threads = True
@@ -32,13 +67,27 @@ class FaultyStore(ThreadingHTTPServer):
         self.faults: dict[str, str] = {}
         self.times: dict[str, int] = {}
         self.requests: dict[str, int] = {}
+        self.fault: Fault | None = None
+        self.verbs: dict[str, int] = {}
+        self.delay_seconds = 0.3
+        self._lock = threading.Lock()
 
     @property
     def url(self) -> str:
+        """Its address."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
-    def next_fault(self, key: str) -> str:
+    def next_fault(self, command: str, path: str) -> str:
         """Returns the fault of this request; empty if it is forwarded."""
+        verb = verb_of(command, path)
+        with self._lock:
+            number = self.verbs[verb] = self.verbs.get(verb, 0) + 1
+            if self.fault is not None and self.fault.hit(verb, unquote(path), number):
+                return self.fault.name
+            key = path.split("/", 2)[-1]
+            return self._fault_of_key(key) if command == "GET" and key else ""
+
+    def _fault_of_key(self, key: str) -> str:
         self.requests[key] = self.requests.get(key, 0) + 1
         left = self.times.get(key, 1)
         if key not in self.faults or left <= 0:
@@ -48,8 +97,23 @@ class FaultyStore(ThreadingHTTPServer):
         return self.faults[key]
 
     def clear(self) -> None:
-        for values in (self.faults, self.times, self.requests):
+        """Removes all faults and counts."""
+        for values in (self.faults, self.times, self.requests, self.verbs):
             values.clear()
+        self.fault = None
+
+
+def verb_of(command: str, path: str) -> str:
+    """Returns the verb of a request, one of `VERBS` or the method, by its path without query."""
+    parts = path.strip("/").split("/")
+    google = "storage" in parts[:2]
+    if command == "POST" and parts[0] == "upload":
+        return "PUT"
+    if command != "GET":
+        return command
+    if google and parts[0] != "download":
+        return "LIST" if parts[-1] == "o" else "HEAD"
+    return "LIST" if not google and len(parts) == 1 else "GET"
 
 
 @contextmanager
@@ -66,8 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: FaultyStore
 
     def _answer(self) -> None:
-        key = self.path.split("?")[0].split("/", 2)[-1]
-        fault = self.server.next_fault(key) if self.command == "GET" and key else ""
+        fault = self.server.next_fault(self.command, self.path.split("?")[0])
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if fault == "reset":
             # Closing with this option sends a reset.
@@ -81,7 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         if fault == "delay":
-            time.sleep(_DELAY_SECONDS)
+            time.sleep(self.server.delay_seconds)
         self._forward(body, cut=fault == "cut")
 
     def _forward(self, body: bytes, *, cut: bool) -> None:

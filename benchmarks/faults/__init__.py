@@ -1,0 +1,1 @@
+"""Injects faults into whole runs: `python -m benchmarks.faults`."""

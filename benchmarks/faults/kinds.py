@@ -1,0 +1,43 @@
+"""The kinds of faults; each has a module with a function that yields its cases."""
+
+from collections.abc import Callable, Iterator, Mapping
+from random import Random
+
+from benchmarks.faults import (
+    damage,
+    disk_full,
+    folders,
+    images,
+    kill,
+    object_store,
+    sigterm,
+    two_runs,
+)
+from benchmarks.faults.cases import Bench, Case
+
+Cases = Callable[[Bench, Random], Iterator[Case]]
+"""Yields cases without end, or all there are; those that come first say the most."""
+
+KINDS: Mapping[str, Cases] = {
+    "kill": kill.cases,
+    "sigterm": sigterm.cases,
+    "disk_full": disk_full.cases,
+    "folders": folders.cases,
+    "two_runs": two_runs.cases,
+    "damage": damage.cases,
+    "images": images.cases,
+    "object_store": object_store.cases,
+}
+"""The cases of each kind, by its name."""
+
+SHORT: Mapping[str, Cases] = {
+    "kill": kill.short,
+    "sigterm": sigterm.short,
+    "disk_full": disk_full.short,
+    "folders": folders.short,
+    "two_runs": two_runs.short,
+    "damage": damage.short,
+    "images": images.short,
+    "object_store": object_store.short,
+}
+"""The short form of kinds of which single cases take too long for the tests."""

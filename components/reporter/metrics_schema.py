@@ -1,0 +1,283 @@
+"""The schema of `metrics.json`, and its JSON form in docs/metrics.schema.json.
+
+    python -m components.reporter.metrics_schema
+
+writes the JSON form. A key may be added within a version; if one is renamed, removed or changes its
+meaning, `SCHEMA_VERSION` is raised.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+PATH = Path(__file__).parents[2] / "docs" / "metrics.schema.json"
+
+Count = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Ends = Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class Gate(_Part):
+    """The result of a gate."""
+
+    gate: str
+    """The gate as in the settings."""
+    metric: str
+    """The metric that it bounds."""
+    at_prevalence: bool
+    """Whether the metric is that at the prevalence of the real world."""
+    value: float | None
+    """The metric; null if it is undefined."""
+    interval: Ends | None
+    """95 % interval of the metric; null without one, as for counts."""
+    passed: bool
+    """Whether the gate is passed."""
+    may_be_missed: bool
+    """Whether the gate is passed although the interval reaches beyond its bound."""
+
+
+class OwnBalance(_Part):
+    """Metrics of the operating point on unweighted val."""
+
+    prevalence: Share
+    """Share of positives in val."""
+    precision: Rate
+    """Share of the images predicted positive that are positive."""
+    f1: Rate
+    """Harmonic mean of precision and recall."""
+
+
+class OperatingPoint(_Part):
+    """The threshold, the rule that chose it, and its metrics on val."""
+
+    threshold: Rate
+    """Probability from which an image is predicted positive."""
+    rule: str
+    """The rule, see `calibrator.rule` of the settings."""
+    precision_floor: Rate | None
+    """The floor of `recall_at_precision`; null for other rules."""
+    prevalence: Share
+    """Share of positives to which val was weighted."""
+    precision: Rate
+    """At that prevalence."""
+    precision_interval: Ends | None
+    """Its 95 % interval; null if no image is predicted positive."""
+    recall: Rate
+    """Share of the positives that are predicted positive."""
+    f1: Rate
+    """At that prevalence."""
+    positives: Count
+    """Positive images of val."""
+    negatives: Count
+    """Negative images of val."""
+    own_balance: OwnBalance
+    """The metrics that depend on the prevalence, at val's own balance."""
+    remarks: list[str]
+    """Caveats, one clause each."""
+
+
+class Rates(_Part):
+    """Metrics at one balance of the classes; null if undefined."""
+
+    recall: Rate | None
+    """Share of the positives that are predicted positive."""
+    precision: Rate | None
+    """Share of the images predicted positive that are positive."""
+    f1: Rate | None
+    """Harmonic mean of precision and recall."""
+    accuracy: Rate | None
+    """Share of the images that are classified correctly."""
+    specificity: Rate | None
+    """Share of the negatives that are predicted negative."""
+    pr_auc: Rate | None
+    """Average precision."""
+    auc: Rate | None
+    """Area under the ROC curve."""
+
+
+class Counts(_Part):
+    """Counts of images by label and prediction."""
+
+    tp: Count
+    """Positives that are predicted positive."""
+    fp: Count
+    """Negatives that are predicted positive."""
+    tn: Count
+    """Negatives that are predicted negative."""
+    fn: Count
+    """Positives that are predicted negative."""
+
+
+class SplitMetrics(Rates, Counts):
+    """Metrics at the split's own balance."""
+
+    threshold: Rate
+    """The operating point."""
+
+
+class Intervals(_Part):
+    """95 % intervals by metric; null if the metric is undefined."""
+
+    recall: Ends | None
+    """See `Rates`."""
+    precision: Ends | None
+    """See `Rates`."""
+    f1: Ends | None
+    """See `Rates`."""
+    accuracy: Ends | None
+    """See `Rates`."""
+    specificity: Ends | None
+    """See `Rates`."""
+    pr_auc: Ends | None
+    """See `Rates`."""
+    auc: Ends | None
+    """See `Rates`."""
+
+
+class AtPrevalence(Rates):
+    """Metrics at the prevalence of the real world."""
+
+    prevalence: Share
+    """Share of positives in the real world."""
+    intervals: Intervals
+    """Their intervals."""
+
+
+class SliceIntervals(_Part):
+    """95 % intervals of a slice's metrics; null if the metric is undefined."""
+
+    recall: Ends | None
+    """See `Rates`."""
+    precision: Ends | None
+    """See `Rates`."""
+    accuracy: Ends | None
+    """See `Rates`."""
+    specificity: Ends | None
+    """See `Rates`."""
+
+
+class Slice(Counts):
+    """Metrics within a slice, at its own balance."""
+
+    slice: dict[str, str]
+    """Value by column."""
+    examples: Count
+    """Images of the slice."""
+    positives: Count
+    """Positive images of the slice."""
+    recall: Rate | None
+    """See `Rates`."""
+    precision: Rate | None
+    """See `Rates`."""
+    f1: Rate | None
+    """See `Rates`."""
+    accuracy: Rate | None
+    """See `Rates`."""
+    specificity: Rate | None
+    """See `Rates`."""
+    pr_auc: Rate | None
+    """See `Rates`; null in a slice of one class."""
+    intervals: SliceIntervals
+    """Their intervals."""
+
+
+class Training(_Part):
+    """A summary of the training; the metrics are those of the exported epoch."""
+
+    model: str | None
+    """Name of the network."""
+    parameters: Count | None
+    """Number of its parameters."""
+    trainable_parameters: Count | None
+    """Number of those that were trained."""
+    epochs: Count
+    """Number of epochs."""
+    epoch: Count
+    """The epoch, from 1, whose weights the model has."""
+    loss: float | None
+    """Loss on train."""
+    val_loss: float | None
+    """Loss on val."""
+    val_pr_auc: float | None
+    """Average precision on val."""
+    seconds: float | None
+    """Duration of the training."""
+
+
+class DataCheck(_Part):
+    """ExampleValidator's findings."""
+
+    checked: bool
+    """Whether there was a kept schema to check against."""
+    schema_: dict[str, Any] | None = Field(alias="schema")
+    """The kept schema: its version, time, number of images and folder."""
+    anomalies: list[dict[str, str]]
+    """One row of `feature`, `kind`, `found` and `expected` per difference."""
+
+
+class MetricsFile(_Part):
+    """The results of a run of outnumbered, for programs."""
+
+    schema_version: Literal[1]
+    """Version of this schema."""
+    title: str
+    """Name of the pipeline."""
+    answer: str
+    """The result in a sentence."""
+    positive_class: str
+    """The class that is looked for."""
+    blessed: bool
+    """Whether the model passed every gate."""
+    reason: str
+    """Why, in words."""
+    gates: list[Gate]
+    """The result of each gate."""
+    operating_point: OperatingPoint
+    """The threshold and its metrics on val."""
+    split: str
+    """The split that the metrics are computed on."""
+    examples: Count
+    """Its images."""
+    positives: Count
+    """Its positive images."""
+    metrics: SplitMetrics
+    """Metrics at the split's own balance."""
+    intervals: Intervals
+    """Intervals of `metrics`."""
+    at_prevalence: AtPrevalence
+    """Metrics at the prevalence of the real world."""
+    slices: list[Slice]
+    """Metrics within slices."""
+    training: Training | None
+    """Summary of the training; null if no history was recorded."""
+    sampling: dict[str, Any]
+    """The sampler's report: classes, splits, near-duplicates and, with `assignment: stable`,
+    the ledger."""
+    quarantine: dict[str, Any]
+    """Numbers of listed, accepted, duplicate and refused images, by reason and class."""
+    reading: dict[str, Any] | None
+    """How images are read; null for a model that does not record it."""
+    data_check: DataCheck
+    """Differences between the data and the kept schema."""
+    pushed_model: str | None
+    """Folder of the pushed model; null if none was pushed."""
+
+
+def json_schema() -> str:
+    """Returns the JSON Schema (draft 2020-12) of the file."""
+    schema = MetricsFile.model_json_schema()
+    return json.dumps(
+        {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema, indent=1
+    )
+
+
+if __name__ == "__main__":
+    PATH.write_text(json_schema() + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""TFX's StatisticsGen, which checks the files that it reads and lists those that it writes."""

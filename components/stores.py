@@ -1,0 +1,309 @@
+"""Objects in S3 and Google Cloud Storage: one client per process, and a limited number of tries.
+
+Addresses and credentials come from the environment: `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID` and so
+on, or Google's default credentials. Importing this module is cheap; a store's client is imported
+when it is used.
+"""
+
+import contextlib
+import errno
+import functools
+import importlib
+import io
+import itertools
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+_BODY_TRIES = 3
+_PAUSE_SECONDS = 2.0
+_DELETED_AT_ONCE = 1_000
+_GOOGLE_RETRY_SECONDS = 30.0
+_GOOGLE_FIRST_PAUSE_SECONDS = 1.0
+_MISSING = 404
+_NO_BUCKET = ("NoSuchBucket", "bucket does not exist")
+
+_clients_lock = threading.Lock()
+
+
+class StoreError(OSError):
+    """An object could not be read from, or written to, a store; the message says which and why.
+
+    It says nothing about the object's content: the same request may succeed later.
+    """
+
+
+class StoredFile(NamedTuple):
+    """An object, with Beam's names of its metadata.
+
+    Attributes:
+      path: with its scheme.
+      size_in_bytes: its size.
+      last_updated_in_seconds: time of its last change, since 1970.
+      checksum: the store's own, of its content.
+    """
+
+    path: str
+    size_in_bytes: int
+    last_updated_in_seconds: float
+    checksum: str
+
+
+class Store(Protocol):
+    """A kind of object store.
+
+    Each method raises `StoreError`, which names the path, if the store does not do it after a
+    limited number of tries; `read` and `copy` raise `FileNotFoundError` if there is no such object.
+    """
+
+    def read(self, path: str) -> bytes:
+        """Returns the content of an object, in one request."""
+
+    def write(self, path: str, content: bytes) -> None:
+        """Replaces an object, or creates it: all of it or nothing."""
+
+    def find(self, path: str) -> StoredFile | None:
+        """Returns an object's metadata; None if it does not exist."""
+
+    def below(self, prefix: str, limit: int | None = None) -> list[StoredFile]:
+        """Returns the objects whose path starts with a prefix, at most `limit` of them."""
+
+    def copy(self, source: str, target: str) -> None:
+        """Copies an object within the kind of store."""
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Deletes objects; those that don't exist are ignored."""
+
+
+def store_of(path: str) -> Store | None:
+    """Returns the store that has a path; None if it is neither in S3 nor Google Cloud Storage."""
+    return _STORES.get(path.partition("://")[0].lower()) if "://" in path else None
+
+
+@contextlib.contextmanager
+def store_errors(path: str) -> Iterator[None]:
+    """Raises the errors of any store's client as errors of the operating system.
+
+    Args:
+      path: the object, for the message.
+
+    Raises:
+      FileNotFoundError: the store says that the object does not exist.
+      StoreError: any other error.
+    """
+    try:
+        yield
+    except (FileNotFoundError, StoreError):
+        raise
+    except Exception as error:  # each store's client raises its own errors
+        raise _store_error(path, error) from None
+
+
+def _store_error(path: str, error: Exception) -> OSError:
+    # Beam's own error contains those of the store's client.
+    causes = list((getattr(error, "exception_details", None) or {"": error}).values())
+    first = causes[0]
+    if all(map(_is_missing, causes)):
+        return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    return _unreachable(path, first)
+
+
+def _unreachable(path: str, first: Exception) -> StoreError:
+    return StoreError(
+        f"{path} can't be read or written in its store ({type(first).__name__}: {first}); check "
+        "that the store can be reached and that the credentials allow this, then run again"
+    )
+
+
+@contextlib.contextmanager
+def _listing_errors(prefix: str) -> Iterator[None]:
+    """As `store_errors`, but what is missing can only be the bucket, which is an error."""
+    try:
+        with store_errors(prefix):
+            yield
+    except FileNotFoundError as error:
+        raise _unreachable(prefix, error) from None
+
+
+def _is_missing(error: Exception) -> bool:
+    response = getattr(error, "response", None)
+    metadata = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
+    code = metadata.get("HTTPStatusCode", getattr(error, "code", 0))
+    return code == _MISSING and not any(text in str(error) for text in _NO_BUCKET)
+
+
+def _parts(path: str) -> tuple[str, str]:
+    bucket, _, key = path.partition("://")[2].partition("/")
+    return bucket, key
+
+
+class _S3:
+    """S3; the client repeats failed requests, and `read` those whose body is incomplete."""
+
+    def read(self, path: str) -> bytes:
+        from botocore.exceptions import BotoCoreError
+
+        bucket, key = _parts(path)
+        with store_errors(path):
+            for attempt in itertools.count(1):
+                body = self._client().get_object(Bucket=bucket, Key=key)["Body"]
+                try:
+                    return bytes(body.read())
+                except BotoCoreError:
+                    if attempt == _BODY_TRIES:
+                        raise
+                    time.sleep(_PAUSE_SECONDS)
+        raise AssertionError  # the last attempt returns or raises
+
+    def write(self, path: str, content: bytes) -> None:
+        bucket, key = _parts(path)
+        with store_errors(path):
+            self._client().upload_fileobj(io.BytesIO(content), bucket, key)
+
+    def find(self, path: str) -> StoredFile | None:
+        bucket, key = _parts(path)
+        try:
+            with store_errors(path):
+                found = self._client().head_object(Bucket=bucket, Key=key)
+        except FileNotFoundError:
+            return None
+        changed = found["LastModified"].timestamp()
+        return StoredFile(path, found["ContentLength"], changed, found["ETag"])
+
+    def below(self, prefix: str, limit: int | None = None) -> list[StoredFile]:
+        bucket, key = _parts(prefix)
+        with _listing_errors(prefix):
+            pages = self._client().get_paginator("list_objects_v2")
+            config = {} if limit is None else {"MaxItems": limit, "PageSize": limit}
+            listed = pages.paginate(Bucket=bucket, Prefix=key, PaginationConfig=config)
+            return [
+                StoredFile(
+                    f"s3://{bucket}/{entry['Key']}",
+                    entry["Size"],
+                    entry["LastModified"].timestamp(),
+                    entry["ETag"],
+                )
+                for page in listed
+                for entry in page.get("Contents", [])
+            ]
+
+    def copy(self, source: str, target: str) -> None:
+        bucket, key = _parts(source)
+        with store_errors(source):
+            self._client().copy({"Bucket": bucket, "Key": key}, *_parts(target))
+
+    def delete(self, paths: Iterable[str]) -> None:
+        by_bucket = itertools.groupby(sorted(paths), key=lambda path: _parts(path)[0])
+        for bucket, of_bucket in by_bucket:
+            keys = [_parts(path)[1] for path in of_bucket]
+            for first in range(0, len(keys), _DELETED_AT_ONCE):
+                self._delete(bucket, keys[first : first + _DELETED_AT_ONCE])
+
+    def _delete(self, bucket: str, keys: list[str]) -> None:
+        objects = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+        with store_errors(f"s3://{bucket}/{keys[0]}"):
+            answer = self._client().delete_objects(Bucket=bucket, Delete=objects)
+        for error in answer.get("Errors", []):
+            message = f"{error.get('Code')}: {error.get('Message')}"
+            raise _store_error(f"s3://{bucket}/{error.get('Key')}", OSError(message))
+
+    @staticmethod
+    def _client() -> Any:
+        """Returns the process's client; a new one if the environment has changed.
+
+        Threads share it, which boto3 allows. Creating one takes 0.4 s of CPU time.
+        """
+        with _clients_lock:
+            return _s3_client(_environment("AWS_"), os.getpid())
+
+
+class _Google:
+    """Google Cloud Storage; the client repeats failed and incomplete requests for 30 seconds."""
+
+    def read(self, path: str) -> bytes:
+        with store_errors(path):
+            # Otherwise objects with `Content-Encoding: gzip` would be decompressed.
+            return bytes(self._blob(path).download_as_bytes(raw_download=True, retry=self._retry()))
+
+    def write(self, path: str, content: bytes) -> None:
+        with store_errors(path):
+            self._blob(path).upload_from_string(
+                content, content_type="application/octet-stream", retry=self._retry()
+            )
+
+    def find(self, path: str) -> StoredFile | None:
+        bucket, key = _parts(path)
+        with store_errors(path):
+            found = self._client().bucket(bucket).get_blob(key, retry=self._retry())
+        return None if found is None else _stored(found)
+
+    def below(self, prefix: str, limit: int | None = None) -> list[StoredFile]:
+        bucket, key = _parts(prefix)
+        with _listing_errors(prefix):
+            listed = self._client().list_blobs(
+                bucket, prefix=key, max_results=limit, retry=self._retry()
+            )
+            return [_stored(blob) for blob in itertools.islice(listed, limit)]
+
+    def copy(self, source: str, target: str) -> None:
+        copied, token = self._blob(target), None
+        with store_errors(source):
+            while True:  # a large object takes several requests
+                token, *_ = copied.rewrite(self._blob(source), token=token, retry=self._retry())
+                if token is None:
+                    return
+
+    def delete(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError), store_errors(path):
+                self._blob(path).delete(retry=self._retry())
+
+    def _blob(self, path: str) -> Any:
+        bucket, key = _parts(path)
+        with store_errors(path):
+            return self._client().bucket(bucket).blob(key)
+
+    @staticmethod
+    def _client() -> Any:
+        """Returns the process's client, which takes 0.1 s; a new one if the environment changed."""
+        with _clients_lock:
+            return _google_client(_environment("GOOGLE_", "STORAGE_", "CLOUDSDK_"), os.getpid())
+
+    @staticmethod
+    def _retry() -> Any:
+        from google.cloud.storage.retry import DEFAULT_RETRY
+
+        retry = DEFAULT_RETRY.with_delay(initial=_GOOGLE_FIRST_PAUSE_SECONDS)
+        return retry.with_timeout(_GOOGLE_RETRY_SECONDS)
+
+
+def _stored(blob: Any) -> StoredFile:
+    path = f"gs://{blob.bucket.name}/{blob.name}"
+    return StoredFile(path, blob.size, blob.updated.timestamp(), blob.crc32c)
+
+
+_STORES: dict[str, Store] = {"s3": _S3(), "gs": _Google()}
+
+
+def _environment(*prefixes: str) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(item for item in os.environ.items() if item[0].startswith(prefixes)))
+
+
+@functools.lru_cache(maxsize=8)
+def _s3_client(environment: tuple[tuple[str, str], ...], process: int) -> Any:
+    import boto3
+
+    return boto3.session.Session().client("s3")
+
+
+@functools.lru_cache(maxsize=8)
+def _google_client(environment: tuple[tuple[str, str], ...], process: int) -> Any:
+    # Imported by name, since stubs of other Google packages hide this one from mypy.
+    storage = importlib.import_module("google.cloud.storage")
+    exceptions = importlib.import_module("google.auth.exceptions")
+    try:
+        return storage.Client(project=None)
+    except exceptions.DefaultCredentialsError:
+        return storage.Client.create_anonymous_client()  # public buckets only

@@ -1,0 +1,1 @@
+"""`outnumbered report compare`: two runs side by side, with paired differences."""

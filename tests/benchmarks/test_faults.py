@@ -1,0 +1,52 @@
+"""Whole runs survive faults: the short form of `make faults`.
+
+One output folder suffers a kill, a SIGTERM or a full disk in all its components in turn, and the
+last run is compared. Left out, compared with `make faults`: a comparison after each single kill,
+signal and size; kills and signals in studies, in `predict` and in a step's pod; HOME and folders
+for temporary files; two runs at once in each component, and with one feature store.
+"""
+
+import pytest
+
+from benchmarks.faults.__main__ import inject
+from benchmarks.faults.cases import Outcome, unclear
+from benchmarks.faults.kinds import KINDS
+from benchmarks.faults.results import Result, differences
+
+HERE = [kind for kind in KINDS if kind not in ("damage", "images", "object_store")]
+"""The others are in `test_damage_faults` and `test_store_fault_runs`."""
+
+
+def test_nothing_is_lost_by_ten_faults_of_each_kind(tmp_path, capfd):
+    found = inject(tmp_path, kinds=HERE, each=10, seed=1, short=True)
+    said = capfd.readouterr().err
+    assert found["survived"] == found["injected"], said
+    assert found["lost"] == 0, said
+    assert found["injected"] >= 20, said  # disks can't be mounted everywhere
+
+
+def test_a_result_with_other_or_more_files_is_not_equal():
+    expected = Result({"a": "1", "b": "2"}, frozenset({"a", "b"}), ())
+    found = Result({"a": "3", "c": "4"}, frozenset({"a", ".c"}), ("Trainer/model/7",))
+    assert differences(expected, expected) == []
+    assert differences(expected, found) == [
+        "not made: b",
+        "made too much: c",
+        "differs: a",
+        "left over: .c",
+        "left over of a step that did not finish: Trainer/model/7",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("err", "problem"),
+    [
+        ("error: no space left for /out; free some", None),
+        ("Traceback (most recent call last): error: /out free", "a traceback"),
+        ("/out free", "no message"),
+        ("error: no space left; free some", "the message does not contain '/out'"),
+    ],
+)
+def test_words_name_the_file_and_the_remedy(err, problem):
+    found = list(unclear(Outcome(1, "", err), ["/out", "free"]))
+    assert [text.partition(":")[0] for text in found] == ([problem] if problem else [])

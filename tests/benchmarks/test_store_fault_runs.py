@@ -1,0 +1,40 @@
+"""Whole pipelines on an object store survive its faults: the short form of that kind."""
+
+import pytest
+
+from benchmarks.faults.__main__ import inject
+from benchmarks.faults.faulty_store import Fault, verb_of
+
+
+def test_nothing_is_lost_by_faults_of_the_object_store(tmp_path, capfd):
+    found = inject(tmp_path, kinds=["object_store"], each=10, seed=1, short=True)
+    said = capfd.readouterr().err
+    assert found["survived"] == found["injected"] > 0, said
+    assert found["lost"] == 0, said
+
+
+@pytest.mark.parametrize(
+    ("command", "path", "verb"),
+    [
+        ("GET", "/photos", "LIST"),
+        ("GET", "/photos/", "LIST"),
+        ("GET", "/photos/cats/1.jpg", "GET"),
+        ("HEAD", "/photos/cats/1.jpg", "HEAD"),
+        ("PUT", "/photos/cats/1.jpg", "PUT"),
+        ("DELETE", "/photos/cats/1.jpg", "DELETE"),
+        ("GET", "/storage/v1/b/photos/o", "LIST"),
+        ("GET", "/storage/v1/b/photos/o/cats%2F1.jpg", "HEAD"),
+        ("GET", "/download/storage/v1/b/photos/o/cats%2F1.jpg", "GET"),
+        ("POST", "/upload/storage/v1/b/photos/o", "PUT"),
+    ],
+)
+def test_requests_are_told_apart(command, path, verb):
+    assert verb_of(command, path) == verb
+
+
+def test_a_fault_hits_one_path_once_or_for_good():
+    once, always = Fault("GET", "503", first=2), Fault("GET", "503", first=2, times=None)
+    asked = [("/a", 1), ("/b", 2), ("/b", 3), ("/a", 4)]
+    assert [once.hit("GET", path, number) for path, number in asked] == [False, True, False, False]
+    assert [always.hit("GET", *one) for one in asked] == [False, True, True, False]
+    assert not Fault("GET", "503").hit("PUT", "/a", 1)

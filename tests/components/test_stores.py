@@ -1,0 +1,121 @@
+"""What a store does not give or keep is tried again, not for long, and then named."""
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+from google.cloud import storage
+from stores_on_localhost import amazon, google
+
+from benchmarks.faults.faulty_store import Fault, FaultyStore, faulty_store
+from components import stores
+from components.beam_io import file_at, files_below
+from components.image_example_gen import files
+from components.stores import StoreError, store_of
+
+ADDRESSES = {"s3": "AWS_ENDPOINT_URL", "gs": "STORAGE_EMULATOR_HOST"}
+PASSING = [
+    (verb, name)
+    for verb in ("GET", "PUT", "LIST", "HEAD")
+    for name in ("503", "reset", "delay", *(["cut"] if verb == "GET" else []))
+]
+
+
+@pytest.fixture(scope="module", params=["s3", "gs"])
+def server(request: pytest.FixtureRequest) -> Iterator[tuple[str, FaultyStore]]:
+    """A bucket's URI and the proxy in front of it, which the environment names."""
+    kind = {"s3": amazon, "gs": google}[request.param]
+    with kind("photos") as variables, pytest.MonkeyPatch.context() as patch:
+        address = ADDRESSES[request.param]
+        with faulty_store(urlsplit(variables[address]).port) as proxy:
+            proxy.delay_seconds = 0.01
+            for name, value in {**variables, address: proxy.url, "AWS_MAX_ATTEMPTS": "2"}.items():
+                patch.setenv(name, value)
+            patch.setattr(stores, "_PAUSE_SECONDS", 0)
+            patch.setattr(stores, "_GOOGLE_FIRST_PAUSE_SECONDS", 0.01)
+            patch.setattr(stores, "_GOOGLE_RETRY_SECONDS", 0.2)
+            yield f"{request.param}://photos", proxy
+
+
+@pytest.fixture
+def proxy(server: tuple[str, FaultyStore]) -> Iterator[FaultyStore]:
+    root, proxy = server
+    store_of(root).write(f"{root}/cats/1.jpg", b"a cat" * 999)
+    proxy.clear()
+    yield proxy
+    proxy.clear()
+
+
+@pytest.fixture
+def path(server: tuple[str, FaultyStore]) -> str:
+    return f"{server[0]}/cats/1.jpg"
+
+
+def ask(verb: str, path: str) -> object:
+    """What a store says to a request: content, paths, a size, or the content after writing."""
+    if verb == "GET":
+        return files.read_bytes(path)
+    if verb == "LIST":
+        return [found.path for found in files_below(path)]
+    if verb == "HEAD":
+        return file_at(path).size_in_bytes
+    store_of(path).write(path, b"another cat")
+    return store_of(path).read(path)
+
+
+def answer(verb: str, path: str) -> object:
+    answers = {"GET": b"a cat" * 999, "LIST": [path], "HEAD": 4995, "PUT": b"another cat"}
+    return answers[verb]
+
+
+@pytest.mark.parametrize(("verb", "name"), PASSING)
+def test_a_fault_that_passes_is_not_noticed(proxy, path, verb, name):
+    proxy.fault = Fault(verb, name)
+    assert ask(verb, path) == answer(verb, path)
+    assert proxy.fault.hits == 1
+
+
+@pytest.mark.parametrize("verb", ["GET", "PUT", "LIST", "HEAD"])
+@pytest.mark.parametrize("name", ["503", "reset", "403"])
+def test_a_fault_that_stays_is_an_error_that_names_what_was_asked_for(proxy, path, verb, name):
+    proxy.fault = Fault(verb, name, times=None)
+    with pytest.raises(StoreError, match=rf"{path} can't be read or written .* \(.+\); check"):
+        ask(verb, path)
+    assert 1 <= proxy.fault.hits <= (1 if name == "403" else 30)
+
+
+def test_an_object_that_is_always_cut_is_an_error_that_names_it(proxy, path):
+    proxy.fault = Fault("GET", "cut", times=None)
+    with pytest.raises(StoreError, match=path):
+        ask("GET", path)
+
+
+def test_only_an_object_that_does_not_exist_is_missing(proxy, path):
+    with pytest.raises(FileNotFoundError):
+        files.read_bytes(f"{path}.gone")
+    assert file_at(f"{path}.gone") is None
+    nowhere = path.replace("photos", "nowhere")
+    # The stand-in of Google's store does not say, as Google does, that it is the bucket.
+    for verb in ("GET", "LIST") if path.startswith("s3://") else ("LIST",):
+        with pytest.raises(StoreError, match=r"(?i)bucket|nowhere"):
+            ask(verb, nowhere)
+
+
+def test_all_objects_are_read_with_one_client_and_one_request_each(proxy, path, monkeypatch):
+    if not path.startswith("gs://"):
+        pytest.skip("images are read from S3 in test_image_store_faults")
+    stores._google_client.cache_clear()
+    created, client = [], storage.Client
+
+    def counted(*arguments: object, **named: object) -> storage.Client:
+        created.append(client(*arguments, **named))
+        return created[-1]
+
+    monkeypatch.setattr(storage, "Client", counted)
+    for _ in range(5):
+        files.read_bytes(path)
+        assert file_at(path)
+    assert len(created) == 1
+    # Google's client also asks once for the bucket.
+    objects = {key: times for key, times in proxy.requests.items() if key.endswith(".jpg")}
+    assert list(objects.values()) == [5, 5]
