@@ -25,8 +25,39 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
-class Gate(_Part):
-    """The result of a gate."""
+class MoreImages(_Part):
+    """Images to add of each class."""
+
+    positives: Count
+    """Positive images."""
+    negatives: Count
+    """Negative images."""
+
+
+class Judged(_Part):
+    """What the outcome of a gate rests on."""
+
+    value: float | None
+    """The metric; null if it is undefined."""
+    interval: Ends | None
+    """95 % interval of the metric; null without one, as for counts."""
+    images: Count | None
+    """Number of images that the metric rests on; null for anomalies."""
+    outcome: Literal["passed", "failed", "too_few_images"]
+    """The outcome, see `components.evaluator.judgement`."""
+    more_images: MoreImages | None
+    """Images that would decide, with the outcome `too_few_images`; null if no number would."""
+
+
+class JudgedSlice(Judged):
+    """The outcome of one slice of a gate on slices."""
+
+    slice: dict[str, str]
+    """Value by column."""
+
+
+class Gate(Judged):
+    """The result of a gate; that of a gate on slices is the result of the slice that decides."""
 
     gate: str
     """The gate as in the settings."""
@@ -34,14 +65,16 @@ class Gate(_Part):
     """The metric that it bounds."""
     at_prevalence: bool
     """Whether the metric is that at the prevalence of the real world."""
-    value: float | None
-    """The metric; null if it is undefined."""
-    interval: Ends | None
-    """95 % interval of the metric; null without one, as for counts."""
     passed: bool
-    """Whether the gate is passed."""
+    """Whether the gate does not prevent the blessing."""
     may_be_missed: bool
     """Whether the gate is passed although the interval reaches beyond its bound."""
+    slice: dict[str, str] | None
+    """The slice that decides; null for a gate on the whole split."""
+    slices: list[JudgedSlice]
+    """Every judged slice, the one that decides first."""
+    description: str
+    """The result in words."""
 
 
 class OwnBalance(_Part):
@@ -158,10 +191,31 @@ class SliceIntervals(_Part):
     """See `Rates`."""
     precision: Ends | None
     """See `Rates`."""
+    f1: Ends | None
+    """See `Rates`."""
     accuracy: Ends | None
     """See `Rates`."""
     specificity: Ends | None
     """See `Rates`."""
+
+
+class SliceAtPrevalence(_Part):
+    """Metrics within a slice, with each negative weighted as in the whole split."""
+
+    prevalence: Rate
+    """Share of positives in the slice in the real world."""
+    recall: Rate | None
+    """See `Rates`."""
+    precision: Rate | None
+    """See `Rates`."""
+    f1: Rate | None
+    """See `Rates`."""
+    accuracy: Rate | None
+    """See `Rates`."""
+    specificity: Rate | None
+    """See `Rates`."""
+    intervals: SliceIntervals
+    """Their intervals."""
 
 
 class Slice(Counts):
@@ -187,6 +241,8 @@ class Slice(Counts):
     """See `Rates`; null in a slice of one class."""
     intervals: SliceIntervals
     """Their intervals."""
+    at_prevalence: SliceAtPrevalence
+    """Metrics at the prevalence of the real world."""
 
 
 class Training(_Part):
