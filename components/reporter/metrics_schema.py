@@ -19,6 +19,7 @@ Count = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Ends = Annotated[list[float], Field(min_length=2, max_length=2)]
+Amount = Annotated[float, Field(ge=0)]
 
 
 class _Part(BaseModel):
@@ -88,6 +89,81 @@ class OwnBalance(_Part):
     """Harmonic mean of precision and recall."""
 
 
+class Costs(_Part):
+    """Costs of wrong decisions, in any unit."""
+
+    missed: Amount
+    """Cost of a positive that is predicted negative."""
+    false_alarm: Amount
+    """Cost of a negative that is predicted positive."""
+
+
+class Band(_Part):
+    """The images that a person reviews."""
+
+    share: Share
+    """Largest share of images, at the prevalence."""
+    lower: Rate
+    """The lowest probability that is reviewed."""
+    upper: Rate
+    """The probability from which an image is positive without a review."""
+
+
+class ReviewFigures(_Part):
+    """Figures of the images that are decided without a person; null if undefined."""
+
+    share: Rate
+    """Share of all images that is reviewed."""
+    precision: Rate | None
+    """Among the decided images."""
+    recall: Rate | None
+    """Among the decided images."""
+    f1: Rate | None
+    """Among the decided images."""
+    recall_with_review: Rate
+    """Share of all positives that are predicted positive or reviewed."""
+    alerts_per_thousand: Amount
+    """Images predicted positive without a review, per 1,000 images in total."""
+    expected_cost: Amount | None = None
+    """Cost of the wrong decisions without a review, per 1,000 images in total."""
+    intervals: dict[str, Ends | None]
+    """95 % interval of each; null if the figure is undefined."""
+
+
+class Review(Band):
+    """The review band and its figures."""
+
+    images: Count
+    """Images of the split that are reviewed."""
+    positives: Count
+    """Positive ones among them."""
+    metrics: ReviewFigures
+    """Figures at the split's own balance."""
+    at_prevalence: ReviewFigures
+    """Figures at the prevalence of the real world."""
+
+
+class Promised(_Part):
+    """What to expect on new images, by cross-fitting on val; null if undefined."""
+
+    precision: Rate | None
+    """At the prevalence."""
+    recall: Rate | None
+    """Share of the positives that are predicted positive."""
+    f1: Rate | None
+    """At the prevalence."""
+    f_beta: Rate | None = None
+    """At the prevalence; only for `best_fbeta`."""
+    alerts_per_thousand: Amount
+    """Images predicted positive, per 1,000 images."""
+    expected_cost: Amount | None = None
+    """Cost of the wrong decisions per 1,000 images; only if costs are known."""
+    intervals: dict[str, Ends | None]
+    """95 % interval of each."""
+    review: ReviewFigures | None
+    """Figures with the review band; null without one."""
+
+
 class OperatingPoint(_Part):
     """The threshold, the rule that chose it, and its metrics on val."""
 
@@ -95,8 +171,22 @@ class OperatingPoint(_Part):
     """Probability from which an image is predicted positive."""
     rule: str
     """The rule, see `calibrator.rule` of the settings."""
+    beta: Amount | None
+    """The beta of `best_fbeta`; null for other rules."""
     precision_floor: Rate | None
     """The floor of `recall_at_precision`; null for other rules."""
+    recall_floor: Rate | None
+    """The floor of `precision_at_recall`; null for other rules."""
+    alerts: Amount | None
+    """The limit of `alerts_per_thousand`; null for other rules."""
+    costs: Costs | None
+    """Costs of wrong decisions; null if they are not known."""
+    review: Band | None
+    """The images that a person reviews; null if there are none."""
+    promised: Promised | None
+    """What to expect on new images."""
+    calibration: dict[str, Any] | None
+    """How scores become probabilities; null if they are the scores."""
     prevalence: Share
     """Share of positives to which val was weighted."""
     precision: Rate
@@ -134,6 +224,16 @@ class Rates(_Part):
     """Average precision."""
     auc: Rate | None
     """Area under the ROC curve."""
+    ece: Rate | None
+    """Expected calibration error."""
+    brier: Rate | None
+    """Mean squared error of the probability."""
+    log_loss: Amount | None
+    """Mean cross-entropy in nats."""
+    alerts_per_thousand: Amount
+    """Images predicted positive, per 1,000 images."""
+    expected_cost: Amount | None
+    """Cost of the wrong decisions per 1,000 images; null if costs are not known."""
 
 
 class Counts(_Part):
@@ -172,6 +272,16 @@ class Intervals(_Part):
     pr_auc: Ends | None
     """See `Rates`."""
     auc: Ends | None
+    """See `Rates`."""
+    ece: Ends | None
+    """See `Rates`."""
+    brier: Ends | None
+    """See `Rates`."""
+    log_loss: Ends | None
+    """See `Rates`."""
+    alerts_per_thousand: Ends | None
+    """See `Rates`."""
+    expected_cost: Ends | None
     """See `Rates`."""
 
 
@@ -310,6 +420,10 @@ class MetricsFile(_Part):
     """Intervals of `metrics`."""
     at_prevalence: AtPrevalence
     """Metrics at the prevalence of the real world."""
+    calibration: dict[str, Any]
+    """Reliability at that prevalence, `before` and `after` calibration."""
+    review: Review | None
+    """The images that a person reviews; null if the model has no review band."""
     slices: list[Slice]
     """Metrics within slices."""
     training: Training | None

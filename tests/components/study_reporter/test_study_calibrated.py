@@ -5,6 +5,7 @@ import pytest
 
 from components.evaluator.probability_quality import figures as quality_of
 from components.study_reporter import bootstrap, calibrated, record
+from components.study_reporter.p_values import holm
 from components.training_balance import TrainingBalance
 
 PREVALENCE = 1 / 51
@@ -100,7 +101,7 @@ def test_comparisons_have_a_family_for_each_metric_and_stage(shifted):
     for kind in kinds:
         family = [row for row in rows if (row["metric"], row["stage"]) == kind]
         assert len(family) == 3
-        expected = bootstrap.holm([row["p"] for row in family])
+        expected = holm([row["p"] for row in family])
         assert [row["p_corrected"] for row in family] == pytest.approx(expected)
     loss = {
         (row["stage"], row["first"], row["second"]): row
