@@ -198,7 +198,7 @@ def write_predictions(uri: str, size: int) -> None:
         start = index * _SHARD_SIZE
         rows = _rows(start, min(_SHARD_SIZE, size - start))
         predictions.write(rows, uri, index=index, count=count)
-    predictions.write_list(uri, check_digests=False)
+    predictions.write_list(uri)
 
 
 def _rows(start: int, size: int) -> pa.Table:
