@@ -78,7 +78,7 @@ class Evaluator(BaseBeamComponent):
             which are not given.
         """
         parsed = parse_all(gates)
-        check_columns(parsed, [[names.CLASS_NAME], *slices])
+        check_columns(parsed, [[names.CLASS_NAME], *([band] for band in bands), *slices])
         _check_anomalies(parsed, anomalies)
         super().__init__(
             spec=EvaluatorSpec(

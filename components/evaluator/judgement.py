@@ -102,7 +102,7 @@ def _judge(gate: Gate, figures: Mapping[str, Any], data_check: Findings | None) 
         return _judge_data(gate, data_check)
     if gate.slices is None:
         return GateResult(gate, _judge_split(gate, figures))
-    return _judge_slices(gate, gate.slices, figures["slices"])
+    return _judge_slices(gate, gate.slices, figures)
 
 
 def _judge_data(gate: Gate, data_check: Findings | None) -> GateResult:
@@ -136,8 +136,8 @@ def _judge_split(gate: Gate, figures: Mapping[str, Any]) -> Found:
     )
 
 
-def _judge_slices(gate: Gate, rule: SliceRule, rows: Sequence[Mapping[str, Any]]) -> GateResult:
-    chosen = [_in_slice(gate, row) for row in _chosen(gate, rule, rows)]
+def _judge_slices(gate: Gate, rule: SliceRule, figures: Mapping[str, Any]) -> GateResult:
+    chosen = [_in_slice(gate, row) for row in _chosen(gate, rule, figures)]
     judged = [each for each in chosen if all(each.images(side) for side in gate.sides)]
     if not judged:
         details = f"no {rule.describe()} has {' and '.join(gate.sides)}"
@@ -157,10 +157,9 @@ def _decisive(gate: Gate) -> Callable[[Found], tuple[int, float, str]]:
     return key
 
 
-def _chosen(
-    gate: Gate, rule: SliceRule, rows: Sequence[Mapping[str, Any]]
-) -> list[Mapping[str, Any]]:
+def _chosen(gate: Gate, rule: SliceRule, figures: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Returns the slices of a gate; images without a value belong to none."""
+    rows = figures["slices"]
     kinds = {tuple(sorted(row["slice"])) for row in rows}
     found = [
         row for row in rows if set(row["slice"]) == set(rule.columns) and all(row["slice"].values())
@@ -168,7 +167,7 @@ def _chosen(
     if not found:
         known = ", ".join(sorted(" and ".join(kind) for kind in kinds if kind))
         raise GateError(
-            f"gate {gate.text!r}: no image has a value in {' and '.join(rule.columns)!r}; the "
+            f"gate {gate.text!r}: {_why_none(rule, figures.get('slices_left_out', {}))}; the "
             f"evaluation has slices of {known}. Received: {' and '.join(rule.columns)!r}"
         )
     if rule.value is None:
@@ -181,6 +180,15 @@ def _chosen(
         f"gate {gate.text!r}: {column} must be one of {', '.join(values)}. "
         f"Received: {rule.value!r}{nearest(rule.value, values)}"
     )
+
+
+def _why_none(rule: SliceRule, left_out: Mapping[str, str]) -> str:
+    reasons = [
+        reason
+        for columns, reason in left_out.items()
+        if set(columns.split(", ")) == set(rule.columns)
+    ]
+    return reasons[0] if reasons else f"no image has a value in {' and '.join(rule.columns)!r}"
 
 
 def _in_slice(gate: Gate, row: Mapping[str, Any]) -> _Measured:

@@ -98,7 +98,7 @@ def test_overrides_do_not_change_their_input():
         ),
         (
             "evaluator.gates=['recall >= 0.9 in every breed']",
-            ["must be of one of class_name;", "data.slices", "'breed'"],
+            ["must be of one of brightness, class_name,", "data.slices", "'breed'"],
         ),
         ("evaluator.slices=[[breed]]", ["breed", "data.slices"]),
         (

@@ -114,7 +114,8 @@ def test_schedules_on_kubeflow(text):
 
 
 def test_the_summary_of_a_run(text, tmp_path):
-    figures = dict.fromkeys(("precision", "recall", "f1", "pr_auc", "accuracy", "threshold"), 0.5)
+    rates = ("precision", "recall", "f1", "pr_auc", "accuracy", "threshold")
+    figures = dict.fromkeys(rates, 0.5) | {"alerts_per_thousand": 10.0, "expected_cost": None}
     counts = dict.fromkeys(("tp", "fp", "tn", "fn"), 1)
     of_slice = {"slice": {"breed": f"slice {text}"}, "examples": 2, "positives": 1}
     metrics = {
@@ -136,7 +137,13 @@ def test_the_summary_of_a_run(text, tmp_path):
             "schema": {"folder": "schema"},
         },
         "sampling": {"near_duplicates": {"warning": f"warning {text}"}},
+        "operating_point": {"promised": None},
+        "review": None,
         "slices": [of_slice | figures | counts],
+        "worst_slices": [],
+        "slice_search": {"looked_at": 140, "found": 0, "false_discovery_rate": 0.05},
+        "slices_left_out": {f"column {text}": f"values {text}"},
+        "gates": [],
         "blessed": False,
         "reason": f"reason {text}",
         "pushed_model": f"model {text}",
@@ -144,7 +151,17 @@ def test_the_summary_of_a_run(text, tmp_path):
     console = Console(file=io.StringIO(), width=200)
     summary.show(RunResult(Path(f"folder {text}"), metrics), console)
     shown = console.file.getvalue()
-    for what in ("answer", "breed = slice", "warning", "found", "reason", "model", "folder"):
+    for what in (
+        "answer",
+        "breed = slice",
+        "column",
+        "values",
+        "warning",
+        "found",
+        "reason",
+        "model",
+        "folder",
+    ):
         assert f"{what} {TEXTS[text]}" in shown
 
 

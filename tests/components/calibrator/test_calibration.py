@@ -129,8 +129,14 @@ def test_a_model_without_a_training_balance_has_a_remark_and_a_map():
     [
         ({"requested": "best"}, "calibrator.calibration must be one of .* Received: 'best'"),
         ({"requested": "isotonic"}, "'isotonic' requires 1,000 positive images.* Received: 50"),
-        ({"prevalence": 0.0}, "must be above 0 and below 1; set population.prevalence. Received: 0.0"),
-        ({"prevalence": 1.0}, "must be above 0 and below 1; set population.prevalence. Received: 1.0"),
+        (
+            {"prevalence": 0.0},
+            "must be above 0 and below 1; .* Received: 0.0",
+        ),
+        (
+            {"prevalence": 1.0},
+            "must be above 0 and below 1; .* Received: 1.0",
+        ),
     ],
 )
 def test_invalid_requests_are_refused(changes, message):

@@ -274,7 +274,7 @@ def test_a_floor_that_is_not_expected_to_be_reached_gives_a_remark():
 
 @pytest.mark.parametrize("prevalence", [0.0, 1.0, math.nan])
 def test_a_prevalence_out_of_range_is_refused(prevalence):
-    with pytest.raises(ValueError, match="prevalence, the share .* must be above 0 and below 1"):
+    with pytest.raises(ValueError, match=r"prevalence, the share .* must be above 0 and below 1"):
         choose(SCORES, LABELS, rule="best_f1", prevalence=prevalence)
 
 

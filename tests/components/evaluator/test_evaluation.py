@@ -465,7 +465,9 @@ def test_an_invalid_gate_is_refused_before_the_pipeline_starts():
 
 
 def test_a_gate_on_slices_that_are_not_computed_is_refused_before_the_pipeline_starts():
-    with pytest.raises(gates.GateError, match=r"must be of one of breed, class_name;.*: 'light'"):
+    with pytest.raises(
+        gates.GateError, match=r"must be of one of breed, class_name, sharpness;.*: 'light'"
+    ):
         evaluator(gates=["recall >= 0.9 in every light"])
     evaluator(gates=["specificity >= 0.9 in every class_name"])
 
@@ -529,7 +531,7 @@ def test_tfma_scikit_learn_and_the_summary_agree_at_prevalence_in_every_slice(ev
     weights = np.where(labels, 1, odds * labels.sum() / (labels == 0).sum())
     classes = np.where(labels, "dogs", "cats")
     columns = [
-        row.columns | {"class_name": name}
+        row.columns | {"class_name": name, "brightness": band_of(row)}
         for row, name in zip(evaluated.rows, classes, strict=True)
     ]
     figures = summary.read(evaluated.evaluation.uri)

@@ -424,6 +424,13 @@ def test_slices_that_no_image_is_in_are_refused_with_those_that_exist(text, mess
         in_breeds(text, slices)
 
 
+def test_the_reason_for_slices_that_are_left_out_is_given():
+    left_out = {"light, patient": "patient has 4,812 values"}
+    figures = of_split(COUNTS, 0.01, BREEDS) | {"slices_left_out": left_out}
+    with pytest.raises(gates.GateError, match="patient has 4,812 values; the evaluation has"):
+        one_gate("recall >= 0.5 in every patient and light", figures)
+
+
 def test_a_gate_that_no_slice_can_decide_fails():
     found = in_breeds("recall >= 0.5 in every breed", breeds(manx=(0, 3, 90, 0)))
     assert not found["passed"]

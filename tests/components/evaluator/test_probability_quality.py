@@ -99,5 +99,5 @@ def test_one_image_of_a_side_gives_no_interval_of_the_means():
 
 @pytest.mark.parametrize("prevalence", [0.0, 1.0, 1.5])
 def test_a_prevalence_out_of_range_is_refused(prevalence):
-    with pytest.raises(ValueError, match="prevalence, the share .* must be above 0 and below 1"):
+    with pytest.raises(ValueError, match=r"prevalence, the share .* must be above 0 and below 1"):
         _at_prevalence([0, 1], [0.1, 0.9], prevalence)

@@ -200,7 +200,7 @@ def test_slices_are_ranked_with_the_worst_marked(reported):
     text = Page(html).flat_text
     recall, alarms = text[text.index("Missed “dogs”") :].split("False alarms slice")
     images = borzoi["tp"] + borzoi["fn"]
-    assert "breed = borzoi worse than the whole" in recall
+    assert "breed = borzoi worse than the rest" in recall
     assert f"{borzoi['fn']} of {images} {borzoi['recall']:.3f}" in recall
     assert recall.index("borzoi") < recall.index("beagle")
     # All positives, but not all negatives, have a breed.
