@@ -121,8 +121,9 @@ def test_the_summary_of_a_run(text, tmp_path):
     metrics = {
         "answer": f"answer {text}",
         "metrics": figures | counts,
-        "intervals": {},
-        "at_prevalence": figures | {"prevalence": 0.5, "intervals": {}},
+        "intervals": {"alerts_per_thousand": [5.0, 20.0]},
+        "at_prevalence": figures
+        | {"prevalence": 0.5, "intervals": {"alerts_per_thousand": [5.0, 20.0]}},
         "examples": 2,
         "positives": 1,
         "data_check": {
