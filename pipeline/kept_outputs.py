@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from components import artifact_files
 from components.whole_file import write_text
 
 if TYPE_CHECKING:
@@ -182,6 +181,8 @@ def _is_intact(
 
 
 def _is_as_listed(artifact: Artifact) -> bool:
+    from components import artifact_files  # imports TensorFlow
+
     folder = artifact_files.listed_folder(artifact.uri)
     if not artifact_files.has_list(folder):  # of an earlier release, whose code differs
         return any(_entries(folder))
@@ -189,11 +190,15 @@ def _is_as_listed(artifact: Artifact) -> bool:
 
 
 def _matches_list(uri: str) -> bool:
+    from components import artifact_files  # imports TensorFlow
+
     return artifact_files.is_intact(artifact_files.listed_folder(uri), digests=True)
 
 
 def _is_pushed(artifact: Artifact) -> bool:
     """Returns whether the model that an output says was pushed is intact; True if none was."""
+    from components import artifact_files  # imports TensorFlow
+
     destination = _destination(artifact)
     return not destination or artifact_files.is_intact(destination)
 

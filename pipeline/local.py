@@ -272,9 +272,12 @@ def _locked(output: Path) -> Iterator[None]:
 
 
 def _collect(output: Path, folder: Path, result: str) -> None:
+    from components.artifact_files import LIST_FILE
+
     source = _newest_artifact(output, result)
     for file in sorted(Path(source).iterdir()):
-        shutil.copyfile(file, folder / file.name)
+        if file.name != LIST_FILE:
+            shutil.copyfile(file, folder / file.name)
 
 
 def _newest_artifact(output: Path, kind_name: str) -> str:

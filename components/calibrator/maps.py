@@ -82,7 +82,8 @@ class Map:
         Args:
           population: float64 (n,), log odds at the population's prevalence.
         """
-        mapped = _features(population) @ [self.low, self.high, self.intercept]
+        parameters = np.array([self.low, self.high, self.intercept])
+        mapped = np.einsum("nk,k->n", _features(population), parameters)
         if not self.knots:
             return mapped
         places, values = np.array(self.knots).T
@@ -122,13 +123,18 @@ def fit(name: str, population: Array, labels: NDArray[np.int64], weight: float) 
         knots = _isotonic(limited, labels, weight)
         return Map(ISOTONIC, platt.low, platt.high, platt.intercept, knots)
     parameters = _minimum(
-        _features(limited) @ _COLUMNS[name].T,
+        np.einsum("nk,jk->nj", _features(limited), _COLUMNS[name]),
         _targets(labels, weight),
         np.where(labels == 1, 1.0, weight),
         slopes=_SLOPES[name],
     )
-    low, high, intercept = (parameters @ _COLUMNS[name]).tolist()
+    low, high, intercept = (_rounded(each) for each in parameters @ _COLUMNS[name])
     return Map(name, low, high, intercept)
+
+
+def _rounded(parameter: float) -> float:
+    """Rounds to ten digits: the last ones depend on the order in which a processor adds."""
+    return float(f"{parameter:.9e}")
 
 
 def _features(population: Array) -> Array:

@@ -22,7 +22,8 @@ def test_json_is_the_only_thing_on_standard_output(finished: FinishedRun):
     assert len(finished.outcome.out.splitlines()) == 1
     assert finished.result["status"] in {"done", "not_blessed"}
     assert set(finished.result["metrics"]) == {
-        *("precision", "recall", "f1", "pr_auc", "threshold", "tp", "fp", "tn", "fn")
+        *("precision", "recall", "f1", "pr_auc", "threshold", "tp", "fp", "tn", "fn"),
+        *("alerts_per_thousand", "expected_cost"),
     }
 
 
