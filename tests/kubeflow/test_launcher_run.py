@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 from launcher import PROJECT, Cluster, Pod
+from nearly import nearly
 from store_on_localhost import ARTIFACTS, PHOTOS, SPAN, ObjectStore
 
 from pipeline.kubeflow.compile import compile_pipeline
@@ -122,4 +123,4 @@ def comparable(report: dict[str, Any]) -> dict[str, Any]:
     """The report's content without paths and durations."""
     training = {key: value for key, value in report["training"].items() if key != "seconds"}
     assert report["pushed_model"]
-    return {**report, "training": training, "pushed_model": None}
+    return nearly({**report, "training": training, "pushed_model": None})

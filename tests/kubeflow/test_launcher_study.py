@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from launcher import PROJECT, Cluster, Pod
+from nearly import nearly
 from store_on_localhost import ARTIFACTS, PHOTOS, SPAN, ObjectStore
 
 from pipeline.kubeflow.compile import CompileError, compile_study
@@ -101,7 +102,7 @@ def test_a_compiled_study_gives_the_same_figures_as_a_local_run(
 
 def comparable(arm: dict[str, Any]) -> dict[str, Any]:
     """All figures of an arm except durations."""
-    return {key: value for key, value in arm.items() if key != "seconds"}
+    return nearly({key: value for key, value in arm.items() if key != "seconds"})
 
 
 def test_arms_wait_for_features_and_not_for_each_other(study_tree: dict[str, Any], tmp_path: Path):
