@@ -123,7 +123,7 @@ def of_calibration(before: Ranking, after: Ranking) -> str:
             f"Calibrated on val, {quoted(after.best)} has {_article(label)} {label} of {values[0]} "
             f"at 0.5, and of {values[1]} before."
         )
-    opening = f"With {_all_arms(after)} calibrated on val, at 0.5"
+    opening = f"With {_all_arms(after)} calibrated on val, and at 0.5,"
     if not after.differences:
         return f"{opening} {_top(after)}. The arms were not compared."
     if not after.shown:

@@ -238,8 +238,8 @@ def test_after_calibration_no_difference_may_remain():
         ranking(DIFFERENT, pairs(0.001, 0.9, 0.001)), ranking(SIMILAR, pairs(0.9, 0.8, 0.7))
     )
     assert found == (
-        "With all arms calibrated on val, at 0.5 1,100 images and 10 replicates can no longer show "
-        "a difference in F1: the gap between the best arm and the worst shrinks from 0.250 to "
+        "With all arms calibrated on val, and at 0.5, 1,100 images and 10 replicates can no longer "
+        "show a difference in F1: the gap between the best arm and the worst shrinks from 0.250 to "
         "0.010. A difference of up to 0.030 remains possible."
     )
     never = answer.of_calibration(
@@ -253,7 +253,7 @@ def test_after_calibration_the_differences_that_remain_are_counted():
         ranking(DIFFERENT, pairs(0.001, 0.9, 0.001)), ranking(DIFFERENT, pairs(0.001, 0.9, 0.9))
     )
     assert found == (
-        "With all arms calibrated on val, at 0.5 “a” has the highest F1, 0.850, and 1 of 3 "
+        "With all arms calibrated on val, and at 0.5, “a” has the highest F1, 0.850, and 1 of 3 "
         "differences can be shown, compared with 2 before: the gap between the best arm and the "
         "worst is unchanged at 0.250."
     )
