@@ -66,12 +66,12 @@ class Backbone:
           ValueError: the file does not fit the network.
           ConnectionError: the weights could not be downloaded.
         """
-        import keras
-
         from components.trainer.models import xception_body
 
-        keras.utils.set_random_seed(0)
-        return xception_body(self.image_size, self.weights, pooled=self.pooled)
+        body = xception_body(self.image_size, self.weights, pooled=self.pooled)
+        if self.weights == "none":
+            body.set_weights(_drawn(body.get_weights()))
+        return body
 
     def key(self, body: "keras.Model") -> str:
         """Returns a digest of what features depend on except for the image, 32 hex digits.
@@ -87,3 +87,22 @@ class Backbone:
         for array in body.get_weights():
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()[:32]
+
+
+def _drawn(weights: list[np.ndarray]) -> list[np.ndarray]:
+    """Returns random weights that are the same each time, by Glorot and Bengio's uniform rule.
+
+    Keras draws its seeds from Python's generator, from which other threads draw too. Weights with
+    one dimension, of normalizations, are not random.
+
+    Source: X. Glorot, Y. Bengio, Understanding the Difficulty of Training Deep Feedforward Neural
+    Networks, AISTATS 2010.
+    """
+    rng = np.random.default_rng(0)
+
+    def drawn(array: np.ndarray) -> np.ndarray:
+        *field, inputs, outputs = array.shape
+        limit = np.sqrt(6 / (np.prod(field) * (inputs + outputs)))
+        return rng.uniform(-limit, limit, array.shape).astype(array.dtype)
+
+    return [drawn(array) if array.ndim > 1 else array for array in weights]

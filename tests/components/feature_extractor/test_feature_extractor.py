@@ -2,6 +2,7 @@
 
 import io
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -135,6 +136,13 @@ def test_features_are_the_backbones_output_for_the_image(images, featured):
         encoded = tf.constant([one.features.feature["image"].bytes_list.value[0]])
         expected = body(backbone.preprocessing.batch(encoded), training=False)[0]
         np.testing.assert_allclose(_values(other), expected, rtol=2e-3, atol=1e-4)
+
+
+def test_random_weights_are_the_same_each_time_whatever_other_threads_draw(monkeypatch):
+    backbone = Backbone(weights="none", pooled=True, image_size=SIZE, input_scale="-1..1")
+    first = backbone.key(backbone.build())
+    monkeypatch.setattr(random, "randint", random.SystemRandom().randint)
+    assert backbone.key(backbone.build()) == first
 
 
 def test_the_features_of_a_known_image_are_not_computed_again(
