@@ -26,7 +26,8 @@ from benchmarks.faults.faulty_store import FAULTS, VERBS, Fault, FaultyStore, fa
 from benchmarks.faults.runner import Process, Runner
 
 _ENTRYPOINT = "pipeline.kubeflow.entrypoint:main"
-_ARTIFACTS, _PHOTOS, _SPAN = "artifacts", "photos", "1"
+# Names of their own: stand-ins of S3 in one process share their buckets.
+_ARTIFACTS, _PHOTOS, _SPAN = "faults-artifacts", "faults-photos", "1"
 _SECRET = {"id": "key", "secret": "of it"}
 _DELAY_SECONDS = 2.0
 _TRIES = "2"
