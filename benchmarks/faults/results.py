@@ -1,5 +1,6 @@
 """What a run made, in a form in which equal runs are equal, and what it left over."""
 
+import contextlib
 import hashlib
 import json
 import re
@@ -130,10 +131,14 @@ def _name(path: Path, output: Path) -> str:
 def _digest(path: Path, output: Path) -> str:
     data = path.read_bytes()
     if path.suffix == ".json":
-        data = json.dumps(steady(json.loads(data)), sort_keys=True).encode()
-        text = _NUMBERED.sub(r"\1/#", data.decode())
-        data = text.replace(str(output), "OUTPUT").encode()
+        with contextlib.suppress(ValueError):  # damaged: its bytes are compared
+            data = _steady_json(data, output)
     return hashlib.sha256(data).hexdigest()
+
+
+def _steady_json(data: bytes, output: Path) -> bytes:
+    text = json.dumps(steady(json.loads(data)), sort_keys=True)
+    return _NUMBERED.sub(r"\1/#", text).replace(str(output), "OUTPUT").encode()
 
 
 def is_varying(name: str) -> bool:
