@@ -3,9 +3,10 @@
 TFX's cache only checks that an output's folder exists. This module records the files of each
 output when a run ends, with their times, and compares them before the next run. An output whose
 files differ from the record is compared with its list of files, see `components.artifact_files`, in
-full; the newest of each kind, unless it is of Examples, is always compared with it, since a failing
-disk changes no time. An output that has changed, or whose pushed model is no longer in the
-registry, is removed from the cache, and so made again.
+full; the newest of each kind is always compared with it, since a failing disk changes no time. Of
+Examples, whose shards are large and checked by their readers, only the other files are. An output
+that has changed, or whose pushed model is no longer in the registry, is removed from the cache, and
+so made again.
 """
 
 import hashlib
@@ -41,7 +42,8 @@ class State(TypedDict):
     """The state of an output.
 
     Attributes:
-      files: digest of its files' names, sizes and times.
+      files: digest of its files' names, sizes and times; of Examples also of the contents of the
+        files that are no shards.
       properties: digest of its properties in the metadata store, of which a changed bit could
         otherwise name other splits or another pushed model.
       pushed: the files of the model it pushed.
@@ -205,12 +207,21 @@ def _is_pushed(artifact: Artifact) -> bool:
 
 def _state(artifact: Artifact) -> State:
     files = sorted(_entries(artifact.uri))
+    contents = list(_small_files(artifact.uri, files)) if artifact.type == _EXAMPLES else []
     destination = _destination(artifact)
     return {
-        "files": hashlib.sha256(json.dumps(files).encode()).hexdigest(),
+        "files": hashlib.sha256(json.dumps([*files, *contents]).encode()).hexdigest(),
         "properties": _digest_of_properties(artifact),
         "pushed": sorted(_entries(destination)) if destination else [],
     }
+
+
+def _small_files(uri: str, entries: Sequence[Entry]) -> Iterator[str]:
+    """Yields the digests of the files that are in no split's folder."""
+    for name, *_ in entries:
+        if not os.path.dirname(str(name)):
+            with open(os.path.join(uri, str(name)), "rb") as file:
+                yield hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest_of_properties(artifact: Artifact) -> str:

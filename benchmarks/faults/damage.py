@@ -114,8 +114,9 @@ def _is_below_link(root: Path, name: Path) -> bool:
 
 def cases(bench: Bench, random: Random) -> Iterator[Case]:
     """Yields every damage of every kind of file, each kind of file once before any twice."""
+    states = list(_states(bench))
     for turn in range(len(DAMAGES)):
-        for state, below in _states(bench):
+        for state, below in states:
             targets = [item for item in state.files().items() if item[0].startswith(below)]
             for what, name in random.sample(targets, len(targets)):
                 # By the kind of file, so that it is another damage in each turn.

@@ -213,6 +213,7 @@ def examples_maker(examples: OutputArtifact[standard_artifacts.Examples]):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tf.io.TFRecordWriter(str(path)) as writer:
             writer.write(b"record")
+    Path(examples.uri, "slice_columns.json").write_text("{}")
     list_files(examples.uri)
 
 
@@ -222,6 +223,15 @@ def test_examples_that_lost_a_shard_are_made_again_also_after_a_run_that_was_kil
     (tmp_path / "tfx" / "outputs.json").unlink()
     assert launch(tmp_path, [examples_maker()]) == ["examples_maker"]
     (tmp_path / "tfx" / "outputs.json").unlink()
+    assert launch(tmp_path, [examples_maker()]) == []
+
+
+@pytest.mark.parametrize("name", ["files.json", "slice_columns.json"])
+def test_a_bit_that_changes_beside_the_shards_makes_the_examples_be_made_again(tmp_path, name):
+    launch(tmp_path, [examples_maker()])
+    (examples,) = outputs_of(tmp_path, "examples_maker")
+    flip_a_bit_silently(examples / name)
+    assert launch(tmp_path, [examples_maker()]) == ["examples_maker"]
     assert launch(tmp_path, [examples_maker()]) == []
 
 
