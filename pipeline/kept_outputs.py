@@ -42,14 +42,16 @@ class State(TypedDict):
     """The state of an output.
 
     Attributes:
-      files: digest of its files' names, sizes and times; of Examples also of the contents of the
-        files that are no shards.
+      files: digest of its files' names, sizes and times.
+      contents: digest of the contents of the files beside the shards of Examples; of other outputs
+        empty.
       properties: digest of its properties in the metadata store, of which a changed bit could
         otherwise name other splits or another pushed model.
       pushed: the files of the model it pushed.
     """
 
     files: str
+    contents: str
     properties: str
     pushed: list[Entry]
 
@@ -173,7 +175,7 @@ def _is_intact(
         return _is_as_listed(artifact)
     # Files may be added to a version in the registry, such as a server's warm-up requests.
     lost = any(entry not in state["pushed"] for entry in recorded["pushed"])
-    if lost or state["properties"] != recorded["properties"]:
+    if lost or any(state[key] != recorded[key] for key in ("properties", "contents")):
         return False
     if state["files"] != recorded["files"]:
         return _matches_list(artifact.uri)
@@ -207,21 +209,23 @@ def _is_pushed(artifact: Artifact) -> bool:
 
 def _state(artifact: Artifact) -> State:
     files = sorted(_entries(artifact.uri))
-    contents = list(_small_files(artifact.uri, files)) if artifact.type == _EXAMPLES else []
     destination = _destination(artifact)
     return {
-        "files": hashlib.sha256(json.dumps([*files, *contents]).encode()).hexdigest(),
+        "files": hashlib.sha256(json.dumps(files).encode()).hexdigest(),
+        "contents": _digest_of_small_files(artifact.uri) if artifact.type == _EXAMPLES else "",
         "properties": _digest_of_properties(artifact),
         "pushed": sorted(_entries(destination)) if destination else [],
     }
 
 
-def _small_files(uri: str, entries: Sequence[Entry]) -> Iterator[str]:
-    """Yields the digests of the files that are in no split's folder."""
-    for name, *_ in entries:
-        if not os.path.dirname(str(name)):
-            with open(os.path.join(uri, str(name)), "rb") as file:
-                yield hashlib.file_digest(file, "sha256").hexdigest()
+def _digest_of_small_files(folder: str) -> str:
+    """Digests the files that are in no split's folder."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(folder).glob("*")):
+        if file.is_file():
+            content = hashlib.sha256(file.read_bytes()).hexdigest()
+            digest.update(f"{file.name}\0{content}\n".encode())
+    return digest.hexdigest()
 
 
 def _digest_of_properties(artifact: Artifact) -> str:

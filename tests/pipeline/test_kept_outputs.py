@@ -230,7 +230,10 @@ def test_examples_that_lost_a_shard_are_made_again_also_after_a_run_that_was_kil
 def test_a_bit_that_changes_beside_the_shards_makes_the_examples_be_made_again(tmp_path, name):
     launch(tmp_path, [examples_maker()])
     (examples,) = outputs_of(tmp_path, "examples_maker")
-    flip_a_bit_silently(examples / name)
+    path, status = examples / name, (examples / name).stat()
+    # Not a digest, which any comparison with the list would find.
+    path.write_text(path.read_text().replace('"records": 1', '"records": 3').replace("{}", "[]"))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert launch(tmp_path, [examples_maker()]) == ["examples_maker"]
     assert launch(tmp_path, [examples_maker()]) == []
 
