@@ -1,0 +1,1 @@
+"""`outnumbered retrain`: the next run of a model that is retrained as its data grows."""
