@@ -1,4 +1,4 @@
-"""The command line: `outnumbered run`, `predict`, `report`, `study`, `data`, `kubeflow` …"""
+"""The command line: `outnumbered run`, `retrain`, `predict`, `study`, `kubeflow` and others."""
 
 import json
 from collections import Counter
@@ -25,6 +25,7 @@ from pipeline.options import (
     reporting_interruption,
     run_command,
 )
+from pipeline.retrain.cli import retrain
 from pipeline.settings import Settings, SettingsError, load_settings
 from pipeline.study.cli import study
 from pipeline.terminal import print_note
@@ -49,6 +50,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(report_app, name="report")
 app.add_typer(kubeflow_app, name="kubeflow")
 app.command()(study)
+app.command()(retrain)
 
 
 @app.command()
