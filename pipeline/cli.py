@@ -84,14 +84,10 @@ def run(
 
 def _run(settings: Settings, output: str, cache: bool, *, as_json: bool) -> NoReturn:
     from pipeline import local, summary
-    from pipeline.preflight import check_data, check_trainers
+    from pipeline.preflight import check_run
 
     try:
-        folder = paths.output_folder(output)
-        if settings.pusher.registry:
-            paths.check_can_be_folder("pusher.registry", settings.pusher.registry)
-        check_trainers([settings.trainer])
-        data_version = check_data(settings)
+        folder, data_version = check_run(settings, output)
     except (ValueError, FileNotFoundError) as error:
         _fail(str(error), Exit.WRONG_USE, as_json=as_json)
     try:

@@ -98,11 +98,11 @@ def run(
         from pipeline.dag import Places, build
 
         connection = metadata_store.connection(output)
-        registry = str(Path(settings.pusher.registry or output / "registry").absolute())
+        pushed = registry(settings, output)
         places = Places(
             pipeline_root=str(output / "tfx" / "artifacts"),
-            registry=registry,
-            kept_schema=baseline.digest(registry),
+            registry=pushed,
+            kept_schema=baseline.digest(pushed),
             checkpoints=str(output / "tfx" / "checkpoints"),
             features=str(output / "features"),
             data_version=data_version,
@@ -113,6 +113,11 @@ def run(
 
     folder = execute(settings, output, make_dag, result="Report", use_cache=use_cache)
     return RunResult(folder, json.loads((folder / METRICS_FILE).read_text(encoding="utf-8")))
+
+
+def registry(settings: Settings, output: Path) -> str:
+    """Returns the registry to which a run pushes: of the settings, or in its output folder."""
+    return str(Path(settings.pusher.registry or output / "registry").absolute())
 
 
 class MakeDag(Protocol):

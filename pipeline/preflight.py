@@ -2,18 +2,46 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from components import names
+from components import names, paths
 from components.image_example_gen import sources
 from components.image_example_gen.contents import Verify
 from components.imbalance_sampler import census, demand
 from components.imbalance_sampler.request import check_class_names, parse_request
 from components.trainer import weights
 from components.trainer.settings import TrainerSettings
-from pipeline.settings import ImageSettings
+from pipeline.settings import ImageSettings, Settings
+
+
+class Checked(NamedTuple):
+    """What a run needs, after all that can be checked before it begins.
+
+    Attributes:
+      output: its output folder.
+      data_version: see `check_data`.
+    """
+
+    output: Path
+    data_version: str
+
+
+def check_run(settings: Settings, output: str) -> Checked:
+    """Checks the folders, weights and images of a run.
+
+    Raises:
+      ValueError: a path, the source or the splits are invalid, see `check_data`.
+      FileNotFoundError: a file of weights does not exist.
+    """
+    folder = paths.output_folder(output)
+    if settings.pusher.registry:
+        paths.check_can_be_folder("pusher.registry", settings.pusher.registry)
+    check_trainers([settings.trainer])
+    return Checked(folder, check_data(settings))
 
 
 def check_data(settings: ImageSettings) -> str:

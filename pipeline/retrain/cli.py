@@ -39,7 +39,7 @@ def retrain(
     data nor settings have changed since a finished run, not even if its model was rolled back. Each
     run adds a line to `OUTPUT/history.jsonl` and to the page `OUTPUT/history.html`.
 
-        outnumbered retrain --preset retrain --set data.source=photos/{SPAN} --output runs/pets
+        outnumbered retrain --settings mine.yaml --output runs/mine
     """
     with reporting_interruption(RESUMES, as_json=as_json, blessed=False):
         _retrain(preset, settings, overrides, output, as_json=as_json)
@@ -67,13 +67,11 @@ def _retrain(
     loop = Loop(
         output=checked.output,
         title=settings.name,
-        serving=lambda: local.serving_version(settings, checked.output),
-        run=lambda champion: local.run(
-            settings, checked.output, data_version=checked.data_version, champion=champion
-        ),
+        serving=lambda: _newest_version(local.registry(settings, checked.output)),
+        run=lambda: local.run(settings, checked.output, data_version=checked.data_version),
     )
     try:
-        turn = loop.turn(turn_key(settings, checked.data_version), span=checked.newest_span)
+        turn = loop.turn(turn_key(settings, checked.data_version))
     except HistoryError as error:
         fail(str(error), Exit.WRONG_USE, as_json=as_json, blessed=False)
     except local.RunError as error:
@@ -81,6 +79,12 @@ def _retrain(
     _show(turn, checked.output, as_json=as_json)
     released = turn.row.version is not None
     raise typer.Exit(Exit.DONE if released else Exit.NOT_BLESSED)
+
+
+def _newest_version(registry: str) -> int | None:
+    from components.pusher.registry import versions  # imports TensorFlow
+
+    return max(versions(registry), default=None)
 
 
 def _show(turn: "Turn", output: Path, *, as_json: bool) -> None:

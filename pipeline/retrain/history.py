@@ -72,7 +72,6 @@ class Row(_Part):
       outcome: what became of its model.
       reason: why, in words; of a failed run the error.
       run: folder of the run with its report; empty if it failed.
-      span: the newest span it read; empty if the data has no spans.
       version: version in the registry that was released; None if none was.
       champion: version that served before the run; None if none did.
       images: number of images that were accepted; None if the run failed.
@@ -90,7 +89,6 @@ class Row(_Part):
     outcome: Outcome
     reason: str
     run: str = ""
-    span: str = ""
     version: int | None = None
     champion: int | None = None
     images: NonNegativeInt | None = None

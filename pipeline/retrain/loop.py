@@ -1,8 +1,8 @@
 """One turn of the loop: train on the data there is, judge, release if better, and record it.
 
-The registry's serving version is fixed when a turn begins and kept in `tfx/retrain.json` until it
-is recorded. So a turn that was killed after its model had been released is repeated against the
-same champion, finds everything in the cache, and releases nothing twice.
+A turn that was killed after its model had been released is repeated, finds everything in the cache,
+and releases nothing twice. The version that served when it was begun first is kept in
+`tfx/retrain.json` until it is recorded.
 """
 
 import datetime
@@ -47,16 +47,16 @@ class Loop:
     Attributes:
       output: output folder of its runs, with the history.
       serving: returns the registry's serving version; None if it has none.
-      run: runs the pipeline against the given champion, and returns its result.
+      run: runs the pipeline, and returns its result.
       title: heading of the history's page.
     """
 
     output: Path
     serving: Callable[[], int | None]
-    run: Callable[[int | None], "RunResult"]
+    run: Callable[[], "RunResult"]
     title: str
 
-    def turn(self, key: str, span: str) -> Turn:
+    def turn(self, key: str) -> Turn:
         """Runs the pipeline, unless a finished turn had the same key, and records the outcome.
 
         A turn of the same key is not repeated even if another version serves by now: a release
@@ -64,7 +64,6 @@ class Loop:
 
         Args:
           key: see `turn_key`.
-          span: the newest span that is read; empty if the data has no spans.
 
         Raises:
           HistoryError: the history is damaged; nothing was run.
@@ -76,7 +75,7 @@ class Loop:
         champion = self._champion(key)
         begun = time.monotonic()
         try:
-            result = self.run(champion)
+            result = self.run()
         except Exception as error:
             self._record(
                 Row(
@@ -85,13 +84,12 @@ class Loop:
                     seconds=_rounded(time.monotonic() - begun),
                     outcome=Outcome.FAILED,
                     reason=str(error),
-                    span=span,
                     champion=champion,
                 )
             )
             raise
         seconds = time.monotonic() - begun
-        row = self._row(result, key=key, seconds=seconds, span=span, champion=champion)
+        row = self._row(result, key=key, seconds=seconds, champion=champion)
         self._record(row)
         self._pending.unlink(missing_ok=True)
         return Turn(row, is_new=True, result=result)
@@ -122,9 +120,7 @@ class Loop:
         rows = history.append(self._history, row)
         write_text(self.output / PAGE_FILE, page.render(rows, title=self.title))
 
-    def _row(
-        self, result: "RunResult", *, key: str, seconds: float, span: str, champion: int | None
-    ) -> Row:
+    def _row(self, result: "RunResult", *, key: str, seconds: float, champion: int | None) -> Row:
         metrics = result.metrics
         classes = metrics["quarantine"]["by_class"]
         return Row(
@@ -134,7 +130,6 @@ class Loop:
             outcome=Outcome.RELEASED if metrics["pushed_model"] else Outcome.REJECTED,
             reason=metrics["reason"],
             run=result.folder.relative_to(self.output.absolute()).as_posix(),
-            span=span,
             version=_version(metrics),
             champion=champion,
             images=sum(classes.values()),

@@ -1,6 +1,5 @@
 """Renders a history as one HTML page without external resources."""
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,7 +17,6 @@ _FOLDER = Path(__file__).parent
 _STYLE = Path(wording.__file__).with_name("report.css")
 _NAMES = {"f1": "F1", "precision": "precision", "recall": "recall", "pr_auc": "PR-AUC"}
 _FIGURES = (("f1", "pr_auc"), ("precision", "recall"))
-_YEAR = re.compile(r"^\d{4}-(?=\d\d-\d\d$)")
 _COLOURS = (POSITIVE, NEGATIVE)
 # More names along an axis would overlap.
 _NAMED = 5
@@ -152,5 +150,4 @@ def _name_runs(axes: Axes, rows: Sequence[Row]) -> None:
 def _name(rows: Sequence[Row], at: float) -> str:
     if not float(at).is_integer() or not 0 <= at < len(rows):
         return ""
-    row = rows[int(at)]
-    return _YEAR.sub("", row.span) or f"{row.at:%m-%d}"
+    return f"{rows[int(at)].at:%m-%d}"

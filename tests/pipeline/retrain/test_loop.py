@@ -28,7 +28,7 @@ class Pipeline:
     """Runs that release a version each; a registry whose newest version serves."""
 
     def __init__(self, output: Path):
-        self.output, self.versions, self.champions = output, [], []
+        self.output, self.versions, self.runs = output, [], 0
         self.loop = Loop(output=output, serving=self.serving, run=self.run, title="dogs")
         self.error = self.error_after = None
         self.is_blessed = True
@@ -36,8 +36,8 @@ class Pipeline:
     def serving(self):
         return max(self.versions, default=None)
 
-    def run(self, champion):
-        self.champions.append(champion)
+    def run(self):
+        self.runs += 1
         if self.error:
             raise self.error
         if self.is_blessed:
@@ -45,7 +45,7 @@ class Pipeline:
         if self.error_after:
             raise self.error_after
         return SimpleNamespace(
-            folder=self.output / "runs" / str(len(self.champions)),
+            folder=self.output / "runs" / str(self.runs),
             metrics=metrics(self.serving() if self.is_blessed else None),
         )
 
@@ -61,23 +61,27 @@ def outcomes(pipeline):
 
 
 def test_a_turn_is_recorded_with_what_it_read_found_and_released(pipeline):
-    turn = pipeline.loop.turn("data 1", span="2026-11-27")
+    turn = pipeline.loop.turn("data 1")
     (row,) = history.read(pipeline.output / "history.jsonl")
     assert row == turn.row
     assert (row.images, row.positives, row.tested) == (275, 25, 53)
-    assert (row.version, row.champion, row.span, row.run) == (1, None, "2026-11-27", "runs/1")
+    assert (row.version, row.champion, row.run) == (1, None, "runs/1")
     assert "released as 1" in (pipeline.output / PAGE_FILE).read_text()
 
 
-def test_each_turn_is_judged_against_the_version_that_served_before_it(pipeline):
+def champions(pipeline):
+    return [row.champion for row in history.read(pipeline.output / "history.jsonl")]
+
+
+def test_each_turn_is_recorded_with_the_version_that_served_before_it(pipeline):
     for key in ("data 1", "data 2", "data 3"):
-        pipeline.loop.turn(key, span="")
-    assert pipeline.champions == [None, 1, 2]
+        pipeline.loop.turn(key)
+    assert champions(pipeline) == [None, 1, 2]
 
 
 def test_the_same_turn_is_not_run_twice(pipeline):
-    first = pipeline.loop.turn("data 1", span="")
-    again = pipeline.loop.turn("data 1", span="")
+    first = pipeline.loop.turn("data 1")
+    again = pipeline.loop.turn("data 1")
     assert (first.is_new, again.is_new) == (True, False)
     assert again.row == first.row
     assert pipeline.versions == [1]
@@ -85,16 +89,16 @@ def test_the_same_turn_is_not_run_twice(pipeline):
 
 
 def test_a_release_that_was_taken_back_is_not_made_again(pipeline):
-    pipeline.loop.turn("data 1", span="")
-    pipeline.loop.turn("data 2", span="")
+    pipeline.loop.turn("data 1")
+    pipeline.loop.turn("data 2")
     pipeline.versions.remove(2)  # as a rollback to version 1
-    assert not pipeline.loop.turn("data 2", span="").is_new
+    assert not pipeline.loop.turn("data 2").is_new
     assert pipeline.versions == [1]
 
 
 def test_a_rejected_model_is_recorded_as_such(pipeline):
     pipeline.is_blessed = False
-    turn = pipeline.loop.turn("data 1", span="")
+    turn = pipeline.loop.turn("data 1")
     assert (turn.row.outcome, turn.row.version) == (Outcome.REJECTED, None)
     assert "not released" in (pipeline.output / PAGE_FILE).read_text()
 
@@ -102,30 +106,30 @@ def test_a_rejected_model_is_recorded_as_such(pipeline):
 def test_a_failed_turn_is_recorded_and_run_again(pipeline):
     pipeline.error = RuntimeError("the disk is full")
     with pytest.raises(RuntimeError, match="disk"):
-        pipeline.loop.turn("data 1", span="")
+        pipeline.loop.turn("data 1")
     pipeline.error = None
-    assert pipeline.loop.turn("data 1", span="").row.version == 1
+    assert pipeline.loop.turn("data 1").row.version == 1
     assert outcomes(pipeline) == [Outcome.FAILED, Outcome.RELEASED]
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt(), RuntimeError("the report failed")])
-def test_a_turn_that_ended_after_its_release_is_repeated_against_the_same_champion(pipeline, end):
-    pipeline.loop.turn("data 1", span="")
+def test_a_turn_that_ended_after_its_release_is_recorded_with_the_same_champion(pipeline, end):
+    pipeline.loop.turn("data 1")
     pipeline.error_after = end
     with pytest.raises(type(end)):
-        pipeline.loop.turn("data 2", span="")
+        pipeline.loop.turn("data 2")
     pipeline.error_after = None
-    pipeline.loop.turn("data 2", span="")
-    assert pipeline.champions == [None, 1, 1]
+    pipeline.loop.turn("data 2")
+    assert champions(pipeline)[-1] == 1
 
 
 def test_a_damaged_note_of_the_champion_is_replaced(pipeline):
     (pipeline.output / "tfx" / "retrain.json").write_text('{"key": "data 1"')
-    assert pipeline.loop.turn("data 1", span="").row.champion is None
+    assert pipeline.loop.turn("data 1").row.champion is None
 
 
 def test_with_a_damaged_history_nothing_is_run(pipeline):
     (pipeline.output / "history.jsonl").write_text("{")
     with pytest.raises(history.HistoryError):
-        pipeline.loop.turn("data 1", span="")
-    assert pipeline.champions == []
+        pipeline.loop.turn("data 1")
+    assert pipeline.runs == 0

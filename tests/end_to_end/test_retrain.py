@@ -1,0 +1,61 @@
+"""`outnumbered retrain`, by its command."""
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import Outcome, outnumbered
+
+
+def retrain(settings: Path, output: Path, *options: str) -> Outcome:
+    return outnumbered("retrain", "--settings", settings, "--output", output, "--json", *options)
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory):
+    return tmp_path_factory.mktemp("retrained") / "runs"
+
+
+@pytest.fixture(scope="module")
+def first(small_settings, output):
+    outcome = retrain(small_settings, output)
+    assert outcome.code == 0, outcome.err
+    return outcome.json
+
+
+def lines(output):
+    return [json.loads(line) for line in (output / "history.jsonl").read_text().splitlines()]
+
+
+def test_a_model_is_released_and_recorded(first, output):
+    assert (first["status"], first["version"], first["champion"]) == ("released", 1, None)
+    assert (output / "registry" / "1" / "saved_model.pb").is_file()
+    assert (output / first["run"] / "report.html").is_file()
+    (line,) = lines(output)
+    assert line.items() <= first.items()
+    assert (line["images"], line["positives"]) == (440, 40)
+    assert "released as 1" in (output / "history.html").read_text()
+
+
+def test_the_same_data_is_not_trained_on_again(first, small_settings, output):
+    again = retrain(small_settings, output)
+    assert (again.code, again.json["is_new"], again.json["version"]) == (0, False, 1)
+    assert len(lines(output)) == 1
+    assert len(list((output / "runs").iterdir())) == 1
+
+
+def test_a_model_that_fails_its_gates_is_recorded_but_not_released(first, small_settings, output):
+    gates = 'evaluator.gates=["fn <= 0", "fp <= 0"]'
+    outcome = retrain(small_settings, output, "--set", gates)
+    assert outcome.code == 3, outcome.err
+    assert (outcome.json["status"], outcome.json["champion"]) == ("rejected", 1)
+    assert [path.name for path in sorted((output / "registry").glob("[0-9]*"))] == ["1"]
+    assert [line["outcome"] for line in lines(output)] == ["released", "rejected"]
+
+
+def test_settings_that_are_wrong_leave_the_history_alone(first, small_settings, output):
+    before = (output / "history.jsonl").read_bytes()
+    outcome = retrain(small_settings, output, "--set", "trainer.epochs=0")
+    assert (outcome.code, outcome.json["status"]) == (2, "failed")
+    assert "trainer.epochs" in outcome.err
+    assert (output / "history.jsonl").read_bytes() == before
