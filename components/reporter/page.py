@@ -10,12 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from components import bands, names
+from components import bands, html_page, names
 from components.evaluator import intervals, slice_wording
 from components.evaluator.metrics import curve
 from components.example_validator import findings
@@ -66,14 +65,7 @@ def render(
       shown: the images on the page.
       settings: the settings that the run was compiled with, nested.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    filters = {
         "rate": wording.rate,
         "interval": wording.interval,
         "balance": wording.balance,
@@ -83,7 +75,7 @@ def render(
     }
     script = (_FOLDER / "thresholds.js").read_text(encoding="utf-8")
     counts = _thresholds(record)
-    return environment.get_template("report.html.jinja").render(
+    return html_page.template(_FOLDER / "report.html.jinja", filters).render(
         answer=answer(record),
         metrics=metrics,
         record=record,

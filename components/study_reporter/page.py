@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
+from components import html_page
 from components.reporter import provenance
 from components.reporter import wording as run_wording
 from components.study_reporter import calibrated, plots, scores, wording
@@ -33,14 +33,7 @@ def render(figures: Mapping[str, Any], tests: Tests) -> str:
       figures: content of `study.json`.
       tests: the evaluated arms, for curves.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    filters = {
         "rate": run_wording.rate,
         "span": wording.span,
         "range_of": wording.range_of,
@@ -51,7 +44,7 @@ def render(figures: Mapping[str, Any], tests: Tests) -> str:
         "plural": wording.plural,
     }
     script = (_FOLDER / "thresholds.js").read_text(encoding="utf-8")
-    return environment.get_template("study.html.jinja").render(
+    return html_page.template(_FOLDER / "study.html.jinja", filters).render(
         study=figures,
         labels=wording.LABELS,
         compared=COMPARED,

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
+from components import html_page
 from components.reporter import provenance, wording
 
 _FOLDER = Path(__file__).parent
@@ -23,14 +23,7 @@ _IMAGES_SHOWN = 50
 
 def render(comparison: Mapping[str, Any]) -> str:
     """Returns the page of what `comparison.compare` returned."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    filters = {
         "rate": wording.rate,
         "balance": wording.balance,
         "signed": _signed,
@@ -38,7 +31,7 @@ def render(comparison: Mapping[str, Any]) -> str:
         "p": _p_value,
     }
     differences = [row for row in comparison["metrics"] if row["difference"] is not None]
-    return environment.get_template("compare.html.jinja").render(
+    return html_page.template(_FOLDER / "compare.html.jinja", filters).render(
         found=comparison,
         names=_NAMES,
         reach=_reach(differences),

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from components import html_page
 from components.reporter import provenance, wording
 from components.reporter.canvas import MUTED, NEGATIVE, PAPER, POSITIVE, draw, legend_above
 from pipeline.retrain.history import Outcome, Row
@@ -30,15 +30,8 @@ def render(rows: Sequence[Row], *, title: str) -> str:
       rows: the lines of the history, oldest first; at least one.
       title: heading.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"rate": wording.rate, "interval": wording.interval}
-    return environment.get_template("history.html.jinja").render(
+    filters = {"rate": wording.rate, "interval": wording.interval}
+    return html_page.template(_FOLDER / "history.html.jinja", filters).render(
         title=title,
         answer=answer(rows),
         newest_first=rows[::-1],
