@@ -18,6 +18,7 @@ from pipeline.options import (
     RESUMES,
     Exit,
     JsonOption,
+    OutputOption,
     PresetOption,
     SetOption,
     SettingsOption,
@@ -58,10 +59,7 @@ def run(
     preset: PresetOption = None,
     settings: SettingsOption = None,
     overrides: SetOption = None,
-    output: Annotated[
-        str,
-        typer.Option("--output", metavar="PATH", help="Output folder of the run."),
-    ] = "runs",
+    output: OutputOption = "runs",
     as_json: JsonOption = False,
     cache: Annotated[
         bool, typer.Option("--cache/--no-cache", help="Reuse cached outputs of earlier runs.")

@@ -148,7 +148,7 @@ def execute(
     """
     output = output.absolute()
     _check_latest(output)
-    with _locked(output):
+    with locked(output, "lock"):
         return _execute(settings, output, make_dag, result=result, use_cache=use_cache)
 
 
@@ -256,9 +256,18 @@ def _now() -> str:
 
 
 @contextlib.contextmanager
-def _locked(output: Path) -> Iterator[None]:
+def locked(output: Path, name: str) -> Iterator[None]:
+    """Holds a lock in an output folder.
+
+    Args:
+      output: the folder, which is created if it does not exist.
+      name: of the lock.
+
+    Raises:
+      RunError: another process holds it, or the folder is not writable.
+    """
     # SQLite would let two runs start, and they would fail later on each other's locks.
-    path = output / "tfx" / "lock"
+    path = output / "tfx" / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.open("w")

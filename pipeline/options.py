@@ -55,6 +55,9 @@ SetOption = Annotated[
         help="Override one value, such as `--set trainer.epochs=5`. May be repeated.",
     ),
 ]
+OutputOption = Annotated[
+    str, typer.Option("--output", metavar="PATH", help="Output folder, the same for repeated runs.")
+]
 JsonOption = Annotated[
     bool,
     typer.Option("--json", help="Print JSON on standard output, and the rest on standard error."),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.pusher import registry as registry_versions
+from components.pusher.versions import versions
 from pipeline import metadata_store
 
 # Host, process, time, random ids, and what is written in the order in which a process makes it; the
@@ -71,7 +71,7 @@ def read(output: Path) -> Result:
         for name, path in found.items()
         if not _WITH_KEPT_SCHEMA.fullmatch(name)
     }
-    files[VERSIONS] = str(len(registry_versions.versions(registry)))
+    files[VERSIONS] = str(len(versions(registry)))
     return Result(files, names(output), tuple(abandoned(output)))
 
 
@@ -96,7 +96,7 @@ def differences(expected: Result, found: Result) -> list[str]:
 
 def newest_version(output: Path) -> Path | None:
     """Returns the folder of the newest version in the registry; None if there is none."""
-    found = registry_versions.versions(output / "registry")
+    found = versions(output / "registry")
     return output / "registry" / str(found[-1]) if found else None
 
 

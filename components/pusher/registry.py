@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components import artifact_files, in_progress
+from components.pusher.versions import versions
 from components.whole_file import flush
 
 _LOCK = ".lock"
@@ -96,13 +97,6 @@ def add_folder(source: str | os.PathLike, registry: str | os.PathLike, name: str
             "Make the registry writable or free some space, and run again"
         ) from error
     return True
-
-
-def versions(registry: str | os.PathLike) -> list[int]:
-    """Returns the versions in a registry, oldest first; none if the registry does not exist."""
-    root = Path(registry)
-    found = root.iterdir() if root.is_dir() else []
-    return sorted(int(path.name) for path in found if path.name.isdecimal() and path.is_dir())
 
 
 def digest(folder: Path) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 from rich.console import Console
@@ -11,6 +11,7 @@ from pipeline.options import (
     RESUMES,
     Exit,
     JsonOption,
+    OutputOption,
     PresetOption,
     SetOption,
     SettingsOption,
@@ -27,17 +28,15 @@ def retrain(
     preset: PresetOption = None,
     settings: SettingsOption = None,
     overrides: SetOption = None,
-    output: Annotated[
-        str,
-        typer.Option("--output", metavar="PATH", help="Output folder of all runs of the loop."),
-    ] = "runs",
+    output: OutputOption = "runs",
     as_json: JsonOption = False,
 ) -> None:
     """Trains on the data there is by now, and releases the model if it passes its gates.
 
     For a timer: run with the same settings and `--output` each time. It does nothing if neither
-    data nor settings have changed since a finished run, not even if its model was rolled back. Each
-    run adds a line to `OUTPUT/history.jsonl` and to the page `OUTPUT/history.html`.
+    images, settings nor code have changed since the last finished run, not even if its model was
+    rolled back. Each run adds a line to `OUTPUT/history.jsonl` and to the page
+    `OUTPUT/history.html`.
 
         outnumbered retrain --settings mine.yaml --output runs/mine
     """
@@ -53,6 +52,7 @@ def _retrain(
     *,
     as_json: bool,
 ) -> NoReturn:
+    from components.pusher.versions import versions
     from pipeline import local
     from pipeline.preflight import check_run
     from pipeline.retrain.history import HistoryError
@@ -67,24 +67,16 @@ def _retrain(
     loop = Loop(
         output=checked.output,
         title=settings.name,
-        serving=lambda: _newest_version(local.registry(settings, checked.output)),
+        serving=lambda: max(versions(local.registry(settings, checked.output)), default=None),
         run=lambda: local.run(settings, checked.output, data_version=checked.data_version),
     )
     try:
-        turn = loop.turn(turn_key(settings, checked.data_version))
-    except HistoryError as error:
-        fail(str(error), Exit.WRONG_USE, as_json=as_json, blessed=False)
-    except local.RunError as error:
+        with local.locked(checked.output, "retrain.lock"):
+            turn = loop.turn(turn_key(settings, checked.data_version))
+    except (HistoryError, local.RunError) as error:
         fail(str(error), Exit.FAILED, as_json=as_json, blessed=False)
     _show(turn, checked.output, as_json=as_json)
-    released = turn.row.version is not None
-    raise typer.Exit(Exit.DONE if released else Exit.NOT_BLESSED)
-
-
-def _newest_version(registry: str) -> int | None:
-    from components.pusher.registry import versions  # imports TensorFlow
-
-    return max(versions(registry), default=None)
+    raise typer.Exit(Exit.DONE if turn.row.is_released else Exit.NOT_BLESSED)
 
 
 def _show(turn: "Turn", output: Path, *, as_json: bool) -> None:
@@ -92,9 +84,9 @@ def _show(turn: "Turn", output: Path, *, as_json: bool) -> None:
     from pipeline.retrain.loop import PAGE_FILE
 
     if as_json:
-        status = turn.row.outcome.value
-        row = turn.row.model_dump(mode="json")
-        print(json.dumps({"status": status, "is_new": turn.is_new, **row}))
+        row = turn.row
+        status = {"status": row.outcome.value, "blessed": row.is_released, "is_new": turn.is_new}
+        print(json.dumps({**status, **row.model_dump(mode="json")}))
         return
     if turn.result is not None:
         summary.show(turn.result, Console())
@@ -106,6 +98,6 @@ def _show(turn: "Turn", output: Path, *, as_json: bool) -> None:
 
 
 def _outcome(turn: "Turn") -> str:
-    if turn.row.version is not None:
+    if turn.row.is_released:
         return f"released as version {turn.row.version}"
     return f"not released: {turn.row.reason}"

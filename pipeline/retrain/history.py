@@ -1,7 +1,6 @@
 """The history of a model that is retrained: one line per run in `history.jsonl`.
 
-A line says what the run read, what it measured, and what became of its model. A run of the same
-data, settings and code as an earlier line is not a new one: `find` returns that line.
+A line says what the run read, what it measured, and what became of its model.
 """
 
 from collections.abc import Sequence
@@ -12,15 +11,18 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
+from components.messages import cut
 from components.whole_file import write_text
+from pipeline.terminal import visible
 
 HISTORY_FILE = "history.jsonl"
+_LONGEST = 2000
 METRICS = ("f1", "precision", "recall", "pr_auc")
 """The metrics of a line, at the prevalence of the real world."""
 
 
 class HistoryError(ValueError):
-    """The history can't be read; the message names the line and what to do."""
+    """The history can't be read or written; the message names the file and what to do."""
 
 
 class Outcome(StrEnum):
@@ -98,6 +100,11 @@ class Row(_Part):
     metrics: dict[str, Figure] = {}
     gates: list[GateOutcome] = []
 
+    @property
+    def is_released(self) -> bool:
+        """Whether its model was released."""
+        return self.outcome is Outcome.RELEASED
+
 
 def read(path: Path) -> list[Row]:
     """Returns the lines of a history, oldest first; none if the file does not exist.
@@ -108,7 +115,8 @@ def read(path: Path) -> list[Row]:
     if not path.exists():
         return []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not by splitlines(), which also splits at characters that a text in a line may have.
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, ValueError) as error:  # ValueError: not UTF-8
         raise HistoryError(_unreadable(path, error)) from error
     return [_row(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
@@ -121,20 +129,42 @@ def append(path: Path, row: Row) -> list[Row]:
       All lines.
 
     Raises:
-      HistoryError: a line of the file is damaged; it is unchanged.
+      HistoryError: a line of the file is damaged, or it can't be written; it is unchanged.
     """
     rows = [*read(path), row]
-    write_text(path, "".join(f"{each.model_dump_json()}\n" for each in rows))
+    write(path, "".join(f"{each.model_dump_json()}\n" for each in rows))
     return rows
 
 
-def find(rows: Sequence[Row], key: str) -> Row | None:
-    """Returns the newest finished run of the same data, settings and code.
+def write(path: Path, text: str) -> None:
+    """Writes a file of the history atomically.
 
-    A failed run is not finished: it is to be repeated.
+    Raises:
+      HistoryError: it can't be written.
+    """
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise HistoryError(
+            f"{path} can't be written ({error.strerror}); make it writable or free some space, "
+            "then run the same command again: no step is repeated that has finished"
+        ) from error
+
+
+def unchanged(rows: Sequence[Row], key: str) -> Row | None:
+    """Returns the last finished run if it was of the same data, settings and code, else None.
+
+    A failed run is not finished: it is to be repeated. Neither is an earlier run considered: data
+    that is as it was before the last change is a change too.
     """
     finished = (row for row in reversed(rows) if row.outcome is not Outcome.FAILED)
-    return next((row for row in finished if row.key == key), None)
+    last = next(finished, None)
+    return last if last is not None and last.key == key else None
+
+
+def words(text: str) -> str:
+    """Returns a text for a line: without what can't be printed, such as bytes of a file name."""
+    return cut(visible(text, keep="\n"), _LONGEST)
 
 
 def figures(metrics: dict[str, Any]) -> dict[str, Figure]:

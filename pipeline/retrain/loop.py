@@ -10,14 +10,14 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from components.code_version import project_version
-from components.whole_file import write_text
 from pipeline.retrain import history
-from pipeline.retrain.history import HISTORY_FILE, Outcome, Row
+from pipeline.retrain.history import HISTORY_FILE, GateOutcome, HistoryError, Outcome, Row
 
 if TYPE_CHECKING:
     from pipeline.local import RunResult
@@ -57,36 +57,37 @@ class Loop:
     title: str
 
     def turn(self, key: str) -> Turn:
-        """Runs the pipeline, unless a finished turn had the same key, and records the outcome.
+        """Runs the pipeline, unless the last finished turn had the same key, and records it.
 
-        A turn of the same key is not repeated even if another version serves by now: a release
-        that was taken back by hand would else be made again.
+        Such a turn is not repeated even if another version serves by now: a release that was taken
+        back by hand would else be made again. Two turns at a time must be prevented by a lock.
 
         Args:
           key: see `turn_key`.
 
         Raises:
-          HistoryError: the history is damaged; nothing was run.
+          HistoryError: the history is damaged, and nothing was run; or it can't be written, and
+            the same turn records what was run.
           Exception: the run failed, with the run's own error, which is recorded too.
         """
         rows = history.read(self._history)
-        if earlier := history.find(rows, key):
+        if earlier := history.unchanged(rows, key):
             return Turn(earlier, is_new=False, result=None)
         champion = self._champion(key)
         begun = time.monotonic()
         try:
             result = self.run()
         except Exception as error:
-            self._record(
-                Row(
-                    key=key,
-                    at=_now(),
-                    seconds=_rounded(time.monotonic() - begun),
-                    outcome=Outcome.FAILED,
-                    reason=str(error),
-                    champion=champion,
-                )
+            failed = Row(
+                key=key,
+                at=_now(),
+                seconds=_rounded(time.monotonic() - begun),
+                outcome=Outcome.FAILED,
+                reason=history.words(str(error)),
+                champion=champion,
             )
+            with suppress(HistoryError):  # the first error is the one to report
+                self._record(failed)
             raise
         seconds = time.monotonic() - begun
         row = self._row(result, key=key, seconds=seconds, champion=champion)
@@ -111,35 +112,37 @@ class Loop:
         except (OSError, ValueError, KeyError, TypeError):  # none, or damaged: it is replaced
             pass
         champion = self.serving()
-        write_text(self._pending, json.dumps({"key": key, "champion": champion}))
+        history.write(self._pending, json.dumps({"key": key, "champion": champion}))
         return champion
 
     def _record(self, row: Row) -> None:
         from pipeline.retrain import page
 
         rows = history.append(self._history, row)
-        write_text(self.output / PAGE_FILE, page.render(rows, title=self.title))
+        history.write(self.output / PAGE_FILE, page.render(rows, title=self.title))
 
     def _row(self, result: "RunResult", *, key: str, seconds: float, champion: int | None) -> Row:
         metrics = result.metrics
-        classes = metrics["quarantine"]["by_class"]
+        accepted, pushed = metrics["quarantine"], metrics["pushed_model"]
         return Row(
             key=key,
             at=_now(),
             seconds=_rounded(seconds),
-            outcome=Outcome.RELEASED if metrics["pushed_model"] else Outcome.REJECTED,
-            reason=metrics["reason"],
+            outcome=Outcome.RELEASED if pushed else Outcome.REJECTED,
+            reason=history.words(metrics["reason"]),
             run=result.folder.relative_to(self.output.absolute()).as_posix(),
-            version=_version(metrics),
+            version=int(Path(pushed).name) if pushed else None,
             champion=champion,
-            images=sum(classes.values()),
-            positives=classes.get(metrics["positive_class"], 0),
+            images=accepted["accepted"],
+            positives=accepted["by_class"].get(metrics["positive_class"], 0),
             tested=metrics["examples"],
             prevalence=metrics["at_prevalence"]["prevalence"],
             metrics=history.figures(metrics),
             gates=[
-                history.GateOutcome.model_validate(
-                    {key: gate[key] for key in history.GateOutcome.model_fields}
+                GateOutcome(
+                    gate=gate["gate"],
+                    passed=gate["passed"],
+                    description=history.words(gate["description"]),
                 )
                 for gate in metrics["gates"]
             ],
@@ -155,14 +158,6 @@ def turn_key(settings: "Settings", data_version: str) -> str:
     """
     content = json.dumps([settings.model_dump(mode="json"), data_version, project_version()])
     return hashlib.sha256(content.encode()).hexdigest()
-
-
-def _version(metrics: dict[str, Any]) -> int | None:
-    return (
-        int(metrics["pushed_model"].rstrip("/").rpartition("/")[2])
-        if metrics["pushed_model"]
-        else None
-    )
 
 
 def _now() -> datetime.datetime:

@@ -47,7 +47,7 @@ def render(rows: Sequence[Row], *, title: str) -> str:
 
 def answer(rows: Sequence[Row]) -> str:
     """Says in two sentences what was released last, and how the last run ended."""
-    released = [row for row in rows if row.outcome is Outcome.RELEASED]
+    released = [row for row in rows if row.is_released]
     runs = f"{len(rows):,} run{'s' if len(rows) > 1 else ''}"
     if not released:
         found = f"No model was released in {runs}."
@@ -59,7 +59,7 @@ def answer(rows: Sequence[Row]) -> str:
             f"{len(released):,} of {runs} released a model, the last of them version "
             f"{last.version} on {last.at:%Y-%m-%d}, with an F1 of {shown}."
         )
-    return found if rows[-1] in released else f"{found} The last run {_ended(rows[-1])}."
+    return found if rows[-1].is_released else f"{found} The last run {_ended(rows[-1])}."
 
 
 def _ended(row: Row) -> str:
@@ -136,7 +136,7 @@ def _name_runs(axes: Axes, rows: Sequence[Row]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: _name(rows, at)))
     axes.grid(visible=False, axis="x")
     for at, row in enumerate(rows):
-        if row.outcome is Outcome.RELEASED:
+        if row.is_released:
             axes.axvline(at, color=MUTED, linewidth=0.5, linestyle=(0, (1, 2)))
 
 

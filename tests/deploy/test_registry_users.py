@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from components.pusher import registry
+from components.pusher.versions import versions
 from pipeline.kubeflow.settings import Users
 
 USERS = Users()
@@ -63,6 +64,6 @@ def test_readers_can_read_a_pushed_model_and_change_nothing(share: Path):
     assert not done_as(READER, (folder / "2").mkdir)
     (model / "saved_model.pb").write_text("another graph")
     assert not done_as(READER, lambda: registry.push(model, folder))
-    assert registry.versions(folder) == [1]
+    assert versions(folder) == [1]
     assert done_as(WRITER, lambda: registry.push(model, folder))
-    assert registry.versions(folder) == [1, 2]
+    assert versions(folder) == [1, 2]

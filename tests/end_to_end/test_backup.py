@@ -11,6 +11,7 @@ import pytest
 from command_line import FinishedRun, run_pipeline
 
 from components.pusher import registry
+from components.pusher.versions import versions
 from components.schema_gen import baseline
 
 
@@ -52,7 +53,7 @@ def test_a_run_continues_from_a_restored_folder_and_metadata(
     for component in ("ImageExampleGen", "ImbalanceSampler", "Trainer", "Calibrator", "Evaluator"):
         assert f"{component}: cached, unchanged" in second.outcome.err
     assert second.result["metrics"] == lost.result["metrics"]
-    assert registry.versions(lost.output / "registry") == [1]
+    assert versions(lost.output / "registry") == [1]
 
 
 def test_a_restored_registry_has_the_models_and_the_schema_and_takes_the_next_push(
@@ -60,7 +61,7 @@ def test_a_restored_registry_has_the_models_and_the_schema_and_takes_the_next_pu
 ):
     original, restored = lost.output.with_name("kept") / "registry", tmp_path / "registry"
     unpack(tmp_path / "registry.tar.gz", restored)
-    assert registry.versions(restored) == registry.versions(original) == [1]
+    assert versions(restored) == versions(original) == [1]
     assert registry.digest(restored / "1") == registry.digest(original / "1")
     assert baseline.digest(str(restored)) == baseline.digest(str(original)) != ""
     # The same model again is recognized; another one gets the next number; the first is served

@@ -1,10 +1,13 @@
 """`outnumbered retrain`, by its command."""
 
+import fcntl
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from command_line import Outcome, outnumbered
+from command_line import Outcome, command_environment, outnumbered
 
 
 def retrain(settings: Path, output: Path, *options: str) -> Outcome:
@@ -51,6 +54,30 @@ def test_a_model_that_fails_its_gates_is_recorded_but_not_released(first, small_
     assert (outcome.json["status"], outcome.json["champion"]) == ("rejected", 1)
     assert [path.name for path in sorted((output / "registry").glob("[0-9]*"))] == ["1"]
     assert [line["outcome"] for line in lines(output)] == ["released", "rejected"]
+
+
+def test_while_another_is_running_nothing_is_recorded(first, small_settings, output):
+    before = (output / "history.jsonl").read_bytes()
+    with (output / "tfx" / "retrain.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        outcome = retrain(small_settings, output, "--set", "trainer.epochs=3")
+    assert (outcome.code, outcome.json["status"]) == (1, "failed")
+    assert "another run is using" in outcome.err
+    assert (output / "history.jsonl").read_bytes() == before
+
+
+def test_tensorflow_is_not_loaded_before_the_run(small_settings, tmp_path):
+    # The run keeps its messages from the screen, and sets how it uses a GPU.
+    code = (
+        "import sys; from pipeline import cli, local\n"
+        "local.run = lambda *_, **__: sys.exit('tensorflow' in sys.modules)\n"
+        "cli.main()"
+    )
+    command = [sys.executable, "-c", code, "retrain", "--settings", small_settings]
+    done = subprocess.run(
+        [*map(str, command), "--output", tmp_path], check=False, env=command_environment()
+    )
+    assert done.returncode == 0
 
 
 def test_settings_that_are_wrong_leave_the_history_alone(first, small_settings, output):

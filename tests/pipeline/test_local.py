@@ -50,15 +50,15 @@ def test_an_error_without_a_message_is_reported_by_its_type():
 
 
 def test_two_runs_cannot_use_the_same_folder_and_the_second_leaves_nothing(tmp_path: Path):
-    with local._locked(tmp_path), pytest.raises(RunError, match="another run is using"):
+    with local.locked(tmp_path, "lock"), pytest.raises(RunError, match="another run is using"):
         local.run(SETTINGS, tmp_path, data_version="")
     assert [path.name for path in tmp_path.rglob("*")] == ["tfx", "lock"]
 
 
 def test_a_failed_run_releases_its_lock(tmp_path: Path):
-    with pytest.raises(ValueError, match="boom"), local._locked(tmp_path):
+    with pytest.raises(ValueError, match="boom"), local.locked(tmp_path, "lock"):
         raise ValueError("boom")
-    with local._locked(tmp_path):
+    with local.locked(tmp_path, "lock"):
         pass
 
 

@@ -15,6 +15,7 @@ from components import in_progress
 from components.in_progress import owned_name
 from components.pusher import registry
 from components.pusher.registry import PushError
+from components.pusher.versions import versions
 
 
 def make_model(folder: Path, text: str = "weights", size: int = 0) -> Path:
@@ -38,7 +39,7 @@ def test_versions_start_at_one_and_increase(tmp_path):
         pushed = registry.push(model, root)
         assert (pushed.version, pushed.path, pushed.is_new) == (version, root / str(version), True)
         assert registry.digest(pushed.path) == registry.digest(model)
-    assert registry.versions(root) == [1, 2, 3]
+    assert versions(root) == [1, 2, 3]
     assert entries(root) == {"1", "2", "3", ".lock"}
 
 
@@ -56,7 +57,7 @@ def test_a_model_that_equals_the_newest_version_is_not_copied_again(tmp_path):
     registry.push(model, root)
     again = registry.push(model, root)
     assert (again.version, again.is_new) == (1, False)
-    assert registry.versions(root) == [1]
+    assert versions(root) == [1]
 
 
 def test_an_older_model_becomes_a_new_version_to_allow_a_rollback(tmp_path):
@@ -180,7 +181,7 @@ def test_the_remains_of_a_killed_push_are_no_version_and_are_removed_by_the_next
         process.kill()
         process.wait()
     (left,) = root.glob(".incoming-*")
-    assert registry.versions(root) == []
+    assert versions(root) == []
     pushed = registry.push(make_model(tmp_path / "next", "next"), root)
     assert pushed.version == 1
     assert not left.exists()
@@ -245,7 +246,7 @@ def test_parallel_pushes_give_one_complete_version_each(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert registry.versions(root) == list(range(1, 9))
+    assert versions(root) == list(range(1, 9))
     found = {registry.digest(root / str(version)) for version in range(1, 9)}
     assert found == {registry.digest(model) for model in models}
 

@@ -9,6 +9,7 @@ from tfx.types import Channel, standard_artifacts
 
 from components.pusher import registry
 from components.pusher.registry import PushError
+from components.pusher.versions import versions
 from components.schema_gen import baseline, curation
 from components.schema_gen.baseline import SchemaError
 from components.schema_gen.component import SchemaGen
@@ -41,7 +42,7 @@ def test_a_kept_schema_is_read_as_written(folder, keep, first_data):
 
 def test_a_kept_schema_is_no_version_and_leaves_no_partial_copy(folder, keep):
     keep()
-    assert registry.versions(folder) == [1]
+    assert versions(folder) == [1]
     assert {path.name for path in folder.iterdir()} == {"1", "schema", ".lock"}
 
 

@@ -55,15 +55,24 @@ def test_bytes_that_are_not_text_are_named(tmp_path):
         history.read(path)
 
 
-def test_a_failed_run_is_not_found_again():
+def test_a_line_may_have_characters_at_which_other_texts_are_split(tmp_path):
+    path = tmp_path / "history.jsonl"
+    row = a_row(gates=[history.GateOutcome(gate="a\u2028b\x85c", passed=True, description="")])
+    history.append(path, row)
+    assert history.read(path) == [row]
+
+
+def test_a_failed_run_is_to_be_repeated():
     rows = [a_row("1", version=1), a_row("2", Outcome.FAILED)]
-    assert history.find(rows, "1") == rows[0]
-    assert history.find(rows, "2") is None
+    assert history.unchanged(rows, "1") == rows[0]
+    assert history.unchanged(rows, "2") is None
 
 
-def test_the_newest_run_of_a_key_is_found():
-    rows = [a_row("1", Outcome.REJECTED), a_row("1", version=3)]
-    assert history.find(rows, "1") == rows[1]
+def test_only_the_last_finished_run_tells_whether_something_has_changed():
+    rows = [a_row("1", version=1), a_row("2", Outcome.REJECTED)]
+    assert history.unchanged(rows, "1") is None
+    assert history.unchanged(rows, "2") == rows[1]
+    assert history.unchanged([], "1") is None
 
 
 def test_recalls_interval_is_that_of_the_test_split():

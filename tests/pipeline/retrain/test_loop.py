@@ -15,7 +15,7 @@ def metrics(version):
     return {
         "at_prevalence": {**world, "prevalence": 1 / 11, "intervals": {"f1": [0.4, 0.6]}},
         "intervals": {"recall": [0.4, 0.6], "precision": None, "pr_auc": [0.4, 0.6]},
-        "quarantine": {"by_class": {"cats": 250, "dogs": 25}},
+        "quarantine": {"accepted": 275, "by_class": {"cats": 250, "dogs": 25}},
         "positive_class": "dogs",
         "examples": 53,
         "reason": "recall is 0.5 (>= 0.1)",
@@ -96,6 +96,12 @@ def test_a_release_that_was_taken_back_is_not_made_again(pipeline):
     assert pipeline.versions == [1]
 
 
+def test_data_that_is_again_as_it_was_before_the_last_change_is_a_change(pipeline):
+    for key in ("data 1", "data 2", "data 1"):
+        pipeline.loop.turn(key)
+    assert champions(pipeline) == [None, 1, 2]
+
+
 def test_a_rejected_model_is_recorded_as_such(pipeline):
     pipeline.is_blessed = False
     turn = pipeline.loop.turn("data 1")
@@ -110,6 +116,30 @@ def test_a_failed_turn_is_recorded_and_run_again(pipeline):
     pipeline.error = None
     assert pipeline.loop.turn("data 1").row.version == 1
     assert outcomes(pipeline) == [Outcome.FAILED, Outcome.RELEASED]
+
+
+def test_the_error_of_a_run_is_reported_although_it_can_not_be_recorded(pipeline):
+    pipeline.error = RuntimeError("the disk is full")
+    (pipeline.output / PAGE_FILE).mkdir()
+    with pytest.raises(RuntimeError, match="the disk is full"):
+        pipeline.loop.turn("data 1")
+
+
+def test_a_history_that_can_not_be_written_is_named_and_the_turn_can_be_recorded_later(pipeline):
+    (pipeline.output / PAGE_FILE).mkdir()
+    with pytest.raises(history.HistoryError, match=f"{PAGE_FILE} can't be written"):
+        pipeline.loop.turn("data 1")
+    assert pipeline.loop.turn("data 1").row.version == 1
+
+
+@pytest.mark.parametrize("text", ["no \udce9.jpg", "a\u2028b", "x" * 9999])
+def test_an_error_with_any_text_is_recorded(pipeline, text):
+    pipeline.error = RuntimeError(text)
+    with pytest.raises(RuntimeError):
+        pipeline.loop.turn("data 1")
+    (row,) = history.read(pipeline.output / "history.jsonl")
+    assert row.reason.startswith(text[0])
+    assert len(row.reason) < 2100
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt(), RuntimeError("the report failed")])
