@@ -2,7 +2,8 @@
 
 If a copy or a cleanup loses a file, the remaining ones could otherwise pass for the whole artifact,
 and a file that a disk has changed for the one that was written. The list is written after all other
-files. That of a model is in the folder of its SavedModel, with which it is pushed.
+files. That of a model is in the folder of its SavedModel, with which it is pushed. TFX's fileio is
+imported for remote artifacts only: it costs seconds.
 """
 
 import hashlib
@@ -11,9 +12,7 @@ import os
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-from tfx.dsl.io import fileio
+from typing import IO, Any, NamedTuple
 
 LIST_FILE = "files.json"
 
@@ -109,6 +108,11 @@ def describe(uri: str, name: str, records: int | None = None) -> Described:
     return Described(name, records, _size(path), _sha256(path))
 
 
+def describe_content(name: str, content: bytes) -> Described:
+    """Returns the entry of a file without records that is not written yet."""
+    return Described(name, None, len(content), hashlib.sha256(content).hexdigest())
+
+
 def write_list(uri: str, entries: Iterable[Described], *, check_digests: bool) -> None:
     """Writes the list of an artifact's files, which must all be written.
 
@@ -117,6 +121,12 @@ def write_list(uri: str, entries: Iterable[Described], *, check_digests: bool) -
       entries: every file.
       check_digests: whether readers check digests, in addition to names, sizes and counts.
     """
+    with _open(os.path.join(uri, LIST_FILE), "w") as file:
+        file.write(list_text(entries, check_digests=check_digests))
+
+
+def list_text(entries: Iterable[Described], *, check_digests: bool) -> str:
+    """Returns the content of a list; see `write_list`."""
     content = {
         "check_digests": check_digests,
         "files": {
@@ -124,8 +134,7 @@ def write_list(uri: str, entries: Iterable[Described], *, check_digests: bool) -
             for each in sorted(entries, key=lambda each: each.name)
         },
     }
-    with fileio.open(os.path.join(uri, LIST_FILE), "w") as file:
-        file.write(json.dumps(content, indent=1) + "\n")
+    return json.dumps(content, indent=1) + "\n"
 
 
 def list_all(uri: str) -> None:
@@ -135,20 +144,46 @@ def list_all(uri: str) -> None:
       uri: of the artifact, which is created if it does not exist.
     """
     folder = listed_folder(uri)
-    fileio.makedirs(folder)
-    found = [name for name in _names(folder) if name != LIST_FILE]
+    _make_folder(folder)
+    found = [name for name in names(folder) if name != LIST_FILE]
     write_list(folder, [describe(folder, name) for name in found], check_digests=True)
 
 
 def listed_folder(uri: str) -> str:
     """Returns the folder of an artifact's list: that of the SavedModel, if it has one."""
     serving = os.path.join(uri, _SERVING)
-    return serving if fileio.exists(serving) else uri
+    return serving if _exists(serving) else uri
 
 
 def has_list(folder: str) -> bool:
     """Returns whether a folder has a list."""
-    return fileio.exists(os.path.join(folder, LIST_FILE))
+    return _exists(os.path.join(folder, LIST_FILE))
+
+
+def described(folder: str) -> list[Described]:
+    """Returns the entries in a folder's list, in order, without checking the files.
+
+    Raises:
+      DamagedArtifactError: the list is missing or can't be read.
+    """
+    return entries_of(_read_bytes(folder), folder)
+
+
+def entries_of(content: bytes, folder: str) -> list[Described]:
+    """Returns the entries in the content of a folder's list; see `described`."""
+    found = _parsed(content, folder)["files"]
+    return [
+        Described(name, entry["records"], entry["bytes"], entry["sha256"])
+        for name, entry in sorted(found.items())
+    ]
+
+
+def digest(folder: str) -> str:
+    """Returns the SHA-256, in hex, of the relative paths and contents of a folder's files."""
+    whole = hashlib.sha256()
+    for name in sorted(names(folder), key=lambda name: name.split("/")):
+        whole.update(f"{name}\0{_sha256(os.path.join(folder, name))}\n".encode())
+    return whole.hexdigest()
 
 
 def checks_digests(uri: str) -> bool:
@@ -226,7 +261,7 @@ def _check(uri: str, entries: Mapping[str, Mapping[str, Any]], *, digests: bool)
 
 
 def _problem(path: str, entry: Mapping[str, Any], *, digests: bool) -> str:
-    if not fileio.exists(path):
+    if not _exists(path):
         with_records = "" if entry["records"] is None else f", with {entry['records']} records"
         return f"is missing{with_records}"
     if (size := _size(path)) != entry["bytes"]:
@@ -240,43 +275,80 @@ def _other_digest(path: str, expected: str) -> str:
 
 
 def _read_list(uri: str) -> dict[str, Any]:
+    return _parsed(_read_bytes(uri), uri)
+
+
+def _read_bytes(uri: str) -> bytes:
     path = os.path.join(uri, LIST_FILE)
-    if not fileio.exists(path):
+    if not _exists(path):
         raise damaged(uri, f"its list of files, {LIST_FILE}, is missing")
-    with fileio.open(path, "rb") as file:
-        content = file.read()
+    with _open(path, "rb") as file:
+        return file.read()
+
+
+def _parsed(content: bytes, folder: str) -> dict[str, Any]:
     try:
         listed = json.loads(content)
         _ = listed["check_digests"]
         for entry in listed["files"].values():
             _ = entry["records"], entry["bytes"], entry["sha256"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise damaged(path, f"it can't be read: {error!r}") from error
+        raise damaged(folder, f"{LIST_FILE} can't be read: {error!r}") from error
     return listed
 
 
 def _size(path: str) -> int:
-    found = fileio.stat(path)  # TensorFlow's, Beam's or Python's
-    for name in ("length", "size_in_bytes", "st_size"):
+    if _is_local(path):
+        return os.path.getsize(path)
+    found = _fileio().stat(path)  # TensorFlow's, Beam's or the object store's
+    for name in ("length", "size_in_bytes"):
         if hasattr(found, name):
             return int(getattr(found, name))
     raise TypeError(f"no size in {found!r}")
 
 
 def _sha256(path: str) -> str:
-    if "://" not in path:  # several times as fast as TensorFlow's file system
+    if _is_local(path):  # several times as fast as TensorFlow's file system
         with open(path, "rb") as local:
             return hashlib.file_digest(local, "sha256").hexdigest()
-    digest = hashlib.sha256()
-    with fileio.open(path, "rb") as file:
+    with _open(path, "rb") as file:
+        found = hashlib.sha256()
         while part := file.read(_CHUNK_BYTES):
-            digest.update(part)
-    return digest.hexdigest()
+            found.update(part)
+    return found.hexdigest()
 
 
-def _names(folder: str) -> Iterator[str]:
+def names(folder: str) -> Iterator[str]:
     """Yields the path of each file in a folder, at any depth, relative to it."""
-    for parent, _, files in fileio.walk(folder):
+    walk = os.walk if _is_local(folder) else _fileio().walk
+    for parent, _, files in walk(folder):
         below = posixpath.relpath(str(parent).rstrip("/"), folder.rstrip("/"))
         for name in files:
             yield posixpath.normpath(posixpath.join(below, str(name)))
+
+
+def _is_local(path: str) -> bool:
+    return "://" not in path
+
+
+def _exists(path: str) -> bool:
+    return os.path.exists(path) if _is_local(path) else _fileio().exists(path)
+
+
+def _open(path: str, mode: str) -> IO[Any]:
+    if _is_local(path):
+        return open(path, mode, encoding=None if "b" in mode else "utf-8")
+    return _fileio().open(path, mode)
+
+
+def _make_folder(path: str) -> None:
+    if _is_local(path):
+        os.makedirs(path, exist_ok=True)
+    else:
+        _fileio().makedirs(path)
+
+
+def _fileio() -> Any:
+    from tfx.dsl.io import fileio
+
+    return fileio

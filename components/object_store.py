@@ -9,7 +9,6 @@ import io
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator
-from types import TracebackType
 from typing import Any
 
 from tfx.dsl.io import fileio, filesystem, filesystem_registry
@@ -152,12 +151,7 @@ class _Written(io.BytesIO):
         if not self.abandoned:
             _store(self._path).write(self._path, content)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.abandoned = kind is not None
         self.close()
 
@@ -167,12 +161,7 @@ class _WrittenText(io.TextIOWrapper):
 
     buffer: _Written
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.buffer.abandoned = kind is not None
         self.close()
 

@@ -66,7 +66,7 @@ def source(path: str) -> str:
             f"supported here{hint}"
         )
     if not rest.strip("/"):
-        raise ValueError(f"must contain the name of a bucket, such as {scheme}://bucket/photos")
+        raise ValueError(f"must contain the name of a bucket, such as {scheme}://bucket/folder")
     return f"{scheme}://{rest}"
 
 
@@ -103,6 +103,18 @@ def given(option: str, path: str | os.PathLike[str]) -> Path:
         return Path(local(str(path)))
     except ValueError as error:
         raise PathError(f"{option} {error}. Received: {str(path)!r}") from error
+
+
+def given_source(option: str, path: str) -> str:
+    """Returns the local path or the URI in a bucket given by an option; see `source`.
+
+    Raises:
+      PathError: it can't be used.
+    """
+    try:
+        return source(path)
+    except ValueError as error:
+        raise PathError(f"{option} {error}. Received: {path!r}") from error
 
 
 def output_folder(path: str | os.PathLike[str]) -> Path:

@@ -15,6 +15,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 _BODY_TRIES = 3
@@ -23,6 +24,9 @@ _DELETED_AT_ONCE = 1_000
 _GOOGLE_RETRY_SECONDS = 30.0
 _GOOGLE_FIRST_PAUSE_SECONDS = 1.0
 _MISSING = 404
+# Another writer was first: S3 says the second while a write of the same object is in progress.
+_CONDITION_FAILED, _CONFLICT = 412, 409
+_CONTENT_TYPE = "application/octet-stream"
 _NO_BUCKET = ("NoSuchBucket", "bucket does not exist")
 
 _clients_lock = threading.Lock()
@@ -55,7 +59,8 @@ class Store(Protocol):
     """A kind of object store.
 
     Each method raises `StoreError`, which names the path, if the store does not do it after a
-    limited number of tries; `read` and `copy` raise `FileNotFoundError` if there is no such object.
+    limited number of tries; `read`, `read_tagged`, `download` and `copy` raise `FileNotFoundError`
+    if there is no such object.
     """
 
     def read(self, path: str) -> bytes:
@@ -63,6 +68,27 @@ class Store(Protocol):
 
     def write(self, path: str, content: bytes) -> None:
         """Replaces an object, or creates it: all of it or nothing."""
+
+    def read_tagged(self, path: str) -> tuple[bytes, str]:
+        """Returns the content of an object, and a tag for `write_if`."""
+
+    def write_if(self, path: str, content: bytes, tag: str | None) -> bool:
+        """Replaces an object, or creates it, unless another writer has done so: atomically.
+
+        Args:
+          path: of the object.
+          content: its new content.
+          tag: that of the content that it replaces; None if there must be no object.
+
+        Returns:
+          Whether the object has this content now.
+        """
+
+    def upload(self, source: Path, path: str) -> None:
+        """Replaces an object, or creates it, by a local file, which is not read into memory."""
+
+    def download(self, path: str, target: Path) -> None:
+        """Writes the content of an object into a local file, without reading it into memory."""
 
     def find(self, path: str) -> StoredFile | None:
         """Returns an object's metadata; None if it does not exist."""
@@ -128,10 +154,42 @@ def _listing_errors(prefix: str) -> Iterator[None]:
 
 
 def _is_missing(error: Exception) -> bool:
+    return _status(error) == _MISSING and not any(text in str(error) for text in _NO_BUCKET)
+
+
+def _status(error: Exception) -> int:
+    """Returns the HTTP status of an error of a store's client; 0 without one."""
     response = getattr(error, "response", None)
     metadata = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
-    code = metadata.get("HTTPStatusCode", getattr(error, "code", 0))
-    return code == _MISSING and not any(text in str(error) for text in _NO_BUCKET)
+    return metadata.get("HTTPStatusCode", getattr(error, "code", 0)) or 0
+
+
+@contextlib.contextmanager
+def _conditions(path: str) -> Iterator[None]:
+    """As `store_errors`, but raises `_AnotherWriterError` if the condition of a write fails."""
+    with store_errors(path):
+        try:
+            yield
+        except Exception as error:  # each store's client raises its own errors
+            # What is to be replaced may have been deleted, too.
+            if _status(error) in (_CONDITION_FAILED, _CONFLICT) or _is_missing(error):
+                raise _AnotherWriterError(path) from error
+            raise
+
+
+class _AnotherWriterError(StoreError):
+    pass
+
+
+def _written_if(store: Store, path: str, content: bytes) -> bool:
+    """Returns whether an object has a content, although the store refused to write it.
+
+    The client may have repeated a write that succeeded, whose answer was lost.
+    """
+    try:
+        return store.read(path) == content
+    except FileNotFoundError:
+        return False
 
 
 def _parts(path: str) -> tuple[str, str]:
@@ -143,14 +201,17 @@ class _S3:
     """S3; the client repeats failed requests, and `read` those whose body is incomplete."""
 
     def read(self, path: str) -> bytes:
+        return self.read_tagged(path)[0]
+
+    def read_tagged(self, path: str) -> tuple[bytes, str]:
         from botocore.exceptions import BotoCoreError
 
         bucket, key = _parts(path)
         with store_errors(path):
             for attempt in itertools.count(1):
-                body = self._client().get_object(Bucket=bucket, Key=key)["Body"]
+                found = self._client().get_object(Bucket=bucket, Key=key)
                 try:
-                    return bytes(body.read())
+                    return bytes(found["Body"].read()), found["ETag"]
                 except BotoCoreError:
                     if attempt == _BODY_TRIES:
                         raise
@@ -161,6 +222,24 @@ class _S3:
         bucket, key = _parts(path)
         with store_errors(path):
             self._client().upload_fileobj(io.BytesIO(content), bucket, key)
+
+    def write_if(self, path: str, content: bytes, tag: str | None) -> bool:
+        bucket, key = _parts(path)
+        condition = {"IfNoneMatch": "*"} if tag is None else {"IfMatch": tag}
+        try:
+            with _conditions(path):
+                self._client().put_object(Bucket=bucket, Key=key, Body=content, **condition)
+        except _AnotherWriterError:
+            return _written_if(self, path, content)
+        return True
+
+    def upload(self, source: Path, path: str) -> None:
+        with store_errors(path):
+            self._client().upload_file(str(source), *_parts(path))
+
+    def download(self, path: str, target: Path) -> None:
+        with store_errors(path):
+            self._client().download_file(*_parts(path), str(target))
 
     def find(self, path: str) -> StoredFile | None:
         bucket, key = _parts(path)
@@ -227,10 +306,38 @@ class _Google:
             # Otherwise objects with `Content-Encoding: gzip` would be decompressed.
             return bytes(self._blob(path).download_as_bytes(raw_download=True, retry=self._retry()))
 
+    def read_tagged(self, path: str) -> tuple[bytes, str]:
+        bucket, key = _parts(path)
+        with store_errors(path):
+            found = self._client().bucket(bucket).get_blob(key, retry=self._retry())
+            if found is None:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+            # If it is replaced in between, the tag is that of the older content, with which
+            # nothing is written.
+            return self.read(path), str(found.generation)
+
     def write(self, path: str, content: bytes) -> None:
         with store_errors(path):
-            self._blob(path).upload_from_string(
-                content, content_type="application/octet-stream", retry=self._retry()
+            self._upload_text(path, content)
+
+    def write_if(self, path: str, content: bytes, tag: str | None) -> bool:
+        try:
+            with _conditions(path):
+                self._upload_text(path, content, if_generation_match=int(tag or 0))
+        except _AnotherWriterError:
+            return _written_if(self, path, content)
+        return True
+
+    def upload(self, source: Path, path: str) -> None:
+        with store_errors(path):
+            self._blob(path).upload_from_filename(
+                str(source), content_type=_CONTENT_TYPE, retry=self._retry()
+            )
+
+    def download(self, path: str, target: Path) -> None:
+        with store_errors(path):
+            self._blob(path).download_to_filename(
+                str(target), raw_download=True, retry=self._retry()
             )
 
     def find(self, path: str) -> StoredFile | None:
@@ -259,6 +366,11 @@ class _Google:
         for path in paths:
             with contextlib.suppress(FileNotFoundError), store_errors(path):
                 self._blob(path).delete(retry=self._retry())
+
+    def _upload_text(self, path: str, content: bytes, **condition: int) -> None:
+        self._blob(path).upload_from_string(
+            content, content_type=_CONTENT_TYPE, retry=self._retry(), **condition
+        )
 
     def _blob(self, path: str) -> Any:
         bucket, key = _parts(path)

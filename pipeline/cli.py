@@ -1,7 +1,9 @@
-"""The command line: `outnumbered run`, `retrain`, `predict`, `study`, `kubeflow` and others."""
+"""The command line: `outnumbered run`, `retrain`, `predict`, `models`, `kubeflow` and others."""
 
 import json
 from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, NoReturn
 
 import typer
@@ -11,8 +13,10 @@ from rich.progress import Progress
 
 from components import paths
 from components.image_example_gen import files
+from components.registry import RegistryError
 from pipeline.compare.cli import app as report_app
 from pipeline.kubeflow.cli import app as kubeflow_app
+from pipeline.models_cli import app as models_app
 from pipeline.options import (
     EXIT_CODES,
     RESUMES,
@@ -50,6 +54,7 @@ data_app = typer.Typer(no_args_is_help=True, help="Make data sets.")
 app.add_typer(data_app, name="data")
 app.add_typer(report_app, name="report")
 app.add_typer(kubeflow_app, name="kubeflow")
+app.add_typer(models_app, name="models")
 app.command()(study)
 app.command()(retrain)
 
@@ -110,7 +115,8 @@ def predict(
         typer.Option(
             "--model",
             metavar="PATH",
-            help="A pushed model, or a registry, of which the newest version is used.",
+            help="A pushed model, or a registry (a folder, s3:// or gs://), whose serving version "
+            "is used.",
         ),
     ] = "runs/registry",
     as_json: Annotated[
@@ -130,18 +136,20 @@ def predict(
 def _predict(images: list[str], model: str, *, as_json: bool) -> NoReturn:
     from components.images.rules import RulesError
     from pipeline import predict as prediction
+    from pipeline.served_model import served_model
 
-    try:
-        passed_over: Counter[str] = Counter()
-        given = (paths.given("PATH", image) for image in images)
-        found = prediction.find_images(given, passed_over)
-        version = prediction.newest_model(paths.given("--model", model))
-        rows = prediction.predict(version, found)
-    except (prediction.PredictError, paths.PathError, RulesError) as error:
-        _fail(str(error), Exit.WRONG_USE, as_json=False)
-    if left_out := files.passed_over_text(passed_over):
-        print_note(left_out)
-    unread = prediction.print_json(rows) if as_json else prediction.print_table(rows)
+    passed_over: Counter[str] = Counter()
+    with TemporaryDirectory(prefix="outnumbered-") as folder:
+        try:
+            given = (paths.given("PATH", image) for image in images)
+            found = prediction.find_images(given, passed_over)
+            root = paths.given_source("--model", model)
+            rows = prediction.predict(served_model(root, Path(folder)), found)
+        except (prediction.PredictError, paths.PathError, RulesError, RegistryError) as error:
+            _fail(str(error), Exit.WRONG_USE, as_json=False)
+        if left_out := files.passed_over_text(passed_over):
+            print_note(left_out)
+        unread = prediction.print_json(rows) if as_json else prediction.print_table(rows)
     raise typer.Exit(Exit.FAILED if unread else Exit.DONE)
 
 

@@ -41,7 +41,7 @@ class Places:
 
     Attributes:
       pipeline_root: folder of all artifacts.
-      registry: folder of the pushed model's numbered versions.
+      registry: folder or URI of the pushed model's numbered versions.
       checkpoints: folder of the checkpoints of interrupted trainings.
       data_version: a digest of the data; changed data is read again.
       features: folder in which features are kept for later runs; empty: they are not kept.
@@ -194,6 +194,9 @@ def _nodes(
         statistics=statistics_gen.outputs[names.STATISTICS],
         registry=places.registry,
         kept_schema=_pusher_schema_version(places),
+        evaluation=evaluator.outputs[names.EVALUATION],
+        examples=images,
+        settings=settings.model_dump(mode="json"),
     )
     reporter = Reporter(
         evaluation=evaluator.outputs[names.EVALUATION],

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
+from components.stores import store_of
 from components.whole_file import write_text
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ Artifact = Any
 """An ml_metadata message; that module has no type annotations."""
 
 Entry = list[str | int]
-"""A file: relative path, size in bytes, and modification time in nanoseconds."""
+"""A file: relative path, size in bytes, and modification time in nanoseconds or checksum."""
 
 
 class State(TypedDict):
@@ -214,7 +215,7 @@ def _state(artifact: Artifact) -> State:
         "files": hashlib.sha256(json.dumps(files).encode()).hexdigest(),
         "contents": _digest_of_small_files(artifact.uri) if artifact.type == _EXAMPLES else "",
         "properties": _digest_of_properties(artifact),
-        "pushed": sorted(_entries(destination)) if destination else [],
+        "pushed": sorted(_pushed_entries(destination)) if destination else [],
     }
 
 
@@ -243,6 +244,15 @@ def _destination(artifact: Artifact) -> str:
 def _damaged_path(artifact: Artifact) -> str:
     destination = _destination(artifact)
     return destination if destination and any(_entries(artifact.uri)) else artifact.uri
+
+
+def _pushed_entries(destination: str) -> Iterator[Entry]:
+    """Yields the files of a pushed model, of which an object has a checksum instead of a time."""
+    if (store := store_of(destination)) is None:
+        yield from _entries(destination)
+        return
+    for found in store.below(f"{destination}/"):
+        yield [found.path.removeprefix(f"{destination}/"), found.size_in_bytes, found.checksum]
 
 
 def _entries(folder: str) -> Iterator[Entry]:

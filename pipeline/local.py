@@ -94,11 +94,14 @@ def run(
     """
 
     def make_dag(output: Path, *, enable_cache: bool) -> "Pipeline":
+        from components import object_store
         from components.schema_gen import baseline
         from pipeline.dag import Places, build
 
         connection = metadata_store.connection(output)
         pushed = registry(settings, output)
+        if "://" in pushed:
+            object_store.register()
         places = Places(
             pipeline_root=str(output / "tfx" / "artifacts"),
             registry=pushed,
@@ -116,8 +119,11 @@ def run(
 
 
 def registry(settings: Settings, output: Path) -> str:
-    """Returns the registry to which a run pushes: of the settings, or in its output folder."""
-    return str(Path(settings.pusher.registry or output / "registry").absolute())
+    """Returns the registry to which a run pushes: an absolute path, or a URI."""
+    given = settings.pusher.registry
+    if given is not None and "://" in given:
+        return given.rstrip("/")
+    return str(Path(given or output / "registry").absolute())
 
 
 class MakeDag(Protocol):

@@ -107,27 +107,6 @@ def _is_meant_as_image(path: Path) -> bool:
         return True
 
 
-def newest_model(path: Path) -> Path:
-    """Returns the SavedModel at `path`, or its newest version if it is a registry.
-
-    Raises:
-      PredictError: `path` is neither.
-    """
-    if _is_model(path):
-        return path
-    versions = [p for p in path.glob("*/") if p.name.isdigit() and _is_model(p)]
-    if not versions:
-        raise PredictError(
-            f"--model must be the folder of a pushed model or of a registry. Received: {path}"
-        )
-    return max(versions, key=lambda version: int(version.name))
-
-
-def _is_model(folder: Path) -> bool:
-    # A version that has lost its graph must be named, and not an older one used.
-    return (folder / "saved_model.pb").is_file() or artifact_files.has_list(str(folder))
-
-
 def predict(model: Path, images: Iterable[Path]) -> Iterator[Row]:
     """Returns the predictions for images, in order, computed in batches.
 

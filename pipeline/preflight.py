@@ -13,6 +13,7 @@ from components.image_example_gen import sources
 from components.image_example_gen.contents import Verify
 from components.imbalance_sampler import census, demand
 from components.imbalance_sampler.request import check_class_names, parse_request
+from components.registry import RegistryError, open_registry
 from components.trainer import weights
 from components.trainer.settings import TrainerSettings
 from pipeline.settings import ImageSettings, Settings
@@ -39,9 +40,19 @@ def check_run(settings: Settings, output: str) -> Checked:
     """
     folder = paths.output_folder(output)
     if settings.pusher.registry:
-        paths.check_can_be_folder("pusher.registry", settings.pusher.registry)
+        _check_registry(settings.pusher.registry)
     check_trainers([settings.trainer])
     return Checked(folder, check_data(settings))
+
+
+def _check_registry(registry: str) -> None:
+    if "://" not in registry:
+        paths.check_can_be_folder("pusher.registry", registry)
+        return
+    try:
+        open_registry(registry).serving()
+    except RegistryError as error:
+        raise paths.PathError(f"pusher.registry can't be used: {error}") from error
 
 
 def check_data(settings: ImageSettings) -> str:

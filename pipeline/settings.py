@@ -31,7 +31,7 @@ from components.imbalance_sampler.request import (
 )
 from components.messages import InputError, cut
 from components.names import BANDS, CLASS_NAME, TEST, TEXT_FEATURES, TRAIN, VAL, Band
-from components.paths import LocalPath, SourcePath
+from components.paths import SourcePath
 from components.section import (
     ComposedKeys,
     Count,
@@ -318,8 +318,10 @@ class Evaluator(Section):
 class Pusher(Section):
     """Where a blessed model is pushed."""
 
-    registry: LocalPath | None = Field(
-        default=None, description="Folder of numbered versions; null: OUTPUT/registry."
+    registry: SourcePath | None = Field(
+        default=None,
+        description="Folder of numbered versions, or s3://bucket/folder or gs://bucket/folder; "
+        "null: OUTPUT/registry.",
     )
 
 

@@ -6,7 +6,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
@@ -24,7 +24,7 @@ class Fault:
 
     Attributes:
       verb: one of `VERBS`.
-      name: one of `FAULTS` or `delay`.
+      name: one of `FAULTS`, `delay`, or `lost`: the request is done, and its answer is lost.
       first: the number of the first request of the verb that it hits, from 1.
       times: how many requests of the same path it hits; None: all that follow.
       path: of the first request that it has hit; empty before.
@@ -132,7 +132,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         fault = self.server.next_fault(self.command, self.path.split("?")[0])
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if fault == "reset":
+        if fault == "lost":
+            self._forwarded(body)
+        if fault in ("reset", "lost"):
             # Closing with this option sends a reset.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
@@ -148,10 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._forward(body, cut=fault == "cut")
 
     def _forward(self, body: bytes, *, cut: bool) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.target)
-        connection.request(self.command, self.path, body, dict(self.headers))
-        answer = connection.getresponse()
-        content = answer.read()
+        answer, content = self._forwarded(body)
         self.send_response(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in {"transfer-encoding", "connection", "date", "server"}:
@@ -159,7 +158,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content[: len(content) // 2] if cut else content)
         self.close_connection = cut
-        connection.close()
+
+    def _forwarded(self, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.server.target)) as connection:
+            connection.request(self.command, self.path, body, dict(self.headers))
+            answer = connection.getresponse()
+            return answer, answer.read()
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _answer  # noqa: N815 - names of the library
 

@@ -24,13 +24,15 @@ from benchmarks.faults.baseline import SPLITS
 from benchmarks.faults.cases import Bench, Case, Verdict
 from benchmarks.faults.faulty_store import FAULTS, VERBS, Fault, FaultyStore, faulty_store
 from benchmarks.faults.runner import Process, Runner
+from components.registry import open_registry
 
 _ENTRYPOINT = "pipeline.kubeflow.entrypoint:main"
 # Names of their own: stand-ins of S3 in one process share their buckets.
 _ARTIFACTS, _PHOTOS, _SPAN = "faults-artifacts", "faults-photos", "1"
 _SECRET = {"id": "key", "secret": "of it"}
 # The versions of the pipeline in the registry.
-_FIRST, _SECOND = "dogs/1", "dogs/2"
+_PIPELINE = "dogs"
+_FIRST, _SECOND = f"{_PIPELINE}/1", f"{_PIPELINE}/2"
 _DELAY_SECONDS = 2.0
 _TRIES = "2"
 _LAUNCHER = Path(__file__).parents[2] / "tests" / "kubeflow"
@@ -176,8 +178,11 @@ class _Cluster:
         found = {
             f"registry/{path.relative_to(self._registry)}": _digest(path)
             for path in self._registry.rglob("*")
-            if path.is_file()
+            if path.is_file() and path.name != "registry.json"
         }
+        registry = open_registry(self._registry / _PIPELINE)
+        newest = max(registry.versions(), default=None)
+        found["serving"] = "the newest version" if registry.serving() == newest else "another one"
         metrics = json.loads(self._read(f"{report}/metrics.json"))
         # Images that a failed run has drawn are carried forward by the next one's.
         del metrics["sampling"]["ledger"]
@@ -243,7 +248,7 @@ class _Cluster:
             },
             "trainer": {"model": "cnn", "image_size": 16, "epochs": 2},
             "evaluator": {"gates": ["recall >= 0.01"]},
-            "pusher": {"registry": str(self._registry / "dogs")},
+            "pusher": {"registry": str(self._registry / _PIPELINE)},
             "kubeflow": {
                 "image": "registry.example/outnumbered:1.0",
                 "pipeline_root": f"s3://{_ARTIFACTS}/root",

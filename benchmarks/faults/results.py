@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.pusher.versions import versions
+from components.registry import open_registry
 from pipeline import metadata_store
 
 # Host, process, time, random ids, and what is written in the order in which a process makes it; the
@@ -24,6 +24,7 @@ _WITH_KEPT_SCHEMA = re.compile(
     r"(.*/)?(SchemaGen/schema/(#/)?(kept\.json|statistics\.pb)|ExampleValidator/anomalies/(#/)?Split-.*)"
 )
 _VARYING_KEYS = {"seconds", "time", "pushed_version", "feature_store"}
+_OF_ONE_PUSH = {"version", "created", "lineage"}
 _NUMBERED = re.compile(r"(/tfx/artifacts/[^/]+/[^/]+|/registry)/\d+")
 VERSIONS = "number of versions"
 """The name under which the number of versions in the registry is compared."""
@@ -71,7 +72,7 @@ def read(output: Path) -> Result:
         for name, path in found.items()
         if not _WITH_KEPT_SCHEMA.fullmatch(name)
     }
-    files[VERSIONS] = str(len(versions(registry)))
+    files[VERSIONS] = str(len(open_registry(registry).versions()))
     return Result(files, names(output), tuple(abandoned(output)))
 
 
@@ -96,7 +97,7 @@ def differences(expected: Result, found: Result) -> list[str]:
 
 def newest_version(output: Path) -> Path | None:
     """Returns the folder of the newest version in the registry; None if there is none."""
-    found = versions(output / "registry")
+    found = open_registry(output / "registry").versions()
     return output / "registry" / str(found[-1]) if found else None
 
 
@@ -149,6 +150,8 @@ def is_varying(name: str) -> bool:
 def steady(value: Any) -> Any:
     """Leaves times out, and whether a schema was kept before, as it is after a push."""
     if isinstance(value, dict):
+        if "lineage" in value:  # a version's record
+            value = {key: item for key, item in value.items() if key not in _OF_ONE_PUSH}
         if "anomalies" in value and "checked" in value:
             return value["anomalies"]
         return {key: steady(item) for key, item in value.items() if key not in _VARYING_KEYS}

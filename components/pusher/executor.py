@@ -1,5 +1,6 @@
 """The Pusher's executor."""
 
+import json
 import logging
 from typing import Any
 
@@ -10,11 +11,13 @@ from tfx.utils import path_utils
 from components import names
 from components.checked_artifacts import checked
 from components.evaluator import blessing
-from components.pusher import pushed_model, registry
+from components.pusher import pushed_model, version_record
+from components.registry import open_registry
 from components.schema_gen import baseline
 
 REGISTRY = "registry"
 KEPT_SCHEMA = "kept_schema"
+SETTINGS = "settings"
 
 _logger = logging.getLogger("outnumbered.pusher")
 
@@ -35,12 +38,14 @@ class Executor(BaseExecutor):
         changed.
 
         Args:
-          input_dict: `model`, `blessing`, `schema` and `statistics`, one artifact each.
+          input_dict: `model`, `blessing`, `schema` and `statistics`, one artifact each; for the
+            version's record also `evaluation` and `examples`.
           output_dict: `pushed_model`, one artifact.
-          exec_properties: `registry`, a folder.
+          exec_properties: `registry`, a folder or a URI; `settings`, JSON, for the record.
 
         Raises:
           PushError: the registry can't be written.
+          RegistryError: the key with which the version is to be signed can't be read.
           ValueError: the blessing has neither marker file, or both.
         """
         model = artifact_utils.get_single_uri(input_dict[names.MODEL])
@@ -49,11 +54,20 @@ class Executor(BaseExecutor):
             _logger.info("not pushed: the model is not blessed")
             pushed_model.write(record, None)
             return
-        pushed = registry.push(path_utils.serving_model_dir(model), exec_properties[REGISTRY])
+        uris = {key: artifact_utils.get_single_uri(found) for key, found in input_dict.items()}
+        settings = json.loads(exec_properties.get(SETTINGS) or "{}")
+        pushed = open_registry(exec_properties[REGISTRY]).push(
+            path_utils.serving_model_dir(model),
+            version_record.read(uris, settings, self._run()),
+        )
         _keep_schema(input_dict, exec_properties[REGISTRY], pushed.version)
         pushed_model.write(record, pushed)
         state = "pushed as" if pushed.is_new else "already pushed as"
         _logger.info("%s version %d: %s", state, pushed.version, pushed.path)
+
+    def _run(self) -> str | None:
+        """Returns the id of the run; None where TFX doesn't know it, as on a cluster."""
+        return self._context.pipeline_run_id if self._context else None
 
 
 def _keep_schema(input_dict: dict[str, list[Artifact]], folder: str, version: int) -> None:

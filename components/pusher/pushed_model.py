@@ -10,7 +10,7 @@ import os
 from tfx.dsl.io import fileio
 from tfx.types import Artifact
 
-from components.pusher.registry import Pushed
+from components.registry import Pushed
 
 _FILE = "pushed.json"
 
@@ -20,7 +20,7 @@ def write(artifact: Artifact, pushed: Pushed | None) -> None:
     record: dict[str, int | str] = {"pushed": 0}
     artifact.set_int_custom_property("pushed", int(pushed is not None))
     if pushed is not None:
-        destination, version = str(pushed.path), str(pushed.version)
+        destination, version = pushed.path, str(pushed.version)
         artifact.set_string_custom_property("pushed_destination", destination)
         artifact.set_string_custom_property("pushed_version", version)
         record = {"pushed": 1, "pushed_destination": destination, "pushed_version": version}
@@ -30,6 +30,6 @@ def write(artifact: Artifact, pushed: Pushed | None) -> None:
 
 
 def read_destination(uri: str) -> str | None:
-    """Returns the path of the pushed model; None if none was pushed."""
+    """Returns the path or URI of the pushed model; None if none was pushed."""
     with fileio.open(os.path.join(uri, _FILE), "r") as file:
         return json.loads(file.read()).get("pushed_destination")

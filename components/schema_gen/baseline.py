@@ -11,7 +11,6 @@ import os
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from google.protobuf import text_format
@@ -21,7 +20,7 @@ from tfx.dsl.io import fileio
 
 from components import artifact_files
 from components.artifact_files import DamagedArtifactError
-from components.pusher import registry as registry_folder
+from components.registry import open_registry
 from components.schema_gen import value_counts
 from components.schema_gen.value_counts import Statistics
 
@@ -58,7 +57,9 @@ def read_kept(registry: str) -> Baseline | None:
       SchemaError: one of its files is missing or can't be read.
     """
     folder = os.path.join(registry, FOLDER)
-    if not fileio.exists(folder):
+    # In a bucket, the schema is written last.
+    is_bucket = "://" in registry
+    if not fileio.exists(os.path.join(folder, SCHEMA_FILE) if is_bucket else folder):
         return None
     found = load(folder)
     return Baseline(found.schema, found.statistics, {**found.origin, "folder": folder})
@@ -71,14 +72,14 @@ def digest(registry: str) -> str:
       SchemaError: see `read_kept`.
     """
     kept = read_kept(registry)
-    return registry_folder.digest(Path(kept.origin["folder"])) if kept else ""
+    return artifact_files.digest(kept.origin["folder"]) if kept else ""
 
 
 def keep(registry: str, schema_uri: str, statistics_uri: str, version: int) -> bool:
     """Keeps the schema of a run in a registry, atomically, unless it already has one.
 
     Args:
-      registry: folder of the registry.
+      registry: folder or URI of the registry.
       schema_uri: URI of the Schema artifact that the run inferred.
       statistics_uri: URI of the ExampleStatistics artifact that it was inferred from.
       version: version of the model that the run pushed.
@@ -100,7 +101,7 @@ def keep(registry: str, schema_uri: str, statistics_uri: str, version: int) -> b
         # Not the schema, which users may edit.
         entries = [artifact_files.describe(folder, name) for name in (STATISTICS_FILE, ORIGIN_FILE)]
         artifact_files.write_list(folder, entries, check_digests=True)
-        return registry_folder.add_folder(folder, registry, FOLDER)
+        return open_registry(registry).add_folder(folder, FOLDER, last=SCHEMA_FILE)
 
 
 def was_kept(schema_uri: str) -> bool:

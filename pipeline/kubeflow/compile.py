@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from components import paths
 from pipeline.kubeflow.errors import CompileError
 from pipeline.kubeflow.settings import Kubeflow
 from pipeline.ledgers import ledger_name
@@ -24,6 +25,7 @@ _SUFFIXES = {"kubeflow": (".yaml", ".yml"), "vertex": (".json",)}
 _CHECKPOINTS = "checkpoints"
 # Vertex AI mounts every bucket below this folder.
 _VERTEX_BUCKETS = "/gcs/"
+_OR_BUCKET = {"pusher.registry": ", or a folder of a bucket (s3://, gs://; gs:// on Vertex AI)"}
 
 
 def compile_pipeline(settings: Settings, output: Path, *, data_version: str = "") -> Path:
@@ -157,7 +159,11 @@ def compile_dag(dag: "Pipeline", kubeflow: Kubeflow, output: Path) -> Path:
 
 
 def _registry(settings: Settings, kubeflow: Kubeflow) -> str:
-    return _check_mounted("pusher.registry", settings.pusher.registry, kubeflow)
+    given = settings.pusher.registry
+    stores = ("gs",) if kubeflow.target == "vertex" else paths.BUCKET_SCHEMES
+    if given and given.partition("://")[0] in stores:
+        return given.rstrip("/")
+    return _check_mounted("pusher.registry", given, kubeflow)
 
 
 def _ledger(settings: AnySettings, kubeflow: Kubeflow) -> str:
@@ -178,7 +184,8 @@ def _check_mounted(key: str, folder: str | None, kubeflow: Kubeflow) -> str:
     inside = f"{os.path.normpath(folder)}/" if folder else ""
     if folder is None or not any(inside.startswith(mount) for mount in mounts):
         raise CompileError(
-            f"{key} must be a folder that outlives the pod, {where}; mounts: {mounts}. "
+            f"{key} must be a folder that outlives the pod, {where}{_OR_BUCKET.get(key, '')}; "
+            f"mounts: {mounts}. "
             f"Received: {folder!r}"
         )
     return folder

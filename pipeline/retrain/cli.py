@@ -52,7 +52,7 @@ def _retrain(
     *,
     as_json: bool,
 ) -> NoReturn:
-    from components.pusher.versions import versions
+    from components.registry import RegistryError, open_registry
     from pipeline import local
     from pipeline.preflight import check_run
     from pipeline.retrain.history import HistoryError
@@ -67,13 +67,13 @@ def _retrain(
     loop = Loop(
         output=checked.output,
         title=settings.name,
-        serving=lambda: max(versions(local.registry(settings, checked.output)), default=None),
+        serving=open_registry(local.registry(settings, checked.output)).serving,
         run=lambda: local.run(settings, checked.output, data_version=checked.data_version),
     )
     try:
         with local.locked(checked.output, "retrain.lock"):
             turn = loop.turn(turn_key(settings, checked.data_version))
-    except (HistoryError, local.RunError) as error:
+    except (HistoryError, local.RunError, RegistryError) as error:
         fail(str(error), Exit.FAILED, as_json=as_json, blessed=False)
     _show(turn, checked.output, as_json=as_json)
     raise typer.Exit(Exit.DONE if turn.row.is_released else Exit.NOT_BLESSED)

@@ -1,10 +1,17 @@
-"""Stand-ins of S3 and Google Cloud Storage on localhost."""
+"""Stand-ins of S3 and Google Cloud Storage on localhost, which keep to the conditions of writes."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any
+from unittest import mock
 
 import boto3
+from gcp_storage_emulator.exceptions import NotFound
+from gcp_storage_emulator.handlers import objects
 from gcp_storage_emulator.server import create_server
+from moto.s3.responses import S3Response
 from moto.server import ThreadedMotoServer
 
 
@@ -26,8 +33,20 @@ def amazon(bucket: str) -> Iterator[dict[str, str]]:
         aws_access_key_id="key",
         aws_secret_access_key="secret",
     ).create_bucket(Bucket=bucket)
-    yield variables
+    with mock.patch.object(S3Response, "_key_response_put", _one_by_one()):
+        yield variables
     server.stop()
+
+
+def _one_by_one() -> Callable[..., Any]:
+    """Moto checks a condition and writes in two steps, and serves requests in threads."""
+    put, lock = S3Response._key_response_put, threading.Lock()
+
+    def put_one(*arguments: Any, **named: Any) -> Any:
+        with lock:
+            return put(*arguments, **named)
+
+    return put_one
 
 
 @contextmanager
@@ -36,5 +55,22 @@ def google(bucket: str) -> Iterator[dict[str, str]]:
     server = create_server("127.0.0.1", 0, in_memory=True, default_bucket=bucket)
     server.start()
     _, port = server._api._httpd.server_address
-    yield {"STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port}"}
+    with mock.patch.object(objects, "_multipart_upload", _upload_if):
+        yield {"STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port}"}
     server.stop()
+
+
+_upload = objects._multipart_upload
+
+
+def _upload_if(request: Any, response: Any, storage: Any) -> None:
+    """The stand-in ignores `ifGenerationMatch`; it serves one request at a time."""
+    name = request.query["name"][0] if "name" in request.query else request.data["meta"]["name"]
+    try:
+        found = storage.get_file_obj(request.params["bucket_name"], name)["generation"]
+    except NotFound:
+        found = "0"
+    if request.query.get("ifGenerationMatch", [found]) == [found]:
+        _upload(request, response, storage)
+    else:
+        response.status = HTTPStatus.PRECONDITION_FAILED

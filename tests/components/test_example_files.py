@@ -90,8 +90,8 @@ def add(uri: Path) -> None:
         (add, "must have the shards .*Received: .*00002-of-00003"),
         (lambda uri: empty(shard(uri)), r"00000-of-00002 must have 72 bytes\. Received: 0"),
         (lambda uri: (uri / "files.json").unlink(), r"its list of files, files.json, is missing"),
-        (lambda uri: empty(uri / "files.json"), r"files\.json is damaged: it can't be read"),
-        (lambda uri: halve(uri / "files.json"), r"files\.json is damaged: it can't be read"),
+        (lambda uri: empty(uri / "files.json"), r"is damaged: files\.json can't be read"),
+        (lambda uri: halve(uri / "files.json"), r"is damaged: files\.json can't be read"),
     ],
 )
 def test_what_is_missing_is_named_with_what_to_do(uri, damage, named):

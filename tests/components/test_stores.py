@@ -1,6 +1,8 @@
 """What a store does not give or keep is tried again, not for long, and then named."""
 
+import filecmp
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
@@ -99,6 +101,54 @@ def test_only_an_object_that_does_not_exist_is_missing(proxy, path):
     for verb in ("GET", "LIST") if path.startswith("s3://") else ("LIST",):
         with pytest.raises(StoreError, match=r"(?i)bucket|nowhere"):
             ask(verb, nowhere)
+
+
+def test_a_conditional_write_replaces_only_what_was_read(proxy, path):
+    store = store_of(path)
+    assert not store.write_if(path, b"a new one", None)
+    _, tag = store.read_tagged(path)
+    assert store.write_if(path, b"the first", tag)
+    assert not store.write_if(path, b"the second", tag)
+    content, tag = store.read_tagged(path)
+    assert content == b"the first"
+    store.delete([path])
+    assert not store.write_if(path, b"of one that is gone", tag)
+    assert store.write_if(path, b"a new one", None)
+    assert store.read(path) == b"a new one"
+
+
+@pytest.mark.parametrize("tag", [None, "current"])
+def test_a_conditional_write_whose_answer_is_lost_is_not_taken_for_another_writers(
+    proxy, path, tag
+):
+    store = store_of(path)
+    if tag is None:
+        store.delete([path])
+    else:
+        _, tag = store.read_tagged(path)
+    proxy.fault = Fault("PUT", "lost")
+    assert store.write_if(path, b"mine", tag)
+    assert proxy.fault.hits == 1
+    assert store.read(path) == b"mine"
+
+
+def test_of_many_conditional_writes_at_once_one_succeeds(proxy, path):
+    store = store_of(path)
+    _, tag = store.read_tagged(path)
+    with ThreadPoolExecutor(8) as pool:
+        written = list(pool.map(lambda n: store.write_if(path, b"%d" % n, tag), range(8)))
+    assert written.count(True) == 1
+    assert store.read(path) == b"%d" % written.index(True)
+
+
+def test_a_large_file_is_uploaded_and_downloaded(proxy, path, tmp_path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(b"".join(bytes([number]) * (1 << 20) for number in range(20)))
+    store_of(path).upload(source, f"{path}.large")
+    store_of(path).download(f"{path}.large", target)
+    assert filecmp.cmp(source, target, shallow=False)
+    with pytest.raises(FileNotFoundError):
+        store_of(path).download(f"{path}.gone", target)
 
 
 def test_all_objects_are_read_with_one_client_and_one_request_each(proxy, path, monkeypatch):

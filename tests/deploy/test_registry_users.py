@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from components.pusher import registry
-from components.pusher.versions import versions
+from components.registry import RegistryError, VersionRecord, open_registry
 from pipeline.kubeflow.settings import Users
 
 USERS = Users()
 WRITER, READER = (USERS.writer, 0), (USERS.reader, USERS.reader)
+
+
+def as_version(number: int) -> VersionRecord:
+    return VersionRecord(version=number)
 
 
 def done_as(user: tuple[int, int], action: Callable[[], object]) -> bool:
@@ -28,7 +31,7 @@ def done_as(user: tuple[int, int], action: Callable[[], object]) -> bool:
             os.umask(0o022)
             action()
             code = 0
-        except (OSError, registry.PushError):
+        except (OSError, RegistryError):
             code = 13
         finally:
             os._exit(code)
@@ -55,15 +58,15 @@ def share() -> Iterator[Path]:
 
 def test_readers_can_read_a_pushed_model_and_change_nothing(share: Path):
     model, folder = share / "model", share / "registry" / "dogs"
-    assert done_as(WRITER, lambda: registry.push(model, folder))
+    assert done_as(WRITER, lambda: open_registry(folder).push(model, as_version))
     pushed = folder / "1" / "saved_model.pb"
     assert done_as(READER, pushed.read_bytes)
-    assert done_as(READER, lambda: registry.digest(folder / "1"))
+    assert done_as(READER, lambda: open_registry(folder).verify(1))
     assert not done_as(READER, lambda: pushed.write_text("another graph"))
     assert not done_as(READER, pushed.unlink)
     assert not done_as(READER, (folder / "2").mkdir)
     (model / "saved_model.pb").write_text("another graph")
-    assert not done_as(READER, lambda: registry.push(model, folder))
-    assert versions(folder) == [1]
-    assert done_as(WRITER, lambda: registry.push(model, folder))
-    assert versions(folder) == [1, 2]
+    assert not done_as(READER, lambda: open_registry(folder).push(model, as_version))
+    assert open_registry(folder).versions() == [1]
+    assert done_as(WRITER, lambda: open_registry(folder).push(model, as_version))
+    assert open_registry(folder).versions() == [1, 2]

@@ -10,9 +10,13 @@ from pathlib import Path
 import pytest
 from command_line import FinishedRun, run_pipeline
 
-from components.pusher import registry
-from components.pusher.versions import versions
+from components import artifact_files
+from components.registry import VersionRecord, open_registry
 from components.schema_gen import baseline
+
+
+def as_version(number: int) -> VersionRecord:
+    return VersionRecord(version=number)
 
 
 def pack(folder: Path, archive: Path, *options: str) -> None:
@@ -53,7 +57,7 @@ def test_a_run_continues_from_a_restored_folder_and_metadata(
     for component in ("ImageExampleGen", "ImbalanceSampler", "Trainer", "Calibrator", "Evaluator"):
         assert f"{component}: cached, unchanged" in second.outcome.err
     assert second.result["metrics"] == lost.result["metrics"]
-    assert versions(lost.output / "registry") == [1]
+    assert open_registry(lost.output / "registry").versions() == [1]
 
 
 def test_a_restored_registry_has_the_models_and_the_schema_and_takes_the_next_push(
@@ -61,14 +65,15 @@ def test_a_restored_registry_has_the_models_and_the_schema_and_takes_the_next_pu
 ):
     original, restored = lost.output.with_name("kept") / "registry", tmp_path / "registry"
     unpack(tmp_path / "registry.tar.gz", restored)
-    assert versions(restored) == versions(original) == [1]
-    assert registry.digest(restored / "1") == registry.digest(original / "1")
+    assert open_registry(restored).versions() == open_registry(original).versions() == [1]
+    assert artifact_files.digest(str(restored / "1")) == artifact_files.digest(str(original / "1"))
     assert baseline.digest(str(restored)) == baseline.digest(str(original)) != ""
     # The same model again is recognized; another one gets the next number; the first is served
-    # again by a third.
-    assert not registry.push(original / "1", restored).is_new
+    # again by a rollback.
+    registry = open_registry(restored)
+    assert not registry.push(original / "1", as_version).is_new
     other = tmp_path / "other"
     shutil.copytree(original / "1", other)
     (other / "note.txt").write_text("another model")
-    assert registry.push(other, restored).version == 2
-    assert registry.push(restored / "1", restored).version == 3
+    assert registry.push(other, as_version).version == registry.serving() == 2
+    assert registry.rollback() == registry.serving() == 1

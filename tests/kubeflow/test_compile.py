@@ -336,6 +336,17 @@ def test_a_registry_that_would_not_outlive_its_pod_is_rejected(tmp_path: Path):
             compile_pipeline(settings(f"pusher.registry={registry}"), tmp_path / "refused.yaml")
 
 
+@pytest.mark.parametrize("registry", ["s3://models/dogs", "gs://models/dogs"])
+def test_a_registry_in_a_bucket_needs_no_volume(registry: str, tmp_path: Path):
+    given = settings(f"pusher.registry={registry}/", "kubeflow.volumes=[]")
+    package = compile_pipeline(given, tmp_path / "small.yaml")
+    documents = list(yaml.safe_load_all(package.read_text()))
+    for step in ("SchemaGen", "Pusher"):
+        parameters = tasks(documents)[step]["inputs"]["parameters"]
+        assert parameters["registry"]["runtimeValue"]["constant"] == registry
+    assert not [name for name, config in platform(documents).items() if "pvcMount" in config]
+
+
 def test_settings_without_the_section_are_rejected(tmp_path: Path):
     with pytest.raises(CompileError, match="the section kubeflow of the settings is required"):
         compile_pipeline(settings("kubeflow=null"), tmp_path / "refused.yaml")

@@ -12,16 +12,19 @@ import tensorflow as tf
 from damage import flip_a_bit
 from listed import list_files
 from PIL import Image
+from stores_on_localhost import amazon
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types import standard_artifacts
 
-from components import artifact_files, example_files
+from components import artifact_files, example_files, object_store
 from components.evaluator.blessing import BLESSED_FILE
 from components.pusher.component import Pusher
+from components.registry import open_registry
 from components.schema_gen.baseline import ORIGIN_FILE
+from components.stores import store_of
 from pipeline import local, metadata_store
 from pipeline.dag import Places, build, example_gen
 from pipeline.settings import Settings, parse
@@ -46,6 +49,7 @@ def judge(
 ):
     Path(blessing.uri).mkdir(parents=True, exist_ok=True)
     Path(blessing.uri, BLESSED_FILE).touch()
+    Path(blessing.uri, "verdict.json").write_text('{"blessed": true, "reason": "good"}')
     artifact_files.list_all(blessing.uri)
 
 
@@ -86,6 +90,11 @@ def launch(output: Path, nodes: list[BaseNode]) -> list[str]:
 @pytest.fixture
 def push(tmp_path: Path) -> Callable[[], list[str]]:
     """Makes, evaluates and pushes a model, with cache; returns the components that ran."""
+    return pushing(tmp_path, str(tmp_path / "registry"))
+
+
+def pushing(tmp_path: Path, registry: str) -> Callable[[], list[str]]:
+    """Makes and pushes a model into a registry, twice: the second time all of it is cached."""
 
     def run() -> list[str]:
         maker = model_maker()
@@ -97,13 +106,29 @@ def push(tmp_path: Path) -> Callable[[], list[str]]:
             schema=checked.outputs["schema"],
             statistics=checked.outputs["statistics"],
             kept_schema="its digest",
-            registry=str(tmp_path / "registry"),
+            registry=registry,
         )
         return launch(tmp_path / "runs", [maker, judged, checked, pusher])
 
     assert run() == ["model_maker", "judge", "checker", "Pusher"]
     assert run() == []
     return run
+
+
+def test_a_version_that_is_gone_from_a_bucket_is_pushed_again(tmp_path, monkeypatch):
+    object_store.register()
+    with amazon("models") as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        root = "s3://models/dogs"
+        push, registry = pushing(tmp_path, root), open_registry(root)
+        store_of(root).delete([f"{root}/1/saved_model.pb"])
+        assert push() == ["Pusher"]
+        assert (registry.versions(), registry.serving()) == ([1, 2], 2)
+        assert push() == []
+        store_of(root).delete(found.path for found in store_of(root).below(f"{root}/"))
+        assert push() == ["Pusher"]
+        assert (registry.versions(), registry.serving()) == ([1], 1)
 
 
 def pushed_version(output: Path) -> str:

@@ -9,8 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from components.pusher import registry
-from components.pusher.registry import PushError
+from components.registry import PushError, VersionRecord, open_registry
 from pipeline import local
 from pipeline.local import RunError, root_message
 from pipeline.settings import load, preset_path
@@ -39,7 +38,9 @@ def test_what_to_do_is_reported_also_if_this_project_raised_the_error_from_anoth
     (tmp_path / "model" / "saved_model.pb").touch()
     (tmp_path / "file").touch()
     with pytest.raises(PushError) as caught:
-        registry.push(tmp_path / "model", tmp_path / "file" / "registry")
+        open_registry(tmp_path / "file" / "registry").push(
+            tmp_path / "model", lambda number: VersionRecord(version=number)
+        )
     error = RuntimeError("Pusher failed")
     error.__cause__ = caught.value
     assert "set pusher.registry to another folder" in root_message(error)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from stores_on_localhost import amazon
 from typer.testing import CliRunner
 
 from pipeline.cli import app
@@ -98,7 +99,6 @@ def test_pattern_characters_in_a_parent_folder_are_refused(tmp_path, monkeypatch
         (("study", "--settings", "gs://bucket/mine.yaml"), "--settings"),
         (("settings", "--settings", "gs://bucket/mine.yaml"), "--settings"),
         (("predict", "gs://bucket/a.jpg"), "PATH"),
-        (("predict", ".", "--model", "gs://bucket/models"), "--model"),
         (("data", "make-sample", "gs://bucket/sample"), "FOLDER"),
         (("kubeflow", "compile", "--settings", "gs://bucket/mine.yaml"), "--settings"),
     ],
@@ -110,9 +110,15 @@ def test_an_unsupported_scheme_in_a_path_option_is_refused(arguments, option):
     assert "Received: '" in message
 
 
-def test_a_registry_in_a_bucket_is_refused_before_images_are_listed():
-    message = refused(*RUN, "--set", "pusher.registry=gs://bucket/models")
-    assert "pusher.registry: must be a path on this machine: gs:// is not supported" in message
+def test_a_registry_in_a_bucket_that_does_not_exist_is_refused_before_images_are_listed(
+    monkeypatch,
+):
+    with amazon("other") as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        message = refused(*RUN, "--set", "pusher.registry=s3://nowhere/models")
+    assert "can't read registry s3://nowhere/models: " in message
+    assert "NoSuchBucket" in message
 
 
 def test_a_registry_that_is_a_file_is_refused_before_images_are_listed(tmp_path):

@@ -15,15 +15,20 @@ from typer.testing import CliRunner
 from components import artifact_files
 from components.image_example_gen.sources import list_images
 from components.images.rules import ReadingRules, RulesError
+from components.registry import RegistryError, open_registry
 from pipeline.cli import app
 from pipeline.predict import (
     PredictError,
     find_images,
-    newest_model,
     predict,
     print_json,
     print_table,
 )
+from pipeline.served_model import served_model
+
+
+def served(model: Path) -> Path:
+    return served_model(str(model), Path("nowhere"))
 
 
 class MeanBrightness(tf.Module):
@@ -85,9 +90,21 @@ def test_a_path_that_does_not_exist_is_named(tmp_path: Path):
         find_images([tmp_path / "nowhere.jpg"])
 
 
-def test_the_newest_version_is_the_highest_number(registry: Path):
-    assert newest_model(registry).name == "10"
-    assert newest_model(registry / "9").name == "9"
+def test_the_version_to_which_the_registry_points_is_used(registry: Path, tmp_path: Path):
+    shutil.copytree(registry, tmp_path / "copy")
+    open_registry(tmp_path / "copy").rollback()
+    assert served(tmp_path / "copy").name == "9"
+
+
+def test_a_folder_that_is_neither_model_nor_registry_is_named(tmp_path: Path):
+    message = f"--model must be the folder of a pushed model, or a registry .*: {tmp_path}"
+    with pytest.raises(RegistryError, match=message):
+        served(tmp_path)
+
+
+def test_in_a_registry_of_an_earlier_release_the_highest_number_serves(registry: Path):
+    assert served(registry).name == "10"
+    assert served(registry / "9").name == "9"
 
 
 @pytest.fixture
@@ -103,10 +120,10 @@ def listed_registry(registry: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", ["saved_model.pb", "assets/reading_rules.json", "fingerprint.pb"])
 def test_a_damaged_model_is_named_and_no_older_one_used(listed_registry, images, name, damage):
     damage(listed_registry / "10" / name)
-    message = f"^{listed_registry}/10 is damaged: {name} .*another version with --model, or repeat"
-    with pytest.raises(PredictError, match=message):
-        predict(newest_model(listed_registry), find_images([images]))
-    assert len(list(predict(newest_model(listed_registry / "9"), find_images([images])))) == 3
+    message = f"^{listed_registry}/10 is damaged: {name} .*Roll back to another .*, or repeat"
+    with pytest.raises(RegistryError, match=message):
+        predict(served(listed_registry), find_images([images]))
+    assert len(list(predict(served(listed_registry / "9"), find_images([images])))) == 3
 
 
 @pytest.mark.parametrize("damage", [empty, halve])
@@ -118,7 +135,7 @@ def test_a_damaged_model_of_a_release_without_lists_is_named(registry, tmp_path,
 
 
 def test_each_image_gets_its_prediction_and_a_broken_one_its_reason(registry: Path, images: Path):
-    white, broken, black = predict(newest_model(registry), find_images([images]))
+    white, broken, black = predict(served(registry), find_images([images]))
     assert (white.probability, white.is_positive) == (1.0, True)
     assert black.probability == pytest.approx(0.0, abs=0.02)
     assert black.is_positive is False
@@ -127,20 +144,20 @@ def test_each_image_gets_its_prediction_and_a_broken_one_its_reason(registry: Pa
 
 
 def test_a_batch_may_have_only_broken_images(registry: Path, images: Path):
-    (row,) = predict(newest_model(registry), [images / "broken.jpg"])
+    (row,) = predict(served(registry), [images / "broken.jpg"])
     assert row.error
 
 
 def test_more_images_than_a_batch_keep_their_order(registry: Path, tmp_path: Path):
     for index in range(70):
         Image.new("RGB", (4, 4), (index, 0, 0)).save(tmp_path / f"{index:02d}.png")
-    rows = list(predict(newest_model(registry), find_images([tmp_path])))
+    rows = list(predict(served(registry), find_images([tmp_path])))
     values = [round((row.probability or 0) * 255) for row in rows]
     assert values == list(range(70))
 
 
 def test_json_lines_omit_unknown_values(registry: Path, images: Path, capsys):
-    unread = print_json(predict(newest_model(registry), find_images([images])))
+    unread = print_json(predict(served(registry), find_images([images])))
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert unread == 1
     assert set(lines[0]) == {"path", "probability", "score", "is_positive", "needs_review"}
@@ -157,7 +174,7 @@ def test_an_image_to_be_reviewed_is_marked(registry: Path, tmp_path: Path, capsy
     for name, grey in (("black", 0), ("grey", 128), ("white", 255)):
         Image.new("L", (4, 4), grey).save(tmp_path / f"{name}.png")
     images = find_images([tmp_path])
-    rows = list(predict(newest_model(registry), images))
+    rows = list(predict(served(registry), images))
     assert [row.needs_review for row in rows] == [False, True, False]
     print_table(rows)
     assert capsys.readouterr().out.count("yes, to be reviewed") == 1
@@ -174,7 +191,7 @@ def test_images_are_read_by_the_rules_in_the_models_assets(registry: Path, tmp_p
     (tmp_path / "too many bytes.png").write_bytes((tmp_path / "too long.png").read_bytes())
     os.truncate(tmp_path / "too many bytes.png", 2**21)
     found = find_images([tmp_path])
-    too_long, too_many_bytes, too_many_pixels = predict(newest_model(registry), found)
+    too_long, too_many_bytes, too_many_pixels = predict(served(registry), found)
     assert "Received: 2,097,152 bytes" in (too_many_bytes.error or "")
     assert "Received: 11 x 11 pixels" in (too_many_pixels.error or "")
     assert 0.05 < (too_long.probability or 0.0) < 0.95
@@ -280,7 +297,7 @@ def test_a_name_is_printed_unchanged(registry: Path, tmp_path: Path, capsys, mon
     for name in names:
         Image.new("RGB", (4, 4), "white").save(name)
     Image.new("RGB", (4, 4), "white").save(os.fsdecode(b"caf\xe9.jpg"))
-    print_table(predict(newest_model(registry), [Path(path) for path in os.listdir()]))
+    print_table(predict(served(registry), [Path(path) for path in os.listdir()]))
     shown = capsys.readouterr().out
     for name in (*names[:3], r"a\nb.jpg", r"\x1b[2Jc.jpg", r"caf\udce9.jpg"):
         assert f" {name} " in shown

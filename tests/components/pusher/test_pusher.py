@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -10,10 +11,12 @@ from tfx.types import Channel, standard_artifacts
 
 from components import names
 from components.artifact_files import DamagedArtifactError
-from components.evaluator import blessing
+from components.code_version import project_version
+from components.evaluator import blessing, summary
 from components.evaluator.gate_results import Verdict
-from components.pusher import executor, pushed_model, registry
+from components.pusher import executor, pushed_model, version_record
 from components.pusher.component import Pusher
+from components.registry import PushError, local, open_registry
 from components.schema_gen import baseline, value_counts
 from components.schema_gen.value_counts import Statistics
 
@@ -107,18 +110,19 @@ def test_a_damaged_model_is_never_pushed(tmp_path, name, damage):
 
 
 def test_a_copy_that_differs_from_the_model_is_never_pushed(tmp_path, monkeypatch):
-    copy = registry._copy
+    copy = local._copy
 
-    def copy_badly(source: Path, target: Path) -> None:
-        copy(source, target)
+    def copy_badly(source: Path, names: list[str], target: Path) -> None:
+        copy(source, names, target)
         flip_a_bit(target / "saved_model.pb")
 
-    monkeypatch.setattr(registry, "_copy", copy_badly)
+    monkeypatch.setattr(local, "_copy", copy_badly)
     with pytest.raises(
-        registry.PushError, match=r"the copy differs from the model: saved_model\.pb its SHA-256"
+        PushError, match=r"the copy differs from the model: saved_model\.pb its SHA-256"
     ):
         push(tmp_path, recall=0.95)
-    assert [path.name for path in (tmp_path / "models").iterdir()] == [".lock"]
+    assert open_registry(tmp_path / "models").versions() == []
+    assert not list((tmp_path / "models").glob(".incoming-*"))
 
 
 def test_the_schema_of_the_first_blessed_run_is_kept_and_stays(tmp_path):
@@ -144,7 +148,7 @@ def test_a_kept_schema_that_was_deleted_during_the_run_stays_deleted(tmp_path):
     assert baseline.read_kept(str(tmp_path / "models")) is None
 
 
-def test_the_components_parameters_are_the_registry_and_the_digest_of_the_schema():
+def test_the_components_parameters_are_the_registry_the_settings_and_the_digest_of_the_schema():
     pusher = Pusher(
         model=Channel(type=standard_artifacts.Model),
         blessing=Channel(type=standard_artifacts.ModelBlessing),
@@ -153,4 +157,55 @@ def test_the_components_parameters_are_the_registry_and_the_digest_of_the_schema
         registry="models",
         kept_schema="abc",
     )
-    assert pusher.exec_properties == {"registry": "models", "kept_schema": "abc"}
+    assert pusher.exec_properties == {
+        "registry": "models",
+        "kept_schema": "abc",
+        "settings": "{}",
+    }
+
+
+def test_the_record_says_how_good_the_model_is_and_where_it_comes_from(tmp_path):
+    push(tmp_path, recall=0.95)
+    model, evaluation, examples = (tmp_path / name for name in ("model", "evaluation", "examples"))
+    point = {"threshold": 0.4, "calibration": {"method": "platt"}}
+    (model / "Format-Serving" / "assets").mkdir(exist_ok=True)
+    (model / "Format-Serving" / "assets" / "operating_point.json").write_text(json.dumps(point))
+    figures = {
+        "split": "test",
+        "examples": 1100,
+        "positives": 100,
+        "metrics": {"recall": 0.95},
+        "intervals": {"recall": [0.9, 0.98]},
+        "at_prevalence": {"prevalence": 0.01},
+    }
+    evaluation.mkdir()
+    summary.write({**figures, "slices": []}, str(evaluation))
+    (evaluation / "champion.json").write_text('{"version": 4, "gates": []}')
+    data = {
+        "spans": [{"span": "7", "images": 9, "positives": 1, "digest": "a" * 64}],
+        "images": 9,
+        "positives": 1,
+        "digest": "b" * 64,
+    }
+    examples.mkdir()
+    (examples / "spans.json").write_text(json.dumps({"schema_version": 1, **data}))
+    uris = {name: str(tmp_path / name) for name in ("model", "blessing", "evaluation", "examples")}
+    record = version_record.read(uris, {"name": "dogs"}, "run 3")(7)
+    assert (record.version, record.blessed, record.reason) == (7, True, "recall is 0.95")
+    assert (record.operating_point, record.calibration) == ({"threshold": 0.4}, {"method": "platt"})
+    assert record.metrics.model_dump() == figures
+    assert record.data.model_dump() == data
+    assert record.settings == {"name": "dogs"}
+    assert (record.lineage.run, record.lineage.champion) == ("run 3", 4)
+    assert record.lineage.code_version == project_version()
+
+
+def test_what_is_unknown_is_null_in_the_record(tmp_path):
+    record = push(tmp_path, recall=0.95)
+    assert pushed_model.read_destination(record.uri)
+    found = open_registry(tmp_path / "models").record(1)
+    unknown = (found.operating_point, found.calibration, found.metrics, found.settings, found.data)
+    assert unknown == (None,) * 5
+    assert (found.lineage.run, found.lineage.champion) == (None, None)
+    assert found.blessed
+    assert found.created is not None

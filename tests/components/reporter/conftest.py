@@ -3,7 +3,7 @@ from run_on_disk import NEW_CLASS, ORIGIN, some_run
 
 from components.evaluator.slice_choice import Choice
 from components.example_validator import findings
-from components.pusher.registry import Pushed
+from components.registry import Pushed
 
 
 @pytest.fixture(scope="session")

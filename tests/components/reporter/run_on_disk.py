@@ -29,7 +29,7 @@ from components.example_validator import findings, findings_file
 from components.example_validator.findings import Findings
 from components.images.rules import ReadingRules
 from components.pusher import pushed_model
-from components.pusher.registry import Pushed
+from components.registry import Pushed
 from components.reporter import executor
 from components.reporter.metrics_schema import MetricsFile
 

@@ -5,20 +5,22 @@ from pathlib import Path
 import pytest
 from damage import flip_a_bit
 from image_statistics import statistics_artifact
+from stores_on_localhost import amazon, google
 from tfx.types import Channel, standard_artifacts
 
-from components.pusher import registry
-from components.pusher.registry import PushError
-from components.pusher.versions import versions
+from components import artifact_files, object_store
+from components.registry import PushError, open_registry
 from components.schema_gen import baseline, curation
 from components.schema_gen.baseline import SchemaError
 from components.schema_gen.component import SchemaGen
+from components.stores import store_of
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A registry with one version."""
     (tmp_path / "registry" / "1").mkdir(parents=True)
+    (tmp_path / "registry" / "1" / "saved_model.pb").touch()
     return tmp_path / "registry"
 
 
@@ -42,7 +44,7 @@ def test_a_kept_schema_is_read_as_written(folder, keep, first_data):
 
 def test_a_kept_schema_is_no_version_and_leaves_no_partial_copy(folder, keep):
     keep()
-    assert versions(folder) == [1]
+    assert open_registry(folder).versions() == [1]
     assert {path.name for path in folder.iterdir()} == {"1", "schema", ".lock"}
 
 
@@ -50,9 +52,9 @@ def test_a_kept_schema_is_never_overwritten(folder, keep):
     keep()
     file = folder / "schema" / "schema.pbtxt"
     file.write_text("# mine\n" + file.read_text())
-    before = registry.digest(folder / "schema")
+    before = artifact_files.digest(str(folder / "schema"))
     assert not keep()
-    assert registry.digest(folder / "schema") == before
+    assert artifact_files.digest(str(folder / "schema")) == before
 
 
 def test_of_two_machines_that_keep_a_schema_at_once_the_first_one_wins(folder, keep, monkeypatch):
@@ -126,6 +128,29 @@ def test_a_kept_schema_of_a_release_without_the_list_is_read(folder, keep):
     keep()
     (folder / "schema" / "files.json").unlink()
     assert baseline.digest(str(folder))
+
+
+@pytest.mark.parametrize(("scheme", "server"), [("s3", amazon), ("gs", google)])
+def test_a_schema_is_kept_in_a_bucket_once_all_its_files_are_there(
+    scheme, server, tmp_path, first_data, monkeypatch
+):
+    source = statistics_artifact(first_data, tmp_path / "statistics")
+    baseline.write_schema(curation.curate(first_data), str(tmp_path / "schema"))
+    root, object_uri = f"{scheme}://models/dogs", f"{scheme}://models/dogs/schema/statistics.pb"
+    object_store.register()
+    with server("models") as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        assert baseline.read_kept(root) is None
+        store_of(root).write(object_uri, b"of a push that is in progress, or was killed")
+        assert baseline.read_kept(root) is None
+        assert not baseline.keep(root, str(tmp_path / "schema"), source.uri, version=1)
+        store_of(root).delete([object_uri])
+        assert baseline.keep(root, str(tmp_path / "schema"), source.uri, version=1)
+        assert not baseline.keep(root, str(tmp_path / "schema"), source.uri, version=2)
+        assert baseline.read_kept(root).schema == curation.curate(first_data)
+        assert baseline.read_kept(root).origin["version"] == 1
+        assert len(baseline.digest(root)) == 64
 
 
 def test_the_components_parameters_are_text():

@@ -1,6 +1,5 @@
 import os
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -10,22 +9,31 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from model_folders import make_model, recorded
 
-from components import in_progress
+from components import artifact_files, in_progress
 from components.in_progress import owned_name
-from components.pusher import registry
-from components.pusher.registry import PushError
-from components.pusher.versions import versions
+from components.registry import Pushed, PushError, local, open_registry
+
+OWN = {"registry.json", ".lock"}
+"""What the registry writes next to the versions."""
 
 
-def make_model(folder: Path, text: str = "weights", size: int = 0) -> Path:
-    """Writes a folder laid out as a SavedModel, with `size` more bytes in its variables."""
-    (folder / "variables").mkdir(parents=True)
-    (folder / "assets").mkdir()
-    (folder / "saved_model.pb").write_text("graph")
-    (folder / "variables" / "variables.data").write_bytes(text.encode() + b"\0" * size)
-    (folder / "assets" / "operating_point.json").write_text('{"threshold": 0.5}')
-    return folder
+def push(model: Path, root: Path, *, blessed: bool = True) -> Pushed:
+    return open_registry(root).push(model, recorded(blessed=blessed))
+
+
+def versions(root: Path) -> list[int]:
+    return open_registry(root).versions()
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """The files of a model, without those that the registry adds."""
+    return {
+        name: (folder / name).read_bytes()
+        for name in artifact_files.names(str(folder))
+        if name not in ("files.json", "version.json")
+    }
 
 
 def entries(root: Path) -> set[str]:
@@ -36,11 +44,15 @@ def test_versions_start_at_one_and_increase(tmp_path):
     root = tmp_path / "models" / "here"
     for version in (1, 2, 3):
         model = make_model(tmp_path / f"model{version}", f"weights {version}")
-        pushed = registry.push(model, root)
-        assert (pushed.version, pushed.path, pushed.is_new) == (version, root / str(version), True)
-        assert registry.digest(pushed.path) == registry.digest(model)
+        pushed = push(model, root)
+        assert (pushed.version, pushed.path, pushed.is_new) == (
+            version,
+            str(root / str(version)),
+            True,
+        )
+        assert content(Path(pushed.path)) == content(model)
     assert versions(root) == [1, 2, 3]
-    assert entries(root) == {"1", "2", "3", ".lock"}
+    assert entries(root) == {"1", "2", "3", *OWN}
 
 
 def test_a_new_version_is_greater_than_all_existing_ones(tmp_path):
@@ -48,62 +60,45 @@ def test_a_new_version_is_greater_than_all_existing_ones(tmp_path):
     for name in ("7", "1700000000", "latest", "3.old"):
         make_model(root / name, name)
     (root / "1700000001").write_text("a file where a version would go")
-    pushed = registry.push(make_model(tmp_path / "model"), root)
+    pushed = push(make_model(tmp_path / "model"), root)
     assert pushed.version == 1700000002
 
 
 def test_a_model_that_equals_the_newest_version_is_not_copied_again(tmp_path):
     root, model = tmp_path / "models", make_model(tmp_path / "model")
-    registry.push(model, root)
-    again = registry.push(model, root)
+    push(model, root)
+    again = push(model, root)
     assert (again.version, again.is_new) == (1, False)
     assert versions(root) == [1]
 
 
-def test_an_older_model_becomes_a_new_version_to_allow_a_rollback(tmp_path):
+def test_an_older_model_that_does_not_serve_becomes_a_new_version(tmp_path):
     root = tmp_path / "models"
     old, new = make_model(tmp_path / "old", "old"), make_model(tmp_path / "new", "new")
-    assert [registry.push(model, root).version for model in (old, new, old)] == [1, 2, 3]
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda model: (model / "saved_model.pb").write_text("grapg"),
-        lambda model: (model / "more").write_text(""),
-        lambda model: (model / "saved_model.pb").rename(model / "saved.pb"),
-    ],
-)
-def test_the_digest_depends_on_contents_and_names(tmp_path, change):
-    model = make_model(tmp_path / "model")
-    before = registry.digest(model)
-    change(model)
-    assert registry.digest(model) != before
+    assert [push(model, root).version for model in (old, new, old)] == [1, 2, 3]
 
 
 def test_a_folder_without_a_model_is_not_pushed(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(PushError, match=r"no SavedModel to push: .*/saved_model.pb does not exist"):
-        registry.push(tmp_path / "empty", tmp_path / "models")
+        push(tmp_path / "empty", tmp_path / "models")
     assert not (tmp_path / "models").exists()
-
-
-def test_a_bucket_is_refused_with_advice(tmp_path):
-    with pytest.raises(PushError, match="mount the bucket"):
-        registry.push(make_model(tmp_path / "model"), "gs://bucket/models")
 
 
 def test_a_copy_that_fails_halfway_leaves_nothing(tmp_path):
     root, model = tmp_path / "models", make_model(tmp_path / "model")
-    registry.push(make_model(tmp_path / "first", "first"), root)
+    push(make_model(tmp_path / "first", "first"), root)
     (model / "variables" / "variables.index").symlink_to(tmp_path / "gone")
     with pytest.raises(PushError, match=r"gone|variables.index"):
-        registry.push(model, root)
-    assert entries(root) == {"1", ".lock"}
+        push(model, root)
+    assert entries(root) == {"1", *OWN}
 
 
 def push_in_a_process(model: Path, root: Path, **how) -> subprocess.Popen:
-    code = "import sys; from components.pusher import registry; registry.push(*sys.argv[1:])"
+    code = (
+        "import sys; from components.registry import VersionRecord, open_registry; "
+        "open_registry(sys.argv[2]).push(sys.argv[1], lambda n: VersionRecord(version=n))"
+    )
     return subprocess.Popen(
         [sys.executable, "-c", code, str(model), str(root)],
         cwd=Path(__file__).parents[3],
@@ -124,14 +119,14 @@ def test_a_full_disk_gives_an_error_and_leaves_nothing(tmp_path):
     _, message = process.communicate()
     assert process.returncode == 1
     assert f"can't push to registry {root}: [Errno 27] File too large" in message
-    assert "no partial copy was left there. Make it writable, free some space" in message
+    assert "it is unchanged. Make it writable, free some space" in message
     assert entries(root) == {".lock"}
 
 
 def test_a_registry_that_cannot_be_created_gives_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(PushError, match=r"can't push to registry .*file/models"):
-        registry.push(make_model(tmp_path / "model"), tmp_path / "file" / "models")
+        push(make_model(tmp_path / "model"), tmp_path / "file" / "models")
 
 
 @contextmanager
@@ -153,7 +148,7 @@ def test_a_read_only_registry_gives_an_error():
         os.chmod(folder, 0o755)
         message = r"can't push to registry .*Permission denied.*Make it writable"
         with without_root(), pytest.raises(PushError, match=message):
-            registry.push(model, root)
+            push(model, root)
         assert entries(root) == set()
 
 
@@ -163,6 +158,11 @@ def stuck_push(model: Path, root: Path):
 
     The last file of its model is a terminal, from which it reads what the test types.
     """
+    listed = [
+        *(artifact_files.describe(str(model), name) for name in artifact_files.names(str(model))),
+        artifact_files.describe_content("variables/variables.zzz", b"the rest\n"),
+    ]
+    artifact_files.write_list(str(model), listed, check_digests=True)
     keyboard, screen = os.openpty()
     (model / "variables" / "variables.zzz").symlink_to(os.ttyname(screen))
     process = push_in_a_process(model, root)
@@ -182,7 +182,7 @@ def test_the_remains_of_a_killed_push_are_no_version_and_are_removed_by_the_next
         process.wait()
     (left,) = root.glob(".incoming-*")
     assert versions(root) == []
-    pushed = registry.push(make_model(tmp_path / "next", "next"), root)
+    pushed = push(make_model(tmp_path / "next", "next"), root)
     assert pushed.version == 1
     assert not left.exists()
 
@@ -194,8 +194,8 @@ def test_the_folder_of_another_machines_push_is_kept_for_a_day(tmp_path):
         make_model(path)
     yesterday = time.time() - 25 * 3600
     os.utime(old, (yesterday, yesterday))
-    registry.push(make_model(tmp_path / "model"), root)
-    assert entries(root) == {"1", ".lock", young.name}
+    push(make_model(tmp_path / "model"), root)
+    assert entries(root) == {"1", young.name, *OWN}
 
 
 @pytest.mark.parametrize("neighbour", ["vm-2", "vm-", "vm.example.com", "v"])
@@ -207,8 +207,8 @@ def test_the_push_of_a_host_with_a_similar_name_is_kept(tmp_path, monkeypatch, n
     older = make_model(root / f".incoming-{neighbour}-{'0' * 32}")
     ours = make_model(root / f".incoming-{owned_name(gone.pid, 'vm')}")
     monkeypatch.setattr(in_progress.socket, "gethostname", lambda: "vm")
-    registry.push(make_model(tmp_path / "model"), root)
-    assert entries(root) == {"1", ".lock", theirs.name, older.name}
+    push(make_model(tmp_path / "model"), root)
+    assert entries(root) == {"1", theirs.name, older.name, *OWN}
     assert not ours.exists()
 
 
@@ -216,17 +216,17 @@ def test_the_push_of_a_running_process_is_kept_without_locks(tmp_path):
     root = tmp_path / "models"
     with subprocess.Popen(["sleep", "60"]) as other:
         theirs = make_model(root / f".incoming-{owned_name(other.pid)}")
-        registry.push(make_model(tmp_path / "model"), root)
+        push(make_model(tmp_path / "model"), root)
         assert theirs.is_dir()
         other.kill()
-    registry.push(make_model(tmp_path / "next", "next"), root)
-    assert entries(root) == {"1", "2", ".lock"}
+    push(make_model(tmp_path / "next", "next"), root)
+    assert entries(root) == {"1", "2", *OWN}
 
 
 def test_a_push_waits_for_another_one_in_progress(tmp_path):
     root, quick, done = tmp_path / "models", make_model(tmp_path / "quick", "quick"), []
     with stuck_push(make_model(tmp_path / "slow", "slow"), root) as (first, keyboard):
-        second = threading.Thread(target=lambda: done.append(registry.push(quick, root)))
+        second = threading.Thread(target=lambda: done.append(push(quick, root)))
         second.start()
         second.join(timeout=0.5)
         assert second.is_alive()
@@ -241,24 +241,34 @@ def test_a_push_waits_for_another_one_in_progress(tmp_path):
 def test_parallel_pushes_give_one_complete_version_each(tmp_path):
     root = tmp_path / "models"
     models = [make_model(tmp_path / f"model{n}", f"{n}", size=200_000) for n in range(8)]
-    threads = [threading.Thread(target=registry.push, args=(model, root)) for model in models]
+    threads = [threading.Thread(target=push, args=(model, root)) for model in models]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert versions(root) == list(range(1, 9))
-    found = {registry.digest(root / str(version)) for version in range(1, 9)}
-    assert found == {registry.digest(model) for model in models}
+    found = [content(root / str(version)) for version in range(1, 9)]
+    assert all(content(model) in found for model in models)
+    history = open_registry(root).state().history
+    assert [(entry.version, entry.previous) for entry in history] == [
+        (version, version - 1 or None) for version in range(1, 9)
+    ]
 
 
-def test_a_rename_never_replaces_a_version_that_appeared_in_the_meantime(tmp_path):
+def test_a_rename_never_replaces_a_version_that_appeared_in_the_meantime(tmp_path, monkeypatch):
     # Without a lock, another push may take the number first.
-    root = tmp_path / "models"
-    taken, empty = make_model(root / "1"), root / "2"
-    empty.mkdir()
-    incoming = make_model(root / ".incoming-x", "mine")
-    mine = registry.digest(incoming)
-    assert registry._rename(incoming, root, 1) == 3
-    assert registry.digest(root / "3") == mine != registry.digest(taken)
-    assert list(empty.iterdir()) == []
-    shutil.rmtree(root)
+    root, check = tmp_path / "models", local._check
+
+    def check_late(copy: Path) -> None:
+        check(copy)
+        if not root.joinpath("1").exists():
+            make_model(root / "1", "theirs")
+            (root / "2").mkdir()
+
+    monkeypatch.setattr(local, "_check", check_late)
+    pushed = push(make_model(tmp_path / "mine", "mine"), root)
+    assert pushed.version == open_registry(root).serving() == 3
+    assert open_registry(root).record(3).version == 3
+    assert b"mine" in content(root / "3").values()
+    assert b"theirs" in content(root / "1").values()
+    assert list((root / "2").iterdir()) == []

@@ -1,0 +1,95 @@
+"""The record of the version that a run pushes, from the run's artifacts."""
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from tfx.dsl.io import fileio
+from tfx.utils import path_utils
+
+from components import names
+from components.calibrator import operating_point
+from components.code_version import project_version
+from components.evaluator import blessing, summary
+from components.registry import MakeRecord, VersionRecord
+from components.registry.record import Data, Lineage, Metrics
+
+_SPANS_FILE = "spans.json"
+_COMPARISON_FILE = "champion.json"
+
+
+class _Champion(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    version: int | None
+
+
+def read(uris: Mapping[str, str], settings: Mapping[str, Any], run: str | None) -> MakeRecord:
+    """Reads what the record of a version has, apart from its number.
+
+    Args:
+      uris: URIs of the run's artifacts by key: `calibrated_model`, `blessing`, and, if they are to
+        be recorded, `evaluation` and `examples`.
+      settings: all settings of the run; empty if they are unknown.
+      run: id of the run; None if it is unknown.
+
+    Returns:
+      The function that makes the record.
+    """
+    verdict = blessing.read_verdict(uris[names.BLESSING])
+    point = _operating_point(path_utils.serving_model_dir(uris[names.MODEL]))
+    known = VersionRecord(
+        version=1,
+        created=datetime.now(UTC).replace(microsecond=0),
+        blessed=verdict["blessed"],
+        reason=verdict["reason"],
+        operating_point=point,
+        calibration=point.pop(operating_point.CALIBRATION, None) if point else None,
+        metrics=_metrics(uris.get(names.EVALUATION)),
+        settings=dict(settings) or None,
+        data=_data(uris.get(names.EXAMPLES)),
+        lineage=Lineage(
+            run=run,
+            code_version=project_version(),
+            champion=_champion(uris.get(names.EVALUATION)),
+        ),
+    )
+    return lambda version: known.model_copy(update={"version": version})
+
+
+def _operating_point(serving_dir: str) -> dict[str, Any] | None:
+    try:
+        return operating_point.read(serving_dir)
+    except FileNotFoundError:  # a model that another tool has exported
+        return None
+
+
+def _metrics(evaluation: str | None) -> Metrics | None:
+    if evaluation is None:
+        return None
+    found = summary.read(evaluation)
+    return Metrics.model_validate({key: found[key] for key in Metrics.model_fields})
+
+
+def _data(examples: str | None) -> Data | None:
+    content = _content(examples, _SPANS_FILE)
+    if content is None:
+        return None
+    found = json.loads(content)
+    return Data.model_validate({key: found[key] for key in Data.model_fields})
+
+
+def _champion(evaluation: str | None) -> int | None:
+    content = _content(evaluation, _COMPARISON_FILE)
+    return None if content is None else _Champion.model_validate_json(content).version
+
+
+def _content(uri: str | None, name: str) -> str | None:
+    path = os.path.join(uri or "", name)
+    if uri is None or not fileio.exists(path):
+        return None
+    with fileio.open(path, "r") as file:
+        return file.read()
