@@ -31,7 +31,10 @@ class Image(NamedTuple):
 IMAGES = {
     "outnumbered": Image("Dockerfile", ("--no-dev",)),
     "outnumbered-gpu": Image("Dockerfile", ("--no-dev", "--extra", "gpu")),
-    "outnumbered-gateway": Image("deploy/gateway/Dockerfile", ("--only-group", "gateway")),
+    "outnumbered-gateway": Image(
+        "deploy/gateway/Dockerfile",
+        ("--only-group", "gateway", "--only-group", "gateway-s3", "--only-group", "gateway-gcs"),
+    ),
 }
 
 

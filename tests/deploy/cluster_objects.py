@@ -48,6 +48,11 @@ GATEWAY_NAMES = {"gateway", "transformer-container"}
 MODEL_SERVER_NAMES = {"tf-serving", "kserve-container"}
 
 
+def containers(pod):
+    """Returns the containers of a pod, those that run before the others first."""
+    return [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+
+
 def container(pod, names):
     """Returns the only container of a pod with one of these names."""
     (found,) = [each for each in pod["spec"]["containers"] if each["name"] in names]
@@ -69,7 +74,7 @@ def as_pod(service):
     predictor = dict(service["spec"]["predictor"])
     model = dict(predictor.pop("model"))
     image = f"tensorflow/serving:{model.pop('runtimeVersion')}"
-    for key in ("modelFormat", "protocolVersion", "storageUri"):
+    for key in ("modelFormat", "protocolVersion"):
         del model[key]
     for key in ("minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "timeout"):
         del predictor[key]

@@ -121,6 +121,21 @@ def version(*stages):
     return [series("outnumbered_gateway_model_version", 'pod="server"', *stages)]
 
 
+def pointed(pod, at, served, *faults):
+    """What the gateway of a pod says of the registry's version and the served one."""
+    labels = f'pod="{pod}"'
+    return [
+        series("outnumbered_gateway_registry_version", labels, *at),
+        series("outnumbered_gateway_model_version", labels, *served),
+        *(
+            series("outnumbered_gateway_registry_fault", f'{labels}, reason="{reason}"', *stages)
+            for reason, *stages in faults
+        ),
+    ]
+
+
+DAMAGED = ("refused", (0, HOUR), (1, HOUR))
+INTACT = ("refused", (0, 2 * HOUR))
 RUN = "cats-vs-dogs-a"
 FAILED_TRAINER = pod("a-1", RUN, "Trainer", ("Running", 6), ("Failed", DAY))
 OF_TRAINER = {"namespace": "kubeflow", "owner_name": RUN, "label_outnumbered_step": "Trainer"}
@@ -232,6 +247,71 @@ CASES = [
     ("OutnumberedModelNotServed", "no server is ready", replicas((2, 6), (0, 12)), "1h", [{}]),
     ("OutnumberedModelNotServed", "one is", replicas((2, 6), (1, 12)), "1h", []),
     ("OutnumberedModelNotServed", "one was back soon", replicas((2, 6), (0, 1), (2, 9)), "30m", []),
+    (
+        "OutnumberedVersionRefused",
+        "one of two pods found a damaged file",
+        pointed("a", [(7, 2 * HOUR)], [(6, 2 * HOUR)], DAMAGED, ("rules", (0, 2 * HOUR)))
+        + pointed("b", [(7, 2 * HOUR)], [(7, 2 * HOUR)], INTACT),
+        "90m",
+        [{**OF_NAMESPACE, "reason": "refused"}],
+    ),
+    (
+        "OutnumberedVersionRefused",
+        "it did just now",
+        pointed("a", [(7, 2 * HOUR)], [(6, 2 * HOUR)], DAMAGED),
+        "65m",
+        [],
+    ),
+    (
+        "OutnumberedVersionRefused",
+        "it is intact",
+        pointed("a", [(7, 2 * HOUR)], [(7, 2 * HOUR)], INTACT),
+        "90m",
+        [],
+    ),
+    (
+        "OutnumberedVersionNotSwitched",
+        "one of two pods serves another version",
+        pointed("a", [(6, HOUR), (7, HOUR)], [(6, 2 * HOUR)], INTACT)
+        + pointed("b", [(6, HOUR), (7, HOUR)], [(6, HOUR), (7, HOUR)], INTACT),
+        "90m",
+        [OF_NAMESPACE],
+    ),
+    (
+        "OutnumberedVersionNotSwitched",
+        "it has not had the time",
+        pointed("a", [(6, HOUR), (7, HOUR)], [(6, 2 * HOUR)], INTACT),
+        "70m",
+        [],
+    ),
+    (
+        "OutnumberedVersionNotSwitched",
+        "a rollback was followed",
+        pointed("a", [(7, HOUR), (6, HOUR)], [(7, HOUR), (6, HOUR)], INTACT),
+        "90m",
+        [],
+    ),
+    (
+        "OutnumberedVersionNotSwitched",
+        "a rollback was not followed",
+        pointed("a", [(7, HOUR), (6, HOUR)], [(7, 2 * HOUR)], INTACT),
+        "90m",
+        [OF_NAMESPACE],
+    ),
+    (
+        "OutnumberedVersionNotSwitched",
+        "the version is damaged, which is another alert",
+        pointed("a", [(6, HOUR), (7, HOUR)], [(6, 2 * HOUR)], DAMAGED),
+        "90m",
+        [],
+    ),
+    (
+        "OutnumberedVersionNotSwitched",
+        "the registry has no version yet",
+        pointed("a", [(0, 2 * HOUR)], [(0, 2 * HOUR)], INTACT),
+        "90m",
+        [],
+    ),
     ("OutnumberedModelOld", "nine days old", version((3, 9 * DAY)), "8d", [OF_NAMESPACE]),
     ("OutnumberedModelOld", "first served four days ago", version((3, 4 * DAY)), "95h", []),
     ("OutnumberedModelOld", "seven days and two hours old", version((3, 9 * DAY)), "170h", []),
@@ -266,6 +346,10 @@ MUTATIONS = [
     ("RunsFail", "OutnumberedRunsFail", "3 * 0.10", "1 * 0.10"),
     ("StepsUnlabelled", "OutnumberedStepsUnlabelled", "unless on ()", "and on ()"),
     ("ModelNotServed", "OutnumberedModelNotServed", "> 0", "> 1"),
+    ("VersionRefused", "OutnumberedVersionRefused", "max by (namespace, reason)", "max"),
+    ("VersionNotSwitched", "OutnumberedVersionNotSwitched", "!=", ">"),
+    ("VersionNotSwitched", "OutnumberedVersionNotSwitched", "> 0) != ", ">= 0) == "),
+    ("VersionNotSwitched", "OutnumberedVersionNotSwitched", "unless on", "and on"),
     ("ModelOld", "OutnumberedModelOld", "[1d]", "[1h]"),
     ("RequestsFail", "OutnumberedRequestsFail", "14.4 * 0.005", "24 * 0.005"),
     ("RequestsFailSlowly", "OutnumberedRequestsFailSlowly", "6 * 0.005", "1 * 0.005"),

@@ -10,11 +10,13 @@ from cluster_objects import (
     GATEWAY_NAMES,
     MODEL_SERVER_NAMES,
     container,
+    containers,
     named,
     pods,
     render,
     server,
 )
+from keras.src.applications.xception import WEIGHTS_PATH_NO_TOP as WEIGHTS_URL
 
 from gateway.metrics import Metrics
 from gateway.settings import PREFIX
@@ -60,35 +62,44 @@ def test_the_steps_can_read_exactly_the_secrets_of_the_settings(deployed):
 
 def test_the_images_of_the_settings_are_those_of_the_overlay(deployed):
     settings, objects = deployed
-    images = {each["image"] for pod in pods(objects) for each in pod["spec"]["containers"]}
-    assert settings.kubeflow.image in images
+    images = {each["image"] for pod in pods(objects) for each in containers(pod)}
     name, _, tag = settings.kubeflow.image.rpartition(":")
+    ours = {settings.kubeflow.image, f"{name}-gateway:{tag}"}
+    assert {image for image in images if "outnumbered" in image} <= ours
     assert container(server(objects), GATEWAY_NAMES)["image"] == f"{name}-gateway:{tag}"
     assert settings.kubeflow.gpu_image == f"{settings.kubeflow.image}-gpu"
 
 
-def test_models_are_pushed_to_the_folder_that_is_created_and_served(deployed):
+def test_models_are_pushed_to_the_registry_that_the_gateway_reads(deployed):
     settings, objects = deployed
+    gateway = container(server(objects), GATEWAY_NAMES)
+    (read,) = [item["value"] for item in gateway["env"] if item["name"] == f"{PREFIX}REGISTRY"]
+    if "://" in settings.pusher.registry:
+        assert read == settings.pusher.registry
+        assert not settings.kubeflow.volumes
+        return
     registry = PurePosixPath(settings.pusher.registry)
     (volume,) = [v for v in settings.kubeflow.volumes if registry.is_relative_to(v.path)]
-    folder = str(registry.relative_to(volume.path))
     (job,) = named(objects, "Job").values()
     (maker,) = job["spec"]["template"]["spec"]["containers"]
     assert str(registry) in maker["command"]
-    gateway = container(server(objects), GATEWAY_NAMES)
-    (rules_folder,) = [
-        item["value"] for item in gateway["env"] if item["name"] == f"{PREFIX}REGISTRY"
-    ]
-    assert mounted(objects, gateway, rules_folder) == (volume.claim, folder)
-    services = named(objects, "InferenceService").values()
-    for service in services:
-        uri = service["spec"]["predictor"]["model"]["storageUri"]
-        assert uri == f"pvc://{volume.claim}/{folder}"
-    if not services:
-        model_server = container(server(objects), MODEL_SERVER_NAMES)
-        (base_path,) = [arg for arg in model_server["args"] if "base_path" in arg]
-        found = mounted(objects, model_server, base_path.partition("=")[2])
-        assert found == (volume.claim, folder)
+    folder = str(registry.relative_to(volume.path))
+    for holder in (gateway, container(server(objects), MODEL_SERVER_NAMES)):
+        assert mounted(objects, holder, read) == (volume.claim, folder)
+
+
+def test_the_account_of_the_model_servers_is_another_one_than_that_of_the_steps(deployed):
+    settings, objects = deployed
+    accounts = named(objects, "ServiceAccount")
+    steps, serving = (
+        accounts[name]["metadata"].get("annotations")
+        for name in (settings.kubeflow.service_account, "outnumbered-serving")
+    )
+    if "://" in settings.pusher.registry:
+        assert steps.keys() == serving.keys() == {"iam.gke.io/gcp-service-account"}
+        assert steps != serving
+    else:
+        assert serving is None
 
 
 def test_the_folders_belong_to_the_user_who_writes_and_the_image_knows_both_users(deployed):
@@ -109,10 +120,20 @@ def mounted(objects, holder, path):
     return volume["persistentVolumeClaim"]["claimName"], mount["subPath"]
 
 
-def test_the_weights_are_at_the_path_that_the_job_writes(deployed, jobs):
+def test_weights_on_a_volume_are_at_the_path_that_the_job_writes(deployed, jobs):
     settings, _ = deployed
-    arguments = [arg for job in pods(jobs) for arg in job["spec"]["containers"][0]["args"]]
-    assert settings.trainer.weights in arguments
+    if settings.kubeflow.volumes:
+        arguments = [arg for job in pods(jobs) for arg in job["spec"]["containers"][0]["args"]]
+        assert settings.trainer.weights in arguments
+
+
+def test_without_a_volume_the_weights_are_downloaded_from_the_store_that_the_steps_reach(deployed):
+    settings, objects = deployed
+    if not settings.kubeflow.volumes:
+        assert settings.trainer.weights == "imagenet"
+        assert WEIGHTS_URL.startswith("https://storage.googleapis.com/")
+        policy = json.dumps(named(objects, "NetworkPolicy")["outnumbered-steps-object-store"])
+        assert "199.36.153.8/30" in policy  # private.googleapis.com
 
 
 def test_the_quota_allows_the_gpus_that_a_step_requests(deployed):

@@ -14,12 +14,14 @@ from cluster_objects import (
     OVERLAYS,
     build,
     container,
+    containers,
     matches,
     named,
     pods,
     server,
 )
 
+from components.registry.signing import VERIFY_KEY
 from gateway.guard import OPEN_PATHS
 from gateway.server import SHUTDOWN_SECONDS
 from gateway.settings import PREFIX, Settings, from_environment
@@ -27,12 +29,12 @@ from gateway.settings import PREFIX, Settings, from_environment
 STEP_LABELS = {"pipelines.kubeflow.org/v2_component": "true"}
 
 
-def containers(objects):
-    return [(pod["spec"], each) for pod in pods(objects) for each in pod["spec"]["containers"]]
+def every_container(objects):
+    return [(pod["spec"], each) for pod in pods(objects) for each in containers(pod)]
 
 
 def test_every_container_has_a_restricted_security_context(rendered, jobs):
-    for pod, each in containers(rendered + jobs):
+    for pod, each in every_container(rendered + jobs):
         context = each["securityContext"]
         assert context["allowPrivilegeEscalation"] is False
         assert context["readOnlyRootFilesystem"] is True
@@ -46,7 +48,7 @@ def test_every_container_has_a_restricted_security_context(rendered, jobs):
 
 
 def test_every_container_has_requests_and_limits(rendered, jobs):
-    for _, each in containers(rendered + jobs):
+    for _, each in every_container(rendered + jobs):
         for kind in ("requests", "limits"):
             assert each["resources"][kind].keys() == {"cpu", "memory"}
 
@@ -68,7 +70,7 @@ def test_an_overlay_may_give_digests(tmp_path):
         ],
     }
     (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(given))
-    images = {each["image"] for _, each in containers(build(tmp_path))}
+    images = {each["image"] for _, each in every_container(build(tmp_path))}
     ours = {image for image in images if image.startswith("registry.example.com/")}
     assert ours == {
         f"registry.example.com/{name}@{digest}" for name in ("outnumbered", "outnumbered-gateway")
@@ -78,19 +80,19 @@ def test_an_overlay_may_give_digests(tmp_path):
 
 
 def test_every_image_has_an_explicit_tag_or_digest(rendered, jobs):
-    for _, each in containers(rendered + jobs):
+    for _, each in every_container(rendered + jobs):
         assert is_pinned(each["image"])
 
 
 def test_no_deployed_pod_can_run_on_a_gpu_node(rendered, jobs):
-    for pod, each in containers(rendered + jobs):
+    for pod, each in every_container(rendered + jobs):
         assert "tolerations" not in pod
         assert "nodeSelector" not in pod
         assert not any("gpu" in key for key in each["resources"]["limits"])
 
 
 def test_no_pod_mounts_a_service_account_token(rendered, jobs):
-    for pod, _ in containers(rendered + jobs):
+    for pod, _ in every_container(rendered + jobs):
         assert pod["automountServiceAccountToken"] is False
 
 
@@ -180,11 +182,24 @@ def test_the_steps_reach_the_kubernetes_api_at_the_overlays_address_alone(render
         assert "192.0.2.1/32" in (DEPLOY / "overlays" / name / "kustomization.yaml").read_text()
 
 
-def test_each_deployed_pod_has_a_policy_that_denies_egress(rendered):
+def test_each_deployed_pod_has_a_policy_that_denies_egress_except_to_a_bucket(rendered):
+    bucket = named(rendered, "NetworkPolicy")["outnumbered-steps-object-store"]["spec"]["egress"]
     for pod in pods(rendered):
         specs = policies_on(rendered, pod["metadata"]["labels"])
-        assert specs
-        assert all("Egress" in spec["policyTypes"] and "egress" not in spec for spec in specs)
+        assert {"podSelector", "policyTypes", "ingress"} >= specs[0].keys()
+        assert all("Egress" in spec["policyTypes"] for spec in specs)
+        allowed = [rule for spec in specs for rule in spec.get("egress", [])]
+        assert bool(allowed) == (reads_a_bucket(pod))
+        assert all(rule in bucket or is_dns(rule) for rule in allowed)
+
+
+def reads_a_bucket(pod):
+    env = [item for each in pod["spec"]["containers"] for item in each.get("env", [])]
+    return any(item["name"] == f"{PREFIX}REGISTRY" and "://" in item["value"] for item in env)
+
+
+def is_dns(rule):
+    return {port["port"] for port in rule["ports"]} == {53}
 
 
 @pytest.mark.parametrize("names", [GATEWAY_NAMES, MODEL_SERVER_NAMES])
@@ -219,8 +234,8 @@ def test_nothing_but_the_gateways_port_can_be_reached(rendered):
         port["containerPort"] for port in container(server(rendered), GATEWAY_NAMES)["ports"]
     ] == [Settings.port]
     for spec in policies_on(rendered, server(rendered)["metadata"]["labels"]):
-        ports = {port["port"] for rule in spec["ingress"] for port in rule["ports"]}
-        assert ports == {Settings.port}
+        ports = {port["port"] for rule in spec.get("ingress", []) for port in rule["ports"]}
+        assert ports <= {Settings.port}
 
 
 def test_the_gateway_stops_before_the_model_server(rendered):
@@ -231,16 +246,20 @@ def test_the_gateway_stops_before_the_model_server(rendered):
     assert wait(MODEL_SERVER_NAMES) > wait(GATEWAY_NAMES) + SHUTDOWN_SECONDS
 
 
+def with_component(overlay, name, folder):
+    """The objects of an overlay with a component of the serving."""
+    kustomization = {
+        "resources": [os.path.relpath(DEPLOY / "overlays" / overlay, folder)],
+        "components": [os.path.relpath(DEPLOY / "serving" / name, folder)],
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    return build(folder)
+
+
 @pytest.fixture(params=OVERLAYS)
 def with_tokens(request, tmp_path):
     """The objects of an overlay with the component `tokens`."""
-    overlay = DEPLOY / "overlays" / request.param
-    kustomization = {
-        "resources": [os.path.relpath(overlay, tmp_path)],
-        "components": [os.path.relpath(DEPLOY / "serving" / "tokens", tmp_path)],
-    }
-    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-    return build(tmp_path)
+    return with_component(request.param, "tokens", tmp_path)
 
 
 def test_tokens_are_read_from_a_required_secret(with_tokens):
@@ -257,8 +276,54 @@ def test_tokens_are_read_from_a_required_secret(with_tokens):
     )
 
 
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_component_signed_gives_the_gateway_the_public_key(overlay, tmp_path):
+    signed = with_component(overlay, "signed", tmp_path)
+    gateway = container(server(signed), GATEWAY_NAMES)
+    (path,) = [i["value"] for i in gateway["env"] if i["name"] == VERIFY_KEY]
+    (mount,) = [m for m in gateway["volumeMounts"] if m["name"] == "verify-key"]
+    assert PurePosixPath(path) == PurePosixPath(mount["mountPath"]) / "public.pem"
+    assert mount["readOnly"]
+    (volume,) = [v for v in server(signed)["spec"]["volumes"] if v["name"] == "verify-key"]
+    assert volume["configMap"] == {"name": "outnumbered-verify-key"}
+
+
 def test_the_gateway_accepts_every_variable_of_the_manifests(rendered, with_tokens):
     for objects in (rendered, with_tokens):
         env = container(server(objects), GATEWAY_NAMES)["env"]
         settings = from_environment({item["name"]: item["value"] for item in env})
-        assert str(settings.registry) == "/models/outnumbered"
+        assert str(settings.versions_folder) == "/models/outnumbered"
+
+
+def test_the_gateway_writes_the_config_that_the_model_server_reads_in_a_folder_of_the_pod(rendered):
+    gateway = container(server(rendered), GATEWAY_NAMES)
+    model_server = container(server(rendered), MODEL_SERVER_NAMES)
+    args = dict(arg.removeprefix("--").split("=") for arg in model_server["args"])
+    (config,) = [i["value"] for i in gateway["env"] if i["name"] == f"{PREFIX}MODEL_CONFIG"]
+    assert args["model_config_file"] == config
+    assert int(args["model_config_file_poll_wait_seconds"]) > 0
+    (first,) = server(rendered)["spec"]["initContainers"]
+    assert first["image"] == gateway["image"]
+    assert first["command"][-1] == config
+    folder = str(PurePosixPath(config).parent)
+    for each in (gateway, model_server, first):
+        assert {"name": "socket", "mountPath": folder} in each["volumeMounts"]
+
+
+def test_gateway_and_model_server_see_the_versions_at_the_same_path(rendered):
+    gateway = container(server(rendered), GATEWAY_NAMES)
+    model_server = container(server(rendered), MODEL_SERVER_NAMES)
+    settings = from_environment({item["name"]: item["value"] for item in gateway["env"]})
+
+    def mount(holder):
+        (found,) = [
+            m for m in holder["volumeMounts"] if m["mountPath"] == str(settings.versions_folder)
+        ]
+        return found
+
+    ours, theirs = mount(gateway), mount(model_server)
+    assert theirs["readOnly"]
+    assert {**ours, "readOnly": True} == theirs
+    assert ours.get("readOnly", False) == (settings.models is None)
+    (volume,) = [v for v in server(rendered)["spec"]["volumes"] if v["name"] == ours["name"]]
+    assert ("emptyDir" in volume) == (settings.models is not None)

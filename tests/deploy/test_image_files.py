@@ -1,6 +1,11 @@
 """The instructions of the Dockerfiles, checked without a build."""
 
+import ast
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from importlib.metadata import requires
 from pathlib import Path
@@ -58,35 +63,101 @@ def test_packages_are_installed_from_the_lock_file_without_the_dev_group():
     assert all("--extra gpu" in line for line in stages()["build-gpu"] if "uv sync" in line)
 
 
-def test_the_gateway_image_contains_only_its_dependency_group_and_its_own_code():
+def gateway_sources():
+    """The files and folders of the project that the gateway's image contains."""
+    _, *copies = copied("build", GATEWAY)
+    return [name for names in copies for name in names]
+
+
+def test_the_gateway_image_contains_only_its_dependency_groups_and_its_own_code():
     (sync,) = [line for line in stages(GATEWAY)["build"] if "uv sync" in line]
     assert "--frozen" in sync
     assert "--only-group gateway" in sync
-    assert copied("build", GATEWAY) == [
-        ["pyproject.toml", "uv.lock"],
-        ["components/__init__.py"],
-        ["components/images"],
-        ["deploy/gateway/gateway"],
-    ]
+    assert copied("build", GATEWAY)[0] == ["pyproject.toml", "uv.lock"]
+    assert {name for name in gateway_sources() if "/" in name and "." not in name} == {
+        "components/images",
+        "components/registry",
+        "deploy/gateway/gateway",
+    }
     assert copied("runtime", GATEWAY) == [
         ["--from=build", "/opt/gateway"],
         ["--from=build", "/app"],
     ]
 
 
-def test_the_gateway_dependency_group_does_not_include_tensorflow():
+def packages_of(*groups):
+    """The packages of dependency groups with all that they require, by the lock file."""
     lock = tomllib.loads((ROOT / "uv.lock").read_text())
     packages = {package["name"]: package for package in lock["package"]}
-    waiting = [item["name"] for item in packages["outnumbered"]["dev-dependencies"]["gateway"]]
+    by_group = packages["outnumbered"]["dev-dependencies"]
+    waiting = [item for group in groups for item in by_group[group]]
     found = set()
     while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            waiting += [item["name"] for item in packages[name].get("dependencies", [])]
+        item = waiting.pop()
+        package = packages[item["name"]]
+        for extra in item.get("extra", []):
+            waiting += package["optional-dependencies"][extra]
+        if item["name"] not in found:
+            found.add(item["name"])
+            waiting += package.get("dependencies", [])
+    return found
+
+
+def test_the_gateway_dependency_groups_do_not_include_tensorflow():
+    found = packages_of("gateway")
     assert {"starlette", "uvicorn", "grpcio", "pillow", "prometheus-client"} <= found
-    assert not any(name.startswith(("tensorflow", "tfx", "keras")) for name in found)
-    assert len(found) < 16
+    assert len(found) < 20
+    with_stores = packages_of("gateway", "gateway-s3", "gateway-gcs")
+    assert {"boto3", "google-cloud-storage"} <= with_stores - found
+    assert not any(name.startswith(("tensorflow", "tfx", "keras")) for name in with_stores)
+    assert len(with_stores) < 48
+
+
+def test_the_clients_of_stores_that_the_gateway_image_can_contain_are_the_groups():
+    text = (ROOT / GATEWAY).read_text()
+    (stores,) = re.findall(r'^ARG STORES="(.*)"$', text, re.MULTILINE)
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    assert {f"gateway-{store}" for store in stores.split()} == {
+        name for name in groups if name.startswith("gateway-")
+    }
+
+
+IMPORT_THE_GATEWAY = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"tfx", "tensorflow", "keras", "apache_beam", "pipeline"}:
+            raise ModuleNotFoundError(f"{name} is not in the image")
+sys.meta_path.insert(0, Absent())
+import gateway.app, gateway.server, gateway.model_config, components.stores
+from components.registry import VersionRecord, open_registry
+for root in ("s3://bucket/registry", "gs://bucket/registry"):
+    open_registry(root)
+registry = open_registry("registry")
+registry.push("model", lambda number: VersionRecord(version=number))
+assert registry.fetch(registry.serving(), "copies").samefile("registry/1")
+print(sorted({module.__file__ for name, module in sys.modules.items()
+              if name.partition(".")[0] in {"gateway", "components"} and module.__file__}))
+"""
+
+
+def test_the_gateway_image_contains_all_code_that_the_gateway_runs(tmp_path):
+    app = tmp_path / "app"
+    for name in gateway_sources():
+        target = app / name.removeprefix("deploy/gateway/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, target)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "saved_model.pb").write_text("graph")
+    command = [sys.executable, "-P", "-c", IMPORT_THE_GATEWAY]
+    environment = {"PYTHONPATH": str(app), "PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    imported = [Path(name) for name in ast.literal_eval(done.stdout)]
+    assert imported
+    assert all(path.is_relative_to(app) for path in imported)
 
 
 def test_the_build_context_contains_exactly_what_the_dockerfiles_copy():

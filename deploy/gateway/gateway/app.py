@@ -12,12 +12,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from components.registry import open_registry
 from gateway import json_body, protocol_v1, protocol_v2
 from gateway.body import BodyReader
 from gateway.errors import RequestError, shortened
 from gateway.guard import Guard
 from gateway.limits import Capacity, TokenBuckets, Tokens
 from gateway.metrics import CONTENT_TYPE, Metrics
+from gateway.pointer import ServingPointer
 from gateway.predictions import PredictionResult
 from gateway.predictor import Predictor
 from gateway.reading import ImageReader
@@ -40,7 +42,10 @@ class Gateway:
         self._server = ModelServer(
             settings.upstream, settings.model_name, settings.upstream_timeout
         )
-        self._served = ServedModel(self._server, settings.registry, metrics.set_version)
+        self._pointer = _pointer(settings, self._server, metrics)
+        self._served = ServedModel(
+            self._server, settings.versions_folder, metrics.set_version, self._pointer
+        )
         self._bodies = BodyReader(settings)
         self._in_flight = Capacity(settings.max_in_flight, "requests in progress")
         self._predictor = Predictor(
@@ -54,11 +59,16 @@ class Gateway:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Keeps the served version up to date while the context is open."""
-        follower = asyncio.create_task(self._served.follow(self._settings.poll_seconds))
+        settings = self._settings
+        followers = [asyncio.create_task(self._served.follow(settings.poll_seconds))]
+        if self._pointer:
+            followed = self._pointer.follow(settings.registry_poll_seconds)
+            followers.append(asyncio.create_task(followed))
         try:
             yield
         finally:
-            follower.cancel()
+            for follower in followers:
+                follower.cancel()
             self._reader.close()
             await self._server.close()
 
@@ -227,6 +237,14 @@ class Gateway:
     def _readiness(self, body: dict[str, Any]) -> Response:
         fault = self._served.fault
         return JSONResponse({**body, "ready": not fault}, 503 if fault else 200)
+
+
+def _pointer(settings: Settings, server: ModelServer, metrics: Metrics) -> ServingPointer | None:
+    """Returns what writes the model server's config; None if the settings name no config."""
+    if settings.model_config is None:
+        return None
+    registry = open_registry(settings.registry)
+    return ServingPointer(registry, server, settings, settings.model_config, metrics)
 
 
 def _version_header(result: PredictionResult) -> dict[str, str]:

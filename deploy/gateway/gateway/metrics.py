@@ -1,7 +1,8 @@
-"""Prometheus metrics: latency, requests, predictions, scores and refusals."""
+"""Prometheus metrics: latency, requests, predictions, scores, refusals and versions."""
 
 import logging
 from contextlib import AbstractContextManager
+from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -13,6 +14,22 @@ from gateway.upstream import UpstreamError
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 _log = logging.getLogger("gateway")
+
+
+class FaultReason(StrEnum):
+    """Why the version to which the registry points is not served."""
+
+    UNREACHABLE = "unreachable"
+    """The registry can't be read, or the version can't be copied."""
+    REFUSED = "refused"
+    """The version is damaged or not signed by the right key, or `registry.json` is damaged."""
+    RULES = "rules"
+    """The version has no reading rules that the gateway supports."""
+    LOAD = "load"
+    """The model server can't load the version."""
+    OTHER = "other"
+    """An error in the gateway."""
+
 
 _PREFIX = "outnumbered_gateway"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -53,8 +70,20 @@ class Metrics:
         self._version = Gauge(
             f"{_PREFIX}_model_version", "Served version of the model; 0 if none", registry=registry
         )
+        self._pointer = Gauge(
+            f"{_PREFIX}_registry_version",
+            "Version that the registry says is to be served; 0 if none, or if it was never read",
+            registry=registry,
+        )
+        self._fault = Gauge(
+            f"{_PREFIX}_registry_fault",
+            "1 while the version that the registry says is to be served can't be, by reason",
+            ["reason"],
+            registry=registry,
+        )
         for predicted in ("positive", "negative"):
             self._predictions.labels(predicted)
+        self.set_registry_fault(None)
 
     def time_reading(self) -> AbstractContextManager[object]:
         """Measures how long reading the images of a request takes."""
@@ -72,6 +101,15 @@ class Metrics:
     def set_version(self, version: int | None) -> None:
         """Sets the served version; None if no model is served."""
         self._version.set(version or 0)
+
+    def set_registry_version(self, version: int | None) -> None:
+        """Sets the version to which the registry points; None if it has no version."""
+        self._pointer.set(version or 0)
+
+    def set_registry_fault(self, reason: FaultReason | None) -> None:
+        """Sets why the version to which the registry points is not served; None if it is."""
+        for each in FaultReason:
+            self._fault.labels(each.value).set(each == reason)
 
     def count_request(self, route: str, status: int, seconds: float) -> None:
         """Counts a prediction request and its duration."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.images.rules import ReadingRules, RulesError
+from gateway.periodic import repeat
+from gateway.pointer import ServingPointer
 from gateway.reading import has_score, load_rules
 from gateway.upstream import ModelServer, UpstreamError
 
@@ -29,7 +31,7 @@ class ServedVersion:
 
 
 class ServedModel:
-    """The newest version that the model server has, looked up periodically.
+    """The version that the model server serves, looked up periodically.
 
     Attributes:
       current: the version; None before the first is found, or if its rules cannot be read. A
@@ -39,49 +41,62 @@ class ServedModel:
     """
 
     def __init__(
-        self, server: ModelServer, registry: Path, on_change: Callable[[int | None], None]
+        self,
+        server: ModelServer,
+        folder: Path,
+        on_change: Callable[[int | None], None],
+        pointer: ServingPointer | None = None,
     ):
         """Stores its parts; looks nothing up.
 
         Args:
           server: the model server.
-          registry: folder with one folder per version.
+          folder: folder with one folder per version.
           on_change: called with each new version, or None if no version can be served.
+          pointer: knows the version to serve while the model server has several; without it, this
+            is the newest.
         """
-        self._server, self._registry, self._on_change = server, registry, on_change
+        self._server, self._folder, self._on_change = server, folder, on_change
+        self._pointer = pointer
         self.current: ServedVersion | None = None
         self.fault = "the served version has not been looked up yet"
 
     async def follow(self, seconds: float) -> None:
         """Looks up the version every `seconds` seconds until it is cancelled."""
-        while True:
-            try:
-                await self.refresh()
-            except Exception:  # any error: the next look-up may succeed
-                _log.exception("looking up the served version failed")
-                self.fault = "the last look-up of the served version failed; see the log"
-            await asyncio.sleep(seconds)
+        await repeat(self.refresh, seconds, self._set_unknown)
 
     async def refresh(self) -> None:
         """Looks up the served version and loads the reading rules of a new one."""
         try:
-            version = await self._server.available_version()
+            version = self._choose((await self._server.versions()).available)
             found = None if version is None else await self._load(version)
-            fault = "the model server has no version of the model" if found is None else ""
+            fault = self._why_none("has no version of the model") if found is None else ""
         except UpstreamError as error:
             found, fault = self.current, f"the model server does not respond ({error.code})"
             if error.code == "NOT_FOUND":
-                found, fault = None, "the model server has no such model"
+                found, fault = None, self._why_none("has no such model")
         except RulesError as error:
             found, fault = None, str(error)
         self._update(found, fault)
 
+    def _choose(self, available: frozenset[int]) -> int | None:
+        configured = self._pointer.configured if self._pointer else None
+        return configured if configured in available else max(available, default=None)
+
+    def _why_none(self, what: str) -> str:
+        fault = self._pointer.fault if self._pointer else None
+        text = "; the registry's version is not served ({}), see the log"
+        return f"the model server {what}" + (text.format(fault.reason.value) if fault else "")
+
+    def _set_unknown(self) -> None:
+        self.fault = "the last look-up of the served version failed; see the log"
+
     async def _load(self, version: int) -> ServedVersion:
         if self.current and self.current.version == version:
             return self.current
-        rules = await asyncio.to_thread(load_rules, self._registry, version)
+        rules = await asyncio.to_thread(load_rules, self._folder, version)
         return ServedVersion(
-            version, rules, await asyncio.to_thread(has_score, self._registry, version)
+            version, rules, await asyncio.to_thread(has_score, self._folder, version)
         )
 
     def _update(self, found: ServedVersion | None, fault: str) -> None:

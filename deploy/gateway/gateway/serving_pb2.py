@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import wrappers_pb2 as google_dot_protobuf_dot_wrappers__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15gateway/serving.proto\x12\x13outnumbered.serving\x1a\x1egoogle/protobuf/wrappers.proto\"_\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x07version\x18\x02 \x01(\x0b\x32\x1b.google.protobuf.Int64Value\x12\x16\n\x0esignature_name\x18\x03 \x01(\t\"\x83\x01\n\x10TensorShapeProto\x12\x36\n\x03\x64im\x18\x02 \x03(\x0b\x32).outnumbered.serving.TensorShapeProto.Dim\x12\x14\n\x0cunknown_rank\x18\x03 \x01(\x08\x1a!\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\"\xd2\x01\n\x0bTensorProto\x12,\n\x05\x64type\x18\x01 \x01(\x0e\x32\x1d.outnumbered.serving.DataType\x12;\n\x0ctensor_shape\x18\x02 \x01(\x0b\x32%.outnumbered.serving.TensorShapeProto\x12\x16\n\x0etensor_content\x18\x04 \x01(\x0c\x12\x15\n\tfloat_val\x18\x05 \x03(\x02\x42\x02\x10\x01\x12\x12\n\nstring_val\x18\x08 \x03(\x0c\x12\x15\n\tint64_val\x18\n \x03(\x03\x42\x02\x10\x01\"\xed\x01\n\x0ePredictRequest\x12\x32\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1e.outnumbered.serving.ModelSpec\x12?\n\x06inputs\x18\x02 \x03(\x0b\x32/.outnumbered.serving.PredictRequest.InputsEntry\x12\x15\n\routput_filter\x18\x03 \x03(\t\x1aO\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .outnumbered.serving.TensorProto:\x02\x38\x01\"\xdb\x01\n\x0fPredictResponse\x12\x42\n\x07outputs\x18\x01 \x03(\x0b\x32\x31.outnumbered.serving.PredictResponse.OutputsEntry\x12\x32\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x1e.outnumbered.serving.ModelSpec\x1aP\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .outnumbered.serving.TensorProto:\x02\x38\x01\"K\n\x15GetModelStatusRequest\x12\x32\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1e.outnumbered.serving.ModelSpec\"\xb8\x01\n\x12ModelVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12<\n\x05state\x18\x02 \x01(\x0e\x32-.outnumbered.serving.ModelVersionStatus.State\"S\n\x05State\x12\x0b\n\x07UNKNOWN\x10\x00\x12\t\n\x05START\x10\n\x12\x0b\n\x07LOADING\x10\x14\x12\r\n\tAVAILABLE\x10\x1e\x12\r\n\tUNLOADING\x10(\x12\x07\n\x03\x45ND\x10\x32\"_\n\x16GetModelStatusResponse\x12\x45\n\x14model_version_status\x18\x01 \x03(\x0b\x32\'.outnumbered.serving.ModelVersionStatus*E\n\x08\x44\x61taType\x12\x0e\n\nDT_INVALID\x10\x00\x12\x0c\n\x08\x44T_FLOAT\x10\x01\x12\r\n\tDT_STRING\x10\x07\x12\x0c\n\x08\x44T_INT64\x10\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15gateway/serving.proto\x12\x13outnumbered.serving\x1a\x1egoogle/protobuf/wrappers.proto\"_\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x07version\x18\x02 \x01(\x0b\x32\x1b.google.protobuf.Int64Value\x12\x16\n\x0esignature_name\x18\x03 \x01(\t\"\x83\x01\n\x10TensorShapeProto\x12\x36\n\x03\x64im\x18\x02 \x03(\x0b\x32).outnumbered.serving.TensorShapeProto.Dim\x12\x14\n\x0cunknown_rank\x18\x03 \x01(\x08\x1a!\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\"\xd2\x01\n\x0bTensorProto\x12,\n\x05\x64type\x18\x01 \x01(\x0e\x32\x1d.outnumbered.serving.DataType\x12;\n\x0ctensor_shape\x18\x02 \x01(\x0b\x32%.outnumbered.serving.TensorShapeProto\x12\x16\n\x0etensor_content\x18\x04 \x01(\x0c\x12\x15\n\tfloat_val\x18\x05 \x03(\x02\x42\x02\x10\x01\x12\x12\n\nstring_val\x18\x08 \x03(\x0c\x12\x15\n\tint64_val\x18\n \x03(\x03\x42\x02\x10\x01\"\xed\x01\n\x0ePredictRequest\x12\x32\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1e.outnumbered.serving.ModelSpec\x12?\n\x06inputs\x18\x02 \x03(\x0b\x32/.outnumbered.serving.PredictRequest.InputsEntry\x12\x15\n\routput_filter\x18\x03 \x03(\t\x1aO\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .outnumbered.serving.TensorProto:\x02\x38\x01\"\xdb\x01\n\x0fPredictResponse\x12\x42\n\x07outputs\x18\x01 \x03(\x0b\x32\x31.outnumbered.serving.PredictResponse.OutputsEntry\x12\x32\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x1e.outnumbered.serving.ModelSpec\x1aP\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .outnumbered.serving.TensorProto:\x02\x38\x01\"K\n\x15GetModelStatusRequest\x12\x32\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1e.outnumbered.serving.ModelSpec\"8\n\x0bStatusProto\x12\x12\n\nerror_code\x18\x01 \x01(\x05\x12\x15\n\rerror_message\x18\x02 \x01(\t\"\xea\x01\n\x12ModelVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12<\n\x05state\x18\x02 \x01(\x0e\x32-.outnumbered.serving.ModelVersionStatus.State\x12\x30\n\x06status\x18\x03 \x01(\x0b\x32 .outnumbered.serving.StatusProto\"S\n\x05State\x12\x0b\n\x07UNKNOWN\x10\x00\x12\t\n\x05START\x10\n\x12\x0b\n\x07LOADING\x10\x14\x12\r\n\tAVAILABLE\x10\x1e\x12\r\n\tUNLOADING\x10(\x12\x07\n\x03\x45ND\x10\x32\"_\n\x16GetModelStatusResponse\x12\x45\n\x14model_version_status\x18\x01 \x03(\x0b\x32\'.outnumbered.serving.ModelVersionStatus\"\xc4\x01\n!FileSystemStoragePathSourceConfig\x1a\x9e\x01\n\x15ServableVersionPolicy\x12g\n\x08specific\x18\x66 \x01(\x0b\x32U.outnumbered.serving.FileSystemStoragePathSourceConfig.ServableVersionPolicy.Specific\x1a\x1c\n\x08Specific\x12\x10\n\x08versions\x18\x01 \x03(\x03\"\xb2\x01\n\x0bModelConfig\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tbase_path\x18\x02 \x01(\t\x12\x16\n\x0emodel_platform\x18\x04 \x01(\t\x12j\n\x14model_version_policy\x18\x07 \x01(\x0b\x32L.outnumbered.serving.FileSystemStoragePathSourceConfig.ServableVersionPolicy\"C\n\x0fModelConfigList\x12\x30\n\x06\x63onfig\x18\x01 \x03(\x0b\x32 .outnumbered.serving.ModelConfig\"T\n\x11ModelServerConfig\x12?\n\x11model_config_list\x18\x01 \x01(\x0b\x32$.outnumbered.serving.ModelConfigList*E\n\x08\x44\x61taType\x12\x0e\n\nDT_INVALID\x10\x00\x12\x0c\n\x08\x44T_FLOAT\x10\x01\x12\r\n\tDT_STRING\x10\x07\x12\x0c\n\x08\x44T_INT64\x10\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,8 +40,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_options = b'8\001'
   _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._loaded_options = None
   _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_options = b'8\001'
-  _globals['_DATATYPE']._serialized_start=1345
-  _globals['_DATATYPE']._serialized_end=1414
+  _globals['_DATATYPE']._serialized_start=1988
+  _globals['_DATATYPE']._serialized_end=2057
   _globals['_MODELSPEC']._serialized_start=78
   _globals['_MODELSPEC']._serialized_end=173
   _globals['_TENSORSHAPEPROTO']._serialized_start=176
@@ -60,10 +60,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_end=982
   _globals['_GETMODELSTATUSREQUEST']._serialized_start=984
   _globals['_GETMODELSTATUSREQUEST']._serialized_end=1059
-  _globals['_MODELVERSIONSTATUS']._serialized_start=1062
-  _globals['_MODELVERSIONSTATUS']._serialized_end=1246
-  _globals['_MODELVERSIONSTATUS_STATE']._serialized_start=1163
-  _globals['_MODELVERSIONSTATUS_STATE']._serialized_end=1246
-  _globals['_GETMODELSTATUSRESPONSE']._serialized_start=1248
-  _globals['_GETMODELSTATUSRESPONSE']._serialized_end=1343
+  _globals['_STATUSPROTO']._serialized_start=1061
+  _globals['_STATUSPROTO']._serialized_end=1117
+  _globals['_MODELVERSIONSTATUS']._serialized_start=1120
+  _globals['_MODELVERSIONSTATUS']._serialized_end=1354
+  _globals['_MODELVERSIONSTATUS_STATE']._serialized_start=1271
+  _globals['_MODELVERSIONSTATUS_STATE']._serialized_end=1354
+  _globals['_GETMODELSTATUSRESPONSE']._serialized_start=1356
+  _globals['_GETMODELSTATUSRESPONSE']._serialized_end=1451
+  _globals['_FILESYSTEMSTORAGEPATHSOURCECONFIG']._serialized_start=1454
+  _globals['_FILESYSTEMSTORAGEPATHSOURCECONFIG']._serialized_end=1650
+  _globals['_FILESYSTEMSTORAGEPATHSOURCECONFIG_SERVABLEVERSIONPOLICY']._serialized_start=1492
+  _globals['_FILESYSTEMSTORAGEPATHSOURCECONFIG_SERVABLEVERSIONPOLICY']._serialized_end=1650
+  _globals['_FILESYSTEMSTORAGEPATHSOURCECONFIG_SERVABLEVERSIONPOLICY_SPECIFIC']._serialized_start=1622
+  _globals['_FILESYSTEMSTORAGEPATHSOURCECONFIG_SERVABLEVERSIONPOLICY_SPECIFIC']._serialized_end=1650
+  _globals['_MODELCONFIG']._serialized_start=1653
+  _globals['_MODELCONFIG']._serialized_end=1831
+  _globals['_MODELCONFIGLIST']._serialized_start=1833
+  _globals['_MODELCONFIGLIST']._serialized_end=1900
+  _globals['_MODELSERVERCONFIG']._serialized_start=1902
+  _globals['_MODELSERVERCONFIG']._serialized_end=1986
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,8 @@ from typing import Any
 
 PREFIX = "OUTNUMBERED_GATEWAY_"
 
+_STORES = ("s3", "gs")
+
 
 class SettingsError(ValueError):
     """Invalid setting; the message names it."""
@@ -18,7 +20,10 @@ class Settings:
     """Location of the model, and limits of requests.
 
     Attributes:
-      registry: folder whose `<version>/assets` holds the reading rules of each version.
+      registry: the model registry: a folder, or a prefix `s3://…` or `gs://…`.
+      models: folder for copies of the served version, if the registry is in a bucket.
+      model_config: TensorFlow Serving's model config, which the gateway writes so that the version
+        to which the registry points is served; if not set, TensorFlow Serving chooses the version.
       upstream: gRPC address of TensorFlow Serving, `host:port` or `unix:/path`.
       model_name: name of the model in TensorFlow Serving and in requests.
       host: address to listen on.
@@ -39,11 +44,14 @@ class Settings:
       request_timeout: seconds for a request in total.
       upstream_timeout: seconds for a call to TensorFlow Serving.
       poll_seconds: seconds between look-ups of the served version.
+      registry_poll_seconds: seconds between look-ups of the version to which the registry points.
       decoders: maximum number of images decoded at a time.
     """
 
-    registry: Path
+    registry: str
     upstream: str
+    models: Path | None = None
+    model_config: Path | None = None
     model_name: str = "outnumbered"
     host: str = "0.0.0.0"
     port: int = 8088
@@ -62,6 +70,7 @@ class Settings:
     request_timeout: float = 60.0
     upstream_timeout: float = 30.0
     poll_seconds: float = 5.0
+    registry_poll_seconds: float = 30.0
     decoders: int = 2
 
     def __post_init__(self):
@@ -70,6 +79,27 @@ class Settings:
                 f"{PREFIX}MAX_BODY_BYTES must be at most {PREFIX}MAX_BYTES_IN_FLIGHT. "
                 f"Received: {self.max_body_bytes} and {self.max_bytes_in_flight}"
             )
+
+        if "://" not in self.registry:
+            if self.models is not None:
+                raise SettingsError(
+                    f"{PREFIX}MODELS is for a registry in a bucket only. Received: {self.models} "
+                    f"with {PREFIX}REGISTRY {self.registry}"
+                )
+            return
+        if self.registry.partition("://")[0] not in _STORES:
+            raise SettingsError(
+                f"{PREFIX}REGISTRY must be a folder, s3://… or gs://…. Received: {self.registry!r}"
+            )
+        if self.models is None or self.model_config is None:
+            raise SettingsError(
+                f"{PREFIX}MODELS and {PREFIX}MODEL_CONFIG are required for a registry in a bucket"
+            )
+
+    @property
+    def versions_folder(self) -> Path:
+        """The local folder with a folder per version: the registry, or that of the copies."""
+        return (self.models or Path(self.registry)).absolute()
 
     def tokens(self) -> list[str]:
         """Reads the bearer tokens.

@@ -3,6 +3,7 @@
 import math
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -62,6 +63,21 @@ class UpstreamError(Exception):
         return RequestError(status, "upstream", message, retry_after=retry_after)
 
 
+@dataclass(frozen=True)
+class Versions:
+    """The versions of the model in TensorFlow Serving.
+
+    Attributes:
+      available: those that can serve predictions.
+      loaded: those that are available, or being loaded or unloaded: their files are in use.
+      failed: those that could not be loaded.
+    """
+
+    available: frozenset[int] = frozenset()
+    loaded: frozenset[int] = frozenset()
+    failed: frozenset[int] = frozenset()
+
+
 class ModelServer:
     """A model in TensorFlow Serving."""
 
@@ -86,20 +102,15 @@ class ModelServer:
             response_deserializer=messages.GetModelStatusResponse.FromString,
         )
 
-    async def available_version(self) -> int | None:
-        """Returns the newest version that can serve predictions; None if there is none.
+    async def versions(self) -> Versions:
+        """Returns the versions that the server knows.
 
         Raises:
           UpstreamError: there is no response.
         """
         request = messages.GetModelStatusRequest(model_spec={"name": self._model})
         response = await self._call(self._status, request)
-        versions = [
-            status.version
-            for status in response.model_version_status
-            if status.state == messages.ModelVersionStatus.AVAILABLE
-        ]
-        return max(versions, default=None)
+        return read_versions(response)
 
     async def predict(
         self, version: int, images: Sequence[bytes], *, has_score: bool
@@ -127,6 +138,18 @@ class ModelServer:
             return await method(request, timeout=self._timeout)
         except grpc.aio.AioRpcError as error:
             raise UpstreamError(error.code().name, error.details() or "") from error
+
+
+def read_versions(response: messages.GetModelStatusResponse) -> Versions:
+    """Reads the versions in a response; one that was unloaded is in none of the sets."""
+    states = messages.ModelVersionStatus
+    every = response.model_version_status
+    ended = [status for status in every if status.state == states.END]
+    return Versions(
+        frozenset(status.version for status in every if status.state == states.AVAILABLE),
+        frozenset(status.version for status in every if status.state != states.END),
+        frozenset(status.version for status in ended if status.status.error_code),
+    )
 
 
 def predict_request(

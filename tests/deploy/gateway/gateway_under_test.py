@@ -75,9 +75,9 @@ def free_port():
 def running(registry, upstream, *, await_ready=True, **settings):
     """Runs a gateway in a thread, and gives its client once it is ready."""
     port = free_port()
-    given = {"poll_seconds": 0.05, "rate": 0.0, **settings}
+    given = {"poll_seconds": 0.05, "registry_poll_seconds": 0.05, "rate": 0.0, **settings}
     uvicorn = server(
-        Settings(registry=registry, upstream=upstream, host="127.0.0.1", port=port, **given)
+        Settings(registry=str(registry), upstream=upstream, host="127.0.0.1", port=port, **given)
     )
     thread = threading.Thread(target=uvicorn.run, daemon=True)
     thread.start()

@@ -37,6 +37,7 @@ class StandIn(
 
     Attributes:
       versions: state of each version, by its number.
+      failed: versions in the state END because of an error.
       seen: requested version and images of each prediction call.
       status_calls: number of status calls.
       delay: seconds before a prediction response.
@@ -48,6 +49,7 @@ class StandIn(
 
     def __init__(self, port=0):
         self.versions = {1: _AVAILABLE}
+        self.failed = set()
         self.seen = []
         self.status_calls = 0
         self.delay = 0.0
@@ -80,7 +82,10 @@ class StandIn(
         self._check_spec(request.model_spec, context)
         response = get_model_status_pb2.GetModelStatusResponse()
         for version, state in self.versions.items():
-            response.model_version_status.add(version=version, state=state)
+            status = {"error_code": "UNKNOWN", "error_message": "secret"}
+            response.model_version_status.add(
+                version=version, state=state, status=status if version in self.failed else None
+            )
         self.status_calls += 1
         return response
 

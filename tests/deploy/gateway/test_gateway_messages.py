@@ -54,6 +54,20 @@ def test_states_and_types_have_the_numbers_of_tensorflow_serving():
         assert types_pb2.DataType.Value(name) == number
 
 
+def test_a_version_failed_if_it_ended_with_an_error_and_its_files_are_in_use_until_it_ends():
+    states = get_model_status_pb2.ModelVersionStatus
+    theirs = get_model_status_pb2.GetModelStatusResponse()
+    for version, (state, code) in enumerate(
+        [("AVAILABLE", 0), ("LOADING", 0), ("UNLOADING", 0), ("END", 0), ("END", 2)], 1
+    ):
+        status = theirs.model_version_status.add(version=version, state=states.State.Value(state))
+        status.status.error_code = code
+    ours = serving_pb2.GetModelStatusResponse.FromString(theirs.SerializeToString())
+    assert upstream.read_versions(ours) == upstream.Versions(
+        available=frozenset({1}), loaded=frozenset({1, 2, 3}), failed=frozenset({5})
+    )
+
+
 def response(probabilities, positive, *, version=3, content=False, scores=None, review=None):
     """Returns a response of TensorFlow Serving, parsed by the gateway's messages."""
     theirs = predict_pb2.PredictResponse()
