@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-_PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "data" / "cats_vs_dogs"
+PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "data" / "cats_vs_dogs"
 _IMAGES = 5000
 _NOISE_SIZE = (340, 256)
 
@@ -38,8 +38,8 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        given = arguments.source or (_PHOTOGRAPHS if _PHOTOGRAPHS.is_dir() else None)
-        images = _images_of(given) if given else _noise(root / "noise", arguments.images)
+        given = arguments.source or (PHOTOGRAPHS if PHOTOGRAPHS.is_dir() else None)
+        images = _images_of(given) if given else noise(root / "noise", arguments.images)
         source = _linked(_sample(images, arguments.images), root / "source")
         small = _linked(_one_per_class(images), root / "small")
         figures = _measure(source, small, arguments.repetitions)
@@ -63,7 +63,7 @@ def _images_of(source: Path) -> list[Path]:
     return images
 
 
-def _noise(folder: Path, count: int) -> list[Path]:
+def noise(folder: Path, count: int) -> list[Path]:
     """Writes JPEGs of smooth noise, with about as many bytes as a photograph of the same size."""
     rng = np.random.default_rng(0)
     paths = [folder / "ab"[number % 2] / f"{number}.jpg" for number in range(count)]

@@ -9,6 +9,7 @@ import logging
 import queue
 import re
 import threading
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -45,8 +46,10 @@ def beam_io() -> ModuleType:
     return apache_beam.io
 
 
-def files_below(prefix: str) -> list[Any]:
-    """Returns the metadata of all files whose path starts with a literal prefix, as Beam does.
+def files_below(prefix: str) -> Iterator[Any]:
+    """Yields the metadata of all files whose path starts with a literal prefix, as Beam does.
+
+    Of S3 and Google Cloud Storage, one page of the listing is in memory at a time.
 
     Args:
       prefix: with its scheme, such as `s3://bucket/photos/`; `[`, `*` and `?` have no special
@@ -60,9 +63,10 @@ def files_below(prefix: str) -> list[Any]:
     if error := first_answer(prefix):
         raise error
     if store := store_of(prefix):
-        return list(store.below(prefix))
+        yield from store.each_below(prefix)
+        return
     (found,) = beam_io().filesystems.FileSystems.match([_pattern_below(prefix)])
-    return [metadata for metadata in found.metadata_list if metadata.path.startswith(prefix)]
+    yield from (metadata for metadata in found.metadata_list if metadata.path.startswith(prefix))
 
 
 def _pattern_below(prefix: str) -> str:

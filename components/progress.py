@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 _INTERVAL_SECONDS = 3.0
+_CLOCK_TICK = 1e-3
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Progress:
         logger: str = "outnumbered.trainer",
         interval: float = _INTERVAL_SECONDS,
         closing: bool = True,
+        with_rate: bool = False,
     ):
         """Starts the clock.
 
@@ -46,12 +48,14 @@ class Progress:
           logger: name of the logger, which is used at level INFO.
           interval: minimum seconds between two lines.
           closing: whether to log a last line even if the interval has not passed.
+          with_rate: whether a line also tells the items a second.
         """
         self._what = what
         self._total = total
         self._logger = logging.getLogger(logger)
         self._interval = interval
         self._closing = closing
+        self._with_rate = with_rate
         self._key = uuid.uuid4().hex
         # Not the monotonic clock, which differs between machines.
         self._started = time.time()
@@ -66,12 +70,15 @@ class Progress:
             if not ends and now - shared.logged < self._interval:
                 return
             shared.logged = now
+        elapsed = now - self._started
+        rate = f"{done / max(elapsed, _CLOCK_TICK):,.0f} a second, " if self._with_rate else ""
         self._logger.info(
-            "%s of %s %s, %s",
+            "%s of %s %s, %s%s",
             f"{done:,}",
             f"{self._total:,}",
             self._what,
-            time_left(now - self._started, done, self._total),
+            rate,
+            time_left(elapsed, done, self._total),
         )
 
 
@@ -99,6 +106,7 @@ def watched(
     logger: str,
     what: str = "images",
     interval: float = _INTERVAL_SECONDS,
+    with_rate: bool = False,
 ) -> Iterator[None]:
     """Logs progress while the block runs, for work done elsewhere, such as in Beam's workers.
 
@@ -108,8 +116,11 @@ def watched(
       logger: name of the logger, which is used at level INFO.
       what: the items counted, in the plural.
       interval: seconds between two lines.
+      with_rate: whether a line also tells the items a second.
     """
-    progress = Progress(what, total=total, logger=logger, interval=0, closing=False)
+    progress = Progress(
+        what, total=total, logger=logger, interval=0, closing=False, with_rate=with_rate
+    )
     ended = threading.Event()
 
     def watch() -> None:

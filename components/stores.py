@@ -93,8 +93,11 @@ class Store(Protocol):
     def find(self, path: str) -> StoredFile | None:
         """Returns an object's metadata; None if it does not exist."""
 
+    def each_below(self, prefix: str, limit: int | None = None) -> Iterator[StoredFile]:
+        """Yields the objects whose path starts with a prefix, at most `limit`, page by page."""
+
     def below(self, prefix: str, limit: int | None = None) -> list[StoredFile]:
-        """Returns the objects whose path starts with a prefix, at most `limit` of them."""
+        """Returns what `each_below` yields."""
 
     def copy(self, source: str, target: str) -> None:
         """Copies an object within the kind of store."""
@@ -251,22 +254,22 @@ class _S3:
         changed = found["LastModified"].timestamp()
         return StoredFile(path, found["ContentLength"], changed, found["ETag"])
 
-    def below(self, prefix: str, limit: int | None = None) -> list[StoredFile]:
+    def each_below(self, prefix: str, limit: int | None = None) -> Iterator[StoredFile]:
         bucket, key = _parts(prefix)
+        config = {} if limit is None else {"MaxItems": limit, "PageSize": limit}
         with _listing_errors(prefix):
             pages = self._client().get_paginator("list_objects_v2")
-            config = {} if limit is None else {"MaxItems": limit, "PageSize": limit}
-            listed = pages.paginate(Bucket=bucket, Prefix=key, PaginationConfig=config)
-            return [
-                StoredFile(
-                    f"s3://{bucket}/{entry['Key']}",
-                    entry["Size"],
-                    entry["LastModified"].timestamp(),
-                    entry["ETag"],
-                )
-                for page in listed
-                for entry in page.get("Contents", [])
-            ]
+            for page in pages.paginate(Bucket=bucket, Prefix=key, PaginationConfig=config):
+                for entry in page.get("Contents", []):
+                    yield StoredFile(
+                        f"s3://{bucket}/{entry['Key']}",
+                        entry["Size"],
+                        entry["LastModified"].timestamp(),
+                        entry["ETag"],
+                    )
+
+    def below(self, prefix: str, limit: int | None = None) -> list[StoredFile]:
+        return list(self.each_below(prefix, limit))
 
     def copy(self, source: str, target: str) -> None:
         bucket, key = _parts(source)
@@ -346,13 +349,16 @@ class _Google:
             found = self._client().bucket(bucket).get_blob(key, retry=self._retry())
         return None if found is None else _stored(found)
 
-    def below(self, prefix: str, limit: int | None = None) -> list[StoredFile]:
+    def each_below(self, prefix: str, limit: int | None = None) -> Iterator[StoredFile]:
         bucket, key = _parts(prefix)
         with _listing_errors(prefix):
             listed = self._client().list_blobs(
                 bucket, prefix=key, max_results=limit, retry=self._retry()
             )
-            return [_stored(blob) for blob in itertools.islice(listed, limit)]
+            yield from map(_stored, itertools.islice(listed, limit))
+
+    def below(self, prefix: str, limit: int | None = None) -> list[StoredFile]:
+        return list(self.each_below(prefix, limit))
 
     def copy(self, source: str, target: str) -> None:
         copied, token = self._blob(target), None

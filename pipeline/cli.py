@@ -107,9 +107,13 @@ def _run(settings: Settings, output: str, cache: bool, *, as_json: bool) -> NoRe
 @app.command()
 def predict(
     images: Annotated[
-        list[str],
-        typer.Argument(metavar="PATH...", help="Images, or folders to search for images."),
-    ],
+        list[str] | None,
+        typer.Argument(
+            metavar="PATH...",
+            help="Images, or folders to search for images; with --output also patterns such as "
+            "'photos/**/*.jpg', s3:// and gs://.",
+        ),
+    ] = None,
     model: Annotated[
         str,
         typer.Option(
@@ -119,16 +123,62 @@ def predict(
             "is used.",
         ),
     ] = "runs/registry",
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            metavar="PATH",
+            help="Write one row per image to this file or URL: .jsonl, .ndjson, .csv or .parquet. "
+            "For any number of images; an interrupted job resumes.",
+        ),
+    ] = None,
+    manifest: Annotated[
+        str | None,
+        typer.Option(
+            "--manifest",
+            metavar="PATH",
+            help="Score the images in the column `uri` of this CSV or JSON lines file, relative "
+            "to PATH, or else to the file. Requires --output.",
+        ),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="With --output, a setting of Beam, such as `--set beam.runner=FlinkRunner`.",
+        ),
+    ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON lines instead of a table.")
+        bool,
+        typer.Option(
+            "--json", help="Print JSON lines instead of a table; with --output, a JSON summary."
+        ),
     ] = False,
 ) -> None:
     """Predicts for each image whether it is of the positive class, and with what probability.
 
-    An image that can't be read is reported with the reason, and the exit code is then 1.
+    An image that can't be read is reported with the reason. The exit code is then 1; with
+    `--output` it is 0, and the summary says how many there are.
 
         outnumbered predict photos/ --model runs/registry
+
+        outnumbered predict s3://bucket/photos --output rows.parquet
     """
+    if output or manifest or overrides or any(map(files.is_remote, images or [])):
+        from pipeline.batch.command import predict_into
+
+        with reporting_interruption(RESUMES, as_json=as_json):
+            predict_into(
+                images or [],
+                model=model,
+                output=output,
+                manifest=manifest,
+                overrides=overrides or [],
+                as_json=as_json,
+            )
+    if not images:
+        _fail("PATH is required; give images or folders", Exit.WRONG_USE, as_json=False)
     with reporting_interruption("run the same command again", as_json=False):
         _predict(images, model, as_json=as_json)
 

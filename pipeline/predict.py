@@ -3,10 +3,10 @@
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from rich.console import Console
 from rich.table import Column, Table
@@ -17,6 +17,11 @@ from components.images import isolated, reader
 from components.images.rules import ReadingRules, read_rules
 from components.images.signature import HEAD_BYTES, begins_like_an_image
 from pipeline.terminal import plain
+
+if TYPE_CHECKING:
+    from components.saved_model import ServedModel
+
+Item = TypeVar("Item")
 
 BATCH_SIZE = 32
 NOT_IMAGES = "files that are not images"
@@ -56,6 +61,24 @@ class Row:
     error: str | None = None
 
 
+class Outputs(NamedTuple):
+    """The outputs for one image; see the attributes of `Row`."""
+
+    probability: float | None = None
+    score: float | None = None
+    is_positive: bool | None = None
+    needs_review: bool | None = None
+    error: str | None = None
+
+
+_KINDS: dict[str, Callable[[Any], Any]] = {
+    names.PROBABILITY: float,
+    names.SCORE: float,
+    names.IS_POSITIVE: bool,
+    names.NEEDS_REVIEW: bool,
+}
+
+
 def find_images(paths: Iterable[Path], passed_over: Counter[str] | None = None) -> list[Path]:
     """Returns the given files, and the images in the given folders, at any depth, sorted.
 
@@ -85,7 +108,7 @@ def _images_at(path: Path, passed_over: Counter[str]) -> list[Path]:
         found = sorted(Path(file.path) for file in files.walk(str(path), passed_over))
     except OSError as error:
         raise PredictError(f"cannot list the images in {path}: {error}") from error
-    images = [file for file in found if _is_meant_as_image(file)]
+    images = [file for file in found if is_meant_as_image(file)]
     if len(images) < len(found):
         passed_over[NOT_IMAGES] += len(found) - len(images)
     if not images:
@@ -96,7 +119,8 @@ def _images_at(path: Path, passed_over: Counter[str]) -> list[Path]:
     return images
 
 
-def _is_meant_as_image(path: Path) -> bool:
+def is_meant_as_image(path: Path) -> bool:
+    """Returns whether a file in a folder is an image, by its suffix or its first bytes."""
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return True
     try:
@@ -120,11 +144,17 @@ def predict(model: Path, images: Iterable[Path]) -> Iterator[Row]:
       PredictError: the model is damaged.
       RulesError: the model does not record how images are read.
     """
-    _check_files(model)
-    return _predictions(_load(model), read_rules(model), images)
+    check_files(model)
+    rules = read_rules(model)
+    return _predictions(_load(model), rules, images)
 
 
-def _check_files(model: Path) -> None:
+def check_files(model: Path) -> None:
+    """Checks the files of a model, unless it is of a release that listed none.
+
+    Raises:
+      PredictError: the model is damaged.
+    """
     if artifact_files.has_list(str(model)):
         try:
             artifact_files.check(str(model))
@@ -132,11 +162,11 @@ def _check_files(model: Path) -> None:
             raise _damaged(model, error.problem) from error
 
 
-def _load(model: Path) -> Any:
-    import tensorflow as tf
+def _load(model: Path) -> "ServedModel":
+    from components.saved_model import ServedModel
 
     try:
-        return tf.saved_model.load(str(model))
+        return ServedModel(str(model))
     except Exception as error:  # of many classes, for a damaged model without a list of files
         raise _damaged(model, str(error)) from error
 
@@ -148,19 +178,19 @@ def _damaged(model: Path, problem: str) -> PredictError:
     )
 
 
-def _predictions(loaded: Any, rules: ReadingRules, images: Iterable[Path]) -> Iterator[Row]:
-    import tensorflow as tf
-
-    signature = loaded.signatures[names.SERVING_DEFAULT]
-    for batch in _batches(images, BATCH_SIZE):
+def _predictions(
+    model: "ServedModel", rules: ReadingRules, images: Iterable[Path]
+) -> Iterator[Row]:
+    for batch in batches(images, BATCH_SIZE):
         read = [_read(path, rules) for path in batch]
-        examples = [_example(data) for data in read if isinstance(data, bytes)]
-        outputs = _outputs(signature(examples=tf.constant(examples))) if examples else iter(())
-        for path, data in zip(batch, read, strict=True):
-            yield Row(path, error=data) if isinstance(data, str) else Row(path, *next(outputs))
+        for path, outputs in zip(
+            batch, outputs_of(model, read, list(map(str, batch))), strict=True
+        ):
+            yield Row(path, **outputs._asdict())
 
 
-def _batches(items: Iterable[Path], size: int) -> Iterator[list[Path]]:
+def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Yields the items in lists of `size`; the last one may be shorter."""
     iterator = iter(items)
     while batch := list(itertools.islice(iterator, size)):
         yield batch
@@ -176,27 +206,39 @@ def _read(path: Path, rules: ReadingRules) -> bytes | str:
         return str(error)
 
 
-def _example(data: bytes) -> bytes:
-    """Returns a serialized tf.Example of a stored image."""
-    import tensorflow as tf
+def outputs_of(
+    model: "ServedModel", read: Sequence[bytes | str], images: Sequence[str]
+) -> Iterator[Outputs]:
+    """Yields the outputs for a batch of images.
 
-    example = tf.train.Example()
-    example.features.feature[names.IMAGE].bytes_list.value.append(data)
-    return example.SerializeToString()
+    Args:
+      model: the loaded model.
+      read: each image as ingestion stores it, or why it can't be read.
+      images: the name of each, for messages.
 
+    Raises:
+      ValueError: a probability is not finite.
+    """
+    from components.saved_model import check_finite
 
-def _outputs(
-    tensors: Mapping[str, Any],
-) -> Iterator[tuple[float, float | None, bool, bool | None]]:
-    columns = {name: tensor.numpy()[:, 0].tolist() for name, tensor in tensors.items()}
-    probabilities = columns[names.PROBABILITY]
-    missing = [None] * len(probabilities)
-    scores = columns.get(names.SCORE, missing)
-    review = columns.get(names.NEEDS_REVIEW, missing)
-    for probability, score, called, needs_review in zip(
-        probabilities, scores, columns[names.IS_POSITIVE], review, strict=True
-    ):
-        yield probability, score, bool(called), None if needs_review is None else bool(needs_review)
+    stored = [data for data in read if isinstance(data, bytes)]
+    columns = model.predict_stored(stored) if stored else {}
+    if stored:
+        known = [name for name, data in zip(images, read, strict=True) if isinstance(data, bytes)]
+        check_finite(columns[names.PROBABILITY], known)
+    values = iter(range(len(stored)))
+    for data in read:
+        if isinstance(data, str):
+            yield Outputs(error=data)
+        else:
+            index = next(values)
+            yield Outputs(
+                **{
+                    name: _KINDS[name](columns[name][index])
+                    for name in _KINDS
+                    if name in model.outputs
+                }
+            )
 
 
 def print_json(rows: Iterable[Row]) -> int:

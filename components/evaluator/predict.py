@@ -14,6 +14,7 @@ from components.artifact_files import Shard
 from components.evaluator import eval_config, predictions
 from components.evaluator.metrics import negative_weight
 from components.progress import Progress
+from components.saved_model import OUTPUTS, ServedModel, check_finite
 
 _BATCH = 64
 _MEASURES = {
@@ -25,14 +26,6 @@ _MEASURES = {
 _ROWS_PER_RECORD_BATCH = 4096
 
 
-_OUTPUTS = {
-    names.PROBABILITY: np.float32,
-    names.SCORE: np.float32,
-    names.IS_POSITIVE: np.int64,
-    names.NEEDS_REVIEW: np.int64,
-}
-
-
 @dataclass(frozen=True)
 class Part:
     """One file of the split."""
@@ -40,53 +33,6 @@ class Part:
     shard: Shard
     index: int
     count: int
-
-
-class ServedModel:
-    """A SavedModel's `serving_default`, which returns a probability and a decision."""
-
-    def __init__(self, folder: str):
-        """Loads the model.
-
-        Raises:
-          ValueError: the signature or one of its outputs is missing.
-        """
-        # The loaded object owns the variables: it must live as long as the signature.
-        self._loaded = tf.saved_model.load(folder)
-        signatures = self._loaded.signatures
-        if names.SERVING_DEFAULT not in signatures:
-            raise ValueError(
-                f"the model in {folder} must have a signature {names.SERVING_DEFAULT!r}. "
-                f"Received: {sorted(signatures)}"
-            )
-        self._signature = signatures[names.SERVING_DEFAULT]
-        outputs = set(self._signature.structured_outputs)
-        if missing := {names.PROBABILITY, names.IS_POSITIVE} - outputs:
-            raise ValueError(
-                f"the model in {folder} must also return {sorted(missing)}; evaluate the "
-                f"Calibrator's model. Received: {sorted(outputs)}"
-            )
-        (self._input_name,) = self._signature.structured_input_signature[1]
-
-    def __call__(self, examples: tf.Tensor) -> dict[str, np.ndarray]:
-        """Returns the outputs by name, (n,): float32, and int64 for the decisions.
-
-        A model of an earlier version has no score and no review band: its probability is the
-        score, and no image needs a review.
-
-        Args:
-          examples: serialized tf.Examples, string (n,).
-        """
-        outputs = self._signature(**{self._input_name: examples})
-        no_review = tf.zeros_like(outputs[names.IS_POSITIVE])
-        outputs = {
-            names.SCORE: outputs[names.PROBABILITY],
-            names.NEEDS_REVIEW: no_review,
-            **outputs,
-        }
-        return {
-            name: outputs[name].numpy().reshape(-1).astype(kind) for name, kind in _OUTPUTS.items()
-        }
 
 
 class PredictShard(beam.DoFn):
@@ -138,7 +84,8 @@ class PredictShard(beam.DoFn):
             spec = spec or self._parsing_spec(path, examples[0].numpy())
             columns = tf.io.parse_example(examples, spec)
             columns |= self._model(examples)
-            _check_finite(columns[names.PROBABILITY], columns[names.IMAGE_ID].numpy())
+            images = (name.decode() for name in columns[names.IMAGE_ID].numpy())
+            check_finite(columns[names.PROBABILITY], list(images))
             columns |= {
                 band: bands.cut(columns[band], ends, band) for band, ends in self._bounds.items()
             }
@@ -148,7 +95,7 @@ class PredictShard(beam.DoFn):
     def _parsing_spec(self, path: str, first: bytes) -> dict[str, tf.io.FixedLenFeature]:
         """Returns the features to read of each example: all but the image."""
         has = set(tf.train.Example.FromString(first).features.feature)
-        required = set(self._schema.names) - _OUTPUTS.keys()
+        required = set(self._schema.names) - OUTPUTS.keys()
         if missing := required - has:
             raise ValueError(
                 f"the examples in {path} must have the columns {sorted(missing)}. "
@@ -235,14 +182,3 @@ def _as_array(values: np.ndarray, kind: pa.DataType) -> pa.Array:
         # A file name may not be valid UTF-8, but a parquet string must be.
         return pa.array([value.decode("utf-8", "replace") for value in values], kind)
     return pa.array(values, kind)
-
-
-def _check_finite(probability: np.ndarray, image_ids: np.ndarray) -> None:
-    """Refuses NaN, which would silently count as negative, and infinity."""
-    bad = ~np.isfinite(probability)
-    if bad.any():
-        raise ValueError(
-            "probabilities must be finite: the model has diverged; train again with a lower "
-            f"learning rate. Received: {probability[bad][0]} for image "
-            f"{image_ids[bad][0].decode()}"
-        )

@@ -196,15 +196,14 @@ def _walk_remote(source: str, passed_over: Counter[str]) -> Iterator[FoundFile]:
     root = source.rstrip("/") + "/"
     left_out: dict[str, str] = {}
     with _as_os_error(root):
-        listed = files_below(root)
-    for metadata in listed:
-        relative = metadata.path.removeprefix(root)
-        if relative.endswith("/"):
-            continue
-        if left := _leftover_part(relative):
-            left_out.update([left])
-        else:
-            yield _from_metadata(relative, metadata)
+        for metadata in files_below(root):
+            relative = metadata.path.removeprefix(root)
+            if relative.endswith("/"):
+                continue
+            if left := _leftover_part(relative):
+                left_out.update([left])
+            else:
+                yield _from_metadata(relative, metadata)
     passed_over.update(left_out.values())
 
 

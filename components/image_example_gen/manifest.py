@@ -4,9 +4,9 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO, TextIO
 
 from components.image_example_gen import files
 from components.messages import InputError
@@ -62,37 +62,55 @@ def read_rows(path: str) -> list[Row]:
     return rows
 
 
+def read_uris(path: str) -> Iterator[tuple[int, str]]:
+    """Yields the line number and the uri of each row, one row at a time; no label is required.
+
+    Args:
+      path: as `read_rows`; a local file is not read into memory.
+
+    Raises:
+      SourceError: as `read_rows`, when the row is reached.
+    """
+    for line, columns in _lines(path, required=(URI_COLUMN,)):
+        yield line, _filled(path, line, URI_COLUMN, columns.get(URI_COLUMN, "").strip())
+
+
 def columns_of(rows: list[Row]) -> set[str]:
     """Returns the names of all columns that occur in any row."""
     return {name for row in rows for name in row.columns}
 
 
-def _lines(path: str) -> Iterator[tuple[int, dict[str, str]]]:
+def _lines(
+    path: str, required: Sequence[str] = (URI_COLUMN, LABEL_COLUMN)
+) -> Iterator[tuple[int, dict[str, str]]]:
     suffix = path[path.rfind(".") :].lower()
-    if suffix in _CSV:
-        return _csv_lines(path, _text(path))
-    if suffix in _JSON_LINES:
-        return _json_lines(path, _text(path))
-    raise SourceError(
-        f"name of the manifest must end in one of {', '.join((*_CSV, *_JSON_LINES))}. "
-        f"Received: {path}"
-    )
-
-
-def _text(path: str) -> str:
+    if suffix not in (*_CSV, *_JSON_LINES):
+        raise SourceError(
+            f"name of the manifest must end in one of {', '.join((*_CSV, *_JSON_LINES))}. "
+            f"Received: {path}"
+        )
+    # A JSON string may contain line separators other than \n.
+    read, newline = (_csv_lines, "") if suffix in _CSV else (_json_lines, "\n")
     try:
-        return files.read_bytes(path).decode("utf-8-sig")
+        with io.TextIOWrapper(_opened(path), encoding="utf-8-sig", newline=newline) as text:
+            yield from read(path, text, required)
     except OSError as error:
         raise UnreachableError(f"manifest {path} can't be read: {error}") from error
     except UnicodeDecodeError as error:
         raise SourceError(f"manifest {path} is not UTF-8 ({error}); save it as UTF-8") from error
 
 
-def _csv_lines(path: str, text: str) -> Iterator[tuple[int, dict[str, str]]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+def _opened(path: str) -> BinaryIO:
+    return io.BytesIO(files.read_bytes(path)) if files.is_remote(path) else open(path, "rb")
+
+
+def _csv_lines(
+    path: str, text: TextIO, required: Sequence[str]
+) -> Iterator[tuple[int, dict[str, str]]]:
+    reader = csv.reader(text, strict=True)
     try:
         header = [_normalized(name) for name in next(reader, [])]
-        _check_header(path, header)
+        _check_header(path, header, required)
         for fields in reader:
             if len(fields) > len(header):
                 raise SourceError(
@@ -105,32 +123,35 @@ def _csv_lines(path: str, text: str) -> Iterator[tuple[int, dict[str, str]]]:
         raise SourceError(f"manifest {path}, line {reader.line_num}: {error}") from error
 
 
-def _check_header(path: str, header: list[str]) -> None:
+def _check_header(path: str, header: list[str], required: Sequence[str]) -> None:
     if len(set(header)) < len(header):
         repeated = sorted(name for name, count in Counter(header).items() if count > 1)
         raise SourceError(
             f"manifest {path} has repeated columns; rename them. Received: {repeated}"
         )
-    _check_columns(path, header)
+    _check_columns(path, header, required)
 
 
-def _check_columns(where: str, columns: Collection[str]) -> None:
-    for required in (URI_COLUMN, LABEL_COLUMN):
-        if required not in columns:
-            similar = [name for name in columns if folded(name) == required]
-            hint = f"; rename {similar[0]!r} to {required!r}" if similar else ""
+def _check_columns(where: str, columns: Collection[str], required: Sequence[str]) -> None:
+    for name in required:
+        if name not in columns:
+            similar = [column for column in columns if folded(column) == name]
+            hint = f"; rename {similar[0]!r} to {name!r}" if similar else ""
+            needed = " and ".join(map(repr, required))
+            are = "are" if len(required) > 1 else "is"
             raise SourceError(
-                f"manifest {where} has no column {required!r}; {URI_COLUMN!r} and {LABEL_COLUMN!r} "
-                f"are required{hint}. Received: {sorted(columns)}"
+                f"manifest {where} has no column {name!r}; {needed} {are} required{hint}. "
+                f"Received: {sorted(columns)}"
             )
 
 
-def _json_lines(path: str, text: str) -> Iterator[tuple[int, dict[str, str]]]:
-    # Not str.splitlines, which also splits at U+2028, which a JSON string may contain.
-    for number, line in enumerate(text.split("\n"), start=1):
+def _json_lines(
+    path: str, text: TextIO, required: Sequence[str]
+) -> Iterator[tuple[int, dict[str, str]]]:
+    for number, line in enumerate(text, start=1):
         if line.strip():
-            columns = _json_object(path, number, line)
-            _check_columns(f"{path}, line {number},", columns)
+            columns = _json_object(path, number, line.removesuffix("\n"))
+            _check_columns(f"{path}, line {number},", columns, required)
             yield number, columns
 
 
@@ -196,8 +217,13 @@ def _row(path: str, line: int, columns: dict[str, str]) -> Row:
         columns={name: _normalized(value) for name, value in columns.items()},
     )
     for name, value in ((URI_COLUMN, row.uri), (LABEL_COLUMN, row.label)):
-        if not folded(value):
-            raise SourceError(
-                f"manifest {path}, line {line}: {name!r} is empty; fill it in or remove the row"
-            )
+        _filled(path, line, name, value)
     return row
+
+
+def _filled(path: str, line: int, name: str, value: str) -> str:
+    if not folded(value):
+        raise SourceError(
+            f"manifest {path}, line {line}: {name!r} is empty; fill it in or remove the row"
+        )
+    return value

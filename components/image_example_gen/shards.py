@@ -6,7 +6,6 @@ that a bundle which a runner retries leaves no partial file.
 """
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -20,24 +19,11 @@ from tfx.dsl.io import fileio
 
 from components import artifact_files, names
 from components.artifact_files import Described
-from components.image_example_gen import files
+from components.image_example_gen.image_bytes import read_file
 from components.image_example_gen.sources import ImageRecord
 from components.image_example_gen.verdict import Refusal
 from components.images import isolated, reader
 from components.images.perceptual_hash import as_hex
-from components.stores import StoreError
-
-# Reasons for a refusal that concern the file, not the image in it.
-MISSING = "missing"
-UNREADABLE = "unreadable"
-
-# Errors of the file itself; any other, such as a broken disk or network, may hit all files.
-_OF_THE_FILE = frozenset(
-    {
-        *(errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR),
-        *(errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL, errno.ENXIO, errno.ENODEV),
-    }
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +174,7 @@ def ingest(shard: int, staging: Staging, rules: Rules) -> None:
 
 
 def _ingest_image(row: int, record: ImageRecord, rules: Rules) -> tuple[bytes, IngestedImage]:
-    data = _read_file(record, rules.max_pixels)
+    data = read_file(record.path, record.size, rules.max_pixels)
     image = isolated.read_image(data, max_pixels=rules.max_pixels, max_side=rules.max_side)
     image_id = hashlib.sha256(data).hexdigest()
     ingested = IngestedImage(
@@ -200,23 +186,6 @@ def _ingest_image(row: int, record: ImageRecord, rules: Rules) -> tuple[bytes, I
         sharpness=image.sharpness,
     )
     return _example(record, image, ingested, rules.positive_class), ingested
-
-
-def _read_file(record: ImageRecord, max_pixels: int) -> bytes:
-    reader.check_bytes(record.size, max_pixels)
-    try:
-        return files.read_bytes(record.path)
-    except FileNotFoundError as error:
-        raise reader.RefusedImageError(MISSING, str(error)) from error
-    except StoreError:
-        raise
-    except OSError as error:
-        if error.errno not in _OF_THE_FILE:
-            raise StoreError(
-                f"{record.path} can't be read ({error}); check the disk or the server that it is "
-                "on, then run again"
-            ) from None
-        raise reader.RefusedImageError(UNREADABLE, str(error)) from error
 
 
 def _example(

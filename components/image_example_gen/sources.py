@@ -35,6 +35,8 @@ __all__ = [
     "class_names",
     "data_version",
     "list_images",
+    "possible_paths",
+    "scheme_problem",
 ]
 
 _SHOWN = 3
@@ -303,7 +305,7 @@ def _from_manifest(
     _check_columns(manifest, columns_of(rows), slices)
     _check_values(manifest, rows, slices)
     _check_schemes(manifest, source, rows)
-    paths = {row.line: _possible_paths(source, row.uri) for row in rows}
+    paths = {row.line: possible_paths(source, row.uri) for row in rows}
     _check_roots(manifest, rows, paths, roots)
     listing = {f.path: f for f in _walk(source, roots)} if files.is_remote(source) else {}
     found = [(row, _find(source, paths[row.line], listing)) for row in rows]
@@ -348,22 +350,36 @@ def _check_schemes(manifest: str, source: str, rows: Sequence[Row]) -> None:
     by_scheme = defaultdict(list)
     for row in rows:
         by_scheme[files.scheme(files.without_file_scheme(row.uri))].append(row)
-    for scheme, found in by_scheme.items():
-        if not scheme or (scheme not in (*_WEB, "file") and files.has_file_system(found[0].uri)):
-            continue
-        advice = (
-            "write file:///path, or only the path"
-            if scheme == "file"
-            else f"download them to {source} and use their paths, or copy them to s3:// or gs://"
-        )
-        raise SourceError(
-            f"manifest {manifest}: images at {scheme}:// can't be read; {advice}. "
-            f"Received: {_shown(found)}"
-        )
+    for found in by_scheme.values():
+        if problem := scheme_problem(found[0].uri, source):
+            raise SourceError(f"manifest {manifest}: {problem}. Received: {_shown(found)}")
 
 
-def _possible_paths(source: str, uri: str) -> list[str]:
-    """Returns the paths at which an image may be, in each of Unicode's forms."""
+def scheme_problem(uri: str, source: str) -> str:
+    """Returns why the scheme of a manifest's uri can't be read, and what to do; empty if it can.
+
+    Args:
+      uri: the uri.
+      source: the folder that the manifest's uris are relative to.
+    """
+    scheme = files.scheme(files.without_file_scheme(uri))
+    if not scheme or (scheme not in (*_WEB, "file") and files.has_file_system(uri)):
+        return ""
+    advice = (
+        "write file:///path, or only the path"
+        if scheme == "file"
+        else f"download them to {source} and use their paths, or copy them to s3:// or gs://"
+    )
+    return f"images at {scheme}:// can't be read; {advice}"
+
+
+def possible_paths(source: str, uri: str) -> list[str]:
+    """Returns the paths at which a manifest's image may be, in each of Unicode's forms.
+
+    Args:
+      source: the folder that the uri is relative to.
+      uri: the uri.
+    """
     path = _join(source, files.without_file_scheme(uri))
     if not files.is_remote(path):
         path = os.path.normpath(path)

@@ -98,7 +98,6 @@ def test_pattern_characters_in_a_parent_folder_are_refused(tmp_path, monkeypatch
         (("run", "--settings", "gs://bucket/mine.yaml"), "--settings"),
         (("study", "--settings", "gs://bucket/mine.yaml"), "--settings"),
         (("settings", "--settings", "gs://bucket/mine.yaml"), "--settings"),
-        (("predict", "gs://bucket/a.jpg"), "PATH"),
         (("data", "make-sample", "gs://bucket/sample"), "FOLDER"),
         (("kubeflow", "compile", "--settings", "gs://bucket/mine.yaml"), "--settings"),
     ],

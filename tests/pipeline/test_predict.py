@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from brightness_model import save_brightness_model
 from damage import DAMAGES, empty, halve
 from PIL import Image
 from typer.testing import CliRunner
 
 from components import artifact_files
 from components.image_example_gen.sources import list_images
-from components.images.rules import ReadingRules, RulesError
+from components.images.rules import RulesError
 from components.registry import RegistryError, open_registry
 from pipeline.cli import app
 from pipeline.predict import (
@@ -31,41 +32,11 @@ def served(model: Path) -> Path:
     return served_model(str(model), Path("nowhere"))
 
 
-class MeanBrightness(tf.Module):
-    """A served model whose probability is the brightness of the first pixel, and its score half."""
-
-    def __init__(self, rules: Path, *, has_score: bool):
-        super().__init__()
-        self._has_score = has_score
-        self._asset = tf.saved_model.Asset(str(rules))
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
-    def predict_examples(self, examples):
-        feature = {"image": tf.io.FixedLenFeature([], tf.string)}
-        images = tf.io.parse_example(examples, feature)["image"]
-        first = tf.map_fn(
-            lambda data: tf.cast(tf.io.decode_image(data, 3)[0, 0, :1], tf.float32) / 255,
-            images,
-            fn_output_signature=tf.TensorSpec([1], tf.float32),
-        )
-        outputs = {"probability": first, "is_positive": tf.cast(first >= 0.5, tf.int64)}
-        if not self._has_score:
-            return outputs
-        review = tf.cast((first > 0.4) & (first < 0.6), tf.int64)
-        return {**outputs, "score": first / 2, "needs_review": review}
-
-
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("registry")
-    rules = folder / "reading_rules.json"
-    reading = ReadingRules(image_size=4, pixel_range=(0.0, 1.0), max_side=8, max_pixels=100)
-    rules.write_text(reading.to_json())
     for version, has_score in (("9", False), ("10", True)):
-        module = MeanBrightness(rules, has_score=has_score)
-        tf.saved_model.save(
-            module, str(folder / version), signatures={"serving_default": module.predict_examples}
-        )
+        save_brightness_model(folder / version, has_score=has_score)
     return folder
 
 
