@@ -2,15 +2,17 @@
 
 The registry's `registry.json` is looked up periodically. A version is checked, its reading rules
 included, before it is written to the model server's config. If anything is wrong with it, the
-config keeps the version before, a log line and a metric say why, and it is tried again at the next
-look-up, since a store may have been unreachable or a file incomplete.
+config keeps the version before, a log line and a metric say why, and it is tried again: at the next
+look-up if it could not be read, and after longer and longer pauses if it was read and refused.
 """
 
 import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +26,9 @@ from gateway.settings import Settings
 from gateway.upstream import ModelServer, UpstreamError, Versions
 
 _INCOMING = ".incoming"
+_LONGEST_PAUSE_SECONDS = 3600.0
+# What is wrong with the version itself, and not with the way to it.
+_REFUSALS = frozenset({FaultReason.REFUSED, FaultReason.RULES})
 
 _log = logging.getLogger("gateway")
 
@@ -38,6 +43,23 @@ class Fault(NamedTuple):
 
     reason: FaultReason
     message: str
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """A version that was read and refused.
+
+    Attributes:
+      version: its number.
+      fault: why.
+      pause: seconds until it is read again.
+      until: the time of the clock at which the pause ends.
+    """
+
+    version: int
+    fault: Fault
+    pause: float
+    until: float
 
 
 class ServingPointer:
@@ -56,6 +78,8 @@ class ServingPointer:
         settings: Settings,
         config: Path,
         metrics: Metrics,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ):
         """Stores its parts; looks nothing up.
 
@@ -65,6 +89,7 @@ class ServingPointer:
           settings: name of the model, and where its versions are.
           config: the model server's config.
           metrics: records the pointer and the fault.
+          clock: the time, in seconds.
         """
         self._registry, self._server, self._metrics = registry, server, metrics
         self._name, self._folder, self._config = (
@@ -73,7 +98,9 @@ class ServingPointer:
             config,
         )
         self._has_copies = settings.models is not None
+        self._first_pause, self._clock = settings.registry_poll_seconds, clock
         self._unloadable: int | None = None
+        self._refusal: _Refusal | None = None
         self.configured: int | None = None
         self.fault: Fault | None = None
 
@@ -113,11 +140,31 @@ class ServingPointer:
             await asyncio.to_thread(self._write_config)
             message = f"the model server can't load version {version}; see its log"
             raise _FaultError(Fault(FaultReason.LOAD, message))
+        if self._refusal and self._refusal.version != version:
+            self._refusal = None
         if version != self.configured:
-            await asyncio.to_thread(self._prepare, version)
+            await self._prepare_unless_refused(version)
             _log.info("version %d of the registry is intact; it is served from now on", version)
         self._unloadable, self.configured = None, version
         await asyncio.to_thread(self._write_config)
+
+    async def _prepare_unless_refused(self, version: int) -> None:
+        """Prepares a version; one that was refused is read again only after a pause."""
+        if self._refusal and self._clock() < self._refusal.until:
+            raise _FaultError(self._refusal.fault)
+        try:
+            with _faults():
+                await asyncio.to_thread(self._prepare, version)
+        except _FaultError as error:
+            if error.fault.reason in _REFUSALS:
+                self._refusal = self._refused(version, error.fault)
+            raise
+        self._refusal = None
+
+    def _refused(self, version: int, fault: Fault) -> _Refusal:
+        pause = 2 * self._refusal.pause if self._refusal else self._first_pause
+        pause = min(pause, _LONGEST_PAUSE_SECONDS)
+        return _Refusal(version, fault, pause, self._clock() + pause)
 
     def _prepare(self, version: int) -> None:
         """Puts a checked version into the folder from which the model server loads it."""

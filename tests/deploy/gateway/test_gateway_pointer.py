@@ -1,6 +1,8 @@
 """The gateway makes the model server serve the version to which the registry points."""
 
+import asyncio
 import contextlib
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -15,9 +17,12 @@ from stores_on_localhost import amazon, google
 
 from components.images.rules import ASSETS, ReadingRules
 from components.registry import VersionRecord, open_registry
-from components.stores import store_of
+from components.stores import StoreError, store_of
+from gateway.metrics import FaultReason, Metrics
 from gateway.model_config import config_without_models
-from gateway.settings import SettingsError, from_environment
+from gateway.pointer import ServingPointer
+from gateway.settings import Settings, SettingsError, from_environment
+from gateway.upstream import Versions
 
 IMAGE = IMAGES["jpeg"]
 STORES = {"s3": amazon, "gs": google}
@@ -263,6 +268,136 @@ def test_an_unsigned_version_is_not_served_where_a_key_is_set(
         monkeypatch.setenv("OUTNUMBERED_SIGNING_KEY", str(keys[0]))
         push(root, tmp_path, "signed")
         wait_for(client, 2)
+
+
+def test_a_file_that_was_added_to_a_signed_version_keeps_it_from_being_served(
+    root, model_server, tmp_path, monkeypatch, caplog
+):
+    private, public = key_files(tmp_path)
+    monkeypatch.setenv("OUTNUMBERED_SIGNING_KEY", str(private))
+    monkeypatch.setenv("OUTNUMBERED_VERIFY_KEY", str(public))
+    push(root, tmp_path, "one")
+    push(root, tmp_path, "two", blessed=False)
+    write(root, "2/added.txt", b"not by whoever signed the version")
+    with serving(root, model_server, tmp_path) as client:
+        wait_for(client, 1)
+        point_at(root, 2)
+        wait_for_fault(client, "refused")
+        assert "added.txt is not in files.json, so it is not signed" in caplog.text
+        assert serves(client, 1)
+    assert versions_in(model_server.configs) == [1]
+
+
+POLL_SECONDS = 30.0
+
+
+class NoModelServer:
+    """A model server that has not loaded anything yet."""
+
+    async def versions(self):
+        return Versions()
+
+
+class Followed:
+    """A pointer that is looked up by a clock of its own, and what it fetches."""
+
+    def __init__(self, root, tmp_path, monkeypatch):
+        self.now, self.fetched = 0.0, []
+        registry = open_registry(root)
+        fetch = registry.fetch
+
+        def counted(version, folder):
+            self.fetched.append((self.now, version))
+            return fetch(version, folder)
+
+        monkeypatch.setattr(registry, "fetch", counted)
+        (tmp_path / "models").mkdir()
+        config = tmp_path / "models.config"
+        settings = Settings(
+            registry=root,
+            upstream="unix:/nowhere",
+            models=tmp_path / "models" if "://" in root else None,
+            model_config=config,
+            registry_poll_seconds=POLL_SECONDS,
+        )
+        self.pointer = ServingPointer(
+            *(registry, NoModelServer(), settings, config, Metrics()), clock=lambda: self.now
+        )
+
+    def follow_for(self, seconds):
+        """Looks the pointer up as often as the gateway does; returns the faults."""
+        end, faults = self.now + seconds, set()
+        while self.now < end:
+            asyncio.run(self.pointer.refresh())
+            faults.add(self.pointer.fault and self.pointer.fault.reason)
+            self.now += POLL_SECONDS
+        return faults
+
+    def times(self, version):
+        return [at for at, fetched in self.fetched if fetched == version]
+
+
+@pytest.fixture
+def followed(bucket, tmp_path, monkeypatch):
+    """The pointer of a registry whose version 1 is intact, and which points to a damaged one."""
+    push(bucket, tmp_path, "one")
+    found = Followed(bucket, tmp_path, monkeypatch)
+    assert found.follow_for(1) == {None}
+    push(bucket, tmp_path, "two")
+    write(bucket, "2/saved_model.pb", b"damaged")
+    return found
+
+
+def test_a_refused_version_is_read_again_after_pauses_that_double_up_to_an_hour(followed):
+    start = followed.now
+    assert followed.follow_for(4 * 3600) == {FaultReason.REFUSED}
+    times = [at - start for at in followed.times(2)]
+    assert times[:8] == [0, 30, 90, 210, 450, 930, 1890, 3810]
+    assert {later - at for at, later in itertools.pairwise(times[7:])} == {3600}
+    assert followed.pointer.configured == 1
+
+
+def test_a_refused_version_that_is_repaired_is_served_after_the_pause(bucket, followed):
+    content = read(bucket, "1/saved_model.pb").replace(b"one", b"two")
+    followed.follow_for(300)
+    write(bucket, "2/saved_model.pb", content)
+    assert followed.follow_for(120) == {FaultReason.REFUSED}
+    assert followed.follow_for(120) == {FaultReason.REFUSED, None}
+    assert followed.pointer.configured == 2
+
+
+def test_a_pointer_that_moves_ends_the_pause(bucket, followed, tmp_path):
+    followed.follow_for(3600)
+    open_registry(bucket).rollback(to=1)
+    assert followed.follow_for(30) == {None}
+    before = len(followed.times(2))
+    point_at(bucket, 2)
+    assert followed.follow_for(90) == {FaultReason.REFUSED}
+    assert len(followed.times(2)) == before + 2, "at once, and after the first pause"
+    push(bucket, tmp_path, "three")
+    assert followed.follow_for(30) == {None}
+    assert followed.pointer.configured == 3
+
+
+def test_a_version_without_reading_rules_is_read_again_after_pauses_too(
+    folder, tmp_path, monkeypatch
+):
+    push(folder, tmp_path, "one", rules=False)
+    followed = Followed(folder, tmp_path, monkeypatch)
+    assert followed.follow_for(600) == {FaultReason.RULES}
+    assert followed.times(1) == [0, 30, 90, 210, 450]
+
+
+def test_a_version_that_could_not_be_read_is_tried_again_at_each_look_up(
+    bucket, followed, monkeypatch
+):
+    def unreachable(*_):
+        raise StoreError("the store does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(store_of(bucket)), "download", unreachable)
+        assert followed.follow_for(600) == {FaultReason.UNREACHABLE}
+    assert len(followed.times(2)) == 600 / POLL_SECONDS
 
 
 def test_a_damaged_pointer_leaves_the_version_that_is_served(folder, model_server, tmp_path):
