@@ -437,8 +437,6 @@ class Registry:
                 raise self._damaged(version, error.problem) from error
         elif not (local / _SAVED_MODEL).is_file() or (local / RECORD_FILE).exists():
             raise self._damaged(version, f"{LIST_FILE} or {_SAVED_MODEL} is missing")
-        if signature == "valid" and (more := _unlisted(local)):
-            raise self._damaged(version, f"{more[0]} is not in {LIST_FILE}, so it is not signed")
         if content := _content(local / RECORD_FILE):
             self._parsed_record(version, content)
         return signature
@@ -483,13 +481,6 @@ def _model_files(folder: Path) -> list[Described]:
     ]
     more = on_disk - {entry.name for entry in listed}
     return [*listed, *(artifact_files.describe(str(folder), name) for name in sorted(more))]
-
-
-def _unlisted(folder: Path) -> list[str]:
-    """Returns the files of a version that its list lacks, and so its signature doesn't cover."""
-    listed = {entry.name for entry in artifact_files.described(str(folder))}
-    unsigned = {LIST_FILE, signing.SIGNATURE_FILE}
-    return sorted(set(artifact_files.names(str(folder))) - listed - unsigned)
 
 
 def _digests(entries: Sequence[Described]) -> dict[str, str]:

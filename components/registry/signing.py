@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import ValidationError
 
+from components import artifact_files
 from components.artifact_files import LIST_FILE
 from components.registry.errors import RegistryError
 from components.registry.record import Part
@@ -132,19 +133,27 @@ def check_signature(folder: Path, name: str) -> SignatureState:
       by the list.
 
     Raises:
-      RegistryError: with a key, the version is not signed with it.
+      RegistryError: with a key, the version is not signed with it, or has other files than those
+        that are listed.
     """
     key = verify_key()
     signature, listed = (_content(folder / name) for name in (SIGNATURE_FILE, LIST_FILE))
     if key is None:
         return "not signed" if signature is None else "not checked"
-    if found := problem(listed or b"", signature, key):
+    if found := problem(listed or b"", signature, key) or _unsigned_file(folder):
         raise RegistryError(
             f"{name} must not be loaded: {found}. Promote or push a version that is signed with "
             f"the key of {VERIFY_KEY}, or unset {VERIFY_KEY} to load versions without checking who "
             "signed them"
         )
     return "valid"
+
+
+def _unsigned_file(folder: Path) -> str:
+    """Returns that a file is not in the list, which the signature is of; empty if all are."""
+    listed = {entry.name for entry in artifact_files.described(str(folder))}
+    others = set(artifact_files.names(str(folder))) - listed - {LIST_FILE, SIGNATURE_FILE}
+    return f"{min(others)} is not in {LIST_FILE}, so it is not signed" if others else ""
 
 
 def _content(path: Path) -> bytes | None:

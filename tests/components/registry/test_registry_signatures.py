@@ -17,6 +17,7 @@ from damage import empty, flip_a_bit, halve
 
 from components.registry import RegistryError
 from components.registry.signing import SIGNING_KEY, VERIFY_KEY
+from pipeline.served_model import served_model
 
 
 def write_keys(folder: Path, key: Ed25519PrivateKey) -> tuple[Path, Path]:
@@ -141,7 +142,11 @@ def test_a_file_that_was_added_to_a_signed_version_is_refused(
     added.write_text("not by whoever signed the version")
     assert signed.verify(2) == "not checked"
     monkeypatch.setenv(VERIFY_KEY, str(keys[1]))
-    for act in (signed.verify, lambda version: signed.fetch(version, tmp_path / "copy")):
+    for act in (
+        signed.verify,
+        lambda version: signed.fetch(version, tmp_path / "copy"),
+        lambda version: served_model(signed.uri(version), tmp_path / "copy"),
+    ):
         with pytest.raises(RegistryError, match=f"{name} is not in files.json, so it is not sig"):
             act(2)
     assert signed.verify(1) == "valid"
