@@ -175,6 +175,26 @@ class Cluster:
         run = Run(self, package, parameters or {}, pipeline_root)
         return run.finish()
 
+    def run_step(
+        self, package: Path, name: str, made: Mapping[str, Mapping[str, Artifact]]
+    ) -> Step:
+        """Runs one step of a compiled pipeline.
+
+        Args:
+          package: the YAML file.
+          name: the task.
+          made: the outputs of the steps before it, by task.
+
+        Returns:
+          The result of the step.
+
+        Raises:
+          StepFailedError: it failed in all its attempts.
+        """
+        run = Run(self, package, {}, None)
+        run.steps = {task: Step(outputs=dict(outputs)) for task, outputs in made.items()}
+        return run.run_task(name)
+
     def new_id(self) -> str:
         """A new artifact id."""
         return str(next(self._ids))
@@ -209,7 +229,8 @@ class Run:
         with ThreadPoolExecutor(self.cluster.parallel) as pool:
             while waiting or running:
                 for name in [name for name in waiting if self._is_ready(waiting[name])]:
-                    running[pool.submit(self._run_task, name, waiting.pop(name))] = name
+                    del waiting[name]
+                    running[pool.submit(self.run_task, name)] = name
                 if not running:
                     raise RuntimeError(f"{sorted(waiting)} wait for each other")
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -220,7 +241,8 @@ class Run:
     def _is_ready(self, task: Mapping[str, Any]) -> bool:
         return _producers(task) <= self.steps.keys()
 
-    def _run_task(self, name: str, task: Mapping[str, Any]) -> Step:
+    def run_task(self, name: str) -> Step:
+        task = self.spec["root"]["dag"]["tasks"][name]
         component = self.spec["components"][task["componentRef"]["name"]]
         label = component["executorLabel"]
         container = self.spec["deploymentSpec"]["executors"][label]["container"]

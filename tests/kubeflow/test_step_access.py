@@ -116,6 +116,32 @@ def test_credentials_of_one_cloud_are_not_given_to_steps_that_use_another(tmp_pa
     assert given == {"ImageExampleGen"}
 
 
+@pytest.mark.parametrize(
+    ("registry", "variables", "others"),
+    [
+        # The photographs and the checkpoints are in s3:// and minio://.
+        ("s3://models/dogs", STORE, {"ImageExampleGen", "Trainer"}),
+        ("gs://models/dogs", {"GOOGLE_APPLICATION_CREDENTIALS"}, set()),
+    ],
+)
+def test_the_steps_that_use_a_registry_in_a_bucket_get_its_key_and_no_volume(
+    tmp_path, registry, variables, others
+):
+    env = "{" + ", ".join(f"{name}: key" for name in sorted(variables)) + "}"
+    found = granted(
+        compiled(
+            tmp_path,
+            f"pusher.registry={registry}",
+            "trainer.weights=imagenet",
+            "kubeflow.volumes=[]",
+            f"kubeflow.secrets=[{{name: store, env: {env}}}]",
+        )
+    )
+    given = {step: secrets for step, (_, secrets, _) in found.items() if secrets}
+    assert given == dict.fromkeys({"SchemaGen", "Pusher", *others}, variables)
+    assert not any(mounts for mounts, _, _ in found.values())
+
+
 def test_steps_that_are_named_get_volumes_and_secrets_and_no_others_do(tmp_path):
     found = granted(
         compiled(
