@@ -4,18 +4,20 @@
 
 The job scores the photographs of ../shared, or noise if they are absent, with a small network of
 random weights. First it runs undisturbed; then it is killed (SIGKILL) until that has hit it
-`--kills` times, each time at a random point of the undisturbed time, and is repeated to the end.
+`--kills` times, and is repeated to the end. Every second kill comes at a random point of the
+undisturbed time, and the others up to 2 seconds after the job has written rows.
 
 The last line is one JSON object: `rows` of the output, images that are `missing` from it, images
 that are in it `twice`, `kills`, how many rows the last job found done (`resumed`), whether the
 output is `equal`, byte for byte, to that of the undisturbed job, and that job's `images_per_second`
-with its start.
+with its start, and `peak_mib`, the most memory of any of its processes.
 """
 
 import argparse
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -26,6 +28,7 @@ from pathlib import Path
 from benchmarks.ingest import PHOTOGRAPHS, noise
 
 _SIDE = 64
+_SECONDS_OF_ROWS = 2.0
 
 
 def main() -> None:
@@ -56,17 +59,19 @@ def _measure(root: Path, uris: list[str], kills: int, rng: random.Random) -> dic
     started = time.monotonic()
     _finished(_job(root, "undisturbed.jsonl"))
     seconds = time.monotonic() - started
+    peak_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     hits = 0
     while hits < kills:
         process = _job(root, "rows.jsonl")
+        if hits % 2:
+            _wait_for_rows(process, root)
         try:
-            process.wait(rng.uniform(0, seconds))
+            process.wait(rng.uniform(0, _SECONDS_OF_ROWS if hits % 2 else seconds))
         except subprocess.TimeoutExpired:
             process.kill()
             hits += 1
         process.communicate()
-        done = len(list(root.glob("rows.jsonl.parts/rows-*")))
-        print(f"kill {hits}: {done} shards done", file=sys.stderr)
+        print(f"kill {hits}: {_shards(root)} shards done", file=sys.stderr)
     summary = _finished(_job(root, "rows.jsonl"))
     lines = (root / "rows.jsonl").read_bytes().splitlines()
     counts = Counter(json.loads(line)["uri"] for line in lines)
@@ -78,7 +83,18 @@ def _measure(root: Path, uris: list[str], kills: int, rng: random.Random) -> dic
         "resumed": summary["resumed"],
         "equal": (root / "undisturbed.jsonl").read_bytes() == (root / "rows.jsonl").read_bytes(),
         "images_per_second": round(len(uris) / seconds, 1),
+        "peak_mib": round(peak_kib / 1024),
     }
+
+
+def _wait_for_rows(process: subprocess.Popen[str], root: Path) -> None:
+    before = _shards(root)
+    while process.poll() is None and _shards(root) <= before:
+        time.sleep(0.02)
+
+
+def _shards(root: Path) -> int:
+    return len(list(root.glob("rows.jsonl.parts/rows-*")))
 
 
 def _job(root: Path, output: str) -> subprocess.Popen[str]:
