@@ -240,6 +240,22 @@ def check(folder: str, *, digests: bool | None = None) -> None:
     _check(folder, listed["files"], digests=digests)
 
 
+def check_file(path: str, entry: Described, *, digests: bool) -> None:
+    """Checks that a file, wherever it is, is as an entry of a list says.
+
+    Args:
+      path: of the file.
+      entry: its entry.
+      digests: whether to check the digest, in addition to the size.
+
+    Raises:
+      DamagedArtifactError: the file is missing or has changed.
+    """
+    facts = {"records": entry.records, "bytes": entry.size, "sha256": entry.sha256}
+    if problem := _problem(path, facts, digests=digests):
+        raise damaged(path, f"{entry.name} {problem}")
+
+
 def is_intact(folder: str, *, digests: bool | None = None) -> bool:
     """Returns whether `check` finds nothing."""
     try:

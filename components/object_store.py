@@ -9,6 +9,7 @@ import io
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from tfx.dsl.io import fileio, filesystem, filesystem_registry
@@ -27,6 +28,20 @@ def register() -> None:
     filesystem_registry.DEFAULT_FILESYSTEM_REGISTRY.register(
         ObjectStoreFilesystem, priority=_PRIORITY
     )
+
+
+def upload(source: str, target: str) -> None:
+    """Writes a local file to one of the three schemes, without reading it into memory."""
+    _store(_path(target)).upload(Path(source), _path(target))
+
+
+def download(source: str, target: str) -> None:
+    """Writes a file of one of the three schemes to a local path, without reading it into memory.
+
+    Raises:
+      FileNotFoundError: it does not exist.
+    """
+    _store(_path(source)).download(_path(source), Path(target))
 
 
 class ObjectStoreFilesystem(filesystem.Filesystem):

@@ -99,6 +99,9 @@ class Store(Protocol):
     def below(self, prefix: str, limit: int | None = None) -> list[StoredFile]:
         """Returns what `each_below` yields."""
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Yields the names of the folders directly below a prefix, which ends in `/`."""
+
     def copy(self, source: str, target: str) -> None:
         """Copies an object within the kind of store."""
 
@@ -271,6 +274,14 @@ class _S3:
     def below(self, prefix: str, limit: int | None = None) -> list[StoredFile]:
         return list(self.each_below(prefix, limit))
 
+    def folders(self, prefix: str) -> Iterator[str]:
+        bucket, key = _parts(prefix)
+        with _listing_errors(prefix):
+            pages = self._client().get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=bucket, Prefix=key, Delimiter="/"):
+                for entry in page.get("CommonPrefixes", []):
+                    yield entry["Prefix"].removeprefix(key).rstrip("/")
+
     def copy(self, source: str, target: str) -> None:
         bucket, key = _parts(source)
         with store_errors(source):
@@ -359,6 +370,16 @@ class _Google:
 
     def below(self, prefix: str, limit: int | None = None) -> list[StoredFile]:
         return list(self.each_below(prefix, limit))
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        bucket, key = _parts(prefix)
+        with _listing_errors(prefix):
+            listed = self._client().list_blobs(
+                bucket, prefix=key, delimiter="/", retry=self._retry()
+            )
+            for page in listed.pages:
+                for folder in page.prefixes:
+                    yield folder.removeprefix(key).rstrip("/")
 
     def copy(self, source: str, target: str) -> None:
         copied, token = self._blob(target), None

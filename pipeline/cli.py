@@ -26,9 +26,11 @@ from pipeline.options import (
     PresetOption,
     SetOption,
     SettingsOption,
+    SpanOption,
     fail,
     reporting_interruption,
     run_command,
+    with_span,
 )
 from pipeline.retrain.cli import retrain
 from pipeline.settings import Settings, SettingsError, load_settings
@@ -64,6 +66,7 @@ def run(
     preset: PresetOption = None,
     settings: SettingsOption = None,
     overrides: SetOption = None,
+    span: SpanOption = None,
     output: OutputOption = "runs",
     as_json: JsonOption = False,
     cache: Annotated[
@@ -82,7 +85,12 @@ def run(
         outnumbered run --preset cats_vs_dogs --set data.source=photos
     """
     with reporting_interruption(RESUMES, as_json=as_json, blessed=False):
-        _run(_load(preset, settings, overrides, as_json=as_json), output, cache, as_json=as_json)
+        _run(
+            _load(preset, settings, with_span(overrides, span), as_json=as_json),
+            output,
+            cache,
+            as_json=as_json,
+        )
 
 
 def _run(settings: Settings, output: str, cache: bool, *, as_json: bool) -> NoReturn:

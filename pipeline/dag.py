@@ -45,6 +45,8 @@ class Places:
       checkpoints: folder of the checkpoints of interrupted trainings.
       data_version: a digest of the data; changed data is read again.
       features: folder in which features are kept for later runs; empty: they are not kept.
+      span_store: folder in which the images of spans are kept for later runs; relative to the
+        pipeline root if that is a run parameter.
       kept_schema: digest of the schema in the registry; empty if there is none; None if it is
         unknown before the run, and then SchemaGen must not be cached.
       code_version: a digest of the project's code; outputs of other code are not reused. Empty
@@ -58,6 +60,7 @@ class Places:
     checkpoints: str
     data_version: str | RuntimeParameter
     features: str = ""
+    span_store: str = ""
     kept_schema: str | None = None
     code_version: str = ""
     ledger: str = ""
@@ -70,7 +73,7 @@ class RunParameters:
 
     Attributes:
       source: replaces `data.source`.
-      span: replaces `{SPAN}` in the source and the manifest.
+      span: replaces `data.span`.
       pipeline_root: folder that contains the checkpoints and ledgers.
     """
 
@@ -246,7 +249,14 @@ def example_gen(
         check_digests=data.check_digests,
         data_version=places.data_version,
         code_version=places.code_version,
-        span=parameters.span if parameters else "",
+        verify=data.verify,
+        classes=sorted(settings.class_names() or ()),
+        span=parameters.span if parameters else data.span or "",
+        window=data.plain_window(),
+        span_column=data.span_column or "",
+        allow_gaps=data.allow_gaps,
+        span_store=places.span_store if data.has_spans else "",
+        pipeline_root=parameters.pipeline_root if parameters and data.has_spans else None,
     )
 
 

@@ -108,6 +108,7 @@ def run(
             kept_schema=baseline.digest(pushed),
             checkpoints=str(output / "tfx" / "checkpoints"),
             features=str(output / "features"),
+            span_store=span_store(output),
             data_version=data_version,
             code_version=project_version(),
             **ledger_places(settings, output, connection),
@@ -116,6 +117,11 @@ def run(
 
     folder = execute(settings, output, make_dag, result="Report", use_cache=use_cache)
     return RunResult(folder, json.loads((folder / METRICS_FILE).read_text(encoding="utf-8")))
+
+
+def span_store(output: Path) -> str:
+    """Returns the folder in which runs and studies keep the images of spans."""
+    return str(output / "tfx" / "spans")
 
 
 def registry(settings: Settings, output: Path) -> str:

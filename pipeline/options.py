@@ -55,6 +55,15 @@ SetOption = Annotated[
         help="Override one value, such as `--set trainer.epochs=5`. May be repeated.",
     ),
 ]
+SpanOption = Annotated[
+    str | None,
+    typer.Option(
+        "--span",
+        metavar="SPAN",
+        help="Newest span of the data to take, such as 7 or 2026-11-27; by default the newest "
+        "there is. Short for `--set data.span=SPAN`.",
+    ),
+]
 OutputOption = Annotated[
     str, typer.Option("--output", metavar="PATH", help="Output folder, the same for repeated runs.")
 ]
@@ -62,6 +71,12 @@ JsonOption = Annotated[
     bool,
     typer.Option("--json", help="Print JSON on standard output, and the rest on standard error."),
 ]
+
+
+def with_span(overrides: list[str] | None, span: str | None) -> list[str]:
+    """Returns the overrides of `--set` with that of `--span`."""
+    # Quoted: YAML would read 07 as a number, and a date as none of both.
+    return [*(overrides or ()), *([] if span is None else [f"data.span={json.dumps(span)}"])]
 
 
 def fail(message: str, code: Exit, *, as_json: bool, **facts: Any) -> NoReturn:

@@ -11,6 +11,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from components import names, paths
 from components.image_example_gen import sources
 from components.image_example_gen.contents import Verify
+from components.image_example_gen.span_listing import Asked, list_spans, records_of
 from components.imbalance_sampler import census, demand
 from components.imbalance_sampler.request import check_class_names, parse_request
 from components.registry import RegistryError, open_registry
@@ -65,17 +66,25 @@ def check_data(settings: ImageSettings) -> str:
       SourceError: the source or its manifest is invalid.
       SamplingError: a split requests more images than exist, or a class that does not exist.
     """
+    records = records_of(list_spans(_asked(settings)))
+    _check_splits(settings, Counter(record.class_name for record in records))
+    return _data_version(records, settings.data.verify)
+
+
+def _asked(settings: ImageSettings) -> Asked:
     data = settings.data
-    records = sources.list_images(
-        data.source,
+    return Asked(
+        source=data.source,
         manifest=data.manifest,
         slices=data.slices,
         roots=data.roots,
         positive_class=data.positive_class,
-        known_classes=settings.class_names(),
+        classes=settings.class_names(),
+        span=data.span or "",
+        window=data.parsed_window(),
+        span_column=data.span_column or "",
+        allow_gaps=data.allow_gaps,
     )
-    _check_splits(settings, Counter(record.class_name for record in records))
-    return _data_version(records, data.verify)
 
 
 def _data_version(records: Sequence[sources.ImageRecord], verify: Verify) -> str:

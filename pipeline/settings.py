@@ -1,5 +1,6 @@
 """Settings of a pipeline: a typed YAML file, whose errors name the key by its path."""
 
+import datetime
 import difflib
 import re
 from collections.abc import Mapping, Sequence
@@ -7,7 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
+    BeforeValidator,
     Field,
     ValidationError,
     field_validator,
@@ -18,6 +21,7 @@ from pydantic_core import ErrorDetails
 from components import paths
 from components.calibrator import rules
 from components.evaluator import gates as gate_rules
+from components.image_example_gen import spans
 from components.image_example_gen.contents import Verify
 from components.image_example_gen.sources import check_class
 from components.imbalance_sampler.census import validate_prevalence
@@ -68,6 +72,17 @@ Name = Annotated[
 ]
 
 
+def _as_text(value: Any) -> Any:
+    """Returns a number or a date, as YAML reads them, as text."""
+    if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _checked_span(name: str) -> str:
+    return spans.parse(name, what="it").name
+
+
 class SettingsError(InputError):
     """Invalid settings; the message names the key, the value and what is allowed."""
 
@@ -91,14 +106,49 @@ class Tree(dict[str, Any]):
         self.advice = kept | added
 
 
+Span = Annotated[str, BeforeValidator(_as_text), AfterValidator(_checked_span)]
+
+
+class SpanRange(Section):
+    """The first and the last span to take."""
+
+    first: Span | None = Field(default=None, description="The oldest span to take.")
+    last: Span | None = Field(default=None, description="The newest span to take.")
+
+
 class Data(Section):
     """Where the images are, and which of them are refused."""
 
     source: SourcePath = Field(
-        description="Folder with one folder per class, or the root of the manifest's paths."
+        description=(
+            "Folder with one folder per class, or the root of the manifest's paths; {SPAN} stands "
+            "for the name of a span of data that grows: a number or a date."
+        )
     )
     manifest: SourcePath | None = Field(
-        default=None, description="CSV or JSON lines with uri, label and any slice columns."
+        default=None,
+        description=(
+            "CSV or JSON lines with uri, label and any slice columns; may have {SPAN}, as "
+            "the source."
+        ),
+    )
+    span: Span | None = Field(
+        default=None,
+        description="Newest span to take, such as 7 or 2026-11-27; null: the newest there is.",
+    )
+    window: Literal["newest", "all"] | PositiveCount | SpanRange = Field(
+        default="newest",
+        description=(
+            "Spans to take: newest, all, the newest N, or a range such as {first: 3, last: 7}. "
+            "A span that an earlier run has read is not read again."
+        ),
+    )
+    span_column: DataName | None = Field(
+        default=None,
+        description="Column of the manifest with the span of each image, instead of {SPAN}.",
+    )
+    allow_gaps: bool = Field(
+        default=False, description="Allow that a number is missing among the spans."
     )
     positive_class: DataName = Field(description="The rare class to find.")
     slices: list[DataName] = Field(default=[], description="Manifest columns to slice metrics by.")
@@ -129,10 +179,36 @@ class Data(Section):
     verify: Verify = Field(
         default="heads",
         description=(
-            "How changed images are detected, in addition to size and time: heads: the first "
-            "64 KiB of a local file; content: the whole file, and in buckets the store's checksum."
+            "How changed local images are detected, in addition to size and time: heads: the "
+            "first 64 KiB of a file; content: the whole file. In buckets, the store's checksum is "
+            "compared."
         ),
     )
+
+    @property
+    def has_spans(self) -> bool:
+        """Whether the data consists of spans."""
+        return spans.has_spans(self.source, self.manifest) or self.span_column is not None
+
+    def plain_window(self) -> Any:
+        """Returns the window as JSON has it."""
+        window = self.window
+        return window.model_dump(exclude_none=True) if isinstance(window, SpanRange) else window
+
+    def parsed_window(self) -> spans.Window:
+        """Returns the window."""
+        return spans.parse_window(self.plain_window())
+
+    @model_validator(mode="after")
+    def _spans_are_possible(self) -> Self:
+        self.parsed_window()
+        for key, is_set in (("span", self.span), ("window", self.window != spans.NEWEST)):
+            if is_set and not self.has_spans:
+                raise ValueError(
+                    f"{key} requires {spans.PLACEHOLDER} in source or manifest, or span_column. "
+                    f"Received: {key} {getattr(self, key)!r} for {self.source}"
+                )
+        return self
 
 
 class Population(Section):

@@ -82,10 +82,15 @@ def _field_rows(fields: Mapping[str, FieldInfo], prefix: str = "") -> Iterator[s
         yield f"| {' | '.join(cells)} |\n"
 
 
+def _is_of_sections(field: FieldInfo) -> bool:
+    has_default = bool(field.default) and not isinstance(field.default, str)
+    return section_of(field.annotation) is not None and has_default
+
+
 def _default(field: FieldInfo) -> str:
     if field.default is PydanticUndefined:
         return "required"
-    if isinstance(field.default, BaseModel) or (section_of(field.annotation) and field.default):
+    if isinstance(field.default, BaseModel) or _is_of_sections(field):
         return "see below"
     return "none" if field.default is None else f"`{field.default}`"
 

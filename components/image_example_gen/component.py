@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.orchestration.data_types import RuntimeParameter
@@ -9,6 +10,8 @@ from tfx.types import Channel, component_spec, standard_artifacts
 
 from components import artifacts, names
 from components.image_example_gen import executor
+from components.image_example_gen.contents import Verify
+from components.image_example_gen.spans import NEWEST
 from components.images.rules import DEFAULT_MAX_PIXELS
 
 Text = str | RuntimeParameter
@@ -29,7 +32,14 @@ class ImageExampleGenSpec(component_spec.ComponentSpec):
         executor.CHECK_DIGESTS: component_spec.ExecutionParameter(type=int),
         executor.DATA_VERSION: component_spec.ExecutionParameter(type=str),
         executor.CODE_VERSION: component_spec.ExecutionParameter(type=str),
+        executor.VERIFY: component_spec.ExecutionParameter(type=str),
+        executor.CLASSES: component_spec.ExecutionParameter(type=str),
         executor.SPAN: component_spec.ExecutionParameter(type=str),
+        executor.WINDOW: component_spec.ExecutionParameter(type=str),
+        executor.SPAN_COLUMN: component_spec.ExecutionParameter(type=str),
+        executor.ALLOW_GAPS: component_spec.ExecutionParameter(type=int),
+        executor.SPAN_STORE: component_spec.ExecutionParameter(type=str),
+        executor.PIPELINE_ROOT: component_spec.ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {}
     OUTPUTS = {
@@ -45,12 +55,18 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
     or are listed under two classes are quarantined with a reason; of images with the same bytes
     one is kept. The sampler finds near-duplicates by their `perceptual_hash`.
 
+    The source may consist of spans, of which a window is read. Each span is kept as it was read, in
+    an artifact of its own that is keyed by what the span holds (names, classes, sizes, modification
+    times and checksums), not by its path: see `span_store`. So a later run reads new and changed
+    spans only, on this machine as on a cluster.
+
     Outputs:
-      examples: split `all`, uncompressed TFRecords sorted by uri; features in `names`.
+      examples: split `all`, uncompressed TFRecords sorted by span and uri; features in `names`;
+        and `spans.json`, a fingerprint of the data (see `spans_file`).
       quarantine: `quarantine.jsonl`, one row per image (`uri`, `class_name`, `reason`, `detail`),
-        and `summary.json` (see `verdict.summary`). The reasons are `empty`, `not_an_image`,
-        `undecodable`, `too_large`, `too_slow`, `unknown_range`, `missing`, `unreadable` and
-        `label_conflict`.
+        and `summary.json` (see `verdict.summary`), with `spans.json` as `data`. The reasons are
+        `empty`, `not_an_image`, `undecodable`, `too_large`, `too_slow`, `unknown_range`, `missing`,
+        `unreadable` and `label_conflict`.
     """
 
     SPEC_CLASS = ImageExampleGenSpec
@@ -70,7 +86,14 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
         check_digests: bool = True,
         data_version: Text = "",
         code_version: str = "",
+        verify: Verify = "heads",
+        classes: Sequence[str] = (),
         span: Text = "",
+        window: Any = NEWEST,
+        span_column: str = "",
+        allow_gaps: bool = False,
+        span_store: str = "",
+        pipeline_root: RuntimeParameter | None = None,
     ):
         """Specifies the component.
 
@@ -94,8 +117,16 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
             it invalidates TFX's cache when the input changes.
           code_version: a digest of the project's code. The component doesn't read it: it
             invalidates TFX's cache of all components, whose inputs come from this one.
-          span: replaces `{SPAN}` in source, manifest and roots, such as `7` or
-            `2026-11-24`; a number becomes the span of the examples.
+          verify: see `contents.Verify`; decides whether a kept span has changed.
+          classes: the only classes that are allowed; empty allows any.
+          span: the newest span to take, such as `7` or `2026-11-24`; empty: the newest there is.
+            A number becomes the span of the examples. The names of spans replace `{SPAN}` in
+            source, manifest and roots.
+          window: which spans up to this one, see `spans.parse_window`.
+          span_column: column of the manifest with the span of each row, instead of `{SPAN}`.
+          allow_gaps: whether a number may be missing among the spans.
+          span_store: folder in which spans are kept; empty: they are not kept.
+          pipeline_root: run parameter; `span_store` is relative to it.
         """
         super().__init__(
             spec=ImageExampleGenSpec(
@@ -110,7 +141,14 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
                 check_digests=int(check_digests),
                 data_version=data_version,
                 code_version=code_version,
+                verify=verify,
+                classes=json.dumps(sorted(classes)),
                 span=span,
+                window=json.dumps(window),
+                span_column=span_column,
+                allow_gaps=int(allow_gaps),
+                span_store=span_store,
+                **({"pipeline_root": pipeline_root} if pipeline_root else {}),
                 examples=Channel(type=standard_artifacts.Examples),
                 quarantine=Channel(type=artifacts.Quarantine),
             )

@@ -5,7 +5,7 @@ Imports the standard library only; Beam's file systems are imported for files in
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
@@ -17,44 +17,56 @@ Verify = Literal["size_and_time", "heads", "content"]
 """What is compared in addition to the files' sizes and modification times.
 
 `size_and_time`: nothing. `heads`: the first 64 KiB of each local file, where JPEG stores EXIF
-data such as the orientation; nothing for files in a bucket, since rewriting one changes its time.
-`content`: all of each local file, and the checksum that the bucket's store keeps of each file.
+data such as the orientation. `content`: all of each local file, and the checksum of each file in a
+bucket. The checksums of S3 and Google Cloud Storage come with the listing, and are always compared.
 """
 
 _HEAD_BYTES = 64 * 1024
 _WORKERS = 8
 _CHUNK_FILES = 4096
+_TASK_FILES = 32
 _UNREADABLE = "unreadable"
 
 
 def content_digests(
-    paths: Iterable[str], verify: Verify, *, advance: Callable[[], object] = lambda: None
+    found: Iterable[tuple[str, str]],
+    verify: Verify,
+    *,
+    advance: Callable[[], object] = lambda: None,
 ) -> Iterator[str]:
-    """Yields a digest of each file, in the order of the paths; empty if `verify` needs none.
+    """Yields a digest of each file, in the given order; empty if `verify` needs none.
 
     Args:
-      paths: local paths, or paths with a scheme such as `gs://`.
+      found: local path, or path with a scheme such as `gs://`, and the checksum of the listing;
+        empty if the listing has none.
       verify: what to digest, see `Verify`.
       advance: called once per file.
 
     Raises:
       UnreachableError: a bucket's store provides no checksum of a file.
     """
-    remaining = iter(paths)
+    remaining = iter(found)
 
-    def digest_of(path: str) -> str:
-        if verify == "size_and_time":
-            return ""
-        if files.is_remote(path):
-            return _checksum(path) if verify == "content" else ""
-        return _local_digest(path, whole=verify == "content")
+    def digests_of(some: Sequence[tuple[str, str]]) -> list[str]:
+        return [_digest(path, checksum, verify) for path, checksum in some]
 
     with ThreadPoolExecutor(_WORKERS) as workers:
-        # In chunks: `map` submits all of its items before it returns the first result.
+        # In chunks: `map` submits all of its items before it returns the first result. A task takes
+        # several files, since handing one over costs as much as reading one.
         while chunk := list(itertools.islice(remaining, _CHUNK_FILES)):
-            for digest in workers.map(digest_of, chunk):
-                advance()
-                yield digest
+            parts = [chunk[at : at + _TASK_FILES] for at in range(0, len(chunk), _TASK_FILES)]
+            for digests in workers.map(digests_of, parts):
+                for digest in digests:
+                    advance()
+                    yield digest
+
+
+def _digest(path: str, checksum: str, verify: Verify) -> str:
+    if verify == "size_and_time" or checksum:
+        return ""
+    if files.is_remote(path):
+        return _checksum(path) if verify == "content" else ""
+    return _local_digest(path, whole=verify == "content")
 
 
 def _local_digest(path: str, *, whole: bool) -> str:

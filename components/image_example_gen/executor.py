@@ -9,12 +9,15 @@
    rewritten.
 
 So the output is byte for byte the same for any number of workers.
+
+A source may consist of spans. Then each span has shards of its own, which are kept after step 2
+(`span_store`): a span that an earlier run has read is neither read nor decoded again, and takes
+part in steps 3 and 4 as all others. Of equal images of several spans, that of the oldest is kept.
 """
 
 import gc
 import json
 import logging
-import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,9 +32,11 @@ from tfx.proto import example_gen_pb2
 from tfx.types import Artifact, artifact_utils
 
 from components import artifact_files, example_files, names, slice_columns
+from components.artifact_files import Described
 from components.checked_artifacts import checked
-from components.image_example_gen import files, verdict
+from components.image_example_gen import files, parts, spans_file, verdict
 from components.image_example_gen.abandoned import remove_abandoned, staging_folder
+from components.image_example_gen.parts import Part
 from components.image_example_gen.shards import (
     Outcome,
     Rules,
@@ -39,12 +44,13 @@ from components.image_example_gen.shards import (
     Staging,
     finalize,
     ingest,
+    move,
 )
-from components.image_example_gen.sources import (
-    ImageRecord,
-    SourceError,
-    list_images,
-)
+from components.image_example_gen.sources import ImageRecord
+from components.image_example_gen.span_listing import Asked, SpanImages, list_spans, records_of
+from components.image_example_gen.span_store import SpanStore, in_parallel
+from components.image_example_gen.spans import parse_window
+from components.image_example_gen.spans_file import KeptImage
 from components.progress import watched
 from components.spelling import composed
 
@@ -60,16 +66,22 @@ MAX_PIXELS = "max_pixels"
 CHECK_DIGESTS = "check_digests"
 DATA_VERSION = "data_version"
 CODE_VERSION = "code_version"
+VERIFY = "verify"
+CLASSES = "classes"
 SPAN = "span"
+WINDOW = "window"
+SPAN_COLUMN = "span_column"
+ALLOW_GAPS = "allow_gaps"
+SPAN_STORE = "span_store"
+PIPELINE_ROOT = "pipeline_root"
+
+IMAGES_READ = "images_read"
+"""Custom property of the examples: number of images that the run has read and decoded."""
 
 _LOGGER = logging.getLogger("outnumbered.image_example_gen")
 
 QUARANTINE_FILE = "quarantine.jsonl"
 SUMMARY_FILE = "summary.json"
-
-_SPAN_PLACEHOLDER = "{SPAN}"
-_SHARD_IMAGES = 128
-_MAX_SHARDS = 1000
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -100,50 +112,86 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         quarantine = artifact_utils.get_single_instance(output_dict[names.QUARANTINE])
         remove_abandoned(os.path.dirname(examples.uri.rstrip("/")))
         passed_over: Counter[str] = Counter()
-        records = _listing(exec_properties, passed_over)
+        spans = list_spans(_asked(exec_properties), passed_over)
+        records = records_of(spans)
         # TensorFlow and TFX keep a million objects alive. Garbage collection would scan them
         # repeatedly for the few objects per image, which takes a fifth of the total time.
         gc.freeze()
         try:
             with staging_folder(examples.uri) as folder:
                 staging = Staging(folder)
-                outcomes = self._ingest(records, staging, _rules(exec_properties))
+                found = self._read(spans, staging, exec_properties)
+                outcomes = [outcome for part in found for outcome in part.outcomes]
                 judged = verdict.judge(records, _decoded(outcomes), _refusals(outcomes))
-                _write_quarantine(quarantine.uri, records, judged, exec_properties, passed_over)
-                plans = _shard_plans(examples.uri, outcomes, judged)
-                self._finalize(plans, staging, examples.uri)
+                data = spans_file.summarize(
+                    _kept_images(found, records, judged, composed(exec_properties[POSITIVE_CLASS]))
+                )
+                summary = _summary(records, judged, exec_properties, passed_over, data)
+                _write_quarantine(quarantine.uri, summary, records, judged)
+                plans = _shard_plans(examples.uri, found, judged)
+                entries = self._finalize(plans, staging, examples.uri)
                 columns = slice_columns.write(
                     _slice_columns(records, outcomes, judged), examples.uri
                 )
                 artifact_files.write_list(
                     examples.uri,
-                    [columns, *(staging.read_entry(shard) for shard in plans)],
+                    [
+                        columns,
+                        spans_file.write(data, examples.uri),
+                        *entries,
+                    ],
                     check_digests=bool(exec_properties[CHECK_DIGESTS]),
                 )
         finally:
             gc.unfreeze()
         examples.split_names = artifact_utils.encode_split_names([names.ALL])
-        if (span := exec_properties.get(SPAN) or "").isdecimal():
-            examples.span = int(span)
+        if (newest := spans[-1].name).isdecimal():
+            examples.span = int(newest)
+        examples.set_int_custom_property(
+            IMAGES_READ, sum(len(part.span.records) for part in found if not part.is_kept)
+        )
         examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
 
-    def _ingest(
-        self, records: Sequence[ImageRecord], staging: Staging, rules: Rules
-    ) -> list[Outcome]:
-        size = max(_SHARD_IMAGES, math.ceil(len(records) / _MAX_SHARDS))
-        firsts = range(0, len(records), size)
-        for shard, first in enumerate(firsts):
-            staging.write_listing(shard, first, records[first : first + size])
-        shards = range(len(firsts))
-        with watched(lambda: staging.finished() * size, total=len(records), logger=_LOGGER.name):
-            self._for_each("Ingest", shards, beam.Map(ingest, staging, rules))
-        return [staging.read_outcome(shard) for shard in shards]
+    def _read(
+        self, spans: Sequence[SpanImages], staging: Staging, exec_properties: Mapping[str, Any]
+    ) -> list[Part]:
+        """Reads the spans that no earlier run has read, keeps them, and returns all."""
+        rules, store = _rules(exec_properties), _span_store(exec_properties)
+        found = parts.of_spans(spans, staging, store, rules, exec_properties[VERIFY])
+        self._ingest([part for part in found if not part.is_kept], staging, rules)
+        if store is not None:
+            for part in found:
+                part.keep(staging, store)
+        if found[0].span.name:
+            _LOGGER.info(parts.summary(found))
+        return found
 
-    def _finalize(self, plans: Mapping[int, ShardPlan], staging: Staging, uri: str) -> None:
-        for shard, plan in plans.items():
-            staging.write_plan(shard, plan)
+    def _ingest(self, unread: Sequence[Part], staging: Staging, rules: Rules) -> None:
+        shards = [shard for part in unread for shard in part.write_listings(staging)]
+        total = sum(len(part.span.records) for part in unread)
+        if not shards:
+            return
+        with watched(
+            lambda: staging.finished() * total // len(shards), total=total, logger=_LOGGER.name
+        ):
+            self._for_each("Ingest", shards, beam.Map(ingest, staging, rules))
+        for part in unread:
+            part.read_outcomes(staging)
+
+    def _finalize(
+        self, plans: Mapping[int, ShardPlan], staging: Staging, uri: str
+    ) -> list[Described]:
+        """Moves all shards to their final names; returns their entries in the list of files."""
         fileio.makedirs(example_files.split_dir(uri, names.ALL))
-        self._for_each("Finalize", plans, beam.Map(finalize, staging))
+        entries = {shard: plan.entry for shard, plan in plans.items()}
+        known = [shard for shard, entry in entries.items() if entry]
+        in_parallel(lambda shard: move(staging.examples(shard), plans[shard]), known)
+        unknown = [shard for shard, entry in entries.items() if not entry]
+        for shard in unknown:
+            staging.write_plan(shard, plans[shard])
+        if unknown:
+            self._for_each("Finalize", unknown, beam.Map(finalize, staging))
+        return [entry or staging.read_entry(shard) for shard, entry in entries.items()]
 
     def _for_each(self, name: str, shards: Iterable[int], work: beam.PTransform) -> None:
         with self._make_beam_pipeline() as pipeline:
@@ -155,25 +203,26 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             )
 
 
-def _listing(exec_properties: Mapping[str, Any], passed_over: Counter[str]) -> list[ImageRecord]:
-    span = exec_properties.get(SPAN) or ""
-    return list_images(
-        _with_span(exec_properties[SOURCE], span),
-        manifest=_with_span(exec_properties[MANIFEST], span),
+def _asked(exec_properties: Mapping[str, Any]) -> Asked:
+    return Asked(
+        source=exec_properties[SOURCE],
+        manifest=exec_properties[MANIFEST],
         slices=json.loads(exec_properties[SLICES]),
-        roots=[_with_span(root, span) for root in json.loads(exec_properties[ROOTS])],
+        roots=json.loads(exec_properties[ROOTS]),
         positive_class=exec_properties[POSITIVE_CLASS],
-        passed_over=passed_over,
+        classes=json.loads(exec_properties[CLASSES]) or None,
+        span=exec_properties.get(SPAN) or "",
+        window=parse_window(json.loads(exec_properties[WINDOW])),
+        span_column=exec_properties.get(SPAN_COLUMN) or "",
+        allow_gaps=bool(int(exec_properties.get(ALLOW_GAPS) or 0)),
     )
 
 
-def _with_span(path: str, span: str) -> str:
-    if _SPAN_PLACEHOLDER in path and not span:
-        raise SourceError(
-            f"{path} requires a span; give the run a value of the parameter 'span', or remove "
-            f"{_SPAN_PLACEHOLDER}. Received: {span!r}"
-        )
-    return path.replace(_SPAN_PLACEHOLDER, span)
+def _span_store(exec_properties: Mapping[str, Any]) -> SpanStore | None:
+    if not (folder := exec_properties.get(SPAN_STORE)):
+        return None
+    root = os.path.join(exec_properties.get(PIPELINE_ROOT) or "", folder)
+    return SpanStore(root, check_digests=bool(exec_properties[CHECK_DIGESTS]))
 
 
 def _rules(exec_properties: Mapping[str, Any]) -> Rules:
@@ -196,11 +245,11 @@ def _refusals(outcomes: Iterable[Outcome]) -> list[verdict.Refusal]:
     return [refusal for outcome in outcomes for refusal in outcome.refusals]
 
 
-def _shard_plans(
-    uri: str, outcomes: Sequence[Outcome], judged: verdict.Verdict
-) -> dict[int, ShardPlan]:
+def _shard_plans(uri: str, found: Sequence[Part], judged: verdict.Verdict) -> dict[int, ShardPlan]:
     """Returns the plan of each shard that keeps an image; the remaining shards are renumbered."""
-    kept = {shard: _kept(outcome, judged) for shard, outcome in enumerate(outcomes)}
+    shards = [each for part in found for each in part.numbered()]
+    kept = {shard: _kept(outcome, judged) for shard, outcome, _ in shards}
+    known = {shard: entry for shard, _, entry in shards if entry}
     remaining = [shard for shard, is_kept in kept.items() if any(is_kept)]
     folder = os.path.basename(example_files.split_dir(uri, names.ALL))
     return {
@@ -209,8 +258,29 @@ def _shard_plans(
             name=os.path.join(folder, example_files.shard_name(index, len(remaining))),
             records=sum(kept[shard]),
             kept=None if all(kept[shard]) else kept[shard],
+            size=known[shard].size if shard in known else 0,
+            sha256=known[shard].sha256 if shard in known else "",
         )
         for index, shard in enumerate(remaining)
+    }
+
+
+def _kept_images(
+    found: Sequence[Part],
+    records: Sequence[ImageRecord],
+    judged: verdict.Verdict,
+    positive_class: str,
+) -> dict[str, list[KeptImage]]:
+    """Returns the images of each span that are in the examples."""
+    return {
+        part.span.name: [
+            KeptImage(image.image_id, name, name == positive_class)
+            for outcome in part.outcomes
+            for image in outcome.ingested
+            if image.row in judged.kept
+            for name in [records[image.row].class_name]
+        ]
+        for part in found
     }
 
 
@@ -233,15 +303,14 @@ def _slice_columns(
     )
 
 
-def _write_quarantine(
-    uri: str,
+def _summary(
     records: Sequence[ImageRecord],
     judged: verdict.Verdict,
     exec_properties: Mapping[str, Any],
     passed_over: Mapping[str, int],
-) -> None:
-    """Writes the quarantine artifact; raises BadImagesError if the run must stop."""
-    rows = verdict.quarantine_rows(records, judged)
+    data: spans_file.DataRecord,
+) -> dict[str, Any]:
+    """Returns the content of the quarantine's `summary.json`."""
     summary = verdict.summary(
         records,
         judged,
@@ -249,13 +318,24 @@ def _write_quarantine(
         max_bad_fraction=float(exec_properties[MAX_BAD_FRACTION]),
         passed_over=passed_over,
     )
-    left_out = files.passed_over_text(passed_over)
+    return {**summary, "data": data.model_dump(mode="json")}
+
+
+def _write_quarantine(
+    uri: str,
+    summary: Mapping[str, Any],
+    records: Sequence[ImageRecord],
+    judged: verdict.Verdict,
+) -> None:
+    """Writes the quarantine artifact; raises BadImagesError if the run must stop."""
+    rows = verdict.quarantine_rows(records, judged)
+    left_out = files.passed_over_text(summary["passed_over"])
     _LOGGER.info(
         "%s images: %s accepted, %s duplicates, %s quarantined%s",
         *(f"{summary[key]:,}" for key in ("listed", "accepted", "duplicates", "quarantined")),
         f"; {left_out}" if left_out else "",
     )
-    failure = verdict.failure(summary, rows)
+    failure = verdict.failure(summary, rows, verdict.refused_of_spans(records, judged))
     # TFX deletes the outputs of an execution that fails, but the list must be kept.
     folder = _kept_folder(uri) if failure else uri
     _write_files(folder, summary, rows)

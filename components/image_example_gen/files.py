@@ -46,12 +46,14 @@ class FoundFile(NamedTuple):
       path: the path that opens it.
       size: bytes; -1 if the file can't be accessed.
       mtime_ns: modification time in nanoseconds since 1970; 0 if unknown.
+      checksum: the store's own, of an object in a bucket; empty for any other file.
     """
 
     relative: str
     path: str
     size: int
     mtime_ns: int
+    checksum: str = ""
 
 
 def is_remote(path: str) -> bool:
@@ -216,6 +218,46 @@ def _leftover_part(relative: str) -> tuple[str, str] | None:
     return None
 
 
+def exists(path: str) -> bool:
+    """Returns whether a path is a file, or a folder; in a bucket, a folder with a file.
+
+    Raises:
+      OSError: the store can't be read.
+    """
+    if not is_remote(path):
+        return os.path.exists(path)
+    if find("", path) is not None:
+        return True
+    prefix = path.rstrip("/") + "/"
+    if store := store_of(prefix):
+        return bool(store.below(prefix, limit=1))
+    with _as_os_error(prefix):
+        return any(True for _ in files_below(prefix))
+
+
+def children(folder: str, *, folders: bool) -> set[str]:
+    """Returns the names of the folders, or of the files, directly in a folder.
+
+    Args:
+      folder: on disk or in a bucket.
+      folders: whether to return the folders.
+
+    Raises:
+      OSError: the folder can't be listed.
+    """
+    if not is_remote(folder):
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if _is_folder(entry) == folders}
+    prefix = folder.rstrip("/") + "/"
+    if folders and (store := store_of(prefix)):  # without listing what is in them
+        if error := first_answer(prefix):
+            raise error
+        return set(store.folders(prefix))
+    with _as_os_error(prefix):
+        below = [found.path.removeprefix(prefix) for found in files_below(prefix)]
+    return {name.partition("/")[0] for name in below if ("/" in name) == folders}
+
+
 def find(relative: str, path: str) -> FoundFile | None:
     """Returns one file by its path; None if it does not exist."""
     if is_remote(path):
@@ -251,7 +293,8 @@ def read_bytes(path: str) -> bytes:
 
 def _from_metadata(relative: str, metadata: Any) -> FoundFile:
     changed = int((metadata.last_updated_in_seconds or 0) * _NANOSECONDS)
-    return FoundFile(relative, metadata.path, metadata.size_in_bytes, changed)
+    checksum = getattr(metadata, "checksum", "")
+    return FoundFile(relative, metadata.path, metadata.size_in_bytes, changed, checksum)
 
 
 @contextlib.contextmanager

@@ -75,7 +75,7 @@ def read_uris(path: str) -> Iterator[tuple[int, str]]:
         yield line, _filled(path, line, URI_COLUMN, columns.get(URI_COLUMN, "").strip())
 
 
-def columns_of(rows: list[Row]) -> set[str]:
+def columns_of(rows: Sequence[Row]) -> set[str]:
     """Returns the names of all columns that occur in any row."""
     return {name for row in rows for name in row.columns}
 

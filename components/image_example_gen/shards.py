@@ -68,6 +68,25 @@ class Outcome:
     ingested: list[IngestedImage]
     refusals: list[Refusal]
 
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> "Outcome":
+        """Returns an outcome that was written as JSON."""
+        return cls(
+            [IngestedImage(*image) for image in content["ingested"]],
+            [Refusal(*refusal) for refusal in content["refusals"]],
+        )
+
+    def moved(self, rows: int) -> "Outcome":
+        """Returns the outcome with other rows.
+
+        Args:
+          rows: is added to each row.
+        """
+        return Outcome(
+            [image._replace(row=image.row + rows) for image in self.ingested],
+            [refusal._replace(row=refusal.row + rows) for refusal in self.refusals],
+        )
+
 
 @dataclass(frozen=True)
 class ShardPlan:
@@ -78,12 +97,23 @@ class ShardPlan:
       name: path of the final file, relative to `uri`.
       records: number of its records.
       kept: for each record of the shard, in order, whether it is kept; None keeps all.
+      size: of the shard in bytes, if its digest is known.
+      sha256: digest of the shard, 64 hex digits; empty if it is not known.
     """
 
     uri: str
     name: str
     records: int
     kept: list[bool] | None
+    size: int = 0
+    sha256: str = ""
+
+    @property
+    def entry(self) -> Described | None:
+        """Entry of the final file in the list of the artifact's files; None if it is not known."""
+        if self.kept is not None or not self.sha256:
+            return None
+        return Described(self.name, self.records, self.size, self.sha256)
 
     @property
     def destination(self) -> str:
@@ -126,11 +156,7 @@ class Staging:
 
     def read_outcome(self, shard: int) -> Outcome:
         """Returns what `write_outcome` wrote."""
-        content = _read_json(self._path("outcome", shard))
-        return Outcome(
-            [IngestedImage(*image) for image in content["ingested"]],
-            [Refusal(*refusal) for refusal in content["refusals"]],
-        )
+        return Outcome.of(_read_json(self._path("outcome", shard)))
 
     def write_plan(self, shard: int, plan: ShardPlan) -> None:
         """Writes how a shard's final file is written."""
@@ -147,6 +173,11 @@ class Staging:
     def read_entry(self, shard: int) -> Described:
         """Returns what `write_entry` wrote."""
         return Described(**_read_json(self._path("entry", shard)))
+
+    def remove_examples(self, shard: int) -> None:
+        """Removes a shard's TFRecord file, if it is there."""
+        if fileio.exists(path := self.examples(shard)):
+            fileio.remove(path)
 
     def finished(self) -> int:
         """Returns the number of shards that have an outcome."""
@@ -200,6 +231,8 @@ def _example(
         names.PERCEPTUAL_HASH: ingested.perceptual_hash,
         **dict(record.slices),
     }
+    if record.span:
+        texts[names.SPAN] = record.span
     numbers = {
         names.LABEL: names.POSITIVE_LABEL if is_positive else names.NEGATIVE_LABEL,
         names.WIDTH: image.width,
@@ -226,11 +259,12 @@ def _serialized(example: tf.train.Example) -> bytes:
 def finalize(shard: int, staging: Staging) -> None:
     """Moves a shard to its destination, without the records that are dropped."""
     plan = staging.read_plan(shard)
-    _move(staging.examples(shard), plan)
+    move(staging.examples(shard), plan)
     staging.write_entry(shard, artifact_files.describe(plan.uri, plan.name, plan.records))
 
 
-def _move(source: str, plan: ShardPlan) -> None:
+def move(source: str, plan: ShardPlan) -> None:
+    """Moves the file of a shard to its destination, without the records that are dropped."""
     if plan.kept is None:
         if fileio.exists(source):  # else an earlier try of this bundle has moved it
             fileio.rename(source, plan.destination, overwrite=True)

@@ -11,7 +11,7 @@ import os
 import posixpath
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from components import names
@@ -31,12 +31,17 @@ __all__ = [
     "ImageRecord",
     "SourceError",
     "UnreachableError",
+    "absolute_folder",
+    "absolute_manifest",
     "check_class",
+    "check_classes",
     "class_names",
     "data_version",
+    "data_versions",
     "list_images",
     "possible_paths",
     "scheme_problem",
+    "unchecked_images",
 ]
 
 _SHOWN = 3
@@ -59,6 +64,8 @@ class ImageRecord(NamedTuple):
         the manifest has none.
       size: bytes; -1 if the file can't be accessed.
       mtime_ns: modification time in nanoseconds since 1970.
+      checksum: the store's own, of an object in a bucket; empty for any other file.
+      span: name of the data span; empty if the source has no spans.
     """
 
     uri: str
@@ -67,6 +74,8 @@ class ImageRecord(NamedTuple):
     slices: tuple[tuple[str, str], ...]
     size: int
     mtime_ns: int
+    checksum: str = ""
+    span: str = ""
 
 
 def list_images(
@@ -105,20 +114,41 @@ def list_images(
         positive class, leads out of the roots, has a class, column or file that is not allowed,
         has a class in two spellings, or contradicts itself.
     """
-    source = _absolute_folder(source)
+    counted = Counter() if passed_over is None else passed_over
+    found = unchecked_images(
+        source, manifest=manifest, slices=slices, roots=roots, passed_over=counted
+    )
+    check_classes(source, class_names(found), positive_class, known_classes, counted)
+    return found
+
+
+def unchecked_images(
+    source: str,
+    *,
+    manifest: str | None,
+    slices: Sequence[str],
+    roots: Sequence[str],
+    passed_over: Counter[str],
+    rows: Sequence[Row] | None = None,
+) -> list[ImageRecord]:
+    """Returns what `list_images` returns, without checks of the classes.
+
+    Args:
+      source: see `list_images`, as the arguments that follow.
+      rows: the rows of the manifest to use; None for all.
+    """
+    source = absolute_folder(source)
     slices = [composed(column) for column in slices]
     _check_slices(slices)
-    counted = Counter() if passed_over is None else passed_over
     if manifest:
-        path = _absolute_manifest(source, manifest)
-        records = _from_manifest(source, path, slices, Roots(source, roots))
+        path = absolute_manifest(source, manifest)
+        found = read_rows(path) if rows is None else rows
+        records = _from_manifest(source, path, found, slices, Roots(source, roots))
     else:
-        records = _from_folders(source, slices, Roots(source, roots), counted)
+        records = _from_folders(source, slices, Roots(source, roots), passed_over)
     # Without size and time, which may change between two accesses to a file.
     unique = {(record.uri, record.class_name, record.path): record for record in records}
-    ordered = [unique[key] for key in sorted(unique)]
-    _check_classes(source, class_names(ordered), positive_class, known_classes, counted)
-    return ordered
+    return [unique[key] for key in sorted(unique)]
 
 
 def class_names(records: Iterable[ImageRecord]) -> list[str]:
@@ -132,7 +162,7 @@ def data_version(
     verify: Verify = "heads",
     advance: Callable[[], object] = lambda: None,
 ) -> str:
-    """Returns a digest of the images' names, classes, slices, sizes and modification times.
+    """Returns a digest of the images' names, classes, slices, sizes, times and checksums.
 
     Args:
       records: the images.
@@ -145,12 +175,26 @@ def data_version(
     Raises:
       SourceError: a bucket's store provides no checksum of a file.
     """
-    digest = hashlib.sha256()
-    contents = content_digests((record.path for record in records), verify, advance=advance)
-    for record, content in zip(records, contents, strict=True):
-        # Without the path: a source that is moved as a whole is the same data.
-        digest.update(json.dumps([*record._replace(path=""), content]).encode() + b"\n")
-    return digest.hexdigest()
+    (version,) = data_versions([records], verify=verify, advance=advance)
+    return version
+
+
+def data_versions(
+    parts: Sequence[Sequence[ImageRecord]],
+    *,
+    verify: Verify,
+    advance: Callable[[], object] = lambda: None,
+) -> Iterator[str]:
+    """Yields the `data_version` of each part of the images."""
+    files_of_all = ((each.path, each.checksum) for records in parts for each in records)
+    contents = content_digests(files_of_all, verify, advance=advance)
+    for records in parts:
+        digest = hashlib.sha256()
+        for record in records:
+            # Without the path: a source that is moved as a whole is the same data.
+            fields = [*record._replace(path=""), next(contents)]
+            digest.update(json.dumps(fields).encode() + b"\n")
+        yield digest.hexdigest()
 
 
 def check_class(name: str, classes: Collection[str], *, parameter: str) -> None:
@@ -183,13 +227,23 @@ def _quoted(values: Sequence[str]) -> str:
     return f"{shown} and {len(values) - 10} more" if len(values) > 10 else shown
 
 
-def _check_classes(
+def check_classes(
     source: str,
     classes: list[str],
     positive_class: str | None,
     known_classes: Collection[str] | None,
     passed_over: Mapping[str, int],
 ) -> None:
+    """Refuses a single class, a class that is not known, and a missing positive class.
+
+    Args:
+      source: the source, for the message.
+      classes: the classes of the images, sorted.
+      positive_class: see `list_images`, as the arguments that follow.
+
+    Raises:
+      SourceError: see `list_images`.
+    """
     if known_classes is not None:
         for name in classes:
             check_class(name, known_classes, parameter=f"each class in {source}")
@@ -215,7 +269,16 @@ def _check_slices(slices: Sequence[str]) -> None:
         raise SourceError(f"slices must name each column once. Received: {list(slices)}")
 
 
-def _absolute_folder(source: str) -> str:
+def absolute_folder(source: str) -> str:
+    """Returns the absolute path or URL of a source.
+
+    Args:
+      source: as given by the user.
+
+    Raises:
+      UnreachableError: it does not exist.
+      SourceError: it is a file.
+    """
     if files.is_remote(source):
         return source.rstrip("/")
     folder = os.path.abspath(source)
@@ -231,7 +294,16 @@ def _absolute_folder(source: str) -> str:
     return folder
 
 
-def _absolute_manifest(source: str, manifest: str) -> str:
+def absolute_manifest(source: str, manifest: str) -> str:
+    """Returns the path of a manifest, which is searched for as given, then in the source.
+
+    Args:
+      source: absolute path or URL.
+      manifest: as given by the user.
+
+    Raises:
+      UnreachableError: it is in neither place.
+    """
     if files.is_remote(manifest):
         return manifest
     in_source = _join(source, manifest)
@@ -299,9 +371,8 @@ def _walk(
 
 
 def _from_manifest(
-    source: str, manifest: str, slices: Sequence[str], roots: Roots
+    source: str, manifest: str, rows: Sequence[Row], slices: Sequence[str], roots: Roots
 ) -> list[ImageRecord]:
-    rows = read_rows(manifest)
     _check_columns(manifest, columns_of(rows), slices)
     _check_values(manifest, rows, slices)
     _check_schemes(manifest, source, rows)
@@ -457,6 +528,7 @@ def _record(file: files.FoundFile, class_name: str, slices: Slices) -> ImageReco
         slices=slices,
         size=file.size,
         mtime_ns=file.mtime_ns,
+        checksum=file.checksum,
     )
 
 

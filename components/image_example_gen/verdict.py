@@ -163,25 +163,47 @@ def quarantine_rows(records: Sequence[ImageRecord], verdict: Verdict) -> list[di
     ]
 
 
-def failure(counts: dict[str, Any], rows: Sequence[dict[str, str]]) -> str:
+class Refused(NamedTuple):
+    """The number of refused images of a span."""
+
+    span: str
+    refused: int
+    listed: int
+
+
+def failure(
+    counts: Mapping[str, Any], rows: Sequence[dict[str, str]], spans: Sequence[Refused] = ()
+) -> str:
     """Returns why the run must stop, as a sentence; empty if it need not stop.
 
     Args:
       counts: see `summary`.
       rows: see `quarantine_rows`.
+      spans: the refused images of each span: a bad one must not be hidden by many good ones.
     """
-    quarantined, listed = counts["quarantined"], counts["listed"]
+    limit = counts["max_bad_fraction"]
+    whole = Refused("", counts["quarantined"], counts["listed"])
     empty = [name for name, count in counts["by_class"].items() if not count]
-    if quarantined <= counts["max_bad_fraction"] * listed and not empty:
+    bad = next((each for each in (whole, *spans) if each.refused > limit * each.listed), None)
+    if bad is None and not empty:
         return ""
+    bad = bad or whole
     reasons = ", ".join(f"{count} {reason}" for reason, count in counts["by_reason"].items())
     shown = ", ".join(f"{row['uri']} ({row['reason']})" for row in rows[:_SHOWN])
     problem = (
         f"no image of class {empty[0]!r} is left"
         if empty
-        else f"more than max_bad_fraction {counts['max_bad_fraction']:g} allows"
+        else f"more than max_bad_fraction {limit:g} allows"
     )
+    of_span = f" of span {bad.span}" if bad.span else ""
     return (
-        f"{quarantined:,} of {listed:,} images were refused, {problem}: {reasons}; "
+        f"{bad.refused:,} of {bad.listed:,} images{of_span} were refused, {problem}: {reasons}; "
         f"the first are {shown}"
     )
+
+
+def refused_of_spans(records: Sequence[ImageRecord], verdict: Verdict) -> list[Refused]:
+    """Returns the numbers of refused images of each span; empty if there are no spans."""
+    listed = collections.Counter(record.span for record in records if record.span)
+    refused = collections.Counter(records[refusal.row].span for refusal in verdict.refusals)
+    return [Refused(span, refused[span], count) for span, count in listed.items()]

@@ -583,7 +583,8 @@ class MetricsFile(_Part):
     """The sampler's report: classes, splits, near-duplicates and, with `assignment: stable`,
     the ledger."""
     quarantine: dict[str, Any]
-    """Numbers of listed, accepted, duplicate and refused images, by reason and class."""
+    """Numbers of listed, accepted, duplicate and refused images, by reason and class, and the
+    fingerprint of the data: images, positives and digest of each span (`data`)."""
     reading: dict[str, Any] | None
     """How images are read; null for a model that does not record it."""
     data_check: DataCheck

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
 _SUFFIXES = {"kubeflow": (".yaml", ".yml"), "vertex": (".json",)}
 _CHECKPOINTS = "checkpoints"
+_SPANS = "spans"
 # Vertex AI mounts every bucket below this folder.
 _VERTEX_BUCKETS = "/gcs/"
 _OR_BUCKET = {"pusher.registry": ", or a folder of a bucket (s3://, gs://; gs:// on Vertex AI)"}
@@ -57,10 +58,11 @@ def compile_pipeline(settings: Settings, output: Path, *, data_version: str = ""
         checkpoints=f"{kubeflow.pipeline_root}/{_CHECKPOINTS}",
         data_version=_parameter("data_version", data_version),
         ledger=_ledger(settings, kubeflow),
+        span_store=f"{_SPANS}/{settings.name}",
     )
     parameters = TrainingParameters(
         source=_parameter("source", settings.data.source),
-        span=_parameter("span", ""),
+        span=_parameter("span", settings.data.span or ""),
         epochs=_parameter("epochs", settings.trainer.epochs),
         model=_parameter("model", settings.trainer.model),
         pipeline_root=_parameter("pipeline_root", kubeflow.pipeline_root),
@@ -101,10 +103,11 @@ def compile_study(study: StudySettings, output: Path, *, data_version: str = "")
         features=study.feature_store or "",
         data_version=_parameter("data_version", data_version),
         ledger=_ledger(study, kubeflow),
+        span_store=f"{_SPANS}/{study.name}",
     )
     parameters = RunParameters(
         source=_parameter("source", study.data.source),
-        span=_parameter("span", ""),
+        span=_parameter("span", study.data.span or ""),
         pipeline_root=_parameter("pipeline_root", kubeflow.pipeline_root),
     )
     return compile_dag(build(study, places, parameters=parameters), kubeflow, output)

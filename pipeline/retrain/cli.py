@@ -15,8 +15,10 @@ from pipeline.options import (
     PresetOption,
     SetOption,
     SettingsOption,
+    SpanOption,
     fail,
     reporting_interruption,
+    with_span,
 )
 from pipeline.terminal import print_line
 
@@ -28,6 +30,7 @@ def retrain(
     preset: PresetOption = None,
     settings: SettingsOption = None,
     overrides: SetOption = None,
+    span: SpanOption = None,
     output: OutputOption = "runs",
     as_json: JsonOption = False,
 ) -> None:
@@ -41,7 +44,7 @@ def retrain(
         outnumbered retrain --settings mine.yaml --output runs/mine
     """
     with reporting_interruption(RESUMES, as_json=as_json, blessed=False):
-        _retrain(preset, settings, overrides, output, as_json=as_json)
+        _retrain(preset, settings, with_span(overrides, span), output, as_json=as_json)
 
 
 def _retrain(

@@ -76,6 +76,8 @@ class Row(_Part):
       run: folder of the run with its report; empty if it failed.
       version: version in the registry that was released; None if none was.
       champion: version that served before the run; None if none did.
+      span: the newest span of the data; empty if it has none, or the run failed.
+      spans: number of spans of the data; None if the run failed.
       images: number of images that were accepted; None if the run failed.
       positives: number of those of the positive class.
       tested: number of images of the test split.
@@ -93,6 +95,8 @@ class Row(_Part):
     run: str = ""
     version: int | None = None
     champion: int | None = None
+    span: str = ""
+    spans: NonNegativeInt | None = None
     images: NonNegativeInt | None = None
     positives: NonNegativeInt | None = None
     tested: NonNegativeInt | None = None

@@ -124,6 +124,7 @@ class Loop:
     def _row(self, result: "RunResult", *, key: str, seconds: float, champion: int | None) -> Row:
         metrics = result.metrics
         accepted, pushed = metrics["quarantine"], metrics["pushed_model"]
+        spans = [each["span"] for each in accepted["data"]["spans"]]
         return Row(
             key=key,
             at=_now(),
@@ -133,6 +134,8 @@ class Loop:
             run=result.folder.relative_to(self.output.absolute()).as_posix(),
             version=int(Path(pushed).name) if pushed else None,
             champion=champion,
+            span=spans[-1],
+            spans=len(spans) if spans[-1] else 0,
             images=accepted["accepted"],
             positives=accepted["by_class"].get(metrics["positive_class"], 0),
             tested=metrics["examples"],

@@ -37,6 +37,7 @@ def render(rows: Sequence[Row], *, title: str) -> str:
         newest_first=rows[::-1],
         reasons_shown=_REASONS_SHOWN,
         metrics=_NAMES,
+        has_spans=any(row.span for row in rows),
         figures=list(_figures(rows)),
         prevalence=next((row.prevalence for row in reversed(rows) if row.prevalence), None),
         balance=wording.balance,

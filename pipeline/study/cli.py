@@ -13,8 +13,10 @@ from pipeline.options import (
     JsonOption,
     SetOption,
     SettingsOption,
+    SpanOption,
     fail,
     reporting_interruption,
+    with_span,
 )
 from pipeline.study.settings import StudySettings, load_study, study_presets
 
@@ -34,6 +36,7 @@ def study(
             "--scale", help="Factor for the size of every split, such as 0.5 for half the images."
         ),
     ] = 1.0,
+    span: SpanOption = None,
     output: Annotated[
         str,
         typer.Option("--output", metavar="PATH", help="Output folder of the study."),
@@ -54,7 +57,7 @@ def study(
     """
     with reporting_interruption(RESUMES, as_json=as_json):
         try:
-            loaded = load_study(preset, settings, overrides or (), scale=scale)
+            loaded = load_study(preset, settings, with_span(overrides, span), scale=scale)
         except ValueError as error:
             fail(str(error), Exit.WRONG_USE, as_json=as_json)
         _study(loaded, output, cache, as_json=as_json)

@@ -60,6 +60,7 @@ def run_study(
             registry=str(output / "registry"),
             checkpoints=str(output / "tfx" / "checkpoints"),
             features=str(Path(study.feature_store or output / "features").absolute()),
+            span_store=local.span_store(output),
             data_version=data_version,
             code_version=project_version(),
             **ledger_places(study, output, connection),

@@ -11,13 +11,15 @@ if TYPE_CHECKING:
 
 
 def described(uri: Path | str) -> "Iterable[Described]":
-    """Describes the file of the slice columns, if there is one, and every shard."""
+    """Describes the files of the slice columns and the spans, if there are any, and every shard."""
     import tensorflow as tf
 
     from components import artifact_files, slice_columns
+    from components.image_example_gen import spans_file
 
-    if (Path(uri) / slice_columns.FILE).exists():
-        yield artifact_files.describe(str(uri), slice_columns.FILE)
+    for name in (slice_columns.FILE, spans_file.FILE):
+        if (Path(uri) / name).exists():
+            yield artifact_files.describe(str(uri), name)
     for path in sorted(Path(uri).glob("Split-*/data_tfrecord-*")):
         records = sum(1 for _ in tf.data.TFRecordDataset([str(path)]))
         yield artifact_files.describe(str(uri), str(path.relative_to(uri)), records)

@@ -176,7 +176,11 @@ class Cluster:
         return run.finish()
 
     def run_step(
-        self, package: Path, name: str, made: Mapping[str, Mapping[str, Artifact]]
+        self,
+        package: Path,
+        name: str,
+        made: Mapping[str, Mapping[str, Artifact]],
+        parameters: Mapping[str, Any] | None = None,
     ) -> Step:
         """Runs one step of a compiled pipeline.
 
@@ -184,6 +188,7 @@ class Cluster:
           package: the YAML file.
           name: the task.
           made: the outputs of the steps before it, by task.
+          parameters: values of the runtime parameters.
 
         Returns:
           The result of the step.
@@ -191,7 +196,7 @@ class Cluster:
         Raises:
           StepFailedError: it failed in all its attempts.
         """
-        run = Run(self, package, {}, None)
+        run = Run(self, package, dict(parameters or {}), None)
         run.steps = {task: Step(outputs=dict(outputs)) for task, outputs in made.items()}
         return run.run_task(name)
 

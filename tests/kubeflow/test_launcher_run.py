@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,7 +51,9 @@ def kept_schema(registry: Path) -> str:
 def run_locally(tree: dict[str, Any], sample: Path, folder: Path, bytecode: dict[str, str]) -> Path:
     """The output folder of a local run of the same settings on the same images."""
     tree = {key: value for key, value in tree.items() if key not in {"kubeflow", "pusher"}}
-    data = {"source": str(sample), "manifest": str(sample / "manifest.csv")}
+    photos = folder / "photos"
+    shutil.copytree(sample, photos / SPAN)
+    data = {"source": f"{photos}/{{SPAN}}", "manifest": f"{photos}/{{SPAN}}/manifest.csv"}
     tree["data"] = {**tree["data"], **data}
     tree["trainer"] = {**tree["trainer"], "epochs": EPOCHS}
     settings = folder / "local.yaml"
@@ -59,6 +62,7 @@ def run_locally(tree: dict[str, Any], sample: Path, folder: Path, bytecode: dict
         [
             *(sys.executable, "-m", "pipeline.cli", "run"),
             *("--settings", str(settings), "--output", str(folder / "runs")),
+            *("--span", SPAN),
         ],
         env={**os.environ, **bytecode, "PYTHONPATH": str(PROJECT), "PYTHONDONTWRITEBYTECODE": ""},
         capture_output=True,

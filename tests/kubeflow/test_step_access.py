@@ -59,7 +59,7 @@ def test_each_step_gets_what_its_parameters_name_and_no_more(documents):
         "StatisticsGen": (NONE, NONE, READER),
         "SchemaGen": (REGISTRY, NONE, READER),
         "ExampleValidator": (NONE, NONE, READER),
-        "ImbalanceSampler": (NONE, NONE, READER),
+        "ImbalanceSampler": (NONE, STORE, READER),  # its ledger
         "Trainer": (REGISTRY, STORE, READER),  # its weights, its checkpoints
         "Calibrator": (NONE, NONE, READER),
         "Evaluator": (NONE, NONE, READER),
@@ -109,7 +109,7 @@ def test_credentials_of_one_cloud_are_not_given_to_steps_that_use_another(tmp_pa
         compiled(
             tmp_path,
             "kubeflow.secrets=[{name: g, env: {GOOGLE_APPLICATION_CREDENTIALS: file}}]",
-            "data.source=gs://photos",
+            "data.source=gs://photos/{SPAN}",
         )
     )
     given = {step for step, (_, secrets, _) in found.items() if secrets}
@@ -119,8 +119,8 @@ def test_credentials_of_one_cloud_are_not_given_to_steps_that_use_another(tmp_pa
 @pytest.mark.parametrize(
     ("registry", "variables", "others"),
     [
-        # The photographs and the checkpoints are in s3:// and minio://.
-        ("s3://models/dogs", STORE, {"ImageExampleGen", "Trainer"}),
+        # The photographs, the ledger and the checkpoints are in s3:// and minio://.
+        ("s3://models/dogs", STORE, {"ImageExampleGen", "ImbalanceSampler", "Trainer"}),
         ("gs://models/dogs", {"GOOGLE_APPLICATION_CREDENTIALS"}, set()),
     ],
 )
@@ -160,8 +160,8 @@ def test_images_on_a_volume_are_mounted_into_the_step_that_reads_them(tmp_path):
     found = granted(
         compiled(
             tmp_path,
-            "data.source=/photos/{SPAN}",
-            "data.manifest=null",
+            "data.source=/photos",
+            "data.window=newest",
             "kubeflow.volumes=[{claim: c, path: /registry}, {claim: p, path: /photos}]",
         )
     )
@@ -169,6 +169,12 @@ def test_images_on_a_volume_are_mounted_into_the_step_that_reads_them(tmp_path):
         "ImageExampleGen"
     }
     assert found["ImageExampleGen"] == ({"/photos"}, NONE, READER)
+
+
+def test_spans_on_a_volume_are_read_from_it_and_kept_in_the_bucket_by_its_key(tmp_path):
+    mounts = "kubeflow.volumes=[{claim: c, path: /registry}, {claim: p, path: /photos}]"
+    spans = ("data.source=/photos/{SPAN}", mounts)
+    assert granted(compiled(tmp_path, *spans))["ImageExampleGen"] == ({"/photos"}, STORE, READER)
 
 
 def test_a_variable_that_names_a_path_on_a_volume_mounts_it_everywhere(tmp_path):

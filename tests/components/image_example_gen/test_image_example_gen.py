@@ -48,7 +48,8 @@ def test_examples_are_sorted_by_uri_and_no_other_files_remain(photos, ingest):
     uris = [example["uri"] for example in run.examples]
     assert uris == sorted(uris)
     assert len(uris) == 8
-    assert sorted(os.listdir(run.examples_uri)) == ["Split-all", "files.json", "slice_columns.json"]
+    own = ["files.json", "slice_columns.json", "spans.json"]
+    assert sorted(os.listdir(run.examples_uri)) == ["Split-all", *own]
     assert run.summary["by_class"] == {"cats": 5, "dogs": 3}
     assert run.quarantine == []
 

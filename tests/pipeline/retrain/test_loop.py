@@ -15,7 +15,11 @@ def metrics(version):
     return {
         "at_prevalence": {**world, "prevalence": 1 / 11, "intervals": {"f1": [0.4, 0.6]}},
         "intervals": {"recall": [0.4, 0.6], "precision": None, "pr_auc": [0.4, 0.6]},
-        "quarantine": {"accepted": 275, "by_class": {"cats": 250, "dogs": 25}},
+        "quarantine": {
+            "accepted": 275,
+            "by_class": {"cats": 250, "dogs": 25},
+            "data": {"spans": [{"span": "6"}, {"span": "7"}]},
+        },
         "positive_class": "dogs",
         "examples": 53,
         "reason": "recall is 0.5 (>= 0.1)",

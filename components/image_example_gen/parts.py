@@ -1,0 +1,116 @@
+"""The parts of a run's images: one for each span, or one for a source without spans."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from components.artifact_files import Described
+from components.image_example_gen import span_store
+from components.image_example_gen.contents import Verify
+from components.image_example_gen.shards import Outcome, Rules, Staging
+from components.image_example_gen.span_listing import SpanImages
+from components.image_example_gen.span_store import SpanStore, in_parallel
+
+_SHARD_IMAGES = 128
+_MAX_SHARDS = 1000
+
+
+@dataclass
+class Part:
+    """A span, or the whole source, in a run.
+
+    Attributes:
+      span: its images.
+      first: index of its first shard.
+      row: index of its first image in the listing of all spans.
+      key: see `span_store.keys`; empty if the span is not kept.
+      is_kept: whether an earlier run has read it.
+      entries: its shards in the store, if they are there.
+      outcomes: of its shards, with rows in the listing of all spans.
+    """
+
+    span: SpanImages
+    first: int
+    row: int
+    key: str = ""
+    is_kept: bool = False
+    entries: list[Described] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    @property
+    def shards(self) -> int:
+        """Number of its shards."""
+        return math.ceil(len(self.span.records) / self._size)
+
+    @property
+    def _size(self) -> int:
+        return max(_SHARD_IMAGES, math.ceil(len(self.span.records) / _MAX_SHARDS))
+
+    def write_listings(self, staging: Staging) -> Iterator[int]:
+        """Writes the list of each shard's images, and yields the index of the shard."""
+        for at in range(self.shards):
+            start = at * self._size
+            images = self.span.records[start : start + self._size]
+            staging.write_listing(self.first + at, self.row + start, images)
+            yield self.first + at
+
+    def numbered(self) -> Iterator[tuple[int, Outcome, Described | None]]:
+        """Yields the index of each shard, its outcome, and its entry if it is in the store."""
+        for at, outcome in enumerate(self.outcomes):
+            yield self.first + at, outcome, self.entries[at] if self.entries else None
+
+    def read_outcomes(self, staging: Staging) -> None:
+        """Reads the outcomes of its shards, once these are ingested."""
+        self.outcomes = [staging.read_outcome(self.first + at) for at in range(self.shards)]
+
+    def keep(self, staging: Staging, store: SpanStore) -> None:
+        """Keeps it for later runs, unless it is kept already, or its files may change."""
+        if self.key and not self.is_kept and span_store.may_be_kept(self.outcomes):
+            outcomes = [outcome.moved(-self.row) for outcome in self.outcomes]
+            self.entries = store.add(self.span.name, self.key, outcomes, staging, self.first)
+
+    def look_up(self, staging: Staging, store: SpanStore) -> None:
+        """Takes its shards and outcomes from the store, if an earlier run has read it."""
+        kept = store.find(self.span.name, self.key)
+        if kept and len(kept.shards) == self.shards and store.fetch(kept, staging, self.first):
+            self.is_kept, self.entries = True, kept.shards
+            self.outcomes = [outcome.moved(self.row) for outcome in kept.outcomes]
+
+
+def of_spans(
+    spans: Sequence[SpanImages],
+    staging: Staging,
+    store: SpanStore | None,
+    rules: Rules,
+    verify: Verify,
+) -> list[Part]:
+    """Returns the part of each span; the shards of kept ones are in the staging folder then.
+
+    Args:
+      spans: with their images, the oldest first.
+      staging: the run's staging folder.
+      store: the kept spans; None if none are kept.
+      rules: how images are read.
+      verify: see `contents.Verify`.
+    """
+    found: list[Part] = []
+    shard = row = 0
+    for span in spans:
+        found.append(part := Part(span, shard, row))
+        shard, row = shard + part.shards, row + len(span.records)
+    if store is not None and spans[0].name:
+        for part, key in zip(found, span_store.keys(spans, rules, verify), strict=True):
+            part.key = key
+        in_parallel(lambda part: part.look_up(staging, store), found)
+    return found
+
+
+def summary(found: Sequence[Part]) -> str:
+    """Returns a sentence that says which spans were read in this run."""
+    read = [len(part.span.records) for part in found if not part.is_kept]
+    kept = [len(part.span.records) for part in found if part.is_kept]
+    return (
+        f"spans {found[0].span.name} to {found[-1].span.name}: {sum(read):,} images of "
+        f"{len(read)} spans were read; the {sum(kept):,} of {len(kept)} others were read by "
+        "earlier runs"
+    )
