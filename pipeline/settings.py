@@ -83,6 +83,18 @@ def _checked_span(name: str) -> str:
     return spans.parse(name, what="it").name
 
 
+def _checked_window(value: Any) -> Any:
+    """Refuses what is no window in one message, and not in one per kind of window."""
+    if isinstance(value, Mapping):
+        value = {key: _as_text(each) for key, each in value.items()}
+    if not isinstance(value, SpanRange):
+        try:
+            spans.parse_window(value)
+        except spans.SourceError as error:
+            raise ValueError(str(error).removeprefix("data.window ")) from error
+    return value
+
+
 class SettingsError(InputError):
     """Invalid settings; the message names the key, the value and what is allowed."""
 
@@ -136,7 +148,9 @@ class Data(Section):
         default=None,
         description="Newest span to take, such as 7 or 2026-11-27; null: the newest there is.",
     )
-    window: Literal["newest", "all"] | PositiveCount | SpanRange = Field(
+    window: Annotated[
+        Literal["newest", "all"] | PositiveCount | SpanRange, BeforeValidator(_checked_window)
+    ] = Field(
         default="newest",
         description=(
             "Spans to take: newest, all, the newest N, or a range such as {first: 3, last: 7}. "
@@ -201,7 +215,6 @@ class Data(Section):
 
     @model_validator(mode="after")
     def _spans_are_possible(self) -> Self:
-        self.parsed_window()
         for key, is_set in (("span", self.span), ("window", self.window != spans.NEWEST)):
             if is_set and not self.has_spans:
                 raise ValueError(

@@ -5,7 +5,6 @@ its place. Imports the standard library only.
 """
 
 import datetime
-import difflib
 import os
 import re
 from collections import defaultdict
@@ -233,10 +232,11 @@ def _existing(spans: Sequence[Span], newest: str) -> Span:
         if (span.position, span.is_date) == (asked.position, asked.is_date):
             return span
     names = [span.name for span in spans]
-    near = difflib.get_close_matches(newest, names, n=1, cutoff=0.5)
-    hint = f" (did you mean {near[0]}?)" if near else ""
+    alike = [span for span in spans if span.is_date == asked.is_date]
+    near = min(alike, key=lambda span: abs(span.position - asked.position), default=None)
+    hint = f"; the nearest is {near.name}" if near else ""
     raise UnreachableError(
-        f"span {newest} does not exist{hint}; there are {_some(names)}. Received: {newest!r}"
+        f"span {newest} does not exist; there are {_some(names)}{hint}. Received: {newest!r}"
     )
 
 

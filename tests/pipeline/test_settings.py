@@ -31,6 +31,45 @@ def test_missing_keys_take_their_defaults():
     assert settings.beam.runner == "FnApiRunner"
 
 
+def with_spans(**changes):
+    return parse(minimal(**{"data.source": "photos/{SPAN}", **changes}), origin="test").data
+
+
+@pytest.mark.parametrize(
+    ("window", "found"),
+    [
+        ("newest", "newest"),
+        ("3", 3),
+        ("{first: 2026-11-20}", {"first": "2026-11-20"}),
+        ("{first: 3, last: 07}", {"first": "3", "last": "7"}),
+    ],
+)
+def test_a_window_is_a_word_a_number_or_a_range_of_numbers_or_dates(window, found):
+    assert with_spans(**{"data.window": window}).plain_window() == found
+
+
+@pytest.mark.parametrize("span", ["2026-11-27", "'07'", "7"])
+def test_a_span_is_a_number_or_a_date_also_as_yaml_reads_them(span):
+    assert with_spans(**{"data.span": span}).span == span.strip("'")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data.window": "0"}, r"data.window: must be newest, all, a number .* Received: 0$"),
+        ({"data.window": "[3]"}, r"data.window: must be newest, all, .* Received: \[3\]$"),
+        ({"data.window": "{first: 4, last: 3}"}, "data.window: first must not be after last"),
+        ({"data.span": "soon"}, r"data.span: .* must be a whole number such as 7, or a date"),
+        ({"data.source": "photos", "data.span": "7"}, r"span requires \{SPAN\} in source"),
+        ({"data.source": "photos", "data.window": "all"}, r"window requires \{SPAN\} in source"),
+    ],
+)
+def test_windows_and_spans_that_make_no_sense_are_refused_in_one_line(changes, message):
+    with pytest.raises(SettingsError, match=message) as refused:
+        with_spans(**changes)
+    assert len(str(refused.value).splitlines()) == 2
+
+
 @pytest.mark.parametrize("name", preset_names())
 def test_each_preset_is_valid(name):
     assert load(preset_path(name)).sampler.splits.keys() >= {"train", "val", "test"}
