@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from components import html_page
 from components.reporter import provenance, wording
@@ -122,6 +122,7 @@ def _images(rows: Sequence[Row]) -> Markup:
         ):
             axes.plot(at, np.maximum(np.array(counts, float), 0.5), "o-", color=colour, label=label)
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.set(ylabel="images")
         axes.minorticks_off()

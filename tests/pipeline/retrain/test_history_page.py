@@ -20,6 +20,8 @@ def row(day, outcome, version=None, reason="recall is 0.9 (>= 0.6)"):
         reason=reason,
         run="" if failed else f"runs/{day}",
         version=version,
+        span="" if failed else f"2026-11-0{day}",
+        spans=None if failed else day,
         images=None if failed else 100 * day,
         positives=None if failed else 10 * day,
         prevalence=None if failed else 1 / 11,
@@ -42,6 +44,12 @@ def test_the_answer_names_the_last_release_and_how_the_last_run_ended():
         "0.800 (0.700 to 0.900). The last run failed: no space left for runs; free some."
     )
     assert page.answer(ROWS[1:2]).startswith("No model was released in 1 run. The last run was not")
+
+
+def test_the_newest_span_of_each_run_is_shown_if_the_data_has_spans():
+    assert '<td>2026-11-03<span class="more">of 3</span></td>' in page.render(ROWS, title="dogs")
+    without = [each.model_copy(update={"span": "", "spans": 0}) for each in ROWS]
+    assert "newest span" not in page.render(without, title="dogs")
 
 
 def test_a_history_of_failures_alone_has_a_page():
