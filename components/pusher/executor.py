@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from typing import Any
 
 from tfx.dsl.components.base.base_executor import BaseExecutor
@@ -18,6 +19,8 @@ from components.schema_gen import baseline
 REGISTRY = "registry"
 KEPT_SCHEMA = "kept_schema"
 SETTINGS = "settings"
+
+_STEP = "Pusher"
 
 _logger = logging.getLogger("outnumbered.pusher")
 
@@ -58,16 +61,24 @@ class Executor(BaseExecutor):
         settings = json.loads(exec_properties.get(SETTINGS) or "{}")
         pushed = open_registry(exec_properties[REGISTRY]).push(
             path_utils.serving_model_dir(model),
-            version_record.read(uris, settings, self._run()),
+            version_record.read(uris, settings, self._run(record.uri)),
         )
         _keep_schema(input_dict, exec_properties[REGISTRY], pushed.version)
         pushed_model.write(record, pushed)
         state = "pushed as" if pushed.is_new else "already pushed as"
         _logger.info("%s version %d: %s", state, pushed.version, pushed.path)
 
-    def _run(self) -> str | None:
-        """Returns the id of the run; None where TFX doesn't know it, as on a cluster."""
-        return self._context.pipeline_run_id if self._context else None
+    def _run(self, output: str) -> str | None:
+        """Returns the id of the run; None if it is unknown.
+
+        Args:
+          output: URI of an output. On a cluster, where TFX doesn't know the run, it is
+            ROOT/PIPELINE/RUN/STEP/...
+        """
+        if self._context and self._context.pipeline_run_id:
+            return self._context.pipeline_run_id
+        before, step, _ = output.rpartition(f"/{_STEP}/")
+        return os.path.basename(before) if step else None
 
 
 def _keep_schema(input_dict: dict[str, list[Artifact]], folder: str, version: int) -> None:

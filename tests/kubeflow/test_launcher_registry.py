@@ -95,7 +95,9 @@ def test_compiled_steps_push_to_a_registry_in_a_bucket_and_read_its_schema_witho
         monkeypatch.setenv(name, value)
     registry = open_registry(REGISTRY)
     assert (registry.serving(), registry.verify(1)) == (1, "not signed")
-    assert registry.record(1).settings["name"] == "small"
+    record = registry.record(1)
+    assert record.settings["name"] == "small"
+    assert f"/{record.lineage.run}/Pusher/" in pushed.outputs["pushed_model"]["uri"]
     # Of other data, so that the schema can only be that in the registry.
     schema = cluster.run_step(package, "SchemaGen", made).outputs["schema"]["uri"]
     assert json.loads(object_store.read(f"{schema}/kept.json"))["version"] == 1
