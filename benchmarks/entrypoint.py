@@ -28,6 +28,7 @@ OURS = "pipeline.kubeflow.entrypoint"
 TFX = "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"
 NEEDS_TFMA = "Evaluator"
 EXECUTORS = {
+    "ChampionFinder": "components.champion_finder.executor.Executor",
     "ImageExampleGen": "components.image_example_gen.executor.Executor",
     "StatisticsGen": "components.statistics_gen.executor.Executor",
     "SchemaGen": "components.schema_gen.executor.Executor",

@@ -24,6 +24,12 @@ class Predictions(Artifact):
     TYPE_NAME = "outnumbered.Predictions"
 
 
+class Champion(Artifact):
+    """The model that is serving: `champion.json`, and its SavedModel in `model/` unless none is."""
+
+    TYPE_NAME = "outnumbered.Champion"
+
+
 class Report(Artifact):
     """The results of a run: `report.html` for people, `metrics.json` for programs."""
 

@@ -61,6 +61,7 @@ SCHEMA = "schema"
 ANOMALIES = "anomalies"
 DRAWN_EXAMPLES = "drawn_examples"
 SAMPLING = "sampling"
+CHAMPION = "champion"
 FEATURED_EXAMPLES = "featured_examples"
 MODEL = "model"
 MODEL_RUN = "model_run"
@@ -88,6 +89,11 @@ IS_POSITIVE = "is_positive"
 NEEDS_REVIEW = "needs_review"
 """Output, int64 (n, 1): 1 if a person should decide; 0 for all images without a review band."""
 
+CHAMPION_PROBABILITY = "champion_probability"
+"""Column of predictions, float: the champion's probability, at its own prevalence."""
+CHAMPION_IS_POSITIVE = "champion_is_positive"
+"""Column of predictions, int64: 1 if it reaches the champion's own operating point."""
+
 WEIGHT = "weight_at_prevalence"
 """Column of TFMA's input, double: weight of an image at the real world's share of positives."""
 
@@ -110,6 +116,8 @@ RESERVED_FEATURES = frozenset(
         SCORE,
         IS_POSITIVE,
         NEEDS_REVIEW,
+        CHAMPION_PROBABILITY,
+        CHAMPION_IS_POSITIVE,
         WEIGHT,
     }
 )

@@ -16,6 +16,9 @@ from tfx.types import BaseChannel
 
 from components import names
 from components.calibrator.component import Calibrator
+from components.champion_finder import wanted
+from components.champion_finder.component import ChampionFinder
+from components.champion_finder.found_champion import Request
 from components.evaluator import gates
 from components.evaluator.component import Evaluator
 from components.example_validator.component import ExampleValidator
@@ -26,6 +29,7 @@ from components.pusher.component import Pusher
 from components.reporter.component import Reporter
 from components.schema_gen.component import SchemaGen
 from components.statistics_gen.component import StatisticsGen
+from components.trainer import executor as trainer_executor
 from components.trainer.component import trainer
 from pipeline.features import feature_extractor, frozen_backbone
 from pipeline.settings import IN_PROCESS_RUNNER, Beam, ImageSettings, Settings
@@ -51,6 +55,8 @@ class Places:
         unknown before the run, and then SchemaGen must not be cached.
       code_version: a digest of the project's code; outputs of other code are not reused. Empty
         if the image of the steps identifies the code.
+      serving_version: the champion, see `wanted`; empty if it is unknown before the run, and then
+        ChampionFinder must not be cached.
       ledger: file that records a stable draw for later runs.
       ledger_version: identifies the content of that file; after a change the draw is repeated.
     """
@@ -62,6 +68,7 @@ class Places:
     features: str = ""
     span_store: str = ""
     kept_schema: str | None = None
+    serving_version: str = wanted.SERVING
     code_version: str = ""
     ledger: str = ""
     ledger_version: str = ""
@@ -93,6 +100,14 @@ class TrainingParameters(RunParameters):
 
     epochs: RuntimeParameter
     model: RuntimeParameter
+
+    def of_trainer(self) -> dict[str, RuntimeParameter | None]:
+        """Returns those of the Trainer, by its keys."""
+        return {
+            trainer_executor.EPOCHS: self.epochs,
+            trainer_executor.MODEL_NAME: self.model,
+            trainer_executor.PIPELINE_ROOT: self.pipeline_root,
+        }
 
 
 def build(
@@ -151,6 +166,7 @@ def _beam_args(beam: Beam) -> list[str | Placeholder]:
 def _nodes(
     settings: Settings, places: Places, parameters: TrainingParameters | None
 ) -> list[BaseNode]:
+    finder = _champion_finder(settings, places)
     ingest = example_gen(settings, places, parameters)
     images = ingest.outputs[names.EXAMPLES]
     statistics_gen, schema_gen, validator = _validation(settings, places, images)
@@ -169,9 +185,8 @@ def _nodes(
         max_side=settings.data.max_side,
         max_pixels=settings.data.max_pixels,
         checkpoint_root=places.checkpoints,
-        epochs=parameters.epochs if parameters else None,
-        model=parameters.model if parameters else None,
-        pipeline_root=parameters.pipeline_root if parameters else None,
+        parameters=parameters.of_trainer() if parameters else None,
+        champion=finder.outputs[names.CHAMPION] if settings.trainer.warm_start else None,
     )
     calibrator = Calibrator(
         model=train.outputs[names.MODEL],
@@ -188,6 +203,7 @@ def _nodes(
         bands=settings.evaluator.bands,
         gates=settings.evaluator.gates,
         anomalies=anomalies if _has_anomaly_gate(settings) else None,
+        champion=finder.outputs[names.CHAMPION],
     )
     blessing = evaluator.outputs[names.BLESSING]
     pusher = Pusher(
@@ -218,6 +234,7 @@ def _nodes(
         settings=settings.model_dump(mode="json"),
     )
     return [
+        finder,
         ingest,
         statistics_gen,
         schema_gen,
@@ -277,6 +294,37 @@ def _validation(
     )
     validator = ExampleValidator(statistics, schema_gen.outputs[names.SCHEMA])
     return statistics_gen, schema_gen, validator
+
+
+def champion_request(settings: Settings, registry: str, version: str) -> Request:
+    """Returns what a run asks of the registry about the champion.
+
+    Args:
+      settings: the pipeline's settings.
+      registry: folder or URI of the registry.
+      version: see `wanted`.
+    """
+    required: wanted.Requirement = wanted.MODEL if settings.trainer.warm_start else ""
+    if any(gate.champion for gate in gates.parse_all(settings.evaluator.gates)):
+        required = wanted.COMPARISON
+    return Request(
+        registry=registry,
+        version=version,
+        positive_class=settings.data.positive_class,
+        required=required,
+    )
+
+
+def _champion_finder(settings: Settings, places: Places) -> ChampionFinder:
+    """The component that finds the champion; the first, as the run may have to be refused."""
+    request = champion_request(settings, places.registry, places.serving_version)
+    return ChampionFinder(
+        registry=request.registry,
+        serving_version=request.version,
+        positive_class=request.positive_class,
+        required=request.required,
+        code_version=places.code_version,
+    )
 
 
 def _has_anomaly_gate(settings: Settings) -> bool:

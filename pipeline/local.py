@@ -19,6 +19,7 @@ import yaml
 from pydantic import BaseModel
 
 from components import stop_signals
+from components.champion_finder import wanted
 from components.code_version import project_version
 from components.in_progress import owned_name
 from components.reporter.files import METRICS_FILE, REPORT_FILE
@@ -77,6 +78,7 @@ def run(
     *,
     data_version: str,
     use_cache: bool = True,
+    champion: str = wanted.SERVING,
 ) -> RunResult:
     """Runs the whole pipeline.
 
@@ -85,6 +87,8 @@ def run(
       output: output folder; a second run in it reuses everything unchanged.
       data_version: a digest of the data; changed data is read again.
       use_cache: reuse the outputs of earlier runs.
+      champion: the version to compare the model with, see `wanted`; by default the one that
+        serves, or of a repeated run the one that served when it was begun first.
 
     Returns:
       The run's folder and figures; `output/latest` is a link to the folder.
@@ -95,17 +99,29 @@ def run(
 
     def make_dag(output: Path, *, enable_cache: bool) -> "Pipeline":
         from components import object_store
+        from components.champion_finder import found_champion
+        from components.registry import open_registry
         from components.schema_gen import baseline
-        from pipeline.dag import Places, build
+        from pipeline import run_champion
+        from pipeline.dag import Places, build, champion_request
 
         connection = metadata_store.connection(output)
         pushed = registry(settings, output)
         if "://" in pushed:
             object_store.register()
+        version = champion
+        if version == wanted.SERVING and enable_cache:
+            version = run_champion.find(
+                settings, output, data_version=data_version, registry=open_registry(pushed)
+            )
+        elif version == wanted.SERVING:
+            version = wanted.text(open_registry(pushed).serving())
+        found_champion.check(champion_request(settings, pushed, version))
         places = Places(
             pipeline_root=str(output / "tfx" / "artifacts"),
             registry=pushed,
             kept_schema=baseline.digest(pushed),
+            serving_version=version,
             checkpoints=str(output / "tfx" / "checkpoints"),
             features=str(output / "features"),
             span_store=span_store(output),

@@ -34,7 +34,15 @@ from components.imbalance_sampler.request import (
     validate_splits,
 )
 from components.messages import InputError, cut
-from components.names import BANDS, CLASS_NAME, TEST, TEXT_FEATURES, TRAIN, VAL, Band
+from components.names import (
+    BANDS,
+    CLASS_NAME,
+    TEST,
+    TEXT_FEATURES,
+    TRAIN,
+    VAL,
+    Band,
+)
 from components.paths import SourcePath
 from components.section import (
     ComposedKeys,
@@ -519,6 +527,18 @@ class Settings(ImageSettings):
         columns = [[name] for name in (CLASS_NAME, *self.data.slices, *self.evaluator.bands)]
         gates = gate_rules.parse_all(self.evaluator.gates)
         gate_rules.check_columns(gates, [*columns, *self.evaluator.slices])
+        return self
+
+    @model_validator(mode="after")
+    def _gates_on_spans_have_spans(self) -> Self:
+        for gate in gate_rules.parse_all(self.evaluator.gates):
+            on_span = gate.champion is not None and gate.champion.in_newest_span
+            if on_span and not self.data.has_spans:
+                raise ValueError(
+                    f"{spans.PLACEHOLDER} is required in data.source or data.manifest, or "
+                    f"data.span_column, for gate {gate.text!r}, as only images of a span have one. "
+                    f"Received: {self.data.source}"
+                )
         return self
 
     @model_validator(mode="after")

@@ -16,8 +16,9 @@ from benchmarks.faults.baseline import Baseline
 from benchmarks.faults.cases import Bench, Case, Verdict
 
 _IMAGES = 20
-# The next run pushes a second model, and checks its data against the first run's schema.
-_EXPECTED = (results.VERSIONS, "schema")
+# The next run pushes a second model, compares it with the first on the same images, and checks its
+# data against the first run's schema.
+_EXPECTED = (results.VERSIONS, "schema", "champion", "predictions")
 
 # So that both runs push a model, however well it predicts.
 _BLESSED = ("--set", 'evaluator.gates=["recall >= 0"]')

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from components.registry import open_registry
+from components.registry.record import RECORD_FILE
 from pipeline import metadata_store
 
 # Host, process, time, random ids, and what is written in the order in which a process makes it; the
@@ -23,8 +24,10 @@ _VARYING = re.compile(
 _WITH_KEPT_SCHEMA = re.compile(
     r"(.*/)?(SchemaGen/schema/(#/)?(kept\.json|statistics\.pb)|ExampleValidator/anomalies/(#/)?Split-.*)"
 )
-_VARYING_KEYS = {"seconds", "time", "pushed_version", "feature_store"}
-_OF_ONE_PUSH = {"version", "created", "lineage"}
+_VARYING_KEYS = {
+    *("seconds", "time", "pushed_version", "feature_store"),
+    *("created", "at", "run", "champion"),  # of a version and of the registry
+}
 _NUMBERED = re.compile(r"(/tfx/artifacts/[^/]+/[^/]+|/registry)/\d+")
 VERSIONS = "number of versions"
 """The name under which the number of versions in the registry is compared."""
@@ -133,13 +136,20 @@ def _digest(path: Path, output: Path) -> str:
     data = path.read_bytes()
     if path.suffix == ".json":
         with contextlib.suppress(ValueError):  # damaged: its bytes are compared
-            data = _steady_json(data, output)
+            text = _NUMBERED.sub(r"\1/#", steady_json(data, path.name))
+            data = text.replace(str(output), "OUTPUT").encode()
     return hashlib.sha256(data).hexdigest()
 
 
-def _steady_json(data: bytes, output: Path) -> bytes:
-    text = json.dumps(steady(json.loads(data)), sort_keys=True)
-    return _NUMBERED.sub(r"\1/#", text).replace(str(output), "OUTPUT").encode()
+def steady_json(data: bytes, name: str) -> str:
+    """Returns the content of a JSON file of a name without what differs between equal runs.
+
+    A damaged version is pushed again under another number.
+    """
+    value = steady(json.loads(data))
+    if name == RECORD_FILE:
+        del value["version"]
+    return json.dumps(value, sort_keys=True)
 
 
 def is_varying(name: str) -> bool:
@@ -150,8 +160,6 @@ def is_varying(name: str) -> bool:
 def steady(value: Any) -> Any:
     """Leaves times out, and whether a schema was kept before, as it is after a push."""
     if isinstance(value, dict):
-        if "lineage" in value:  # a version's record
-            value = {key: item for key, item in value.items() if key not in _OF_ONE_PUSH}
         if "anomalies" in value and "checked" in value:
             return value["anomalies"]
         return {key: steady(item) for key, item in value.items() if key not in _VARYING_KEYS}

@@ -9,7 +9,7 @@ from tfx.types import BaseChannel, Channel, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from components import names
-from components.artifacts import Predictions, Sampling
+from components.artifacts import Champion, Predictions, Sampling
 from components.evaluator import executor
 from components.evaluator.gates import ANOMALIES, Gate, GateError, check_columns, parse_all
 
@@ -28,6 +28,7 @@ class EvaluatorSpec(ComponentSpec):
         names.MODEL: ChannelParameter(type=standard_artifacts.Model),
         names.SAMPLING: ChannelParameter(type=Sampling),
         names.ANOMALIES: ChannelParameter(type=standard_artifacts.ExampleAnomalies, optional=True),
+        names.CHAMPION: ChannelParameter(type=Champion, optional=True),
     }
     OUTPUTS = {
         names.EVALUATION: ChannelParameter(type=standard_artifacts.ModelEvaluation),
@@ -40,7 +41,7 @@ class Evaluator(BaseBeamComponent):
     """Runs each image of a split through the model once, and applies the gates to its metrics.
 
     Outputs:
-      evaluation: TFMA's files and `summary.json`.
+      evaluation: TFMA's files and `summary.json`, and `champion.json` if a champion is given.
       predictions: one row per image, as parquet.
       blessing: TFX's marker file, and `verdict.json` with the reason.
     """
@@ -48,7 +49,7 @@ class Evaluator(BaseBeamComponent):
     SPEC_CLASS = EvaluatorSpec
     EXECUTOR_SPEC = BeamExecutorSpec(executor.Executor)
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one argument per input
         self,
         examples: BaseChannel,
         model: BaseChannel,
@@ -58,6 +59,7 @@ class Evaluator(BaseBeamComponent):
         gates: Sequence[str],
         bands: Sequence[str] = (),
         anomalies: BaseChannel | None = None,
+        champion: BaseChannel | None = None,
         split: str = names.TEST,
     ):
         """Creates the component.
@@ -71,21 +73,24 @@ class Evaluator(BaseBeamComponent):
           bands: measures of the images, see `components.bands`, whose bands are further slices.
           anomalies: ExampleValidator's anomalies, for gates on them. Omit them without such a
             gate, so that new findings do not make the model be evaluated again.
+          champion: ChampionFinder's output, with which the model is compared.
           split: the split to evaluate on.
 
         Raises:
-          GateError: a gate is invalid, is on slices that are not computed, or is on anomalies,
-            which are not given.
+          GateError: a gate is invalid, is on slices that are not computed, or is on anomalies or
+            a champion, which are not given.
         """
         parsed = parse_all(gates)
         check_columns(parsed, [[names.CLASS_NAME], *([band] for band in bands), *slices])
         _check_anomalies(parsed, anomalies)
+        _check_champion(parsed, champion)
         super().__init__(
             spec=EvaluatorSpec(
                 examples=examples,
                 model=model,
                 sampling=sampling,
                 anomalies=anomalies,
+                champion=champion,
                 split=split,
                 slices=json.dumps([list(columns) for columns in slices]),
                 bands=json.dumps(list(bands)),
@@ -102,5 +107,14 @@ def _check_anomalies(gates: Sequence[Gate], anomalies: BaseChannel | None) -> No
     if on_anomalies and anomalies is None:
         raise GateError(
             f"anomalies are required for gate {on_anomalies[0]!r}; give ExampleValidator's output. "
+            "Received: None"
+        )
+
+
+def _check_champion(gates: Sequence[Gate], champion: BaseChannel | None) -> None:
+    on_champion = [gate.text for gate in gates if gate.champion]
+    if on_champion and champion is None:
+        raise GateError(
+            f"champion is required for gate {on_champion[0]!r}; give ChampionFinder's output. "
             "Received: None"
         )

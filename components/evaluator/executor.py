@@ -17,6 +17,8 @@ from components.calibrator import operating_point
 from components.checked_artifacts import checked
 from components.evaluator import (
     blessing,
+    champion_comparison,
+    champion_record,
     eval_config,
     gates,
     judgement,
@@ -55,8 +57,8 @@ class Executor(BaseBeamExecutor):
         """Writes predictions, TFMA's evaluation with its summary, and the blessing.
 
         Args:
-          input_dict: `examples`, `model`, `sampling`, and `anomalies` if a gate is on them,
-            one artifact each.
+          input_dict: `examples`, `model`, `sampling`, `anomalies` if a gate is on them, and
+            `champion` to compare the model with it, one artifact each.
           output_dict: `evaluation`, `predictions`, `blessing`, one artifact each.
           exec_properties: `split`, and the JSON lists `slices`, `bands` and `gates`.
 
@@ -71,6 +73,8 @@ class Executor(BaseBeamExecutor):
         metrics.check_prevalence(prevalence)
         point = operating_point.read(_serving_dir(source))
         choice = _slice_choice(exec_properties, sampling)
+        champion = _champion_plan(source)
+        costs = Costs(**costs) if (costs := point.get("costs")) else None
 
         self._predict_and_count(
             source,
@@ -80,6 +84,7 @@ class Executor(BaseBeamExecutor):
             prevalence=prevalence,
             bounds=choice.bounds,
             total=_images(sampling, split),
+            champion=champion.folder if champion else None,
         )
         figures = summary.summarize(
             predictions.read_figures(target[names.PREDICTIONS].uri),
@@ -87,13 +92,20 @@ class Executor(BaseBeamExecutor):
             split=split,
             threshold=point["threshold"],
             prevalence=prevalence,
-            costs=Costs(**costs) if (costs := point.get("costs")) else None,
+            costs=costs,
             band=point.get("review"),
             choice=choice,
         )
         _logger.info("worst slice: %s", slice_wording.sentence(figures))
         summary.write(figures, target[names.EVALUATION].uri)
-        verdict = judgement.verdict(parsed_gates, figures, _read_findings(source))
+        compared = None
+        if champion is not None:
+            compared = champion_comparison.compare(
+                champion, target[names.PREDICTIONS].uri, prevalence=prevalence, costs=costs
+            )
+            champion_record.write(compared, target[names.EVALUATION].uri)
+            _logger.info("champion: %s", champion_record.sentence(compared))
+        verdict = judgement.verdict(parsed_gates, figures, _read_findings(source), compared)
         blessing.write(verdict, target[names.BLESSING], source[names.MODEL])
         for result in verdict.results:
             _logger.info("gate %s: %s", result.found.outcome, result.describe())
@@ -109,6 +121,7 @@ class Executor(BaseBeamExecutor):
         bounds: Mapping[names.Band, tuple[float, float]],
         prevalence: float,
         total: int,
+        champion: str | None,
     ) -> None:
         examples = source[names.EXAMPLES]
         available = artifact_utils.decode_split_names(examples.split_names)
@@ -120,6 +133,7 @@ class Executor(BaseBeamExecutor):
             slice_columns=sorted(columns),
             bounds=bounds,
             total=total,
+            champion=champion,
         )
         fileio.makedirs(target[names.PREDICTIONS].uri)
         with self._make_beam_pipeline() as pipeline:
@@ -152,6 +166,11 @@ def _slice_choice(exec_properties: dict[str, Any], sampling: dict[str, Any]) -> 
     for columns, reason in choice.left_out.items():
         _logger.warning("metrics are not sliced by %s: %s", columns, reason)
     return choice
+
+
+def _champion_plan(source: dict[str, Artifact]) -> champion_comparison.Plan | None:
+    champion = source.get(names.CHAMPION)
+    return champion_comparison.plan(champion.uri, _serving_dir(source)) if champion else None
 
 
 def _read_findings(source: dict[str, Artifact]) -> Findings | None:

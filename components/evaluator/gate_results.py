@@ -12,11 +12,11 @@ from components.messages import cut
 # The reason names at most this many slices; the verdict has all.
 _SLICES_NAMED = 5
 _LONGEST_NAME = 100
-# What to do if a metric is undefined.
-_ADVICE = {
+ADVICE = {
     EXPECTED_COST: "set calibrator.costs, for instance {missed: 50, false_alarm: 1}",
     "precision": "no image was predicted positive",
 }
+"""What to do if a metric is undefined, or why it is."""
 
 
 class Outcome(enum.StrEnum):
@@ -25,6 +25,31 @@ class Outcome(enum.StrEnum):
     PASSED = "passed"
     FAILED = "failed"
     TOO_FEW_IMAGES = "too_few_images"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A metric of the champion, and how the challenger's differs from it.
+
+    Attributes:
+      value: the champion's metric.
+      difference: challenger minus champion.
+      interval: 95 % interval of the difference.
+      agrees: whether both models predict the same for every image.
+    """
+
+    value: float
+    difference: float
+    interval: tuple[float, float]
+    agrees: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain JSON."""
+        return {
+            "value": self.value,
+            "difference": self.difference,
+            "interval": list(self.interval),
+        }
 
 
 @dataclass(frozen=True)
@@ -38,6 +63,7 @@ class Found:
       images: number of images that the metric rests on; None for anomalies.
       slice: value by column; empty for the whole split.
       more: images that would decide, with the outcome `TOO_FEW_IMAGES`; None if no number would.
+      compared: the comparison with the champion's metric; None without one.
     """
 
     value: float | None
@@ -46,6 +72,7 @@ class Found:
     images: int | None = None
     slice: Mapping[str, str] = field(default_factory=dict)
     more: MoreImages | None = None
+    compared: Compared | None = None
 
     @property
     def name(self) -> str:
@@ -61,6 +88,7 @@ class Found:
             "images": self.images,
             "outcome": self.outcome.value,
             "more_images": self.more and asdict(self.more),
+            "champion": self.compared and self.compared.to_dict(),
         }
 
 
@@ -72,7 +100,8 @@ class GateResult:
       gate: the gate.
       found: the metric of the whole split, or of the slice that decides.
       slices: every judged slice, the one that decides first; empty without slices.
-      details: the anomalies in words, or why the data was not checked.
+      details: the anomalies in words, why the data was not checked, or why the model was not
+        compared with the champion.
     """
 
     gate: Gate
@@ -111,6 +140,8 @@ class GateResult:
         """Describes the result, e.g. `recall is 0.84, but the gate requires recall >= 0.90`."""
         if self.gate.metric == ANOMALIES:
             return self._describe_anomalies()
+        if self.gate.champion and self.details:
+            return self._describe_not_compared()
         match self.found.outcome:
             case Outcome.FAILED:
                 return self._describe_failed()
@@ -121,7 +152,7 @@ class GateResult:
 
     def _describe_failed(self) -> str:
         if self.found.value is None:
-            advice = self.details or _ADVICE.get(self.gate.metric)
+            advice = self.details or ADVICE.get(self.gate.metric)
             why = f" ({advice})" if advice else ""
             return (
                 f"{self._metric(self.found)} is undefined{why}, "
@@ -132,6 +163,8 @@ class GateResult:
 
     def _describe_passed(self) -> str:
         figure = self._figure(self.found)
+        if self.gate.champion:
+            return f"{figure} ({self.gate.text})"
         bound = f"({self.gate.operator} {self.gate.bound:g})"
         if self.slices:
             return f"{figure} {bound}, the worst of {len(self.slices):,} slices"
@@ -147,6 +180,8 @@ class GateResult:
     def _lack(self, found: Found) -> str:
         """Says what is known of a metric, and how many more images would decide."""
         known = self._figure(found) if found.value is not None else self._metric(found)
+        if self.gate.champion and found.compared is None:
+            return f"{known} requires at least two images of each side; there are {found.images:,}"
         if found.more is None:
             return f"{known}; no number of images up to {LIMIT:,} would decide"
         return f"{known}; {found.more.describe()} would decide"
@@ -155,6 +190,8 @@ class GateResult:
         """Returns the metric, with its interval and the images if the outcome rests on them."""
         if found.value is None:
             return f"{self._metric(found)} is undefined"
+        if found.compared is not None:
+            return _in_comparison(self._metric(found), found.value, found.compared)
         figure = f"{self._metric(found)} is {_distinct(found.value, self.gate.bound)}"
         rests = f"{found.images:,} {self.gate.rests_on}" if found.images is not None else ""
         if self.gate.by_interval and found.interval is not None:
@@ -182,6 +219,11 @@ class GateResult:
         more = len(found) - _SLICES_NAMED
         return named if more <= 0 else f"{named}; and {more:,} more slices"
 
+    def _describe_not_compared(self) -> str:
+        if self.passed:
+            return f"{self.gate.text}: {self.details}"
+        return f"{self.details}, but the gate requires {self.gate.text}"
+
     def _describe_anomalies(self) -> str:
         found = self.found.value
         if found is None:
@@ -206,6 +248,17 @@ class Verdict:
         """Returns plain JSON: `blessed`, `reason` and the result of each gate."""
         gates = [result.to_dict() for result in self.results]
         return {"blessed": self.blessed, "reason": self.reason, "gates": gates}
+
+
+def _in_comparison(metric: str, value: float, champion: Compared) -> str:
+    figure = f"{metric} is {value:.4g}, the champion's is {champion.value:.4g}"
+    if champion.agrees:
+        return f"{figure}, and both models predict the same for every image"
+    low, high = champion.interval
+    return (
+        f"{figure}: a difference of {champion.difference:+.4f}, "
+        f"95 % interval {low:+.4f} to {high:+.4f}"
+    )
 
 
 def _distinct(value: float, bound: float, *, digits: int = 4, form: str = "g") -> str:

@@ -1,18 +1,23 @@
 """Gates: the conditions under which a model is blessed, as they stand in the settings.
 
-    gate      = metric operator number { [","] addition }
+    gate      = metric condition { [","] addition }
+    condition = operator number
+              | "not worse than champion by" number
+              | "better than champion"
     operator  = ">=" | "<=" | ">" | "<"
     addition  = "at prevalence"
               | "lower bound" | "upper bound"
               | "in every" column { "and" column } [ size ]
               | "in" column "=" value [ size ]
               | "per 1000" [ "images" ]
+              | "in the newest span"
               | "or too few images"
     size      = "with at least" number "images"
 
-For instance `recall >= 0.90`, `fp <= 12`, `precision >= 0.80 at prevalence, lower bound`,
-`recall >= 0.70 in every breed with at least 30 images` or `expected_cost <= 120 per 1000`. Each
-addition may be given once, in any order. Names that contain spaces, commas or `=` are quoted.
+For instance `recall >= 0.90`, `pr_auc not worse than champion by 0.01`, `fp <= 12`,
+`precision >= 0.80 at prevalence, lower bound`, `recall >= 0.70 in every breed with at least 30
+images` or `expected_cost <= 120 per 1000`. Each addition may be given once, in any order. Names
+that contain spaces, commas or `=` are quoted.
 
 - `at prevalence`: the metric at the real world's share of positives instead of the test split's.
 - `lower bound` (for `>=` and `>`) and `upper bound` (for `<=` and `<`): that end of the metric's
@@ -23,6 +28,11 @@ addition may be given once, in any order. Names that contain spaces, commas or `
 - `per 1000`: says the unit of `expected_cost` and `alerts_per_thousand`, which it does not change.
 - `or too few images`: the gate is also passed if there are too few images to tell, see
   `components.evaluator.judgement`.
+- `in the newest span`: only the images of the newest span decide, for gates on the champion.
+
+The champion is the model that is serving. Each model decides with its own threshold, and the 95 %
+interval of the difference of the two models decides, see `components.evaluator.champion`. `better`
+means higher, for errors and costs lower.
 
 `anomalies` counts the differences between the data and the kept schema: `anomalies <= 0`.
 """
@@ -52,6 +62,10 @@ PROBABILITY_ERRORS = ("ece", "brier", "log_loss")
 ANOMALIES = "anomalies"
 """The number of anomalies that ExampleValidator found in all images."""
 METRICS = (*RATES, *PROBABILITY_ERRORS, *PER_THOUSAND, *COUNTS, ANOMALIES)
+COMPARED = (*RATES, *PROBABILITY_ERRORS, EXPECTED_COST)
+"""Metrics that are compared with the champion's."""
+LOWER_IS_BETTER = (*PROBABILITY_ERRORS, EXPECTED_COST)
+"""Of these, metrics of which the lower is the better."""
 
 OF_COUNTS = ("recall", "precision", "f1", "accuracy", "specificity")
 """Rates that follow from the confusion matrix."""
@@ -77,13 +91,19 @@ _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-_GRAMMAR = "'<metric> <operator> <number>', for instance 'recall >= 0.90'"
+_NOT_WORSE, _BETTER = "not worse than champion by", "better than champion"
+_NEWEST_SPAN = "in the newest span"
+_GRAMMAR = (
+    "'<metric> <operator> <number>', for instance 'recall >= 0.90', "
+    f"'<metric> {_NOT_WORSE} <number>' or '<metric> {_BETTER}'"
+)
 _SIDES = ("lower bound", "upper bound")
 ADDITIONS = (
     "at prevalence",
     *_SIDES,
     "in every COLUMN [with at least NUMBER images]",
     "in COLUMN = VALUE",
+    _NEWEST_SPAN,
     "per 1000",
     "or too few images",
 )
@@ -115,18 +135,33 @@ class SliceRule:
 
 
 @dataclass(frozen=True)
+class ChampionRule:
+    """A comparison with the champion.
+
+    Attributes:
+      margin: by how much the metric may be worse; None if it must be better.
+      in_newest_span: whether only the images of the newest span decide.
+    """
+
+    margin: float | None
+    in_newest_span: bool = False
+
+
+@dataclass(frozen=True)
 class Gate:
-    """One bound on one metric.
+    """One bound on one metric, or on its improvement on the champion's.
 
     Attributes:
       text: the gate as given, with single spaces.
       metric: one of `METRICS`.
-      operator: `>=`, `<=`, `>` or `<`.
-      bound: the number.
+      operator: `>=`, `<=`, `>` or `<`; `>` with a champion.
+      bound: the number; with a champion, of the improvement, which is positive if the metric is
+        better than the champion's.
       at_prevalence: whether the metric is that at the real world's share of positives.
       by_interval: whether the end of the 95 % interval on the unfavourable side must pass.
       slices: the slices that must each pass; None for the whole split.
       accepts_too_few: whether the gate is passed if there are too few images to tell.
+      champion: the comparison with the champion; None without one.
     """
 
     text: str
@@ -137,6 +172,7 @@ class Gate:
     by_interval: bool = False
     slices: SliceRule | None = None
     accepts_too_few: bool = False
+    champion: ChampionRule | None = None
 
     def passes(self, value: float) -> bool:
         """Returns whether `value` is within the bound; NaN never is.
@@ -183,19 +219,33 @@ def parse(text: str) -> Gate:
     except pp.ParseException as error:
         raise GateError(f"a gate must be {_GRAMMAR}. Received: {text!r}") from error
     additions = _additions(text, found.additions, found.rest)
+    champion = _champion_rule(text, found, additions)
     gate = Gate(
         text=" ".join(text.split()),
         metric=_known_metric(text, found.metric),
-        operator=_known_operator(text, found.operator),
-        bound=_number(text, found.bound),
+        operator=">" if champion else _known_operator(text, found.operator),
+        bound=0.0 - (champion.margin or 0.0) if champion else _number(text, found.bound),
         at_prevalence="at prevalence" in additions,
         by_interval=any(side in additions for side in _SIDES),
         slices=additions.get("in"),
         accepts_too_few="or too few images" in additions,
+        champion=champion,
     )
-    _check_reachable(gate)
+    if champion:
+        _check_champion(gate, additions)
+    else:
+        _check_reachable(gate)
     _check_additions(gate, additions)
     return gate
+
+
+def _champion_rule(
+    text: str, found: pp.ParseResults, additions: dict[str, Any]
+) -> ChampionRule | None:
+    if "champion" not in found:
+        return None
+    margin = _number(text, found.bound) if "bound" in found else None
+    return ChampionRule(margin, in_newest_span=_NEWEST_SPAN in additions)
 
 
 def parse_all(texts: Iterable[str]) -> list[Gate]:
@@ -258,16 +308,18 @@ def _grammar() -> pp.ParserElement:
     thousand = pp.Regex(r"1,?000\b") + pp.Optional(pp.CaselessKeyword("images"))
     addition = (
         _phrase("at prevalence")
+        | _phrase(_NEWEST_SPAN)
         | _phrase("lower bound")
         | _phrase("upper bound")
         | _phrase("or too few images")
         | _phrase("per", also=thousand)
         | _slices()
     )
+    bound = pp.Regex(r"[^\s,]+")("bound")
+    champion = (_words(_NOT_WORSE) + bound | _words(_BETTER))("champion")
     return (
         pp.Regex(r"\w+")("metric")
-        + pp.Regex(r"[<>=!≤≥]+")("operator")
-        + pp.Regex(r"[^\s,]+")("bound")
+        + (champion | pp.Regex(r"[<>=!≤≥]+")("operator") + bound)
         + pp.ZeroOrMore(pp.Optional(",").suppress() + addition)("additions")
         + pp.Regex(r"(?s).*")("rest")
     ).parse_with_tabs()
@@ -338,6 +390,25 @@ def _check_reachable(gate: Gate) -> None:
         )
 
 
+def _check_champion(gate: Gate, additions: Iterable[str]) -> None:
+    """Refuses comparisons with the champion that have no meaning, or that any model passes."""
+    _check_metric(gate, COMPARED, "that is compared with the champion's", "no other is compared")
+    margin = gate.champion.margin if gate.champion else None
+    limit = math.inf if gate.metric in (EXPECTED_COST, "log_loss") else 1
+    if margin is not None and not 0 < margin < limit:
+        span = "above 0" if limit == math.inf else "above 0 and below 1"
+        raise GateError(
+            f"gate {gate.text!r}: the number after 'by' must be {span}; for 0, use "
+            f"'{gate.metric} {_BETTER}'. Received: {margin:g}"
+        )
+    allowed = {"at prevalence", _NEWEST_SPAN, "or too few images", "per"}
+    if refused := set(additions) - allowed:
+        raise GateError(
+            f"gate {gate.text!r}: after 'champion' there may be 'at prevalence', "
+            f"{_NEWEST_SPAN!r} and 'or too few images'. Received: {sorted(refused)[0]!r}"
+        )
+
+
 def _check_additions(gate: Gate, additions: Iterable[str]) -> None:
     """Refuses additions that have no meaning for the metric."""
     if gate.at_prevalence:
@@ -351,15 +422,22 @@ def _check_additions(gate: Gate, additions: Iterable[str]) -> None:
         _check_metric(gate, PER_THOUSAND, "per 1000", "no other is given per 1,000 images")
     if gate.slices is not None:
         _check_slices(gate)
+    if _NEWEST_SPAN in additions and gate.champion is None:
+        raise GateError(
+            f"{_NEWEST_SPAN!r} requires a comparison with the champion, for instance "
+            f"'{gate.metric} {_BETTER} {_NEWEST_SPAN}'. Received: {gate.text!r}"
+        )
     if gate.accepts_too_few and not _may_have_too_few(gate):
         raise GateError(
-            "'or too few images' requires 'lower bound', 'upper bound' or 'with at least NUMBER "
-            f"images', as any other gate is always decided. Received: {gate.text!r}"
+            "'or too few images' requires 'lower bound', 'upper bound', 'with at least NUMBER "
+            "images' or a comparison with the champion, as any other gate is always decided. "
+            f"Received: {gate.text!r}"
         )
 
 
 def _may_have_too_few(gate: Gate) -> bool:
-    return gate.by_interval or (gate.slices is not None and gate.slices.at_least > 1)
+    at_least = gate.slices.at_least if gate.slices else 1
+    return gate.by_interval or at_least > 1 or gate.champion is not None
 
 
 def _check_metric(gate: Gate, allowed: Sequence[str], where: str, why: str) -> None:

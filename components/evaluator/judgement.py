@@ -10,8 +10,11 @@
 
 A gate on slices is failed if one of them fails; otherwise it has too few images if one of them has.
 Slices without any image that the metric rests on, such as those without positives for recall, are
-not judged. A gate without `lower bound`, `upper bound` and slices is decided by the metric alone;
-if the interval reaches beyond the bound, a remark says so.
+not judged. A gate on the champion is passed if the 95 % interval of the difference lies on the
+good side of the bound, failed if it lies on the other, and else has too few images; it is passed
+if there is no champion yet, or if the model is the champion itself, and failed if the champion
+can't be compared. A gate without `lower bound`, `upper bound`, slices and champion is decided by
+the metric alone; if the interval reaches beyond the bound, a remark says so.
 """
 
 import dataclasses
@@ -21,11 +24,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.evaluator import intervals, more_images
-from components.evaluator.gate_results import Found, GateResult, Outcome, Verdict
+from components.evaluator import champion_record, intervals, more_images
+from components.evaluator.champion import MIN_IMAGES
+from components.evaluator.champion_record import State
+from components.evaluator.gate_results import (
+    ADVICE,
+    Compared,
+    Found,
+    GateResult,
+    Outcome,
+    Verdict,
+)
 from components.evaluator.gates import (
     ANOMALIES,
     BOTH,
+    LOWER_IS_BETTER,
     NEGATIVES,
     OF_COUNTS,
     POSITIVES,
@@ -69,7 +82,10 @@ class _Measured:
 
 
 def verdict(
-    gates: Sequence[Gate], figures: Mapping[str, Any], data_check: Findings | None = None
+    gates: Sequence[Gate],
+    figures: Mapping[str, Any],
+    data_check: Findings | None = None,
+    champion: Mapping[str, Any] | None = None,
 ) -> Verdict:
     """Checks an evaluation against every gate.
 
@@ -81,9 +97,12 @@ def verdict(
       gates: the gates.
       figures: the content of `summary.json`, see `components.evaluator.summary`.
       data_check: ExampleValidator's findings; None fails a gate on anomalies.
+      champion: the comparison, see `components.evaluator.champion_record`; None if no champion was
+        looked for.
 
     Raises:
-      GateError: a gate is on slices that no image is in.
+      GateError: a gate is on slices that no image is in, on the champion, which was not looked
+        for, or on the newest span of data without spans.
     """
     if not gates:
         reason = (
@@ -91,15 +110,22 @@ def verdict(
             "set evaluator.gates, for instance ['recall >= 0.90']"
         )
         return Verdict(blessed=False, reason=reason, results=())
-    results = tuple(_judge(gate, figures, data_check) for gate in gates)
+    results = tuple(_judge(gate, figures, data_check, champion) for gate in gates)
     failed = [result for result in results if not result.passed]
     reason = "; ".join(result.describe() for result in failed or results)
     return Verdict(blessed=not failed, reason=reason, results=results)
 
 
-def _judge(gate: Gate, figures: Mapping[str, Any], data_check: Findings | None) -> GateResult:
+def _judge(
+    gate: Gate,
+    figures: Mapping[str, Any],
+    data_check: Findings | None,
+    champion: Mapping[str, Any] | None,
+) -> GateResult:
     if gate.metric == ANOMALIES:
         return _judge_data(gate, data_check)
+    if gate.champion is not None:
+        return _judge_against(gate, champion)
     if gate.slices is None:
         return GateResult(gate, _judge_split(gate, figures))
     return _judge_slices(gate, gate.slices, figures)
@@ -116,6 +142,74 @@ def _judge_data(gate: Gate, data_check: Findings | None) -> GateResult:
     return GateResult(
         gate, Found(count, outcome), details=findings.summary(data_check) if anomalies else ""
     )
+
+
+def _judge_against(gate: Gate, champion: Mapping[str, Any] | None) -> GateResult:
+    """Judges a gate on the champion."""
+    if champion is None:
+        raise GateError(
+            f"gate {gate.text!r} requires the champion; give ChampionFinder's output. "
+            "Received: None"
+        )
+    if champion["state"] != State.COMPARED:
+        passed = champion["state"] != State.REFUSED
+        outcome = Outcome.PASSED if passed else Outcome.FAILED
+        return GateResult(gate, Found(None, outcome), details=champion["reason"])
+    images = _compared_images(gate, champion)
+    sets = images["at_prevalence"] if gate.at_prevalence else images["metrics"]
+    row = sets[gate.metric]
+    span = {"span": images["span"]} if gate.champion and gate.champion.in_newest_span else {}
+    few = Found(row["challenger"], Outcome.TOO_FEW_IMAGES, images=images["images"], slice=span)
+    if min(images["positives"], images["images"] - images["positives"]) < MIN_IMAGES:
+        return GateResult(gate, few)
+    if row["interval"] is None:
+        details = _why_undefined(gate, row)
+        return GateResult(gate, dataclasses.replace(few, outcome=Outcome.FAILED), details=details)
+    return GateResult(gate, _found_against(gate, row, images, few))
+
+
+def _compared_images(gate: Gate, champion: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not (gate.champion and gate.champion.in_newest_span):
+        return champion[champion_record.TEST]
+    if (newest := champion[champion_record.NEWEST_SPAN]) is None:
+        raise GateError(
+            f"gate {gate.text!r} requires images with a span; set {{SPAN}} in data.source or "
+            "data.manifest, or remove 'in the newest span'. Received: images without a span"
+        )
+    return newest
+
+
+def _why_undefined(gate: Gate, row: Mapping[str, Any]) -> str:
+    of = "the model's" if row["challenger"] is None else "the champion's"
+    advice = ADVICE.get(gate.metric)
+    return f"{of} {gate.metric_name} is undefined" + (f" ({advice})" if advice else "")
+
+
+def _found_against(
+    gate: Gate, row: Mapping[str, Any], images: Mapping[str, Any], found: Found
+) -> Found:
+    sign = -1.0 if gate.metric in LOWER_IS_BETTER else 1.0
+    improvement = sign * row["difference"]
+    low, high = sorted(sign * end for end in row["interval"])
+    passes = [gate.passes(end) for end in (low, high)]
+    compared = Compared(
+        value=row["champion"],
+        difference=row["difference"],
+        interval=(row["interval"][0], row["interval"][1]),
+        agrees=images["agrees"],
+    )
+    found = dataclasses.replace(found, compared=compared)
+    if all(passes) or not any(passes):
+        outcome = Outcome.PASSED if all(passes) else Outcome.FAILED
+        return dataclasses.replace(found, outcome=outcome)
+    end = low if gate.bound < improvement else high
+    more = more_images.by_square_root(
+        images["images"],
+        images["positives"],
+        distance=abs(improvement - end),
+        margin=abs(improvement - gate.bound),
+    )
+    return dataclasses.replace(found, more=more)
 
 
 def _judge_split(gate: Gate, figures: Mapping[str, Any]) -> Found:

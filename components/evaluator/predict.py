@@ -12,6 +12,7 @@ from apache_beam.utils.shared import Shared
 from components import bands, example_files, names
 from components.artifact_files import Shard
 from components.evaluator import eval_config, predictions
+from components.evaluator.champion_model import ChampionModel
 from components.evaluator.metrics import negative_weight
 from components.progress import Progress
 from components.saved_model import OUTPUTS, ServedModel, check_finite
@@ -46,6 +47,7 @@ class PredictShard(beam.DoFn):
         slice_columns: Sequence[str],
         total: int,
         bounds: Mapping[names.Band, tuple[float, float]] | None = None,
+        champion: str | None = None,
     ):
         """Creates the step.
 
@@ -55,18 +57,28 @@ class PredictShard(beam.DoFn):
           slice_columns: features of the examples, as text.
           total: images in the split, for the progress lines.
           bounds: of the bands of those slice columns that are measures, see `components.bands`.
+          champion: folder of the champion's SavedModel; None if it is not compared.
         """
         self._folder = model
         self._output = output
-        self._schema = predictions.schema(slice_columns)
+        self._champion_folder = champion
+        self._schema = predictions.schema(slice_columns, champion=champion is not None)
+        # TFMA slices by the others.
+        self._own = [*predictions.IDENTITY, *(predictions.CHAMPION if champion else ())]
+        if champion and names.SPAN not in slice_columns:
+            self._own.append(names.SPAN)
         self._bounds = dict(bounds or {})
         self._progress = Progress("test images", total=total, logger="outnumbered.evaluator")
         # The threads of a worker share one model.
         self._shared = Shared()
+        self._shared_champion = Shared()
 
     def setup(self) -> None:
         """Loads the model."""
         self._model = self._shared.acquire(lambda: ServedModel(self._folder))
+        self._champion = None
+        if (folder := self._champion_folder) is not None:
+            self._champion = self._shared_champion.acquire(lambda: ChampionModel(folder))
 
     def process(self, element: Part) -> Iterator[pa.RecordBatch]:
         """Predicts one shard."""
@@ -75,7 +87,7 @@ class PredictShard(beam.DoFn):
         rows = pa.Table.from_batches(parts, schema=self._schema)
         element.shard.check_count(len(rows))
         predictions.write(rows, self._output, index=element.index, count=element.count)
-        narrow = rows.drop_columns(list(predictions.IDENTITY)).combine_chunks()
+        narrow = rows.drop_columns(self._own).combine_chunks()
         yield from narrow.to_batches(max_chunksize=_ROWS_PER_RECORD_BATCH)
 
     def _predict(self, path: str) -> Iterator[pa.RecordBatch]:
@@ -84,8 +96,10 @@ class PredictShard(beam.DoFn):
             spec = spec or self._parsing_spec(path, examples[0].numpy())
             columns = tf.io.parse_example(examples, spec)
             columns |= self._model(examples)
-            images = (name.decode() for name in columns[names.IMAGE_ID].numpy())
-            check_finite(columns[names.PROBABILITY], list(images))
+            images = [name.decode() for name in columns[names.IMAGE_ID].numpy()]
+            if self._champion is not None:
+                columns |= self._champion(columns.pop(names.IMAGE))
+            check_finite(columns[names.PROBABILITY], images)
             columns |= {
                 band: bands.cut(columns[band], ends, band) for band, ends in self._bounds.items()
             }
@@ -95,7 +109,11 @@ class PredictShard(beam.DoFn):
     def _parsing_spec(self, path: str, first: bytes) -> dict[str, tf.io.FixedLenFeature]:
         """Returns the features to read of each example: all but the image."""
         has = set(tf.train.Example.FromString(first).features.feature)
-        required = set(self._schema.names) - OUTPUTS.keys()
+        required = set(self._schema.names) - OUTPUTS.keys() - set(predictions.CHAMPION)
+        optional = {names.SPAN} - has if self._champion is not None else set()
+        required -= optional
+        if self._champion is not None:
+            required.add(names.IMAGE)
         if missing := required - has:
             raise ValueError(
                 f"the examples in {path} must have the columns {sorted(missing)}. "
@@ -103,7 +121,9 @@ class PredictShard(beam.DoFn):
             )
         kinds = dict.fromkeys(required, tf.string) | {names.LABEL: tf.int64}
         kinds |= {band: _MEASURES[band] for band in self._bounds}
-        return {name: tf.io.FixedLenFeature([], kind) for name, kind in kinds.items()}
+        spec = {name: tf.io.FixedLenFeature([], kind) for name, kind in kinds.items()}
+        spec |= {name: tf.io.FixedLenFeature([], tf.string, "") for name in optional}
+        return spec
 
     def _record_batch(self, columns: dict) -> pa.RecordBatch:
         arrays = [_as_array(np.asarray(columns[field.name]), field.type) for field in self._schema]

@@ -16,13 +16,29 @@ IDENTITY = (names.IMAGE_ID, names.URI)
 """Columns that identify an image."""
 
 # Columns that are 0 or 1.
-_FLAGS = (names.LABEL, names.IS_POSITIVE, names.NEEDS_REVIEW)
+_FLAGS = (
+    names.LABEL,
+    names.IS_POSITIVE,
+    names.NEEDS_REVIEW,
+    names.CHAMPION_IS_POSITIVE,
+)
 _PREFIX, _SUFFIX = "predictions-", ".parquet"
 
 
-def schema(slice_columns: Sequence[str]) -> pa.Schema:
-    """Returns the columns of a row; slice columns are text, empty if an image has no value."""
+CHAMPION = (names.CHAMPION_PROBABILITY, names.CHAMPION_IS_POSITIVE)
+"""Columns of the champion's predictions."""
+
+
+def schema(slice_columns: Sequence[str], *, champion: bool = False) -> pa.Schema:
+    """Returns the columns of a row; slice columns are text, empty if an image has no value.
+
+    Args:
+      slice_columns: the slice columns.
+      champion: whether the row has the champion's predictions too, and the image's span.
+    """
     texts = [names.IMAGE_ID, names.URI, names.CLASS_NAME]
+    of_champion = [(names.SPAN, pa.string())] if names.SPAN not in slice_columns else []
+    of_champion += zip(CHAMPION, (pa.float32(), pa.int64()), strict=True)
     return pa.schema(
         [(name, pa.string()) for name in texts]
         + [
@@ -33,6 +49,7 @@ def schema(slice_columns: Sequence[str]) -> pa.Schema:
             (names.NEEDS_REVIEW, pa.int64()),
         ]
         + [(name, pa.string()) for name in slice_columns if name not in texts]
+        + (of_champion if champion else [])
     )
 
 

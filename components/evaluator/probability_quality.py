@@ -73,6 +73,12 @@ def figures(labels: ArrayLike, probabilities: ArrayLike, prevalence: float) -> d
     return _figures(truth, values, sides, _Bins.of(truth, values, sides))
 
 
+def bin_starts(labels: ArrayLike, probabilities: ArrayLike, prevalence: float) -> Array:
+    """Returns the lowest probability of each bin, increasing; see `reliability` for arguments."""
+    truth, values = np.asarray(labels, bool), np.asarray(probabilities, np.float64)
+    return _Bins.of(truth, values, _Sides.of(truth, prevalence)).low
+
+
 def _figures(
     truth: NDArray[np.bool_], values: Array, sides: "_Sides", bins: "_Bins"
 ) -> dict[str, float]:

@@ -14,17 +14,19 @@ from components import names
 from components.calibrator import operating_point
 from components.code_version import project_version
 from components.evaluator import blessing, summary
+from components.evaluator.champion_record import FILE as _COMPARISON_FILE
+from components.evaluator.champion_record import State
 from components.registry import MakeRecord, VersionRecord
 from components.registry.record import Data, Lineage, Metrics
 
 _SPANS_FILE = "spans.json"
-_COMPARISON_FILE = "champion.json"
 
 
 class _Champion(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
-    version: int | None
+    state: State = State.FIRST_MODEL
+    version: int | None = None
 
 
 def read(uris: Mapping[str, str], settings: Mapping[str, Any], run: str | None) -> MakeRecord:
@@ -40,6 +42,7 @@ def read(uris: Mapping[str, str], settings: Mapping[str, Any], run: str | None) 
       The function that makes the record.
     """
     verdict = blessing.read_verdict(uris[names.BLESSING])
+    champion = _champion(uris.get(names.EVALUATION))
     point = _operating_point(path_utils.serving_model_dir(uris[names.MODEL]))
     known = VersionRecord(
         version=1,
@@ -54,10 +57,15 @@ def read(uris: Mapping[str, str], settings: Mapping[str, Any], run: str | None) 
         lineage=Lineage(
             run=run,
             code_version=project_version(),
-            champion=_champion(uris.get(names.EVALUATION)),
+            champion=champion.version if champion.state is State.COMPARED else None,
+            warm_start=champion.version if _is_warm_started(settings) else None,
         ),
     )
     return lambda version: known.model_copy(update={"version": version})
+
+
+def _is_warm_started(settings: Mapping[str, Any]) -> bool:
+    return settings.get("trainer", {}).get("warm_start") is not None
 
 
 def _operating_point(serving_dir: str) -> dict[str, Any] | None:
@@ -82,9 +90,9 @@ def _data(examples: str | None) -> Data | None:
     return Data.model_validate({key: found[key] for key in Data.model_fields})
 
 
-def _champion(evaluation: str | None) -> int | None:
+def _champion(evaluation: str | None) -> _Champion:
     content = _content(evaluation, _COMPARISON_FILE)
-    return None if content is None else _Champion.model_validate_json(content).version
+    return _Champion() if content is None else _Champion.model_validate_json(content)
 
 
 def _content(uri: str | None, name: str) -> str | None:

@@ -72,7 +72,9 @@ class Lineage(Part):
     code_version: str | None = None
     """Digest of the code and of its main libraries, or the name of the steps' image."""
     champion: Number | None = None
-    """The version that the model was compared with, and was not worse than."""
+    """The version that served, with which the model was compared; null if it was not."""
+    warm_start: Number | None = None
+    """The version with whose weights the training began; null if it began from nothing."""
 
 
 class VersionRecord(Part):

@@ -39,6 +39,7 @@ def assemble(record: RunRecord, title: str, label_doubt: Mapping[str, Any]) -> d
         **{key: evaluation[key] for key in _OF_SLICES},
         "label_doubt": dict(label_doubt),
         "training": training(record.history),
+        "champion": record.champion,
         "sampling": record.sampling,
         "quarantine": record.quarantine,
         "reading": asdict(record.reading) if record.reading else None,

@@ -38,6 +38,17 @@ class MoreImages(_Part):
 Outcome = Literal["passed", "failed", "too_few_images"]
 
 
+class ComparedMetric(_Part):
+    """The champion's metric, and how the model's differs from it."""
+
+    value: float
+    """The champion's metric."""
+    difference: float
+    """Model minus champion."""
+    interval: Ends
+    """95 % interval of the difference."""
+
+
 class Judged(_Part):
     """What the outcome of a gate rests on."""
 
@@ -51,6 +62,8 @@ class Judged(_Part):
     """The outcome; with `too_few_images` the interval contains the bound."""
     more_images: MoreImages | None
     """Images that would decide, with `too_few_images`; null if no number would."""
+    champion: ComparedMetric | None = None
+    """The comparison that decides a gate on the champion; null for other gates."""
 
 
 class JudgedSlice(Judged):
@@ -579,6 +592,10 @@ class MetricsFile(_Part):
     """The images whose labels are most doubted."""
     training: Training | None
     """Summary of the training; null if no history was recorded."""
+    champion: dict[str, Any] | None = None
+    """The comparison with the champion, see `components.evaluator.champion_record`: `state`,
+    `reason`, `version`, `threshold`, and by metric the figures on `test` and `newest_span`; null
+    for a model of an earlier release."""
     sampling: dict[str, Any]
     """The sampler's report: classes, splits, near-duplicates and, with `assignment: stable`,
     the ledger."""

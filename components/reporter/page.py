@@ -71,6 +71,7 @@ def render(
         "balance": wording.balance,
         "differs": wording.differs,
         "amount": wording.amount,
+        "signed": wording.signed,
         "outcome": wording.outcome,
     }
     script = (_FOLDER / "thresholds.js").read_text(encoding="utf-8")

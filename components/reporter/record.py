@@ -12,7 +12,7 @@ from tfx.utils import path_utils
 
 from components import names
 from components.calibrator import operating_point
-from components.evaluator import blessing, predictions, summary
+from components.evaluator import blessing, champion_record, predictions, summary
 from components.example_validator import findings_file
 from components.example_validator.findings import Findings
 from components.images import rules
@@ -41,6 +41,7 @@ class RunRecord:
       refusals: the first of the refused images.
       data_check: ExampleValidator's findings, see `components.example_validator.findings`.
       pushed_to: folder of the pushed model; None if none was pushed.
+      champion: the comparison with the champion; None if none was looked for.
     """
 
     evaluation: dict[str, Any]
@@ -55,6 +56,7 @@ class RunRecord:
     refusals: list[dict[str, Any]]
     data_check: Findings
     pushed_to: str | None
+    champion: dict[str, Any] | None = None
 
     @property
     def positive_class(self) -> str:
@@ -84,6 +86,7 @@ def read(uris: Mapping[str, str]) -> RunRecord:
         refusals=_read_refusals(uris[names.QUARANTINE]),
         data_check=findings_file.read(uris[names.ANOMALIES]),
         pushed_to=pushed_model.read_destination(uris[names.PUSHED_MODEL]),
+        champion=champion_record.read(uris[names.EVALUATION]),
     )
 
 

@@ -39,6 +39,11 @@ def interval(bounds: Sequence[float] | None, digits: int = 3) -> str:
     return f"{bounds[0]:.{digits}f} to {bounds[1]:.{digits}f}"
 
 
+def signed(difference: float) -> str:
+    """Formats a difference with its sign and four decimals."""
+    return f"{difference:+z.4f}".replace("-", "\N{MINUS SIGN}")
+
+
 def amount(value: float | None) -> str:
     """Formats a number of images or a cost with one decimal, or more if it would be rounded to 0.
 

@@ -64,7 +64,7 @@ def rates(
     positive = labels == 1
     sides = [predicted[:, members].astype(np.float32) for members in (positive, ~positive)]
     counts: list[list[NDArray]] = [[], []]
-    for weights in _image_weights(positive, draws):
+    for weights in image_weights(positive, draws):
         for blocks, side, members in zip(counts, sides, (positive, ~positive), strict=True):
             blocks.append(side @ weights[members])
     tp, fp = (np.concatenate(blocks, axis=1).astype(np.float64) for blocks in counts)
@@ -101,7 +101,7 @@ def means(
     positive = labels == 1
     shares = prevalence / positive.sum(), (1 - prevalence) / (~positive).sum()
     weighted = (losses * np.where(positive, *shares)).astype(np.float32)
-    blocks = [weighted @ weights for weights in _image_weights(positive, draws)]
+    blocks = [weighted @ weights for weights in image_weights(positive, draws)]
     return np.concatenate(blocks, axis=1).astype(np.float64)
 
 
@@ -130,7 +130,7 @@ def average_precisions(
     rankings = [_RankedImages.of(positive, row) for row in probabilities]
     blocks = [
         np.stack([ranking.average_precision(weights * by_class) for ranking in rankings])
-        for weights in _image_weights(positive, draws)
+        for weights in image_weights(positive, draws)
     ]
     return np.concatenate(blocks, axis=1)
 
@@ -176,8 +176,12 @@ class _RankedImages:
         return areas / tp[-1]
 
 
-def _image_weights(positive: NDArray[np.bool_], draws: int) -> Iterator[NDArray[np.float32]]:
+def image_weights(positive: NDArray[np.bool_], draws: int) -> Iterator[NDArray[np.float32]]:
     """Yields how often each image occurs in each draw, (n, block); classes keep their sizes.
+
+    Args:
+      positive: (n,), whether each image is of the positive class.
+      draws: number of draws in all blocks together.
 
     The weights depend on the split only, not on the arms.
     """

@@ -80,13 +80,20 @@ class Checkpoint:
             fileio.rmtree(self.folder)
 
 
-def training_identity(settings: TrainerSettings, splits: Sequence[Split]) -> str:
+def training_identity(
+    settings: TrainerSettings, splits: Sequence[Split], *, champion: str = ""
+) -> str:
     """Returns a digest that two trainings share if and only if they would give the same model.
 
     It covers the settings, the images, the content of the weights file, and the code: an
     interrupted training is not resumed by other code.
+
+    Args:
+      settings: the trainer's settings.
+      splits: the images.
+      champion: digest of the champion's weights; empty without a warm start.
     """
-    return identity([*origin(settings), *(split.digest for split in splits)])
+    return identity([*origin(settings), *(split.digest for split in splits), champion])
 
 
 def origin(settings: TrainerSettings) -> list[Any]:

@@ -9,10 +9,11 @@ from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.proto import trainer_pb2
 from tfx.types import BaseChannel, Channel, standard_artifacts, standard_component_specs
-from tfx.types.component_spec import ExecutionParameter
+from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 from tfx.utils import json_utils
 
 from components import names
+from components.artifacts import Champion
 from components.images import rules
 from components.trainer import executor, weights
 
@@ -20,13 +21,17 @@ _RUN_FN = "components.trainer.run.run_fn"
 
 
 class TrainerSpec(standard_component_specs.TrainerSpec):
-    """TFX's spec, with the settings that can be parameters of a run."""
+    """TFX's spec, with the champion and the settings that can be parameters of a run."""
 
     PARAMETERS = {
         **standard_component_specs.TrainerSpec.PARAMETERS,
         executor.EPOCHS: ExecutionParameter(type=int, optional=True),
         executor.MODEL_NAME: ExecutionParameter(type=str, optional=True),
         executor.PIPELINE_ROOT: ExecutionParameter(type=str, optional=True),
+    }
+    INPUTS = {
+        **standard_component_specs.TrainerSpec.INPUTS,
+        names.CHAMPION: ChannelParameter(type=Champion, optional=True),
     }
 
 
@@ -49,9 +54,8 @@ def trainer(
     max_side: int,
     max_pixels: int,
     checkpoint_root: str,
-    epochs: RuntimeParameter | None = None,
-    model: RuntimeParameter | None = None,
-    pipeline_root: RuntimeParameter | None = None,
+    parameters: Mapping[str, RuntimeParameter | None] | None = None,
+    champion: BaseChannel | None = None,
 ) -> Trainer:
     """Returns the component that trains on the split `train` and monitors the split `val`.
 
@@ -63,10 +67,11 @@ def trainer(
       max_pixels: likewise.
       checkpoint_root: folder in which an interrupted training is saved until it is finished;
         must not be temporary, since it must still exist in the process that resumes it.
-      epochs: run parameter that overrides the setting.
-      model: run parameter that overrides the setting.
-      pipeline_root: run parameter; interrupted trainings are saved in its folder
-        `checkpoints` instead of `checkpoint_root`.
+      parameters: run parameters by the keys of `executor`: EPOCHS and MODEL_NAME override the
+        settings; interrupted trainings are saved in the folder `checkpoints` of PIPELINE_ROOT
+        instead of in `checkpoint_root`.
+      champion: ChampionFinder's output, for `trainer.warm_start`. Omit it without one, so that a
+        release does not make the model be trained again.
 
     Returns:
       a component with the outputs `model` and `model_run`.
@@ -86,11 +91,8 @@ def trainer(
                 },
                 executor.CHECKPOINT_ROOT: checkpoint_root,
             },
-            parameters={
-                executor.EPOCHS: epochs,
-                executor.MODEL_NAME: model,
-                executor.PIPELINE_ROOT: pipeline_root,
-            },
+            parameters=parameters or {},
+            champion=champion,
         )
     )
 
@@ -103,6 +105,7 @@ def training_spec(
     eval_splits: Sequence[str],
     config: Mapping[str, Any],
     parameters: Mapping[str, RuntimeParameter | None],
+    champion: BaseChannel | None = None,
 ) -> TrainerSpec:
     """Returns the spec of a training.
 
@@ -113,6 +116,7 @@ def training_spec(
       eval_splits: the splits to monitor and evaluate on.
       config: `custom_config` of the function, plain JSON values, with the trainer's settings.
       parameters: run parameters by the keys of `executor`; None if a run has none.
+      champion: ChampionFinder's output; None without a warm start.
     """
     keys = standard_component_specs
     settings = config[executor.SETTINGS]
@@ -127,6 +131,7 @@ def training_spec(
                 {**config, executor.WEIGHTS_VERSION: weights.version(settings["weights"])}
             ),
             **parameters,
+            names.CHAMPION: champion,
             names.MODEL: Channel(type=standard_artifacts.Model),
             names.MODEL_RUN: Channel(type=standard_artifacts.ModelRun),
         }

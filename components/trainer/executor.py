@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfx.components.trainer.executor import GenericExecutor
-from tfx.types import Artifact
+from tfx.types import Artifact, artifact_utils
 from tfx.utils import json_utils
 
+from components import names
 from components.checked_artifacts import checked
 from components.trainer.settings import OWN_PIXEL_RANGE
 
@@ -22,6 +23,7 @@ SETTINGS = "trainer"
 READING = "reading"
 CHECKPOINT_ROOT = "checkpoint_root"
 WEIGHTS_VERSION = "weights_version"
+CHAMPION = "champion"
 
 _CUSTOM_CONFIG = "custom_config"
 _CHECKPOINTS = "checkpoints"
@@ -40,7 +42,7 @@ class Executor(GenericExecutor):
         """Trains, see `components.trainer.run`.
 
         Args:
-          input_dict: `examples`.
+          input_dict: `examples`, and `champion` for a warm start.
           output_dict: `model` and `model_run`.
           exec_properties: TFX's, and optionally those of this module.
 
@@ -49,6 +51,8 @@ class Executor(GenericExecutor):
         """
         config = json_utils.loads(exec_properties[_CUSTOM_CONFIG])
         config = with_parameters(config, exec_properties)
+        if champion := input_dict.get(names.CHAMPION):
+            config[CHAMPION] = artifact_utils.get_single_uri(champion)
         changed = {_CUSTOM_CONFIG: json_utils.dumps(config)}
         super().Do(input_dict, output_dict, {**exec_properties, **changed})
 

@@ -17,7 +17,7 @@ from tfx.dsl.io import fileio
 
 from components import names
 from components.images.rules import ReadingRules
-from components.trainer import history
+from components.trainer import executor, history, warm_start
 from components.trainer.checkpoint import Checkpoint, training_identity
 from components.trainer.data import Split, read_split
 from components.trainer.devices import DevicePolicy, precision, use_devices
@@ -30,6 +30,7 @@ from components.trainer.sampling import epoch_size, training_balance
 from components.trainer.settings import TrainerSettings
 from components.trainer.tensorboard import TensorBoardLog
 from components.trainer.training import Training
+from components.trainer.warm_start import ChampionWeights
 from components.training_balance import TrainingBalance
 
 _LOGGER = logging.getLogger("outnumbered.trainer")
@@ -45,20 +46,23 @@ def run_fn(fn_args: FnArgs) -> None:
     Args:
       fn_args: TFX's arguments, with `custom_config` {"trainer": the settings, "reading": the
         `max_side` and `max_pixels` of the images, "checkpoint_root": the folder for
-        interrupted trainings}.
+        interrupted trainings, "champion": for a warm start, the URI of the Champion artifact}.
 
     Raises:
       ValueError: the settings or a split can't be used for training.
       FileNotFoundError: a split or the file of weights does not exist.
+      WarmStartError: the champion's weights don't fit.
       TrainingDivergedError: the loss is no longer a number.
     """
     started = time.monotonic()
     settings = TrainerSettings.model_validate(fn_args.custom_config["trainer"])
     splits = read_split(names.TRAIN, fn_args.train_files), read_split(names.VAL, fn_args.eval_files)
-    identity = training_identity(settings, splits)
+    champion = _champion(settings, fn_args)
+    digest = champion.digest if champion else ""
+    identity = training_identity(settings, splits, champion=digest)
     checkpoint = Checkpoint(os.path.join(fn_args.custom_config["checkpoint_root"], identity))
     keras.utils.set_random_seed(settings.random_state)
-    network, epochs = _train(settings, splits, checkpoint, fn_args.model_run_dir)
+    network, epochs = _train(settings, splits, checkpoint, fn_args.model_run_dir, champion)
     rules = ReadingRules(
         image_size=settings.image_size,
         pixel_range=settings.pixel_range,
@@ -72,16 +76,26 @@ def run_fn(fn_args: FnArgs) -> None:
     checkpoint.clear()
 
 
+def _champion(settings: TrainerSettings, fn_args: FnArgs) -> ChampionWeights | None:
+    if settings.warm_start is None:
+        return None
+    return warm_start.read(fn_args.custom_config[executor.CHAMPION])
+
+
 def _train(
     settings: TrainerSettings,
     splits: tuple[Split, Split],
     checkpoint: Checkpoint,
     model_run_dir: str,
+    champion: ChampionWeights | None,
 ) -> tuple[Network, list[Epoch]]:
     policy, strategy = use_devices()
     with strategy.scope(), precision(policy):
         images = epoch_size(splits[0].labels, settings.sampling_strategy)
         network = build_network(settings, epoch_images=images)
+        if champion is not None:
+            # A training that resumes replaces them by those of its checkpoint.
+            warm_start.apply(champion, network)
         with _rows_folder(checkpoint) as folder:
             train, val = (_rows(split, network, settings, policy, folder) for split in splits)
             log = TensorBoardLog(os.path.join(model_run_dir, "tensorboard"))

@@ -94,6 +94,13 @@ class TrainerSettings(Section):
         default=None, description="Epochs without a better val loss after which the rate is cut."
     )
     random_state: int = Field(default=42, description="Seed of weights and batches.")
+    warm_start: Literal["champion"] | None = Field(
+        default=None,
+        description=(
+            "champion: begin with the weights of the model that serves, which must have the same "
+            "layers; if none serves, as with null: from new weights and those of trainer.weights."
+        ),
+    )
 
     @model_validator(mode="after")
     def _model_fits(self) -> Self:

@@ -17,13 +17,14 @@ from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
 
+from components.champion_finder.component import ChampionFinder
 from components.feature_extractor.executor import WEIGHTS
 from components.image_example_gen.component import ImageExampleGen
 from components.schema_gen.component import SchemaGen
 from pipeline.kubeflow.settings import STORE_VARIABLES, Kubeflow, Secret, Steps, Volume
 
 # Steps that write to none of the paths in their parameters.
-_READERS = (ImageExampleGen, SchemaGen)
+_READERS = (ImageExampleGen, SchemaGen, ChampionFinder)
 # Parameters that a reporter only shows: all settings of the run, with paths that it does not open.
 _SHOWN = frozenset({"settings", "study"})
 # The launcher takes the store's credentials from the environment, except for this scheme: for it,

@@ -36,7 +36,7 @@ from pipeline.kubeflow.settings import Kubeflow
 ENTRYPOINT = ("python", "-m", "pipeline.kubeflow.entrypoint")
 ARTIFACT_TYPES_FLAG = "--artifact_types"
 # Parameters with the version of what a node reads from outside of the pipeline.
-_VERSIONS = ("data_version", "kept_schema")
+_VERSIONS = ("data_version", "kept_schema", "serving_version")
 _LEDGER = "ledger"
 _INVALID_IN_NAME = re.compile(r"[^a-zA-Z0-9-]")
 

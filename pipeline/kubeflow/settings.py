@@ -132,6 +132,7 @@ StepName = Literal[
     "FeatureExtractor",
     "Trainer",
     "Calibrator",
+    "ChampionFinder",
     "Evaluator",
     "Pusher",
     "Reporter",

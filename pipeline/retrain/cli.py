@@ -56,10 +56,10 @@ def _retrain(
     as_json: bool,
 ) -> NoReturn:
     from components.registry import RegistryError, open_registry
-    from pipeline import local
+    from pipeline import local, run_champion
     from pipeline.preflight import check_run
     from pipeline.retrain.history import HistoryError
-    from pipeline.retrain.loop import Loop, turn_key
+    from pipeline.retrain.loop import Loop
     from pipeline.settings import load_settings
 
     try:
@@ -67,15 +67,21 @@ def _retrain(
         checked = check_run(settings, output)
     except (ValueError, FileNotFoundError) as error:
         fail(str(error), Exit.WRONG_USE, as_json=as_json, blessed=False)
+    registry = open_registry(local.registry(settings, checked.output))
+    data_version = checked.data_version
     loop = Loop(
         output=checked.output,
         title=settings.name,
-        serving=open_registry(local.registry(settings, checked.output)).serving,
-        run=lambda: local.run(settings, checked.output, data_version=checked.data_version),
+        champion=lambda: run_champion.find(
+            settings, checked.output, data_version=data_version, registry=registry
+        ),
+        run=lambda champion: local.run(
+            settings, checked.output, data_version=data_version, champion=champion
+        ),
     )
     try:
         with local.locked(checked.output, "retrain.lock"):
-            turn = loop.turn(turn_key(settings, checked.data_version))
+            turn = loop.turn(run_champion.run_key(settings, data_version))
     except (HistoryError, local.RunError, RegistryError) as error:
         fail(str(error), Exit.FAILED, as_json=as_json, blessed=False)
     _show(turn, checked.output, as_json=as_json)

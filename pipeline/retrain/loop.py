@@ -1,13 +1,10 @@
 """One turn of the loop: train on the data there is, judge, release if better, and record it.
 
-A turn that was killed after its model had been released is repeated, finds everything in the cache,
-and releases nothing twice. The version that served when it was begun first is kept in
-`tfx/retrain.json` until it is recorded.
+A turn that was killed after its model had been released is repeated with the same champion, see
+`pipeline.run_champion`, finds everything in the cache, and releases nothing twice.
 """
 
 import datetime
-import hashlib
-import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from components.code_version import project_version
+from components.champion_finder import wanted
 from pipeline.retrain import history
 from pipeline.retrain.history import HISTORY_FILE, GateOutcome, HistoryError, Outcome, Row
 
 if TYPE_CHECKING:
     from pipeline.local import RunResult
-    from pipeline.settings import Settings
 
 PAGE_FILE = "history.html"
 
@@ -46,14 +42,14 @@ class Loop:
 
     Attributes:
       output: output folder of its runs, with the history.
-      serving: returns the registry's serving version; None if it has none.
-      run: runs the pipeline, and returns its result.
+      champion: finds the version that a turn is compared with, see `pipeline.run_champion.find`.
+      run: runs the pipeline with this champion, and returns its result.
       title: heading of the history's page.
     """
 
     output: Path
-    serving: Callable[[], int | None]
-    run: Callable[[], "RunResult"]
+    champion: Callable[[], str]
+    run: Callable[[str], "RunResult"]
     title: str
 
     def turn(self, key: str) -> Turn:
@@ -63,7 +59,7 @@ class Loop:
         back by hand would else be made again. Two turns at a time must be prevented by a lock.
 
         Args:
-          key: see `turn_key`.
+          key: see `pipeline.run_champion.run_key`.
 
         Raises:
           HistoryError: the history is damaged, and nothing was run; or it can't be written, and
@@ -73,10 +69,11 @@ class Loop:
         rows = history.read(self._history)
         if earlier := history.unchanged(rows, key):
             return Turn(earlier, is_new=False, result=None)
-        champion = self._champion(key)
+        found = self.champion()
+        champion = wanted.number(found)
         begun = time.monotonic()
         try:
-            result = self.run()
+            result = self.run(found)
         except Exception as error:
             failed = Row(
                 key=key,
@@ -92,28 +89,11 @@ class Loop:
         seconds = time.monotonic() - begun
         row = self._row(result, key=key, seconds=seconds, champion=champion)
         self._record(row)
-        self._pending.unlink(missing_ok=True)
         return Turn(row, is_new=True, result=result)
 
     @property
     def _history(self) -> Path:
         return self.output / HISTORY_FILE
-
-    @property
-    def _pending(self) -> Path:
-        return self.output / "tfx" / "retrain.json"
-
-    def _champion(self, key: str) -> int | None:
-        """Returns the version that served when a turn of this key was begun first."""
-        try:
-            pending = json.loads(self._pending.read_text(encoding="utf-8"))
-            if pending["key"] == key:
-                return None if pending["champion"] is None else int(pending["champion"])
-        except (OSError, ValueError, KeyError, TypeError):  # none, or damaged: it is replaced
-            pass
-        champion = self.serving()
-        history.write(self._pending, json.dumps({"key": key, "champion": champion}))
-        return champion
 
     def _record(self, row: Row) -> None:
         from pipeline.retrain import page
@@ -150,17 +130,6 @@ class Loop:
                 for gate in metrics["gates"]
             ],
         )
-
-
-def turn_key(settings: "Settings", data_version: str) -> str:
-    """Returns a digest of what decides the outcome of a turn: data, settings and code.
-
-    Args:
-      settings: the pipeline's settings.
-      data_version: a digest of the data.
-    """
-    content = json.dumps([settings.model_dump(mode="json"), data_version, project_version()])
-    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _now() -> datetime.datetime:

@@ -82,7 +82,11 @@ class StudySettings(ImageSettings):
             )
         for arm in self.arms:
             self._check_splits(arm)
-            self.trainer_of(arm)
+            if self.trainer_of(arm).warm_start is not None:
+                raise ValueError(
+                    f"arm {arm.name!r}: trainer.warm_start must be null in a study, whose arms are "
+                    "compared from the same start. Received: 'champion'"
+                )
         return self
 
     def _check_splits(self, arm: Arm) -> None:

@@ -188,16 +188,26 @@ def test_images_are_read_again_in_each_run_unless_their_version_is_given(
     documents: list[Any], tmp_path: Path
 ):
     uncached = {name for name, task in tasks(documents).items() if "cachingOptions" not in task}
-    # The images may have changed, and the model or its schema may be gone from the registry.
-    assert uncached == {"ImageExampleGen", "SchemaGen", "Pusher"}
+    # The images may have changed, another model may serve, and the model or its schema may be gone
+    # from the registry.
+    assert uncached == {"ChampionFinder", "ImageExampleGen", "SchemaGen", "Pusher"}
     package = compile_pipeline(settings(), tmp_path / "small.yaml", data_version="2026-11-24")
     versioned = list(yaml.safe_load_all(package.read_text()))
     assert tasks(versioned)["ImageExampleGen"]["cachingOptions"] == {"enableCache": True}
     uncached = {name for name, task in tasks(versioned).items() if "cachingOptions" not in task}
-    assert uncached == {"SchemaGen", "Pusher"}
+    assert uncached == {"ChampionFinder", "SchemaGen", "Pusher"}
     assert versioned[0]["root"]["inputDefinitions"]["parameters"]["data_version"][
         "defaultValue"
     ] == ("2026-11-24")
+
+
+def test_a_warm_start_hands_the_champion_to_the_trainer(tmp_path: Path):
+    own = settings("trainer.warm_start=champion")
+    package = compile_pipeline(own, tmp_path / "small.yaml", data_version="1")
+    found = tasks(list(yaml.safe_load_all(package.read_text())))
+    for name in ("Trainer", "Evaluator"):
+        source = found[name]["inputs"]["artifacts"]["champion"]["taskOutputArtifact"]
+        assert source["producerTask"] == "ChampionFinder"
 
 
 def test_a_step_that_loads_a_weights_file_is_never_cached(tmp_path: Path):
@@ -205,7 +215,7 @@ def test_a_step_that_loads_a_weights_file_is_never_cached(tmp_path: Path):
     package = compile_pipeline(own, tmp_path / "small.yaml", data_version="1")
     found = tasks(list(yaml.safe_load_all(package.read_text())))
     uncached = {name for name, task in found.items() if "cachingOptions" not in task}
-    assert uncached == {"SchemaGen", "Trainer", "Pusher"}
+    assert uncached == {"ChampionFinder", "SchemaGen", "Trainer", "Pusher"}
 
 
 def test_a_stable_draw_keeps_its_ledger_below_the_pipeline_root_and_is_never_cached(

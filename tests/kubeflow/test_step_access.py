@@ -55,6 +55,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory):
 
 def test_each_step_gets_what_its_parameters_name_and_no_more(documents):
     assert granted(documents) == {
+        "ChampionFinder": (REGISTRY, NONE, READER),
         "ImageExampleGen": (NONE, STORE, READER),
         "StatisticsGen": (NONE, NONE, READER),
         "SchemaGen": (REGISTRY, NONE, READER),
@@ -138,7 +139,7 @@ def test_the_steps_that_use_a_registry_in_a_bucket_get_its_key_and_no_volume(
         )
     )
     given = {step: secrets for step, (_, secrets, _) in found.items() if secrets}
-    assert given == dict.fromkeys({"SchemaGen", "Pusher", *others}, variables)
+    assert given == dict.fromkeys({"ChampionFinder", "SchemaGen", "Pusher", *others}, variables)
     assert not any(mounts for mounts, _, _ in found.values())
 
 

@@ -18,6 +18,7 @@ def nodes(*overrides: str, kept_schema: str | None = None) -> dict[str, Any]:
         checkpoints="checkpoints",
         data_version="1",
         kept_schema=kept_schema,
+        serving_version="7",
     )
     dag = build(load(preset_path("notebook_cnn"), overrides), places)
     return {node.id: node for node in dag.components}
@@ -72,3 +73,26 @@ def test_an_incomplete_kept_schema_stops_a_run_before_its_first_step(tmp_path: P
     with pytest.raises(local.RunError, match=r"incomplete; restore statistics.pb, kept.json, or"):
         local.run(load(preset_path("notebook_cnn")), tmp_path, data_version="")
     assert not (tmp_path / "tfx" / "artifacts").exists()
+
+
+@pytest.mark.parametrize(
+    ("gate", "required"), [("f1 >= 0.5", ""), ("f1 better than champion", "comparison")]
+)
+def test_every_run_looks_for_the_champion_first_and_a_gate_on_it_requires_it(gate, required):
+    found = nodes(f"evaluator.gates=['{gate}']")
+    assert next(iter(found)) == "ChampionFinder"
+    assert found["ChampionFinder"].exec_properties == {
+        "registry": "models",
+        "serving_version": "7",
+        "positive_class": "dogs",
+        "required": required,
+        "code_version": "",
+    }
+    assert names.CHAMPION in found["Evaluator"].inputs
+
+
+def test_only_a_warm_start_makes_the_trainer_read_the_champion_which_must_then_be_intact():
+    assert names.CHAMPION not in nodes()["Trainer"].inputs
+    found = nodes("trainer.warm_start=champion")
+    assert names.CHAMPION in found["Trainer"].inputs
+    assert found["ChampionFinder"].exec_properties["required"] == "model"

@@ -139,6 +139,10 @@ def test_overrides_do_not_change_their_input():
             "evaluator.gates=['recall >= 0.9 in every breed']",
             ["must be of one of brightness, class_name,", "data.slices", "'breed'"],
         ),
+        (
+            "evaluator.gates=['recall better than champion in the newest span']",
+            ["{SPAN} is required in data.source or data.manifest", "gate 'recall better"],
+        ),
         ("evaluator.slices=[[breed]]", ["breed", "data.slices"]),
         (
             "evaluator.slices=[[class_name, brightness, sharpness]]",

@@ -12,6 +12,7 @@ from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import artifact_utils, standard_artifacts
 
 from components import artifacts, example_files, names
+from components.champion_finder import found_champion
 from components.evaluator import executor
 from components.example_validator import findings_file
 from components.example_validator.findings import Findings
@@ -142,6 +143,7 @@ class Evaluation:
     gates: list[str] = field(default_factory=lambda: ["recall >= 0.5"])
     data_check: Findings | None = None
     point: dict = field(default_factory=dict)
+    champion: str | None = None
 
     def __post_init__(self):
         self.examples = self._artifact(standard_artifacts.Examples, "examples")
@@ -174,6 +176,10 @@ class Evaluation:
         }
         Path(self.sampling.uri).mkdir()
         (Path(self.sampling.uri) / "sampling.json").write_text(json.dumps(report))
+        if self.champion is not None:
+            self.found = self._artifact(artifacts.Champion, "champion")
+            asked = found_champion.Request(self.champion, "", positive_class="dogs")
+            found_champion.find(asked, self.found.uri)
         if self.data_check is not None:
             findings_file.write(self.data_check, self.anomalies.uri)
         return self
@@ -186,6 +192,7 @@ class Evaluation:
                     names.EXAMPLES: [self.examples],
                     names.MODEL: [self.model],
                     names.SAMPLING: [self.sampling],
+                    **({names.CHAMPION: [self.found]} if self.champion is not None else {}),
                     **({names.ANOMALIES: [self.anomalies]} if self.data_check is not None else {}),
                 }
             ),

@@ -1,7 +1,7 @@
 import pytest
 
 from components.evaluator import gates
-from components.evaluator.gates import GateError, SliceRule
+from components.evaluator.gates import ChampionRule, GateError, SliceRule
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_additions_follow_the_bound_in_any_order(text, by_interval, accepts_too_
         ("ece <= 0.05 lower bound", "must be on the upper bound of the interval"),
         ("recall > 0.9 lower bound, upper bound", "must be on the lower bound"),
         ("fp <= 3, upper bound", "bound of its interval must be one of recall.*counts have none"),
-        ("recall >= 0.9, or too few images", "requires 'lower bound', 'upper bound' or 'with at"),
+        ("recall >= 0.9, or too few images", "requires 'lower bound', 'upper bound', 'with at"),
         ("recall >= 0.9 per 1000", "per 1000 must be one of expected_cost"),
         ("ece <= 0.05 in every breed", "in slices must be one of recall"),
         ("pr_auc >= 0.5 in every breed, lower bound", "must be one of recall"),
@@ -115,3 +115,45 @@ def test_gates_on_known_slices_are_accepted(slices):
 def test_a_gate_on_slices_that_are_not_computed_is_refused(slices, message):
     with pytest.raises(GateError, match=message):
         gates.check_columns([gates.parse(f"recall >= 0.5 in {slices}")], KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("text", "bound", "rule"),
+    [
+        ("pr_auc not worse than champion by 0.01", -0.01, ChampionRule(0.01)),
+        ("recall  better than CHAMPION", 0.0, ChampionRule(None)),
+        ("f1 better than champion in the newest span", 0.0, ChampionRule(None, True)),
+        (
+            "expected_cost not worse than champion by 5 per 1000, in the newest span",
+            *(-5.0, ChampionRule(5.0, True)),
+        ),
+    ],
+)
+def test_a_comparison_with_the_champion_is_a_bound_on_the_improvement(text, bound, rule):
+    gate = gates.parse(text)
+    assert (gate.operator, gate.bound, gate.champion) == (">", bound, rule)
+
+
+def test_a_comparison_with_the_champion_takes_further_additions():
+    gate = gates.parse("ece better than champion at prevalence, or too few images")
+    assert gate.at_prevalence
+    assert gate.accepts_too_few
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("fp better than champion", "compared with the champion's must be one of recall, .*"),
+        ("recall not worse than champion", "'<metric> not worse than champion by <number>'"),
+        ("recall not worse than champion by 0", "for 0, use 'recall better than champion'. Rec"),
+        ("recall not worse than champion by 2", "must be above 0 and below 1.*Received: 2"),
+        ("recall not worse than champion by x", "must be a number. Received: 'x'"),
+        ("recall better than champion by 0.1", "Received: 'by 0.1'"),
+        ("recall better than champion, lower bound", "Received: 'lower bound'"),
+        ("recall better than champion in every breed", "'champion' there may be .*: 'in'"),
+        ("recall >= 0.9 in the newest span", "requires a comparison with the champion"),
+    ],
+)
+def test_a_comparison_with_the_champion_that_has_no_meaning_is_refused(text, message):
+    with pytest.raises(GateError, match=message):
+        gates.parse(text)

@@ -180,7 +180,7 @@ def test_the_record_says_how_good_the_model_is_and_where_it_comes_from(tmp_path)
     }
     evaluation.mkdir()
     summary.write({**figures, "slices": []}, str(evaluation))
-    (evaluation / "champion.json").write_text('{"version": 4, "gates": []}')
+    (evaluation / "champion.json").write_text('{"state": "compared", "version": 4}')
     data = {
         "spans": [{"span": "7", "images": 9, "positives": 1, "digest": "a" * 64}],
         "images": 9,
@@ -197,7 +197,12 @@ def test_the_record_says_how_good_the_model_is_and_where_it_comes_from(tmp_path)
     assert record.data.model_dump() == data
     assert record.settings == {"name": "dogs"}
     assert (record.lineage.run, record.lineage.champion) == ("run 3", 4)
+    assert record.lineage.warm_start is None
     assert record.lineage.code_version == project_version()
+    (evaluation / "champion.json").write_text('{"state": "refused", "version": 4}')
+    warm = {"trainer": {"warm_start": "champion"}}
+    not_compared = version_record.read(uris, warm, "run 3")(7)
+    assert (not_compared.lineage.champion, not_compared.lineage.warm_start) == (None, 4)
 
 
 def test_what_is_unknown_is_null_in_the_record(tmp_path):

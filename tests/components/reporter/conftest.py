@@ -1,5 +1,5 @@
 import pytest
-from run_on_disk import NEW_CLASS, ORIGIN, some_run
+from run_on_disk import NEW_CLASS, ORIGIN, compared_with_champion, some_run
 
 from components.evaluator.slice_choice import Choice
 from components.example_validator import findings
@@ -30,6 +30,7 @@ def reported(tmp_path_factory):
         # The last is only just passed.
         gates=["recall >= 0.5", "precision >= 0.2", "recall >= 0.70"],
     )
+    run.champion = compared_with_champion(run)
     return run.write(), *run.report()
 
 

@@ -21,7 +21,15 @@ from tfx.types import standard_artifacts
 
 from components import artifacts, example_files, names
 from components.calibrator import calibration, operating_point
-from components.evaluator import blessing, gates, judgement, predictions, summary
+from components.evaluator import (
+    blessing,
+    champion,
+    champion_record,
+    gates,
+    judgement,
+    predictions,
+    summary,
+)
 from components.evaluator.metrics import Costs, confusion
 from components.evaluator.slice_choice import Choice
 from components.evaluator.sliced_counts import SliceCounts
@@ -104,6 +112,7 @@ class Run:
     val: OtherSplit = field(default_factory=lambda: drawn_split(names.VAL, 10, 20, seed=2))
     has_features: bool = False
     operating: dict = field(default_factory=dict)
+    champion: dict | None = None
 
     def artifact(self, key: str):
         made = KINDS[key]()
@@ -133,8 +142,10 @@ class Run:
             band=self.operating.get("review"),
         )
         summary.write(figures, self.uri(names.EVALUATION))
+        if self.champion is not None:
+            champion_record.write(self.champion, self.uri(names.EVALUATION))
         parsed = gates.parse_all(self.gates)
-        verdict = judgement.verdict(parsed, figures, self.data_check)
+        verdict = judgement.verdict(parsed, figures, self.data_check, self.champion)
         findings_file.write(self.data_check, self.uri(names.ANOMALIES))
         blessing.write(verdict, self.artifact(names.BLESSING), self.artifact(names.MODEL))
         pushed_model.write(self.artifact(names.PUSHED_MODEL), self.pushed)
@@ -288,6 +299,24 @@ class Run:
 
     def _json(self, key: str, name: str, value: dict) -> None:
         (Path(self.uri(key)) / name).write_text(json.dumps(value))
+
+
+def compared_with_champion(run: Run) -> dict:
+    """The comparison with a champion that has half the probabilities, on two spans."""
+    scores = np.float32([run.probabilities, run.probabilities / 2])
+    pair = champion.Pair(run.labels.astype(bool), scores, scores >= THRESHOLD)
+    newest = pair.of(np.arange(len(run.labels)) % 2 == 1)
+    return {
+        "state": champion_record.State.COMPARED.value,
+        "reason": None,
+        "version": 6,
+        "threshold": THRESHOLD,
+        champion_record.TEST: champion.compare(pair, run.prevalence),
+        champion_record.NEWEST_SPAN: {
+            "span": "2026-11-27",
+            **champion.compare(newest, run.prevalence),
+        },
+    }
 
 
 def picture(index: int) -> bytes:

@@ -14,7 +14,8 @@ from tfx.types import Channel
 
 from components import names
 from components.artifact_files import DamagedArtifactError
-from components.evaluator import slice_wording, summary
+from components.evaluator import champion_record, slice_wording, summary
+from components.evaluator.champion_record import State
 from components.example_validator import findings
 from components.reporter.component import Reporter, ReporterSpec
 
@@ -439,3 +440,24 @@ def test_a_gate_with_too_few_images_says_how_many_more_would_decide(tmp_path):
     assert f"{first['images']} ? too few images" in text
     assert second["slice"] == {"breed": "borzoi"}
     assert "recall >= 0.2 in every breedbreed = borzoi" in text
+
+
+def test_the_page_compares_with_the_champion_on_the_split_and_on_the_newest_span(reported):
+    run, html, metrics = reported
+    text = Page(html).flat_text
+    assert metrics["champion"] == run.champion
+    assert "the champion is version 6 of the registry" in text
+    assert "The whole split “test”: 500 images, 100 of them “dogs”" in text
+    assert "The newest span, 2026-11-27: 250 images, 50 of them “dogs”" in text
+    recall = run.champion["test"]["at_prevalence"]["recall"]
+    figures = [f"{recall[each]:.3f}" for each in ("challenger", "champion")]
+    assert f"Recall {' '.join(figures)} +{recall['difference']:.4f}" in text
+
+
+def test_the_page_says_why_a_model_was_not_compared_with_the_champion(tmp_path):
+    reason = "the champion, version 6 of <models>, can't be compared: it has no signature"
+    record = champion_record.without_comparison(State.REFUSED, reason, 6)
+    run = some_run(tmp_path, positives=20, negatives=40, champion=record)
+    html, _ = run.write().report()
+    assert f"Challenger and champion Not compared: {reason}." in Page(html).flat_text
+    assert "<models>" not in html

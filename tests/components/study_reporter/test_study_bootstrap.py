@@ -6,7 +6,7 @@ from components.study_reporter import bootstrap
 
 
 def weights_of(labels, draws):
-    return np.concatenate(list(bootstrap._image_weights(labels == 1, draws)), axis=1)
+    return np.concatenate(list(bootstrap.image_weights(labels == 1, draws)), axis=1)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Fixtures: a small Examples artifact of real JPEG and PNG images, and settings to train on it."""
 
 import io
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ SETTINGS = {
     "early_stopping": None,
     "reduce_lr_on_plateau": None,
     "random_state": 42,
+    "warm_start": None,
 }
 
 
@@ -100,7 +102,9 @@ def run_trainer_in(examples_uri):
 
     from components.trainer.run import run_fn
 
-    def run(folder: Path, name: str = "run", **changes) -> tuple[Path, Path]:
+    def run(
+        folder: Path, name: str = "run", champion: Path | None = None, **changes
+    ) -> tuple[Path, Path]:
         model, model_run = folder / name / "model", folder / name / "model_run"
         run_fn(
             FnArgs(
@@ -112,6 +116,7 @@ def run_trainer_in(examples_uri):
                     "trainer": SETTINGS | changes,
                     "reading": {"max_side": 0, "max_pixels": 10_000},
                     "checkpoint_root": str(folder / "checkpoints"),
+                    "champion": str(champion),
                 },
             )
         )
@@ -124,3 +129,30 @@ def run_trainer_in(examples_uri):
 def run_trainer(run_trainer_in, tmp_path):
     """Runs `run_fn` in the test's folder, by name and changed settings."""
     return lambda name="run", **changes: run_trainer_in(tmp_path, name, **changes)
+
+
+class _CutOff(logging.Handler):
+    """Interrupts the training, like a signal, when it logs a given epoch."""
+
+    def __init__(self, start: str):
+        super().__init__()
+        self._start = start
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage().startswith(self._start):
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def cut_off_at():
+    logger = logging.getLogger("outnumbered.trainer")
+    level, handlers = logger.level, []
+
+    def install(start: str) -> None:
+        handlers.append(_CutOff(start))
+        logger.addHandler(handlers[0])
+        logger.setLevel(logging.INFO)
+
+    yield install, lambda: logger.removeHandler(handlers[0])
+    logger.removeHandler(handlers[0])
+    logger.setLevel(level)

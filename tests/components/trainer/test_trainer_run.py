@@ -1,5 +1,4 @@
 import json
-import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -127,33 +126,6 @@ def test_a_training_that_diverges_fails_and_leaves_no_checkpoint(run_trainer, tm
     with pytest.raises(TrainingDivergedError, match=r"the loss is (nan|inf) .* of 10; lower"):
         run_trainer(learning_rate=10.0, class_weight={"positive": 1e38, "negative": 1e38})
     assert not any((tmp_path / "checkpoints").iterdir())
-
-
-class _CutOff(logging.Handler):
-    """Interrupts the training, like a signal, when it logs a given epoch."""
-
-    def __init__(self, start: str):
-        super().__init__()
-        self._start = start
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.getMessage().startswith(self._start):
-            raise KeyboardInterrupt
-
-
-@pytest.fixture
-def cut_off_at():
-    logger = logging.getLogger("outnumbered.trainer")
-    level, handlers = logger.level, []
-
-    def install(start: str) -> None:
-        handlers.append(_CutOff(start))
-        logger.addHandler(handlers[0])
-        logger.setLevel(logging.INFO)
-
-    yield install, lambda: logger.removeHandler(handlers[0])
-    logger.removeHandler(handlers[0])
-    logger.setLevel(level)
 
 
 def test_an_interrupted_training_resumes_with_the_same_result(

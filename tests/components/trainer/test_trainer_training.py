@@ -197,6 +197,8 @@ def test_trainings_share_an_identity_only_if_settings_and_images_are_the_same(ma
     assert training_identity(make_settings(), [split("a"), split("b")]) == identity
     assert training_identity(make_settings(), [split("a"), split("c")]) != identity
     assert training_identity(make_settings(epochs=9), [split("a"), split("b")]) != identity
+    other = training_identity(make_settings(), [split("a"), split("b")], champion="c")
+    assert other != identity
 
 
 def test_a_checkpoint_is_replaced_completely(tmp_path):

@@ -80,6 +80,10 @@ def test_the_first_arm_is_the_baseline_unless_another_is_named(load):
         ),
         ({"arms": [_arm(trainer={"learning_rate": -1})]}, "trainer.learning_rate.*Received: -1"),
         ({"replicates": 0}, "replicates.*greater than or equal to 1.*Received: 0"),
+        (
+            {"arms": [_arm(trainer={"warm_start": "champion"})]},
+            "arm 'other': trainer.warm_start must be null in a study.*Received: 'champion'",
+        ),
         ({"baseline": "none"}, "baseline must be one of the arms.*Received: 'none'"),
         ({"arm": []}, "no such setting .did you mean 'arms'"),
         ({"arms": [_arm(trian="x")]}, r"arms.0.trian: no such setting .did you mean 'train'"),

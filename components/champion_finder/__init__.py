@@ -1,0 +1,1 @@
+"""Finds the champion, the model that is serving, in the registry."""
