@@ -35,7 +35,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from components.evaluator import intervals, metrics, probability_quality
-from components.evaluator.gates import COMPARED, EXPECTED_COST, OF_COUNTS
+from components.evaluator.gates import COMPARED, EXPECTED_COST, HIGHEST, OF_COUNTS
 from components.evaluator.metrics import Costs
 from components.study_reporter import bootstrap
 
@@ -126,6 +126,7 @@ def _at(pair: Pair, share: float, costs: Costs | None) -> dict[str, dict[str, An
             values[1][metric],
             t * errors.get(metric, 0.0),
             beyond.get(metric, (0.0, 0.0)),
+            most=HIGHEST[metric],
         )
         for metric in COMPARED
     }
@@ -136,7 +137,10 @@ def _row(
     champion: float | None,
     half: float | None,
     beyond: tuple[float, float] = (0.0, 0.0),
+    *,
+    most: float = math.inf,
 ) -> dict[str, Any]:
+    """Returns the comparison of one metric, whose values are between 0 and `most`."""
     first, second, width = (_defined(value) for value in (challenger, champion, half))
     row = {"challenger": first, "champion": second, "difference": None, "interval": None}
     if first is None or second is None:
@@ -144,7 +148,8 @@ def _row(
     difference = first - second
     if width is None:
         return {**row, "difference": difference}
-    ends = [difference - width - beyond[0], difference + width + beyond[1]]
+    low, high = difference - width - beyond[0], difference + width + beyond[1]
+    ends = [max(low, -most), min(high, most)]
     return {**row, "difference": difference, "interval": ends}
 
 

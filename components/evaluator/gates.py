@@ -80,11 +80,12 @@ _ONE_SIDE = dict.fromkeys(("recall", "tp", "fn"), POSITIVES) | dict.fromkeys(
 )
 # Without images of these sides, a slice says nothing about the metric.
 _SIDES_OF = {"precision": (POSITIVES,), "f1": (POSITIVES,), "pr_auc": (POSITIVES, NEGATIVES)}
-_HIGHEST = (
+HIGHEST = (
     dict.fromkeys(METRICS, math.inf)
     | dict.fromkeys((*RATES, "ece", "brier"), 1.0)
     | {"alerts_per_thousand": 1000.0}
 )
+"""The highest possible value of each metric; the lowest is 0."""
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -377,7 +378,7 @@ def _number(text: str, bound: str) -> float:
 
 def _check_reachable(gate: Gate) -> None:
     """Refuses a gate that no model can pass, a mistake such as 90 for 0.90."""
-    low, high = 0.0, _HIGHEST[gate.metric]
+    low, high = 0.0, HIGHEST[gate.metric]
     if not low <= gate.bound <= high:
         span = "0 or more" if high == math.inf else f"between 0 and {high:g}"
         raise GateError(

@@ -51,6 +51,14 @@ def test_every_metric_has_an_interval_around_the_difference_of_challenger_and_ch
         assert low < row["difference"] < high
 
 
+def test_no_interval_of_a_rate_goes_beyond_the_largest_possible_difference():
+    few = champion.compare(drawn_pair(2, positives=2, negatives=20), PREVALENCE, COSTS)
+    for metric in (*gates.RATES, "ece", "brier"):
+        low, high = few["metrics"][metric]["interval"]
+        assert -1 <= low < high <= 1
+    assert few["metrics"]["recall"]["interval"] == [-1, 1]
+
+
 def test_with_the_models_exchanged_the_differences_change_their_sign(pair, compared):
     exchanged = Pair(pair.labels, pair.probabilities[::-1], pair.called[::-1])
     other = champion.compare(exchanged, PREVALENCE, COSTS)["metrics"]
