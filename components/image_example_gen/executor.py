@@ -157,11 +157,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     ) -> list[Part]:
         """Reads the spans that no earlier run has read, keeps them, and returns all."""
         rules, store = _rules(exec_properties), _span_store(exec_properties)
-        found = parts.of_spans(spans, staging, store, rules, exec_properties[VERIFY])
-        self._ingest([part for part in found if not part.is_kept], staging, rules)
-        if store is not None:
-            for part in found:
-                part.keep(staging, store)
+        verify = exec_properties[VERIFY]
+        found = parts.of_spans(spans, staging, store, rules, verify)
+        unread = [part for part in found if not part.is_kept]
+        self._ingest(unread, staging, rules)
+        if store is not None and spans[0].name and unread:
+            again = parts.keys_now(unread, _asked(exec_properties), rules, verify)
+            for part in unread:
+                part.keep(staging, store, again.get(part.span.name))
         if found[0].span.name:
             _LOGGER.info(parts.summary(found))
         return found

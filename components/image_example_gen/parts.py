@@ -1,5 +1,6 @@
 """The parts of a run's images: one for each span, or one for a source without spans."""
 
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,11 +9,14 @@ from components.artifact_files import Described
 from components.image_example_gen import span_store
 from components.image_example_gen.contents import Verify
 from components.image_example_gen.shards import Outcome, Rules, Staging
-from components.image_example_gen.span_listing import SpanImages
+from components.image_example_gen.sources import SourceError
+from components.image_example_gen.span_listing import Asked, SpanImages, list_again
 from components.image_example_gen.span_store import SpanStore, in_parallel
 
 _SHARD_IMAGES = 128
 _MAX_SHARDS = 1000
+
+_LOGGER = logging.getLogger("outnumbered.image_example_gen")
 
 
 @dataclass
@@ -63,11 +67,21 @@ class Part:
         """Reads the outcomes of its shards, once these are ingested."""
         self.outcomes = [staging.read_outcome(self.first + at) for at in range(self.shards)]
 
-    def keep(self, staging: Staging, store: SpanStore) -> None:
-        """Keeps it for later runs, unless it is kept already, or its files may change."""
-        if self.key and not self.is_kept and span_store.may_be_kept(self.outcomes):
-            outcomes = [outcome.moved(-self.row) for outcome in self.outcomes]
-            self.entries = store.add(self.span.name, self.key, outcomes, staging, self.first)
+    def keep(self, staging: Staging, store: SpanStore, key_now: str | None) -> None:
+        """Keeps it for later runs, unless its files changed while they were read, or may be back.
+
+        Args:
+          staging: has its shards.
+          store: where it is kept.
+          key_now: its key after it was read.
+        """
+        if not self.key or not span_store.may_be_kept(self.outcomes):
+            return
+        if self.key != key_now:
+            _LOGGER.warning("span %s changed while it was read; it is not kept", self.span.name)
+            return
+        outcomes = [outcome.moved(-self.row) for outcome in self.outcomes]
+        self.entries = store.add(self.span.name, self.key, outcomes, staging, self.first)
 
     def look_up(self, staging: Staging, store: SpanStore) -> None:
         """Takes its shards and outcomes from the store, if an earlier run has read it."""
@@ -103,6 +117,23 @@ def of_spans(
             part.key = key
         in_parallel(lambda part: part.look_up(staging, store), found)
     return found
+
+
+def keys_now(unread: Sequence[Part], asked: Asked, rules: Rules, verify: Verify) -> dict[str, str]:
+    """Returns the keys that spans have now, by their names; what can't be listed is missing.
+
+    Args:
+      unread: the spans.
+      asked: which images the run reads.
+      rules: how images are read.
+      verify: see `contents.Verify`.
+    """
+    try:
+        found = list_again(asked, [part.span.name for part in unread])
+    except SourceError:
+        return {}
+    names = [span.name for span in found]
+    return dict(zip(names, span_store.keys(found, rules, verify), strict=True))
 
 
 def summary(found: Sequence[Part]) -> str:

@@ -7,8 +7,9 @@ the standard library only, as `sources` does.
 
 import posixpath
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from components import names
@@ -71,6 +72,10 @@ class SpanImages(NamedTuple):
     records: list[ImageRecord]
 
 
+_Unlisted = tuple[Span, Callable[[], list[ImageRecord]]]
+"""A span, and what lists its images."""
+
+
 def list_spans(asked: Asked, passed_over: Counter[str] | None = None) -> list[SpanImages]:
     """Returns the images of each span, the oldest span first; a source without spans has one.
 
@@ -86,12 +91,10 @@ def list_spans(asked: Asked, passed_over: Counter[str] | None = None) -> list[Sp
     """
     counted = Counter() if passed_over is None else passed_over
     _check_request(asked)
-    if not asked.has_spans:
-        found = [SpanImages("", _listed(asked, counted))]
-    elif asked.span_column:
-        found = _in_manifest(asked, counted)
+    if asked.has_spans:
+        found = _in_spans(asked, counted)
     else:
-        found = _in_folders(asked, counted)
+        found = [SpanImages("", _listed(asked, counted))]
     together = [record for span in found for record in span.records]
     sources.check_classes(
         asked.source, sources.class_names(together), asked.positive_class, asked.classes, counted
@@ -100,6 +103,19 @@ def list_spans(asked: Asked, passed_over: Counter[str] | None = None) -> list[Sp
         _check_new_classes(found, asked.positive_class)
     _check_agreement(found)
     return found
+
+
+def list_again(asked: Asked, wanted: Collection[str]) -> list[SpanImages]:
+    """Returns the images that some spans have now; a span that is gone is missing.
+
+    Args:
+      asked: as it was when the spans were listed.
+      wanted: their names.
+
+    Raises:
+      SourceError: see `list_spans`; the classes are not checked.
+    """
+    return _in_spans(asked, Counter(), set(wanted))
 
 
 def records_of(found: Iterable[SpanImages]) -> list[ImageRecord]:
@@ -131,18 +147,27 @@ def _check_request(asked: Asked) -> None:
         )
 
 
-def _in_folders(asked: Asked, passed_over: Counter[str]) -> list[SpanImages]:
+def _in_spans(
+    asked: Asked, passed_over: Counter[str], wanted: Collection[str] | None = None
+) -> list[SpanImages]:
+    """Returns the images of each span to take; of all, or of those that are wanted."""
+    unlisted = (_in_manifest if asked.span_column else _in_folders)(asked, passed_over)
+    return [
+        SpanImages(span.name, list_images())
+        for span, list_images in unlisted
+        if wanted is None or span.name in wanted
+    ]
+
+
+def _in_folders(asked: Asked, passed_over: Counter[str]) -> Iterator[_Unlisted]:
     is_source = spans.has_spans(asked.source)
     template = asked.source if is_source else _manifest_template(asked)
-    found = []
     for span in _spans_of(asked, template, of_files=not is_source):
-        records = _listed(asked, passed_over, span)
         below = _below_root(template, span) if is_source else ""
-        found.append(SpanImages(span.name, [_of_span(each, span, below) for each in records]))
-    return found
+        yield span, partial(_of_span, asked, passed_over, span, below=below)
 
 
-def _in_manifest(asked: Asked, passed_over: Counter[str]) -> list[SpanImages]:
+def _in_manifest(asked: Asked, passed_over: Counter[str]) -> Iterator[_Unlisted]:
     assert asked.manifest
     path = sources.absolute_manifest(sources.absolute_folder(asked.source), asked.manifest)
     rows = read_rows(path)
@@ -156,11 +181,8 @@ def _in_manifest(asked: Asked, passed_over: Counter[str]) -> list[SpanImages]:
     for row in rows:
         what = f"manifest {path}, line {row.line}: {column!r}"
         of_span[spans.parse(row.columns.get(column, ""), what=what)].append(row)
-    found = []
     for span in _chosen(asked, spans.in_order(of_span, where=f"manifest {path}")):
-        records = _listed(asked, passed_over, span, of_span[span])
-        found.append(SpanImages(span.name, [_of_span(each, span) for each in records]))
-    return found
+        yield span, partial(_of_span, asked, passed_over, span, rows=of_span[span])
 
 
 def _spans_of(asked: Asked, template: str, *, of_files: bool) -> list[Span]:
@@ -213,7 +235,20 @@ def _below_root(template: str, span: Span) -> str:
     return path.removeprefix(spans.root(template)).strip("/") + "/"
 
 
-def _of_span(record: ImageRecord, span: Span, below: str = "") -> ImageRecord:
+def _of_span(
+    asked: Asked,
+    passed_over: Counter[str],
+    span: Span,
+    *,
+    below: str = "",
+    rows: Sequence[Row] | None = None,
+) -> list[ImageRecord]:
+    """Lists the images of a span; `below` is its folder, relative to that of all spans."""
+    found = _listed(asked, passed_over, span, rows)
+    return [_named(record, span, below) for record in found]
+
+
+def _named(record: ImageRecord, span: Span, below: str) -> ImageRecord:
     # Two spans may have the same names; a path outside of the source is complete already.
     is_inside = not files.is_remote(record.uri) and not record.uri.startswith("/")
     return record._replace(uri=f"{below if is_inside else ''}{record.uri}", span=span.name)

@@ -1,5 +1,6 @@
 """A span that was read once is not read again, and a run can't tell the difference."""
 
+import os
 import shutil
 from pathlib import Path
 from unittest import mock
@@ -182,6 +183,27 @@ def test_a_span_with_a_missing_image_is_read_again_when_it_is_back(photos, read)
     write(photos / "2" / "nowhere.jpg", content)
     found, _ = read(photos, name="back")
     assert found.quarantine == []
+
+
+def test_a_span_that_changes_while_it_is_read_is_not_kept_as_it_was_before(
+    photos, ingest, read, tmp_path, caplog
+):
+    changed = photos / "2" / "cats" / "0000.jpg"
+    before, at = changed.read_bytes(), changed.stat()
+
+    def read_and_change(*arguments, read_image=isolated.read_image, **options):
+        changed.write_bytes(encoded(picture(77)))
+        return read_image(*arguments, **options)
+
+    store = str(tmp_path / "store")
+    with mock.patch.object(isolated, "read_image", read_and_change):
+        ingest(photos / "{SPAN}", window="all", span_store=store)
+    assert "span 2 changed while it was read" in caplog.text
+    changed.write_bytes(before)
+    os.utime(changed, ns=(at.st_atime_ns, at.st_mtime_ns))
+    found, decoded = read(photos, name="restored")
+    assert decoded == 3
+    assert files_of(found) == files_of(read(photos, "", name="anew")[0])
 
 
 @pytest.mark.parametrize("kind", [amazon, google])
