@@ -131,7 +131,7 @@ def _complete(spec: dict[str, Any], node: BaseNode, kubeflow: Kubeflow) -> None:
     if isinstance(node, Importer):
         return
     if kubeflow.retries.count:
-        task["retryPolicy"] = platform.retry_policy(kubeflow.retries)
+        task["retryPolicy"] = platform.retry_policy(kubeflow.retries, kubeflow.target)
     container = spec["deploymentSpec"]["executors"][_label(node.id)]["container"]
     container["args"] += [ARTIFACT_TYPES_FLAG, json.dumps(_artifact_types(node), sort_keys=True)]
     container["resources"] = platform.resources(node.id, kubeflow)

@@ -6,7 +6,16 @@ from google.protobuf import json_format
 from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineDeploymentConfig, PipelineTaskSpec
 
-from pipeline.kubeflow.settings import Gpu, Kubeflow, Resources, Retries, Secret, Users, Volume
+from pipeline.kubeflow.settings import (
+    SECONDS_OF_AN_HOUR,
+    Gpu,
+    Kubeflow,
+    Resources,
+    Retries,
+    Secret,
+    Users,
+    Volume,
+)
 
 if TYPE_CHECKING:
     from pipeline.kubeflow.access import Access
@@ -66,13 +75,22 @@ def environment(kubeflow: Kubeflow) -> list[dict[str, str]]:
     return [{"name": name, "value": value} for name, value in sorted(kubeflow.env.items())]
 
 
-def retry_policy(retries: Retries) -> dict[str, Any]:
-    """Returns the `retryPolicy` of a task."""
+def retry_policy(retries: Retries, target: str) -> dict[str, Any]:
+    """Returns the `retryPolicy` of a task.
+
+    Args:
+      retries: the settings.
+      target: `kubeflow` or `vertex`, which give the longest duration another meaning. Argo, on
+        which Kubeflow Pipelines runs, stops the step when it has passed since the first attempt
+        began, and retries nothing without it; for Vertex AI it is the longest wait, of one hour
+        at most.
+    """
     policy = PipelineTaskSpec.RetryPolicy(
         max_retry_count=retries.count, backoff_factor=retries.backoff_factor
     )
     policy.backoff_duration.seconds = retries.backoff_seconds
-    policy.backoff_max_duration.seconds = retries.max_backoff_seconds
+    hours = retries.give_up_after_hours if target == "kubeflow" else 1
+    policy.backoff_max_duration.seconds = round(hours * SECONDS_OF_AN_HOUR)
     return json_format.MessageToDict(policy)
 
 

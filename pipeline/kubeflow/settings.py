@@ -2,12 +2,13 @@
 
 import re
 from collections import Counter
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from components.paths import LocalPath, literal
-from components.section import Count, PositiveCount, Section, matching
+from components.section import Count, Number, PositiveCount, Section, matching
 
 # Schemes that the launcher of Kubeflow Pipelines maps to local folders.
 LAUNCHER_SCHEMES = ("gs", "s3", "minio")
@@ -110,17 +111,48 @@ class Gpu(Section):
         return self
 
 
+_LONGEST_WAIT = "max_backoff_seconds"  # of earlier releases
+SECONDS_OF_AN_HOUR = 3600
+
+
 class Retries(Section):
     """Retries of a failed step, for example on preemptible nodes."""
 
     count: Count = Field(default=3, description="Retries after the first attempt.")
     backoff_seconds: Count = Field(default=60, description="Wait before the first retry.")
-    backoff_factor: Annotated[float, Field(ge=1)] = Field(
-        default=2.0, description="Factor by which each wait grows."
+    backoff_factor: PositiveCount = Field(
+        default=2, description="Whole factor by which each wait grows."
     )
-    max_backoff_seconds: PositiveCount = Field(
-        default=3600, description="Longest wait between retries."
+    give_up_after_hours: Annotated[Number, Field(gt=0)] = Field(
+        default=72,
+        description=(
+            "Time from the start of the first attempt after which the step is stopped and not "
+            "retried, waits included; must be longer than all attempts together."
+        ),
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _longest_wait_is_gone(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and _LONGEST_WAIT in given:
+            raise ValueError(
+                f"{_LONGEST_WAIT} was no longest wait: the backend stops a step, and retries it no "
+                "more, when this time has passed since its first attempt began. Write "
+                "give_up_after_hours instead, longer than all attempts together. Received: "
+                f"{{{_LONGEST_WAIT}: {given[_LONGEST_WAIT]}}}"
+            )
+        return given
+
+    @model_validator(mode="after")
+    def _all_retries_can_begin(self) -> "Retries":
+        waits = self.backoff_seconds * sum(self.backoff_factor**at for at in range(self.count))
+        if waits >= self.give_up_after_hours * SECONDS_OF_AN_HOUR:
+            raise ValueError(
+                f"give_up_after_hours must be longer than all waits together, {waits:,} seconds, "
+                "and the attempts; raise it, or lower count, backoff_seconds or backoff_factor. "
+                f"Received: {self.give_up_after_hours:g}"
+            )
+        return self
 
 
 StepName = Literal[

@@ -288,8 +288,12 @@ class Work:
         started = time.monotonic()
         retries = _Retries(self.task.get("retryPolicy", {}))
         while (pod := self._attempt(len(step.pods) + 1, step)).process.returncode:
-            if len(step.pods) > retries.count:
-                raise StepFailedError(f"{self.name} failed {len(step.pods)} times:\n{_log(pod)}")
+            # Waits may be simulated.
+            elapsed = max(time.monotonic() - started, sum(step.waits))
+            if (reason := retries.end_after(len(step.pods), elapsed)) is not None:
+                raise StepFailedError(
+                    f"{self.name} failed {len(step.pods)} times{reason}:\n{_log(pod)}"
+                )
             step.waits.append(retries.wait_after(len(step.pods)))
             cluster.sleep(step.waits[-1])
         step.outputs = self._publish(pod)
@@ -448,14 +452,34 @@ class Work:
 
 
 class _Retries:
+    """Argo's retries: `processNodeRetries` in workflow/controller/operator.go.
+
+    The longest duration counts from the start of the first attempt. A factor that is no whole
+    number is an error there, since it is an IntOrString in Argo's API.
+    """
+
     def __init__(self, policy: Mapping[str, Any]):
-        self.count = policy.get("maxRetryCount", 0)
+        self._count = policy.get("maxRetryCount", 0)
         self._first = _seconds(policy.get("backoffDuration", "0s"))
-        self._factor = policy.get("backoffFactor", 1.0)
-        self._longest = _seconds(policy.get("backoffMaxDuration", "3600s"))
+        factor = policy.get("backoffFactor", 1.0)
+        if factor != int(factor):
+            raise ValueError(f"backoffFactor must be a whole number. Received: {factor}")
+        self._factor = int(factor)
+        # Without it KFP's compiler writes 0, which allows no retry.
+        self._longest = _seconds(policy.get("backoffMaxDuration", "0s"))
 
     def wait_after(self, attempt: int) -> float:
-        return min(self._first * self._factor ** (attempt - 1), self._longest)
+        return float(self._first * self._factor ** (attempt - 1))
+
+    def end_after(self, attempt: int, elapsed: float) -> str | None:
+        """Why there is no further attempt after `elapsed` seconds; None if there is one."""
+        if attempt > self._count:
+            return ""
+        if elapsed > self._longest:
+            return " (max duration limit exceeded)"
+        if elapsed + self.wait_after(attempt) > self._longest:
+            return " (backoff would exceed max duration limit)"
+        return None
 
 
 @dataclass(frozen=True)

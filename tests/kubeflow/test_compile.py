@@ -21,7 +21,8 @@ from components.image_example_gen.component import ImageExampleGen
 from components.trainer.component import trainer
 from pipeline.kubeflow import compile as compiler
 from pipeline.kubeflow.compile import CompileError, compile_dag, compile_pipeline
-from pipeline.kubeflow.settings import Kubeflow
+from pipeline.kubeflow.platform import retry_policy
+from pipeline.kubeflow.settings import Kubeflow, Retries
 from pipeline.settings import Settings, apply_overrides, parse
 
 TREE = {
@@ -170,8 +171,13 @@ def test_every_step_has_the_entrypoint_retries_and_environment(documents: list[A
             "maxRetryCount": 2,
             "backoffDuration": "30s",
             "backoffFactor": 2.0,
-            "backoffMaxDuration": "3600s",
+            "backoffMaxDuration": "259200s",  # 72 hours
         }
+
+
+def test_on_vertex_ai_the_longest_duration_is_that_of_a_wait():
+    policy = retry_policy(Retries(give_up_after_hours=96), "vertex")
+    assert policy["backoffMaxDuration"] == "3600s"
 
 
 def test_claims_and_secrets_are_named_for_older_and_for_newer_backends(documents: list[Any]):

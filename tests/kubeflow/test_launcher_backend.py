@@ -12,7 +12,16 @@ WRITE = "echo {{$.inputs.parameters['text']}} > {{$.outputs.artifacts['written']
 COPY = "cat {{$.inputs.artifacts['read'].path}} > {{$.outputs.artifacts['copied'].path}}"
 
 
-def step(name: str, command: str, output: str, *, inputs: Any, cached: bool, retries: int = 0):
+def step(
+    name: str,
+    command: str,
+    output: str,
+    *,
+    inputs: Any,
+    cached: bool,
+    retries: int = 0,
+    longest: str = "3600s",
+):
     """A task, its component and its executor."""
     artifact = {"artifactType": {"schemaTitle": "system.Artifact"}}
     declared = {"artifacts": {"read": artifact}} if "artifacts" in inputs else {}
@@ -27,7 +36,7 @@ def step(name: str, command: str, output: str, *, inputs: Any, cached: bool, ret
             "maxRetryCount": retries,
             "backoffDuration": "10s",
             "backoffFactor": 3.0,
-            "backoffMaxDuration": "50s",
+            "backoffMaxDuration": longest,
         },
     }
     component = {
@@ -39,7 +48,9 @@ def step(name: str, command: str, output: str, *, inputs: Any, cached: bool, ret
     return task, component, {"container": container}
 
 
-def write_package(folder: Path, *, copy: str = COPY, fresh: bool = False, retries: int = 0) -> Path:
+def write_package(
+    folder: Path, *, copy: str = COPY, fresh: bool = False, retries: int = 0, longest: str = "3600s"
+) -> Path:
     given = {"parameters": {"text": {"componentInputParameter": "text"}}}
     made = {"taskOutputArtifact": {"producerTask": "write", "outputArtifactKey": "written"}}
     steps = {
@@ -49,6 +60,7 @@ def write_package(folder: Path, *, copy: str = COPY, fresh: bool = False, retrie
             inputs={"artifacts": {"read": made}},
             cached=True,
             retries=retries,
+            longest=longest,
         ),
     }
     spec = {
@@ -96,7 +108,16 @@ def test_a_failing_step_is_retried_with_growing_waits(cluster: Cluster, tmp_path
     package = write_package(tmp_path, copy="echo no good; exit 3", retries=3)
     with pytest.raises(StepFailedError, match=r"copy failed 4 times:\nno good"):
         cluster.run(package, {"text": "a"})
-    assert waits == [10.0, 30.0, 50.0]
+    assert waits == [10.0, 30.0, 90.0]
+
+
+def test_a_step_is_not_retried_once_its_longest_duration_would_pass(
+    cluster: Cluster, tmp_path: Path
+):
+    cluster.sleep = lambda _: None
+    package = write_package(tmp_path, copy="echo no good; exit 3", retries=3, longest="60s")
+    with pytest.raises(StepFailedError, match=r"copy failed 3 times \(backoff would exceed max d"):
+        cluster.run(package, {"text": "a"})
 
 
 def test_a_missing_parameter_or_one_of_another_type_is_rejected(cluster: Cluster, tmp_path: Path):

@@ -129,3 +129,28 @@ def test_five_fields_are_rejected_with_a_suggestion():
 def test_what_a_cluster_rejects_is_rejected(changes, message):
     with pytest.raises(SettingsError, match=message):
         parsed(**changes)
+
+
+@pytest.mark.parametrize(
+    ("retries", "message"),
+    [
+        (
+            {"max_backoff_seconds": 900},
+            r"was no longest wait.* give_up_after_hours instead.* Received: {max_",
+        ),
+        ({"backoff_factor": 1.5}, r"backoff_factor: .* Received: 1\.5"),
+        ({"backoff_factor": 0}, r"backoff_factor: .* Received: 0"),
+        ({"give_up_after_hours": 0}, "give_up_after_hours: "),
+        (
+            {"count": 8, "backoff_seconds": 600, "give_up_after_hours": 24},
+            "give_up_after_hours must be longer than all waits together, 153,000 seconds",
+        ),
+    ],
+)
+def test_retries_that_the_backend_would_not_make_are_refused(retries, message):
+    with pytest.raises(SettingsError, match=message):
+        parsed(retries=retries)
+
+
+def test_a_whole_factor_may_be_written_as_earlier_releases_wrote_it():
+    assert parsed(retries={"backoff_factor": 2.0}).retries.backoff_factor == 2
