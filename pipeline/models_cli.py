@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 import yaml
+from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -23,9 +24,9 @@ from pipeline.options import (
     reporting_interruption,
 )
 from pipeline.settings import SettingsError, load_settings
-from pipeline.terminal import plain
 
 _FIGURES = ("recall", "precision")
+_TO_DAYS = len("2026-11-27")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -254,12 +255,14 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
         Column("version", justify="right"),
         *("serving", "pushed", "blessed"),
         *(Column(name, justify="right") for name in (*_FIGURES, "images", "champion")),
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),  # fits 80 characters
     )
     for row in rows:
         table.add_row(
             str(row["version"]),
             "yes" if row["serving"] else "",
-            plain(row["created"] or "–"),
+            row["created"][:_TO_DAYS] if row["created"] else "–",
             {True: "yes", False: "no", None: "–"}[row["blessed"]],
             *("–" if row[name] is None else f"{row[name]:.4f}" for name in _FIGURES),
             *("–" if row[name] is None else str(row[name]) for name in ("images", "champion")),
