@@ -237,6 +237,9 @@ def _check_vertex(kubeflow: Kubeflow) -> None:
         "volumes": kubeflow.volumes,
         "secrets": kubeflow.secrets,
         "gpu.node_selector": kubeflow.gpu.node_selector,
+        "labels": kubeflow.labels,
+        "gpu.labels": kubeflow.gpu.labels,
+        "annotations": kubeflow.annotations,
     }
     for key, value in given.items():
         if value:

@@ -8,6 +8,7 @@ from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineDeploymentConfig, Pipeli
 
 from pipeline.kubeflow.settings import (
     SECONDS_OF_AN_HOUR,
+    STEP_LABEL,
     Gpu,
     Kubeflow,
     Resources,
@@ -40,8 +41,6 @@ _SHARED_MEMORY_PATH = "/dev/shm"
 _SCRATCH_PATH = "/work"
 # The image's files and folders belong to this group.
 _IMAGE_GROUP = 0
-STEP_LABEL = "outnumbered-step"
-"""Label of the pods of each step; its value is the name of the step."""
 
 
 def on_gpu(node_id: str, gpu: Gpu) -> bool:
@@ -115,8 +114,10 @@ def executor_config(
         empty_dir_mounts=_empty_dirs(gpu.resources if gpu else kubeflow.resources),
         security_context=_security_context(granted, kubeflow.users),
     )
-    config.pod_metadata.labels[STEP_LABEL] = name
+    config.pod_metadata.labels.update({**kubeflow.labels, STEP_LABEL: name})
+    config.pod_metadata.annotations.update(kubeflow.annotations)
     if gpu:
+        config.pod_metadata.labels.update(gpu.labels)
         config.node_selector.labels.update(gpu.node_selector)
         for toleration in gpu.tolerations:
             config.tolerations.add(**toleration.model_dump(exclude_none=True))

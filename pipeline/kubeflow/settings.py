@@ -59,6 +59,42 @@ def _tagged(image: str) -> str:
 Image = Annotated[str, AfterValidator(_tagged)]
 
 
+# Labels by which the project, Kubeflow Pipelines and Argo tell pods apart.
+STEP_LABEL = "outnumbered-step"
+"""Label of the pods of each step; its value is the name of the step."""
+_RESERVED_LABELS = (STEP_LABEL, "pipelines.kubeflow.org/", "pipeline/", "workflows.argoproj.io/")
+_LABEL = r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)"
+_LABEL_PREFIX = r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?"
+
+
+def _not_reserved(key: str) -> str:
+    for reserved in _RESERVED_LABELS:
+        if key == reserved or (reserved.endswith("/") and key.startswith(reserved)):
+            raise ValueError(
+                f"must not be {reserved}, which is set for each step. Received: {key!r}"
+            )
+    return key
+
+
+LabelKey = Annotated[
+    str,
+    matching(
+        rf"{_LABEL_PREFIX}{_LABEL}",
+        "a Kubernetes key, such as kueue.x-k8s.io/queue-name: up to 63 letters, digits, -, _ and "
+        "., starting and ending with a letter or a digit, after an optional domain and /",
+    ),
+    AfterValidator(_not_reserved),
+]
+LabelValue = Annotated[
+    str,
+    matching(
+        rf"{_LABEL}?",
+        "the value of a Kubernetes label: empty, or up to 63 letters, digits, -, _ and ., starting "
+        "and ending with a letter or a digit",
+    ),
+]
+
+
 class Resources(Section):
     """Resource requests of a step."""
 
@@ -99,6 +135,10 @@ class Gpu(Section):
     resources: Resources = Field(
         default=Resources(cpu="4", memory="16Gi", shared_memory="2Gi"),
         description="Resource requests of these steps.",
+    )
+    labels: dict[LabelKey, LabelValue] = Field(
+        default={},
+        description="More labels of the pods of these steps, such as that of another Kueue queue.",
     )
 
     @model_validator(mode="after")
@@ -310,6 +350,14 @@ class Kubeflow(Section):
     secrets: list[Secret] = Field(default=[], description="Secrets as environment variables.")
     users: Users = Field(default=Users(), description="Users that the steps run as.")
     env: dict[str, str] = Field(default={}, description="Environment variables of every step.")
+    labels: dict[LabelKey, LabelValue] = Field(
+        default={},
+        description=(
+            "Labels of every pod, such as {kueue.x-k8s.io/queue-name: training} and "
+            "{kueue.x-k8s.io/priority-class: low} for Kueue."
+        ),
+    )
+    annotations: dict[LabelKey, str] = Field(default={}, description="Annotations of every pod.")
     schedule: Schedule | None = Field(
         default=None, description="Schedule of the pipeline; null: none."
     )

@@ -20,7 +20,7 @@ from keras.src.applications.xception import WEIGHTS_PATH_NO_TOP as WEIGHTS_URL
 
 from gateway.metrics import Metrics
 from gateway.settings import PREFIX
-from pipeline.kubeflow.platform import STEP_LABEL
+from pipeline.kubeflow.settings import STEP_LABEL
 from pipeline.settings import load
 
 SETTINGS_OF = {"plain-gpu": "cats_vs_dogs", "cloud-gpu": "cats_vs_dogs_cloud"}

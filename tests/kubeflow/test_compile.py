@@ -175,6 +175,26 @@ def test_every_step_has_the_entrypoint_retries_and_environment(documents: list[A
         }
 
 
+def test_pods_have_the_labels_and_annotations_of_the_settings_besides_their_own(tmp_path):
+    queue = {"kueue.x-k8s.io/queue-name": "training"}
+    overrides = [
+        f"kubeflow.labels={json.dumps({**queue, 'team': 'pets'})}",
+        'kubeflow.gpu.labels={"kueue.x-k8s.io/queue-name": "gpus"}',
+        'kubeflow.annotations={"note": "any text, of any length"}',
+    ]
+    settings = parse(apply_overrides(TREE, overrides), origin="test")
+    documents = list(
+        yaml.safe_load_all(compile_pipeline(settings, tmp_path / "a.yaml").read_text())
+    )
+    for label, config in platform(documents).items():
+        step = label.removesuffix("_executor")
+        name = "gpus" if step == "Trainer" else "training"
+        assert config["podMetadata"] == {
+            "labels": {"kueue.x-k8s.io/queue-name": name, "team": "pets", "outnumbered-step": step},
+            "annotations": {"note": "any text, of any length"},
+        }
+
+
 def test_on_vertex_ai_the_longest_duration_is_that_of_a_wait():
     policy = retry_policy(Retries(give_up_after_hours=96), "vertex")
     assert policy["backoffMaxDuration"] == "3600s"

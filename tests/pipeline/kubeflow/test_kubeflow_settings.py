@@ -154,3 +154,18 @@ def test_retries_that_the_backend_would_not_make_are_refused(retries, message):
 
 def test_a_whole_factor_may_be_written_as_earlier_releases_wrote_it():
     assert parsed(retries={"backoff_factor": 2.0}).retries.backoff_factor == 2
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"a b": "x"}, r"labels.* a Kubernetes key, such as kueue"),
+        ({"team": "two words"}, r"labels.* the value of a Kubernetes label"),
+        ({"team": "x" * 64}, r"labels.* the value of a Kubernetes label"),
+        ({"outnumbered-step": "x"}, "must not be outnumbered-step, which is set for each step"),
+        ({"pipelines.kubeflow.org/x": "x"}, "must not be pipelines.kubeflow.org/"),
+    ],
+)
+def test_labels_that_kubernetes_refuses_or_the_backend_sets_are_refused(labels, message):
+    with pytest.raises(SettingsError, match=message):
+        parsed(labels=labels)
