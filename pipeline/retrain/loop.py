@@ -6,7 +6,7 @@ A turn that was killed after its model had been released is repeated with the sa
 
 import datetime
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +68,7 @@ class Loop:
         """
         rows = history.read(self._history)
         if earlier := history.unchanged(rows, key):
+            self._show(rows)  # the turn may have been killed before
             return Turn(earlier, is_new=False, result=None)
         found = self.champion()
         champion = wanted.number(found)
@@ -96,9 +97,11 @@ class Loop:
         return self.output / HISTORY_FILE
 
     def _record(self, row: Row) -> None:
+        self._show(history.append(self._history, row))
+
+    def _show(self, rows: Sequence[Row]) -> None:
         from pipeline.retrain import page
 
-        rows = history.append(self._history, row)
         history.write(self.output / PAGE_FILE, page.render(rows, title=self.title))
 
     def _row(self, result: "RunResult", *, key: str, seconds: float, champion: int | None) -> Row:

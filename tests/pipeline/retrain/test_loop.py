@@ -139,7 +139,10 @@ def test_a_history_that_can_not_be_written_is_named_and_the_turn_can_be_recorded
     (pipeline.output / PAGE_FILE).mkdir()
     with pytest.raises(history.HistoryError, match=f"{PAGE_FILE} can't be written"):
         pipeline.loop.turn("data 1")
+    (pipeline.output / PAGE_FILE).rmdir()
     assert pipeline.loop.turn("data 1").row.version == 1
+    assert "released as 1" in (pipeline.output / PAGE_FILE).read_text()
+    assert (pipeline.runs, outcomes(pipeline)) == (1, [Outcome.RELEASED])
 
 
 @pytest.mark.parametrize("text", ["no \udce9.jpg", "a\u2028b", "x" * 9999])
