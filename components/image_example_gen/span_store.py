@@ -139,7 +139,8 @@ class SpanStore:
           digest: see `keys`.
         """
         folder = self._folder(span, digest)
-        if not artifact_files.has_list(folder):
+        # In a bucket, another run may be writing it; on disk it is complete once it is there.
+        if not (artifact_files.has_list(folder) or _is_on_disk(folder)):
             return None
         try:
             entries = {entry.name: entry for entry in artifact_files.described(folder)}
@@ -216,6 +217,10 @@ class SpanStore:
         problem = getattr(error, "problem", "") or str(error)
         _LOGGER.warning("%s is damaged (%s), so its images are read again", folder, problem)
         fileio.rmtree(folder)
+
+
+def _is_on_disk(folder: str) -> bool:
+    return not files.is_remote(folder) and os.path.isdir(folder)
 
 
 def _checked_text(folder: str, entry: Described | None) -> str:

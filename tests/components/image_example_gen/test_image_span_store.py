@@ -124,7 +124,7 @@ def test_a_damaged_span_is_named_and_read_again(photos, read, tmp_path, caplog):
     first, _ = read(photos)
     expected = files_of(first)
     for damage in (flip_a_bit, halve, Path.unlink):
-        for name in ("examples-00000", "outcome.json"):
+        for name in ("examples-00000", "outcome.json", "files.json"):
             (span,) = (tmp_path / "store").glob("2-*")
             # A link: the artifacts of earlier runs have the same file.
             copied = (span / name).read_bytes()
@@ -135,6 +135,7 @@ def test_a_damaged_span_is_named_and_read_again(photos, read, tmp_path, caplog):
             assert decoded == 3, (damage, name)
             assert files_of(again) == expected
             assert f"{span} is damaged" in caplog.text
+            caplog.clear()
     assert read(photos, name="last")[1] == 0
 
 
