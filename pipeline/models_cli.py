@@ -13,6 +13,7 @@ from rich.table import Column, Table
 
 from components import paths
 from components.registry import Registry, RegistryError, VersionRecord, open_registry
+from components.registry.signing import SignatureState
 from pipeline import local
 from pipeline.options import (
     Exit,
@@ -24,6 +25,7 @@ from pipeline.options import (
     reporting_interruption,
 )
 from pipeline.settings import SettingsError, load_settings
+from pipeline.terminal import print_line
 
 _FIGURES = ("recall", "precision")
 _TO_DAYS = len("2026-11-27")
@@ -75,8 +77,10 @@ def list_versions(
         rows = [_row(found.record(version), serving) for version in found.versions()]
         if as_json:
             print(json.dumps({"registry": found.root, "serving": serving, "versions": rows}))
-        else:
+        elif rows:
             _print_rows(rows)
+        else:
+            print_line(f"The registry {found.root} has no versions, or does not exist")
 
 
 @app.command()
@@ -91,6 +95,7 @@ def show(
 ) -> None:
     """Shows the record of a version, by default the one that serves, and its history."""
     with _opened(registry, preset, settings, overrides, output, as_json=as_json) as found:
+        found.check_not_empty()
         state = found.state()
         number = version if version is not None else state.serving
         if number is None:
@@ -188,14 +193,14 @@ def verify(
     a version that is not signed fails.
     """
     with _opened(registry, preset, settings, overrides, output, as_json=as_json) as found:
+        found.check_not_empty()
         numbers = found.versions() if version is None else [version]
         rows = [_verified(found, number) for number in numbers]
         if as_json:
             print(json.dumps({"registry": found.root, "versions": rows}))
         else:
             for row in rows:
-                problem = row["problem"]
-                print(f"{row['version']}: {problem or 'intact, signature ' + row['signature']}")
+                print(f"{row['version']}: {row['problem'] or _intact(row['signature'])}")
         if any(row["problem"] for row in rows):
             raise typer.Exit(Exit.FAILED)
 
@@ -275,6 +280,10 @@ def _print_serving(registry: Registry, version: int, *, as_json: bool) -> None:
         print(json.dumps({"registry": registry.root, "serving": version}))
     else:
         print(f"version {version} serves: {registry.uri(version)}")
+
+
+def _intact(signature: SignatureState) -> str:
+    return "intact, not signed" if signature == "not signed" else f"intact, signature {signature}"
 
 
 def _verified(registry: Registry, version: int) -> dict[str, Any]:

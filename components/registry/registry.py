@@ -29,7 +29,7 @@ from components import artifact_files
 from components.artifact_files import LIST_FILE, DamagedArtifactError, Described
 from components.registry import signing, state
 from components.registry.bucket import bucket_storage
-from components.registry.errors import PushError, RegistryError
+from components.registry.errors import DamagedVersionError, PushError, RegistryError
 from components.registry.local import local_storage
 from components.registry.record import RECORD_FILE, VersionRecord
 from components.registry.signing import SignatureState, check_signature
@@ -97,6 +97,11 @@ class Registry:
         """Returns the versions, oldest first; none if the registry does not exist."""
         with self._errors("read"):
             return sorted(self._versions(self._read_state()[0]))
+
+    def check_not_empty(self) -> None:
+        """Checks that there is a version; for a wrong path, there is none."""
+        if not self.versions():
+            raise RegistryError(f"the registry {self.root} has no versions, or does not exist")
 
     def serving(self) -> int | None:
         """Returns the version that serves; None if none does."""
@@ -227,6 +232,26 @@ class Registry:
         with self._errors("read"):
             self._check_exists(version)
             return self._check(version)
+
+    def has_lost(self, version: int) -> bool:
+        """Returns whether a version that was pushed is to be pushed again.
+
+        It is if the registry was deleted or replaced, so that it does not know of the version; or
+        if the version serves, and is missing or damaged. One that was taken back or pruned is not.
+        """
+        with self._errors("read"):
+            found, _ = self._read_state()
+            if version not in found.numbers():
+                return True
+            if version != found.serving:
+                return False
+            if version not in self._versions(found):
+                return True
+            try:
+                self._check(version)
+            except DamagedVersionError:
+                return True
+            return False
 
     def fetch(self, version: int, folder: str | os.PathLike[str]) -> Path:
         """Returns a local folder with a version, after the checks of `verify`.
@@ -448,8 +473,8 @@ class Registry:
             text = "signature not checked" if signature == "not checked" else signature
             _logger.info("version %d of %s: %s", version, self.root, text)
 
-    def _damaged(self, version: int, problem: str) -> RegistryError:
-        return RegistryError(
+    def _damaged(self, version: int, problem: str) -> DamagedVersionError:
+        return DamagedVersionError(
             f"{self.uri(version)} is damaged: {problem}. Roll back to another version "
             "(`outnumbered models rollback`), or repeat the run that pushed it: it pushes it again"
         )
@@ -457,8 +482,7 @@ class Registry:
     @contextmanager
     def _changing(self) -> Iterator[None]:
         with self._errors("change"):
-            if not self.versions():
-                raise RegistryError(f"the registry {self.root} has no versions, or does not exist")
+            self.check_not_empty()
             with self._storage.locked():
                 yield
 

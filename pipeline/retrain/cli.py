@@ -38,8 +38,8 @@ def retrain(
 
     For a timer: run with the same settings and `--output` each time. It does nothing if neither
     images, settings nor code have changed since the last finished run, not even if its model was
-    rolled back. Each run adds a line to `OUTPUT/history.jsonl` and to the page
-    `OUTPUT/history.html`.
+    rolled back; but a model that the registry has lost is pushed again. Each run adds a line to
+    `OUTPUT/history.jsonl` and to the page `OUTPUT/history.html`.
 
         outnumbered retrain --settings mine.yaml --output runs/mine
     """
@@ -78,6 +78,7 @@ def _retrain(
         run=lambda champion: local.run(
             settings, checked.output, data_version=data_version, champion=champion
         ),
+        has_lost=registry.has_lost,
     )
     try:
         with local.locked(checked.output, "retrain.lock"):

@@ -44,19 +44,22 @@ class Loop:
       output: output folder of its runs, with the history.
       champion: finds the version that a turn is compared with, see `pipeline.run_champion.find`.
       run: runs the pipeline with this champion, and returns its result.
+      has_lost: whether the registry has lost a version, see `Registry.has_lost`.
       title: heading of the history's page.
     """
 
     output: Path
     champion: Callable[[], str]
     run: Callable[[str], "RunResult"]
+    has_lost: Callable[[int], bool]
     title: str
 
     def turn(self, key: str) -> Turn:
         """Runs the pipeline, unless the last finished turn had the same key, and records it.
 
         Such a turn is not repeated even if another version serves by now: a release that was taken
-        back by hand would else be made again. Two turns at a time must be prevented by a lock.
+        back by hand would else be made again. It is repeated if the registry has lost its version:
+        then the model is pushed again. Two turns at a time must be prevented by a lock.
 
         Args:
           key: see `pipeline.run_champion.run_key`.
@@ -67,7 +70,8 @@ class Loop:
           Exception: the run failed, with the run's own error, which is recorded too.
         """
         rows = history.read(self._history)
-        if earlier := history.unchanged(rows, key):
+        earlier = history.unchanged(rows, key)
+        if earlier and not (earlier.version and self.has_lost(earlier.version)):
             self._show(rows)  # the turn may have been killed before
             return Turn(earlier, is_new=False, result=None)
         found = self.champion()

@@ -76,6 +76,19 @@ def test_a_version_that_does_not_exist_is_named(registry):
     assert "version 9 is not in" in err
 
 
+@pytest.mark.parametrize("command", ["show", "verify"])
+def test_a_registry_without_versions_is_not_shown_or_verified(tmp_path, command):
+    code, out, err = run(command, "--registry", tmp_path / "other")
+    assert (code, out) == (1, "")
+    assert "other has no versions, or does not exist" in err
+
+
+def test_a_registry_without_versions_is_named_instead_of_an_empty_list(tmp_path):
+    code, out, _ = run("list", "--registry", tmp_path / "other")
+    assert code == 0
+    assert "other has no versions, or does not exist" in " ".join(out.split())
+
+
 def test_old_versions_are_pruned(registry):
     registry.push(make_model(Path(registry.root).parent / "d", "d"), recorded())
     assert as_json(registry, "prune", "--keep", 1)["removed"] == [1, 3]
@@ -88,7 +101,7 @@ def test_a_damaged_version_fails_the_verification_and_the_others_are_checked(reg
     code, out, _ = run("verify", "--registry", registry.root)
     assert code == 1
     lines = out.splitlines()
-    assert lines[0] == "1: intact, signature not signed"
+    assert lines[0] == "1: intact, not signed"
     assert "2 is damaged: saved_model.pb" in lines[1]
     assert lines[2].startswith("3: intact")
 

@@ -103,7 +103,13 @@ def test_a_turn_of_retrain_that_was_killed_after_its_release_is_repeated_with_it
         raise KeyboardInterrupt
 
     runs.release("first")
-    loop = Loop(output=runs.root, champion=runs.begin, run=run, title="dogs")
+    loop = Loop(
+        output=runs.root,
+        champion=runs.begin,
+        run=run,
+        has_lost=runs.registry.has_lost,
+        title="dogs",
+    )
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             loop.turn("key")

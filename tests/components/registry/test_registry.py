@@ -1,5 +1,6 @@
 """What serves, and how that is changed; in a folder and in buckets alike."""
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -155,6 +156,47 @@ def test_a_damaged_version_neither_serves_nor_is_fetched(registry, push, tmp_pat
     assert registry.serving() == 1
     assert not list((tmp_path / "copy").glob("*"))
     assert push("b") == 3
+
+
+def remove(registry: Registry, name: str) -> None:
+    path = registry.uri(name)
+    if (store := store_of(path)) is None:
+        shutil.rmtree(path)
+    else:
+        store.delete(each.path for each in store.below(f"{path}/"))
+
+
+def test_a_version_is_lost_if_it_serves_and_is_missing_or_if_the_registry_was_deleted(
+    registry, push
+):
+    push("a"), push("b")
+    assert not registry.has_lost(2)
+    remove(registry, "1")
+    assert not registry.has_lost(1)  # another one serves
+    remove(registry, "2")
+    assert registry.has_lost(2)
+    remove(registry, "")
+    assert registry.has_lost(2)
+
+
+def test_a_version_that_was_taken_back_or_pruned_is_not_lost(registry, push):
+    push("a"), push("b")
+    registry.rollback()
+    remove(registry, "2")
+    assert not registry.has_lost(2)
+    push("c"), push("d"), registry.prune(1)
+    assert registry.versions() == [3, 4]
+    assert not registry.has_lost(1)
+
+
+def test_a_version_that_serves_is_lost_if_it_is_damaged(registry, push):
+    push("a")
+    path = registry.uri("1/saved_model.pb")
+    if (store := store_of(path)) is None:
+        Path(path).write_bytes(b"grapg")
+    else:
+        store.write(path, b"grapg")
+    assert registry.has_lost(1)
 
 
 def test_a_fetched_copy_that_was_damaged_is_fetched_again(registry, push, tmp_path):

@@ -33,8 +33,14 @@ class Pipeline:
 
     def __init__(self, output: Path):
         self.output, self.versions, self.runs = output, [], 0
-        self.loop = Loop(output=output, champion=self.champion, run=self.run, title="dogs")
-        self.compared_with = []
+        self.loop = Loop(
+            output=output,
+            champion=self.champion,
+            run=self.run,
+            has_lost=lambda version: version in self.lost,
+            title="dogs",
+        )
+        self.compared_with, self.lost = [], set()
         self.error = self.error_after = None
         self.is_blessed = True
 
@@ -104,6 +110,14 @@ def test_a_release_that_was_taken_back_is_not_made_again(pipeline):
     pipeline.versions.remove(2)  # as a rollback to version 1
     assert not pipeline.loop.turn("data 2").is_new
     assert pipeline.versions == [1]
+
+
+def test_a_release_that_the_registry_has_lost_is_made_again(pipeline):
+    pipeline.loop.turn("data 1")
+    pipeline.lost.add(1)
+    again = pipeline.loop.turn("data 1")
+    assert (again.is_new, again.row.version) == (True, 2)
+    assert not pipeline.loop.turn("data 1").is_new
 
 
 def test_data_that_is_again_as_it_was_before_the_last_change_is_a_change(pipeline):
