@@ -204,6 +204,7 @@ def _nodes(
         gates=settings.evaluator.gates,
         anomalies=anomalies if _has_anomaly_gate(settings) else None,
         champion=finder.outputs[names.CHAMPION],
+        sampler=settings.sampler.model_dump(mode="json"),
     )
     blessing = evaluator.outputs[names.BLESSING]
     pusher = Pusher(
@@ -214,7 +215,7 @@ def _nodes(
         registry=places.registry,
         kept_schema=_pusher_schema_version(places),
         evaluation=evaluator.outputs[names.EVALUATION],
-        examples=images,
+        sampling=sampling,
         settings=settings.model_dump(mode="json"),
     )
     reporter = Reporter(

@@ -9,10 +9,18 @@ from tfx.dsl.io import fileio
 from components import names
 from components.champion_finder import comparability, found_champion
 from components.champion_finder.found_champion import FoundChampion
-from components.evaluator import champion, champion_model, champion_record, predictions
+from components.evaluator import (
+    champion,
+    champion_caution,
+    champion_model,
+    champion_record,
+    predictions,
+)
 from components.evaluator.champion import Pair
+from components.evaluator.champion_caution import Drawn
 from components.evaluator.champion_record import State
 from components.evaluator.metrics import Costs
+from components.registry.record import VersionRecord
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,8 @@ class Plan:
       record: the record if it isn't compared; None if it is.
       version: the champion's version.
       name: the champion in words.
+      pushed: the champion's record in the registry; None if it has none.
+      drawn: how the challenger's splits were drawn; None if it is unknown.
     """
 
     folder: str | None = None
@@ -32,14 +42,17 @@ class Plan:
     record: dict[str, Any] | None = None
     version: int | None = None
     name: str = ""
+    pushed: VersionRecord | None = None
+    drawn: Drawn | None = None
 
 
-def plan(champion_uri: str, challenger: str) -> Plan:
+def plan(champion_uri: str, challenger: str, drawn: Drawn | None = None) -> Plan:
     """Finds out whether the champion is to predict the images.
 
     Args:
       champion_uri: URI of the Champion artifact.
       challenger: folder of the challenger's SavedModel.
+      drawn: how the challenger's splits were drawn; None if it is unknown.
     """
     found = found_champion.read(champion_uri)
     if found.version is None:
@@ -50,7 +63,14 @@ def plan(champion_uri: str, challenger: str) -> Plan:
     if found.reason:
         return _without(State.REFUSED, found.reason, found)
     threshold = comparability.threshold(folder)
-    return Plan(folder=folder, threshold=threshold, version=found.version, name=found.name)
+    return Plan(
+        folder=folder,
+        threshold=threshold,
+        version=found.version,
+        name=found.name,
+        pushed=champion_caution.read_record(folder),
+        drawn=drawn,
+    )
 
 
 def _without(state: State, reason: str, found: FoundChampion) -> Plan:
@@ -92,12 +112,19 @@ def compare(
     of_newest = None
     if newest is not None:
         chosen = pair.of(rows[names.SPAN] == newest)
-        of_newest = {"span": newest, **champion.compare(chosen, prevalence, costs)}
+        of_newest = {
+            "span": newest,
+            **champion.compare(chosen, prevalence, costs),
+            "caution": champion_caution.caution(planned.pushed, planned.drawn, newest),
+        }
     return {
         "state": State.COMPARED.value,
         "reason": None,
         "version": planned.version,
         "threshold": planned.threshold,
-        champion_record.TEST: champion.compare(pair, prevalence, costs),
+        champion_record.TEST: {
+            **champion.compare(pair, prevalence, costs),
+            "caution": champion_caution.caution(planned.pushed, planned.drawn),
+        },
         champion_record.NEWEST_SPAN: of_newest,
     }

@@ -6,8 +6,9 @@ The Evaluator writes it next to `summary.json`. It has
 - `version`: of the champion in the registry; None if there is none;
 - `threshold`: of the champion; None if it wasn't compared;
 - `test` and `newest_span`: the comparison on the whole split and on its images of the newest span,
-  see `components.evaluator.champion.compare`; the latter with `span`, and None if the images have
-  no span.
+  see `components.evaluator.champion.compare`, with `caution`, see
+  `components.evaluator.champion_caution`; the latter with `span`, and None if the images have no
+  span.
 """
 
 import enum
@@ -70,8 +71,14 @@ def sentence(record: Mapping[str, Any]) -> str:
     return (
         f"version {record['version']} has a pr_auc of {found['champion']:.3f} on the same images, "
         f"this model {found['challenger']:.3f}: a difference of {found['difference']:+.4f}, 95 % "
-        f"interval {low:+.4f} to {high:+.4f}"
+        f"interval {low:+.4f} to {high:+.4f}{with_caution(record[TEST])}"
     )
+
+
+def with_caution(compared: Mapping[str, Any]) -> str:
+    """Returns the caution of a comparison as the end of a sentence; empty without one."""
+    caution = compared.get("caution")
+    return f"; {caution}" if caution else ""
 
 
 def newest(spans: Sequence[str]) -> str | None:

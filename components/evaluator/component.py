@@ -1,7 +1,8 @@
 """The Evaluator: evaluates the calibrated model on images that influenced no choice."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
@@ -22,6 +23,7 @@ class EvaluatorSpec(ComponentSpec):
         executor.SLICES: ExecutionParameter(type=str),
         executor.BANDS: ExecutionParameter(type=str),
         executor.GATES: ExecutionParameter(type=str),
+        executor.SAMPLER: ExecutionParameter(type=str),
     }
     INPUTS = {
         names.EXAMPLES: ChannelParameter(type=standard_artifacts.Examples),
@@ -60,6 +62,7 @@ class Evaluator(BaseBeamComponent):
         bands: Sequence[str] = (),
         anomalies: BaseChannel | None = None,
         champion: BaseChannel | None = None,
+        sampler: Mapping[str, Any] | None = None,
         split: str = names.TEST,
     ):
         """Creates the component.
@@ -74,6 +77,8 @@ class Evaluator(BaseBeamComponent):
           anomalies: ExampleValidator's anomalies, for gates on them. Omit them without such a
             gate, so that new findings do not make the model be evaluated again.
           champion: ChampionFinder's output, with which the model is compared.
+          sampler: the settings of the sampler, from which it is known whether the champion may
+            have been trained on images of the split.
           split: the split to evaluate on.
 
         Raises:
@@ -91,6 +96,7 @@ class Evaluator(BaseBeamComponent):
                 sampling=sampling,
                 anomalies=anomalies,
                 champion=champion,
+                sampler=json.dumps(sampler) if sampler else "",
                 split=split,
                 slices=json.dumps([list(columns) for columns in slices]),
                 bands=json.dumps(list(bands)),

@@ -30,16 +30,18 @@ from components.evaluator import (
     sliced_counts,
     summary,
 )
+from components.evaluator.champion_caution import Drawn
 from components.evaluator.metrics import Costs
 from components.example_validator import findings_file
 from components.example_validator.findings import Findings
 from components.imbalance_sampler import report as sampling_report
-from components.imbalance_sampler.report import SLICE_COLUMNS
+from components.imbalance_sampler.report import DATA, SLICE_COLUMNS
 
 SPLIT = "split"
 SLICES = "slices"
 BANDS = "bands"
 GATES = "gates"
+SAMPLER = "sampler"
 
 _logger = logging.getLogger("outnumbered.evaluator")
 
@@ -60,7 +62,8 @@ class Executor(BaseBeamExecutor):
           input_dict: `examples`, `model`, `sampling`, `anomalies` if a gate is on them, and
             `champion` to compare the model with it, one artifact each.
           output_dict: `evaluation`, `predictions`, `blessing`, one artifact each.
-          exec_properties: `split`, and the JSON lists `slices`, `bands` and `gates`.
+          exec_properties: `split`, the JSON lists `slices`, `bands` and `gates`, and `sampler`,
+            the settings of the sampler as JSON, or empty.
 
         Raises:
           ValueError: the split, a slice column, the model or a gate does not fit the data.
@@ -73,7 +76,7 @@ class Executor(BaseBeamExecutor):
         metrics.check_prevalence(prevalence)
         point = operating_point.read(_serving_dir(source))
         choice = _slice_choice(exec_properties, sampling)
-        champion = _champion_plan(source)
+        champion = _champion_plan(source, _drawn(exec_properties, sampling))
         costs = Costs(**costs) if (costs := point.get("costs")) else None
 
         self._predict_and_count(
@@ -168,9 +171,18 @@ def _slice_choice(exec_properties: dict[str, Any], sampling: dict[str, Any]) -> 
     return choice
 
 
-def _champion_plan(source: dict[str, Artifact]) -> champion_comparison.Plan | None:
-    champion = source.get(names.CHAMPION)
-    return champion_comparison.plan(champion.uri, _serving_dir(source)) if champion else None
+def _drawn(exec_properties: dict[str, Any], sampling: dict[str, Any]) -> Drawn | None:
+    sampler = json.loads(exec_properties.get(SAMPLER) or "null")
+    data = sampling.get(DATA)
+    return Drawn(sampler, data["digest"]) if sampler and data else None
+
+
+def _champion_plan(
+    source: dict[str, Artifact], drawn: Drawn | None
+) -> champion_comparison.Plan | None:
+    if (champion := source.get(names.CHAMPION)) is None:
+        return None
+    return champion_comparison.plan(champion.uri, _serving_dir(source), drawn)
 
 
 def _read_findings(source: dict[str, Artifact]) -> Findings | None:

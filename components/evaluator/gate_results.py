@@ -102,12 +102,14 @@ class GateResult:
       slices: every judged slice, the one that decides first; empty without slices.
       details: the anomalies in words, why the data was not checked, or why the model was not
         compared with the champion.
+      caution: what to bear in mind about the comparison with the champion, the end of a sentence.
     """
 
     gate: Gate
     found: Found
     slices: tuple[Found, ...] = ()
     details: str = ""
+    caution: str = ""
 
     @property
     def passed(self) -> bool:
@@ -142,6 +144,9 @@ class GateResult:
             return self._describe_anomalies()
         if self.gate.champion and self.details:
             return self._describe_not_compared()
+        return f"{self._describe_outcome()}{self.caution}"
+
+    def _describe_outcome(self) -> str:
         match self.found.outcome:
             case Outcome.FAILED:
                 return self._describe_failed()
@@ -181,7 +186,10 @@ class GateResult:
         """Says what is known of a metric, and how many more images would decide."""
         known = self._figure(found) if found.value is not None else self._metric(found)
         if self.gate.champion and found.compared is None:
-            return f"{known} requires at least two images of each side; there are {found.images:,}"
+            return (
+                f"{known} requires at least two images of each side; of the {found.images:,} "
+                "images, one side has fewer"
+            )
         if found.more is None:
             return f"{known}; no number of images up to {LIMIT:,} would decide"
         return f"{known}; {found.more.describe()} would decide"

@@ -165,7 +165,8 @@ def _judge_against(gate: Gate, champion: Mapping[str, Any] | None) -> GateResult
     if row["interval"] is None:
         details = _why_undefined(gate, row)
         return GateResult(gate, dataclasses.replace(few, outcome=Outcome.FAILED), details=details)
-    return GateResult(gate, _found_against(gate, row, images, few))
+    found = _found_against(gate, row, images, few)
+    return GateResult(gate, found, caution=champion_record.with_caution(images))
 
 
 def _compared_images(gate: Gate, champion: Mapping[str, Any]) -> Mapping[str, Any]:

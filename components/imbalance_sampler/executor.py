@@ -17,6 +17,7 @@ from components import artifact_files, names, slice_columns
 from components.artifact_files import Described, Shard
 from components.checked_artifacts import checked
 from components.example_files import shard_name, split_dir, split_shards
+from components.image_example_gen import spans_file
 from components.imbalance_sampler import ledger, near_duplicates
 from components.imbalance_sampler import report as sampling_report
 from components.imbalance_sampler.assignment import assign, band_edges, bands
@@ -150,6 +151,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             tf.io.gfile.rmtree(work)
         examples.split_names = artifact_utils.encode_split_names(list(properties.outputs.values()))
         report[sampling_report.SLICE_COLUMNS] = slice_columns.read(source)
+        # For components that need no image: a cluster would copy all of them to their pods.
+        data = spans_file.read(source)
+        report[sampling_report.DATA] = data and data.model_dump(mode="json")
         sampling_report.write(report, sampling.uri)
 
     def _draw_with_ledger(

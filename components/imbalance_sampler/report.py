@@ -14,6 +14,10 @@ from components.imbalance_sampler.plan import HELD_BACK, REST, Drawn
 SLICE_COLUMNS = "slice_columns"
 """Key of what `components.slice_columns` reads; None for examples of an older version."""
 
+DATA = "data"
+"""Key of the fingerprint of the data, see `components.image_example_gen.spans_file.DataRecord`;
+None for examples of an older version."""
+
 _FILE = "sampling.json"
 
 Outcomes = Mapping[tuple[int, int], int]

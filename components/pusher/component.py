@@ -10,6 +10,7 @@ from tfx.types import BaseChannel, Channel, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from components import names
+from components.artifacts import Sampling
 from components.pusher import executor
 
 
@@ -27,7 +28,7 @@ class PusherSpec(ComponentSpec):
         names.SCHEMA: ChannelParameter(type=standard_artifacts.Schema),
         names.STATISTICS: ChannelParameter(type=standard_artifacts.ExampleStatistics),
         names.EVALUATION: ChannelParameter(type=standard_artifacts.ModelEvaluation, optional=True),
-        names.EXAMPLES: ChannelParameter(type=standard_artifacts.Examples, optional=True),
+        names.SAMPLING: ChannelParameter(type=Sampling, optional=True),
     }
     OUTPUTS = {
         names.PUSHED_MODEL: ChannelParameter(type=standard_artifacts.PushedModel),
@@ -57,7 +58,7 @@ class Pusher(BaseComponent):
         registry: str,
         kept_schema: str = "",
         evaluation: BaseChannel | None = None,
-        examples: BaseChannel | None = None,
+        sampling: BaseChannel | None = None,
         settings: Mapping[str, Any] | None = None,
     ):
         """Creates the component.
@@ -72,7 +73,7 @@ class Pusher(BaseComponent):
             run. The component doesn't read it: it makes TFX's cache miss if a schema is to be
             kept.
           evaluation: the Evaluator's metrics, for the version's record.
-          examples: ImageExampleGen's examples, for the record's fingerprint of the data.
+          sampling: the sampler's report, for the record's fingerprint of the data.
           settings: all settings of the run, for the record.
         """
         super().__init__(
@@ -85,7 +86,7 @@ class Pusher(BaseComponent):
                 kept_schema=kept_schema,
                 settings=json.dumps(settings or {}),
                 evaluation=evaluation,
-                examples=examples,
+                sampling=sampling,
                 pushed_model=Channel(type=standard_artifacts.PushedModel),
             )
         )

@@ -42,7 +42,7 @@ class Executor(BaseExecutor):
 
         Args:
           input_dict: `model`, `blessing`, `schema` and `statistics`, one artifact each; for the
-            version's record also `evaluation` and `examples`.
+            version's record also `evaluation` and `sampling`.
           output_dict: `pushed_model`, one artifact.
           exec_properties: `registry`, a folder or a URI; `settings`, JSON, for the record.
 

@@ -1,6 +1,5 @@
 """The record of the version that a run pushes, from the run's artifacts."""
 
-import json
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,10 +15,9 @@ from components.code_version import project_version
 from components.evaluator import blessing, summary
 from components.evaluator.champion_record import FILE as _COMPARISON_FILE
 from components.evaluator.champion_record import State
+from components.imbalance_sampler import report as sampling_report
 from components.registry import MakeRecord, VersionRecord
 from components.registry.record import Data, Lineage, Metrics
-
-_SPANS_FILE = "spans.json"
 
 
 class _Champion(BaseModel):
@@ -34,7 +32,7 @@ def read(uris: Mapping[str, str], settings: Mapping[str, Any], run: str | None) 
 
     Args:
       uris: URIs of the run's artifacts by key: `calibrated_model`, `blessing`, and, if they are to
-        be recorded, `evaluation` and `examples`.
+        be recorded, `evaluation` and `sampling`.
       settings: all settings of the run; empty if they are unknown.
       run: id of the run; None if it is unknown.
 
@@ -53,7 +51,7 @@ def read(uris: Mapping[str, str], settings: Mapping[str, Any], run: str | None) 
         calibration=point.pop(operating_point.CALIBRATION, None) if point else None,
         metrics=_metrics(uris.get(names.EVALUATION)),
         settings=dict(settings) or None,
-        data=_data(uris.get(names.EXAMPLES)),
+        data=_data(uris.get(names.SAMPLING)),
         lineage=Lineage(
             run=run,
             code_version=project_version(),
@@ -82,11 +80,10 @@ def _metrics(evaluation: str | None) -> Metrics | None:
     return Metrics.model_validate({key: found[key] for key in Metrics.model_fields})
 
 
-def _data(examples: str | None) -> Data | None:
-    content = _content(examples, _SPANS_FILE)
-    if content is None:
+def _data(sampling: str | None) -> Data | None:
+    found = sampling and sampling_report.read(sampling).get(sampling_report.DATA)
+    if not found:
         return None
-    found = json.loads(content)
     return Data.model_validate({key: found[key] for key in Data.model_fields})
 
 

@@ -120,7 +120,10 @@ def test_a_newest_span_with_too_few_images_of_a_class_says_so():
     test = images(recall=row(0.9, 0.8, 0.05, 0.15))
     _, gate = judge("recall better than champion in the newest span", test, newest)
     assert gate["outcome"] == "too_few_images"
-    assert "requires at least two images of each side; there are 11" in gate["description"]
+    assert (
+        "requires at least two images of each side; of the 11 images, one side"
+        in gate["description"]
+    )
 
 
 def test_a_gate_in_the_newest_span_requires_spans():
@@ -168,3 +171,12 @@ def test_a_gate_on_the_champion_requires_one_to_be_looked_for():
 )
 def test_the_newest_span_is_the_highest_number_or_the_latest_date(spans, newest):
     assert champion_record.newest(spans) == newest
+
+
+@pytest.mark.parametrize("interval", [(-0.0099, 0.03), (-0.02, 0.03), (-0.04, -0.02)])
+def test_a_gate_says_that_the_champion_may_know_the_images(interval):
+    found = images(pr_auc=row(0.8 + sum(interval) / 2, 0.8, *interval))
+    known = {**found, "caution": "the champion may have seen them"}
+    text = "pr_auc not worse than champion by 0.01"
+    assert judge(text, known)[1]["description"].endswith("; the champion may have seen them")
+    assert judge(text, known)[1]["outcome"] == judge(text, found)[1]["outcome"]

@@ -456,6 +456,7 @@ def test_the_components_parameters_are_text():
         "slices": '[["breed"]]',
         "bands": '["sharpness"]',
         "gates": '["recall >= 0.9"]',
+        "sampler": "",
     }
 
 

@@ -14,6 +14,7 @@ from components.artifact_files import DamagedArtifactError
 from components.code_version import project_version
 from components.evaluator import blessing, summary
 from components.evaluator.gate_results import Verdict
+from components.imbalance_sampler import report as sampling_report
 from components.pusher import executor, pushed_model, version_record
 from components.pusher.component import Pusher
 from components.registry import PushError, local, open_registry
@@ -166,7 +167,7 @@ def test_the_components_parameters_are_the_registry_the_settings_and_the_digest_
 
 def test_the_record_says_how_good_the_model_is_and_where_it_comes_from(tmp_path):
     push(tmp_path, recall=0.95)
-    model, evaluation, examples = (tmp_path / name for name in ("model", "evaluation", "examples"))
+    model, evaluation, sampling = (tmp_path / name for name in ("model", "evaluation", "sampling"))
     point = {"threshold": 0.4, "calibration": {"method": "platt"}}
     (model / "Format-Serving" / "assets").mkdir(exist_ok=True)
     (model / "Format-Serving" / "assets" / "operating_point.json").write_text(json.dumps(point))
@@ -187,9 +188,8 @@ def test_the_record_says_how_good_the_model_is_and_where_it_comes_from(tmp_path)
         "positives": 1,
         "digest": "b" * 64,
     }
-    examples.mkdir()
-    (examples / "spans.json").write_text(json.dumps({"schema_version": 1, **data}))
-    uris = {name: str(tmp_path / name) for name in ("model", "blessing", "evaluation", "examples")}
+    sampling_report.write({"data": {"schema_version": 1, **data}}, str(sampling))
+    uris = {name: str(tmp_path / name) for name in ("model", "blessing", "evaluation", "sampling")}
     record = version_record.read(uris, {"name": "dogs"}, "run 3")(7)
     assert (record.version, record.blessed, record.reason) == (7, True, "recall is 0.95")
     assert (record.operating_point, record.calibration) == ({"threshold": 0.4}, {"method": "platt"})

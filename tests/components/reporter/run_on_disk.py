@@ -30,6 +30,7 @@ from components.evaluator import (
     predictions,
     summary,
 )
+from components.evaluator.champion_caution import CAUTION
 from components.evaluator.metrics import Costs, confusion
 from components.evaluator.slice_choice import Choice
 from components.evaluator.sliced_counts import SliceCounts
@@ -311,7 +312,7 @@ def compared_with_champion(run: Run) -> dict:
         "reason": None,
         "version": 6,
         "threshold": THRESHOLD,
-        champion_record.TEST: champion.compare(pair, run.prevalence),
+        champion_record.TEST: {**champion.compare(pair, run.prevalence), "caution": CAUTION},
         champion_record.NEWEST_SPAN: {
             "span": "2026-11-27",
             **champion.compare(newest, run.prevalence),

@@ -15,6 +15,7 @@ from tfx.types import Channel
 from components import names
 from components.artifact_files import DamagedArtifactError
 from components.evaluator import champion_record, slice_wording, summary
+from components.evaluator.champion_caution import CAUTION
 from components.evaluator.champion_record import State
 from components.example_validator import findings
 from components.reporter.component import Reporter, ReporterSpec
@@ -448,6 +449,8 @@ def test_the_page_compares_with_the_champion_on_the_split_and_on_the_newest_span
     assert metrics["champion"] == run.champion
     assert "the champion is version 6 of the registry" in text
     assert "The whole split “test”: 500 images, 100 of them “dogs”" in text
+    assert f"The whole split “test”: {CAUTION}. With sampler.assignment: stable no image" in text
+    assert "The newest span: the champion may" not in text
     assert "The newest span, 2026-11-27: 250 images, 50 of them “dogs”" in text
     recall = run.champion["test"]["at_prevalence"]["recall"]
     figures = [f"{recall[each]:.3f}" for each in ("challenger", "champion")]
