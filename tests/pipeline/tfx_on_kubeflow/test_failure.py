@@ -49,13 +49,16 @@ def file(tmp_path, monkeypatch):
     return path
 
 
-def test_a_long_message_is_cut_between_characters_and_keeps_its_ends(file):
-    failure.write(f"Trainer{'é€😀' * 1000}the end")
+@pytest.mark.parametrize("offset", range(9))
+def test_a_long_message_is_cut_between_characters_and_keeps_its_ends(file, offset):
+    ends = "x" * offset
+    failure.write(f"{ends}{'é€😀' * 1000}{ends}")
     content = file.read_bytes()
     assert failure.MAX_BYTES - 8 <= len(content) <= failure.MAX_BYTES
     text = content.decode()
-    assert text.startswith("Traineré€😀")
-    assert text.endswith("é€😀the end")
+    assert text.startswith(f"{ends}é€😀")
+    assert text.endswith(f"é€😀{ends}")
+    assert set(text) <= set("xé€😀 …")
 
 
 def test_a_message_that_fits_replaces_the_file(file):
