@@ -10,7 +10,7 @@ from benchmarks.faults import results
 from benchmarks.faults.baseline import SPLITS, Baseline
 from benchmarks.faults.runner import Process, Runner
 from pipeline import metadata_store
-from pipeline.kubeflow.entrypoint import ROOT_VARIABLE
+from pipeline.tfx_on_kubeflow.entrypoint import ROOT_VARIABLE
 
 _ENTRYPOINT = "pipeline.kubeflow.entrypoint:main"
 _TYPES = {

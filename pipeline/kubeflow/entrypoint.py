@@ -1,41 +1,20 @@
-"""The entrypoint of a step's pod: runs a TFX executor under the launcher of Kubeflow Pipelines.
+"""The entrypoint of a step's pod: runs an executor under the launcher of Kubeflow Pipelines.
 
     python -m pipeline.kubeflow.entrypoint --executor_class_path … \\
         --json_serialized_invocation_args '{{$}}' …
 
-It replaces TFX's `kubeflow_v2_run_executor` and takes the same arguments, plus
-`--artifact_types`. TFX's version reads and writes artifacts at their URIs, and requires the type
-of each. The launcher copies inputs to local folders and outputs from there, and the backend
-doesn't pass types on, so they come from the compiler.
-
-Only what the step needs is imported, since every run waits for its pods to start.
+It is `pipeline.tfx_on_kubeflow.entrypoint` with lean imports, since every run waits for its pods
+to start, with signals that end a step cleanly, and with access to object stores.
 """
 
-import argparse
-import importlib
-import json
-import logging
-import os
 import sys
-import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from components import stop_signals
 from pipeline.kubeflow.lean_imports import TFMA, TFX_COMPONENTS, lean_imports
+from pipeline.tfx_on_kubeflow import entrypoint
 
-if TYPE_CHECKING:
-    from tfx.types import Artifact
-
-ROOT_VARIABLE = "OUTNUMBERED_LAUNCHER_ROOT"
-"""Environment variable: the parent of the launcher's folders; default: /."""
-
-_FOLDERS = {"gs://": "gcs", "s3://": "s3", "minio://": "minio"}
-_INTEGER = "NUMBER_INTEGER"
-_TFX_VERSION = "tfx_version"
 # Packages of which executors in these modules need only single modules.
 _BARE = {
     "components.evaluator.": {TFX_COMPONENTS},
@@ -43,97 +22,29 @@ _BARE = {
     "tfx.components.trainer.": {TFX_COMPONENTS, TFMA},
 }
 
-Artifacts = dict[str, list["Artifact"]]
+
+def main() -> None:
+    """Runs the step and ends the process, as `tfx_on_kubeflow.entrypoint.main` does."""
+    stop_signals.install(_tell_interruption)
+    entrypoint.log_to_stderr("outnumbered", "absl")
+    code = _run(sys.argv[1:])
+    entrypoint.flush()
+    stop_signals.end(code)
 
 
-class EntrypointError(RuntimeError):
-    """The launcher passed something invalid; the message says what is required."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """The execution of one step.
-
-    Attributes:
-      executor: import path of the executor's class.
-      invocation: the launcher's ExecutorInput, parsed from JSON.
-      parameter_types: the declared type of each parameter, such as NUMBER_INTEGER.
-      artifact_types: import path of each artifact's class, by its key.
-      beam_args: command-line arguments for Beam.
-    """
-
-    executor: str
-    invocation: Mapping[str, Any]
-    parameter_types: Mapping[str, str]
-    artifact_types: Mapping[str, str]
-    beam_args: Sequence[str]
-
-    @property
-    def output_file(self) -> Path:
-        """The file in which the launcher looks for the metadata of the outputs."""
-        return Path(self.invocation["outputs"]["outputFile"])
-
-
-def parse(arguments: Sequence[str]) -> Step:
-    """Parses a command line."""
-    parser = argparse.ArgumentParser(prog="entrypoint", allow_abbrev=False)
-    parser.add_argument("--executor_class_path", required=True)
-    parser.add_argument("--json_serialized_invocation_args", required=True, type=json.loads)
-    parser.add_argument("--json_serialized_inputs_spec_args", default={}, type=json.loads)
-    parser.add_argument("--artifact_types", required=True, type=json.loads)
-    known, beam_args = parser.parse_known_args(arguments)
-    declared = known.json_serialized_inputs_spec_args.get("parameters", {})
-    return Step(
-        executor=known.executor_class_path,
-        invocation=known.json_serialized_invocation_args,
-        parameter_types={name: of.get("parameterType", "") for name, of in declared.items()},
-        artifact_types=known.artifact_types,
-        beam_args=beam_args,
+def _run(arguments: Sequence[str]) -> int:
+    """Runs the step and returns the exit code."""
+    hooks = entrypoint.Hooks(
+        importing=_lean,
+        imported=_object_stores,
+        failed=stop_signals.raise_received,  # a signal may have caused the error
+        explained=("components", "pipeline"),
     )
-
-
-def execute(step: Step) -> None:
-    """Runs the executor and writes the metadata that the launcher reads.
-
-    Raises:
-      EntrypointError: the launcher passed something invalid.
-      Exception: any error of the executor.
-    """
-    with _lean(step.executor):
-        from components import object_store
-
-        executor = _executor(step)
-        inputs, outputs = _artifacts(step, "inputs"), _artifacts(step, "outputs")
-    # For files that the launcher doesn't copy, such as checkpoints of an interrupted training.
-    object_store.register()
-    for artifact in _each(outputs):
-        os.makedirs(artifact.uri, exist_ok=True)
-    executor.Do(inputs, outputs, exec_properties(step))
-    _write_output(step, outputs)
-
-
-def local_path(uri: str) -> str:
-    """The local folder to which the launcher maps a URI.
-
-    Raises:
-      EntrypointError: the launcher has no local folder for the URI's scheme.
-    """
-    for scheme, folder in _FOLDERS.items():
-        if uri.startswith(scheme):
-            return os.path.join(os.environ.get(ROOT_VARIABLE, "/"), folder, uri[len(scheme) :])
-    raise EntrypointError(
-        f"the pipeline root must begin with one of {', '.join(_FOLDERS)}, which the launcher maps "
-        f"to local folders. Received: {uri!r}"
-    )
-
-
-def exec_properties(step: Step) -> dict[str, Any]:
-    """The parameters, with declared integers converted from JSON's numbers."""
-    values = step.invocation.get("inputs", {}).get("parameterValues", {})
-    return {
-        name: int(value) if step.parameter_types.get(name) == _INTEGER else value
-        for name, value in values.items()
-    }
+    try:
+        return entrypoint.run(arguments, hooks)
+    except KeyboardInterrupt as error:
+        _tell_interruption(error)
+        return stop_signals.exit_code(error)
 
 
 def _lean(executor: str) -> AbstractContextManager[None]:
@@ -144,136 +55,16 @@ def _lean(executor: str) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def _executor(step: Step) -> Any:
-    executor_class = _imported(step.executor)
-    # Beam and other executors have different Context classes with the same arguments.
-    context = executor_class.Context(
-        list(step.beam_args),
-        tmp_dir=str(step.output_file.parent / ".temp"),
-        unique_id=step.output_file.parent.name,
-    )
-    return executor_class(context)
+def _object_stores() -> Callable[[], object]:
+    """Access to files that the launcher doesn't copy, such as checkpoints of a training."""
+    from components import object_store
+
+    return object_store.register
 
 
-def _imported(path: str) -> Any:
-    module, _, name = path.rpartition(".")
-    return getattr(importlib.import_module(module), name)
-
-
-def _artifacts(step: Step, side: str) -> Artifacts:
-    lists = step.invocation.get(side, {}).get("artifacts", {})
-    # The launcher may add outputs, such as `executor-logs`.
-    return {
-        key: [_artifact(step.artifact_types[key], found) for found in lists[key]["artifacts"]]
-        for key in lists
-        if key in step.artifact_types
-    }
-
-
-def _artifact(type_path: str, found: Mapping[str, Any]) -> "Artifact":
-    artifact = _imported(type_path)()
-    artifact.uri = local_path(found["uri"])
-    for key, value in found.get("metadata", {}).items():
-        _set_property(artifact, key, value)
-    # Updates the record from which TFX's getters read.
-    _ = artifact.mlmd_artifact
-    return artifact
-
-
-def _set_property(artifact: "Artifact", key: str, value: Any) -> None:
-    declared = (artifact.PROPERTIES or {}).get(key)
-    if declared is None:
-        # TFX's getters of all types read the JSON type.
-        artifact.set_json_value_custom_property(key, value)
-    else:
-        whole = declared.type.name == "INT"
-        setattr(artifact, key, int(value) if whole else value)
-
-
-def _each(artifacts: Artifacts) -> Iterable["Artifact"]:
-    return (artifact for found in artifacts.values() for artifact in found)
-
-
-def _write_output(step: Step, outputs: Artifacts) -> None:
-    from tfx import version
-
-    lists = step.invocation["outputs"]["artifacts"]
-    uris = _uris(step)
-    result: dict[str, Any] = {"artifacts": {}}
-    for key, (artifact,) in outputs.items():
-        # TFX infers the naming of the split folders from it.
-        artifact.set_string_custom_property(_TFX_VERSION, version.__version__)
-        (given,) = lists[key]["artifacts"]
-        # Paths in this pod are invalid elsewhere.
-        metadata = {
-            name: uris.get(value, value) if isinstance(value, str) else value
-            for name, value in _metadata(artifact).items()
-        }
-        written = {"name": given.get("name", ""), "uri": given["uri"], "metadata": metadata}
-        result["artifacts"][key] = {"artifacts": [written]}
-    step.output_file.parent.mkdir(parents=True, exist_ok=True)
-    step.output_file.write_text(json.dumps(result), encoding="utf-8")
-
-
-def _uris(step: Step) -> dict[str, str]:
-    """The URI of each artifact by its path in this pod."""
-    sides = (step.invocation.get(side, {}).get("artifacts", {}) for side in ("inputs", "outputs"))
-    found = (of for lists in sides for listed in lists.values() for of in listed["artifacts"])
-    return {local_path(of["uri"]): of["uri"] for of in found}
-
-
-def _metadata(artifact: "Artifact") -> dict[str, Any]:
-    record = artifact.mlmd_artifact
-    return {
-        **{key: _plain(artifact, key, value) for key, value in record.custom_properties.items()},
-        **{key: _plain(artifact, key, value) for key, value in record.properties.items()},
-    }
-
-
-def _plain(artifact: "Artifact", key: str, value: Any) -> Any:
-    kind = value.WhichOneof("value")
-    if kind == "struct_value":
-        return artifact.get_json_value_custom_property(key)
-    return getattr(value, kind)
-
-
-def main() -> None:
-    """Runs the step and ends the process.
-
-    It skips the interpreter's shutdown, in which destructors and threads of TensorFlow, Beam and
-    gRPC can crash or hang after the output has been written.
-    """
-    stop_signals.install(_print_interruption)
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    for name in ("outnumbered", "absl"):
-        logging.getLogger(name).setLevel(logging.INFO)
-    code = _run(sys.argv[1:])
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    stop_signals.end(code)
-
-
-def _run(arguments: Sequence[str]) -> int:
-    """Runs the step and returns the exit code."""
-    try:
-        try:
-            execute(parse(arguments))
-        except Exception:  # any error of a step ends it; a signal may have caused it
-            stop_signals.raise_received()
-            traceback.print_exc()
-            return 1
-    except KeyboardInterrupt as error:
-        _print_interruption(error)
-        return stop_signals.exit_code(error)
-    return 0
-
-
-def _print_interruption(error: KeyboardInterrupt) -> None:
-    print(
-        f"interrupted: {error}; if this step is retried, a training resumes after its last epoch",
-        file=sys.stderr,
-        flush=True,
+def _tell_interruption(error: KeyboardInterrupt) -> None:
+    entrypoint.end_with(
+        f"interrupted: {error}; if this step is retried, a training resumes after its last epoch"
     )
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from launcher import PROJECT
 
-from pipeline.kubeflow import entrypoint
-from pipeline.kubeflow.entrypoint import EntrypointError
+from pipeline.tfx_on_kubeflow import entrypoint
+from pipeline.tfx_on_kubeflow.entrypoint import EntrypointError
 
 EXECUTOR = """
 import json, pathlib
@@ -37,6 +37,11 @@ class Executor(BaseExecutor):
             child = subprocess.Popen(["sleep", "1000"])
             print("waiting", child.pid, flush=True)
             time.sleep(1000)
+        if exec_properties["fail"] == "exit":
+            raise SystemExit(0)
+        if exec_properties["fail"] == "ours":
+            from components.messages import InputError
+            raise InputError("asked to fail in words;\\nask for less. Received: 'ours'")
         if exec_properties["fail"]:
             raise ValueError("asked to fail")
         import threading
@@ -85,6 +90,7 @@ def invocation(root: Path, *, fail: str = "") -> dict[str, Any]:
 
 def start(folder: Path, **how: Any) -> subprocess.Popen[str]:
     (folder / "small_executor.py").write_text(EXECUTOR)
+    (folder / "termination-log").touch()
     arguments = {
         "--executor_class_path": "small_executor.Executor",
         "--json_serialized_invocation_args": json.dumps(invocation(folder, **how)),
@@ -97,7 +103,11 @@ def start(folder: Path, **how: Any) -> subprocess.Popen[str]:
             *(text for pair in arguments.items() for text in pair),
             "--runner=FnApiRunner",
         ],
-        env={"PYTHONPATH": f"{PROJECT}:{folder}", "OUTNUMBERED_LAUNCHER_ROOT": str(folder)},
+        env={
+            "PYTHONPATH": f"{PROJECT}:{folder}",
+            "OUTNUMBERED_LAUNCHER_ROOT": str(folder),
+            "OUTNUMBERED_TERMINATION_LOG": str(folder / "termination-log"),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -147,10 +157,22 @@ def test_the_output_file_has_the_properties_and_uris(done: Any, folder: Path):
     assert "tfx_version" in model["metadata"]
 
 
-def test_a_failed_executor_fails_the_step_and_writes_no_output_file(tmp_path: Path):
-    done = run(tmp_path, fail="yes")
+@pytest.mark.parametrize(
+    ("fail", "last_line"),
+    [
+        ("yes", "step failed: ValueError: asked to fail; read the traceback in the step's log"),
+        ("ours", "step failed: asked to fail in words; ask for less. Received: 'ours'"),
+        ("exit", "step failed: SystemExit: 0; read the traceback in the step's log"),
+    ],
+)
+def test_a_failed_executor_fails_the_step_in_words_and_writes_no_output_file(
+    fail: str, last_line: str, tmp_path: Path
+):
+    done = run(tmp_path, fail=fail)
     assert done.returncode == 1
-    assert "ValueError: asked to fail" in done.stderr
+    assert "Traceback" in done.stderr
+    assert done.stderr.splitlines()[-1] == last_line
+    assert (tmp_path / "termination-log").read_text() == last_line
     assert not (tmp_path / "s3/bucket/root/step/1/output_metadata.json").exists()
 
 
@@ -164,6 +186,7 @@ def test_a_stopped_pod_says_so_and_leaves_no_process_and_no_output_file(tmp_path
     assert process.returncode == 143
     assert "SIGTERM was received; if this step is retried, a training resumes" in err
     assert "Traceback" not in err
+    assert err.splitlines()[-1] == (tmp_path / "termination-log").read_text()
     assert not (tmp_path / "s3/bucket/root/step/1/output_metadata.json").exists()
     status = Path(f"/proc/{child}/stat")
     assert not status.exists() or " Z " in status.read_text()
@@ -187,3 +210,15 @@ def test_uris_are_mapped_to_the_launcher_s_folders(
 def test_a_uri_of_another_scheme_is_rejected():
     with pytest.raises(EntrypointError, match=r"Received: 'hdfs://cluster/a'"):
         entrypoint.local_path("hdfs://cluster/a")
+
+
+def test_a_wrong_command_line_is_told_in_words(tmp_path: Path, monkeypatch, capsys):
+    message = tmp_path / "termination-log"
+    message.touch()
+    monkeypatch.setenv("OUTNUMBERED_TERMINATION_LOG", str(message))
+    arguments = ["--executor_class_path=a.B", "--json_serialized_invocation_args={{$}}"]
+    assert entrypoint.run([*arguments, "--artifact_types={}"]) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line == message.read_text()
+    assert line.startswith("the step failed: argument --json_serialized_invocation_args: invalid")
+    assert "compile the pipeline again" in line
