@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -235,7 +236,7 @@ class Run:
         self.parameters = _runtime_parameters(spec, parameters)
         root = pipeline_root or cluster.default_root or _BACKEND_ROOT
         self.namespace = cluster.namespace
-        self.id = f"run-{cluster.new_id()}"
+        self.id = str(uuid.uuid4())
         self.root = f"{root}/{spec['pipelineInfo']['name']}/{self.id}"
         self.steps: dict[str, Step] = {}
 
@@ -447,7 +448,6 @@ class Work:
 
     def _publish(self, pod: Pod) -> dict[str, Artifact]:
         """Uploads the outputs, and stores the metadata that the backend stores."""
-        cluster = self.run.cluster
         file = self._output_file(pod.folder)
         written = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         json_format.ParseDict(written, pipeline_spec_pb2.ExecutorOutput())
