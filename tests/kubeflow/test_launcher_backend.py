@@ -302,7 +302,7 @@ def test_a_key_that_begins_like_an_input_lands_beside_it(
     uri = cluster.run(package, {"text": "a"})["write"].outputs["written"]["uri"]
     bucket, _, key = uri.partition("://")[2].partition("/")
     object_store.client.put_object(Bucket=bucket, Key=f"{key}_run/b", Body=b"beside")
-    made = {"write": {"written": {"name": "1", "uri": uri, "metadata": {}}}}
+    made = {"write": {"written": {"name": "another", "uri": uri, "metadata": {}}}}
     copied = cluster.run_step(package, "copy", made, {"text": "a"}).outputs["copied"]["uri"]
     assert object_store.read(copied).decode().split() == ["./written/a", "./written_run/b"]
 
