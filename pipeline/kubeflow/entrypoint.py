@@ -243,7 +243,6 @@ def _write_output(step: Step, outputs: Artifacts) -> None:
         metadata = {
             name: uris.get(value, value) if isinstance(value, str) else value
             for name, value in _metadata(artifact).items()
-            if value is not None  # the backend fails on null
         }
         written = {"name": given.get("name", ""), "uri": given["uri"], "metadata": metadata}
         result["artifacts"][key] = {"artifacts": [written]}
