@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 RUN := .venv/bin
 
-.PHONY: demo test check lint format types fuzz faults audit sbom image gateway-image messages clean
+.PHONY: demo test check lint format types fuzz faults audit sbom next-kfp image gateway-image messages clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready  ## run the whole pipeline on a drawn data set
@@ -41,6 +41,11 @@ audit: $(filter .uv/bin/uv,$(UV))  ## look for known vulnerabilities of the lock
 sbom: $(filter .uv/bin/uv,$(UV))  ## write a bill of materials of each container image into dist/
 	$(PYTHON) deploy/bill_of_materials.py --uv $(UV) --output dist
 
+next-kfp: .venv/ready  ## compile with the newest kfp too, and compare
+	$(UV) pip install --quiet --python $(RUN)/python --target .next-kfp --upgrade --no-deps \
+	    kfp kfp-kubernetes kfp-pipeline-spec kfp-server-api
+	$(RUN)/pytest tests/kubeflow/test_next_kfp.py
+
 .uv/bin/uv:
 	$(PYTHON) -m pip install --quiet --target .uv 'uv>=0.7,<1'
 
@@ -70,4 +75,4 @@ messages: .venv/ready  ## generate the gateway's gRPC messages from their .proto
 	    gateway/serving.proto
 
 clean:
-	rm -rf .venv .uv runs sample .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .uv .next-kfp runs sample .pytest_cache .mypy_cache .ruff_cache

@@ -4,6 +4,7 @@
 and which steps may be cached.
 """
 
+import hashlib
 import json
 from typing import Any
 
@@ -23,9 +24,13 @@ from pipeline.kubeflow.settings import Kubeflow
 from pipeline.tfx_on_kubeflow import compiling
 
 ENTRYPOINT = ("python", "-m", "pipeline.kubeflow.entrypoint")
+PIPELINE_ROOT_FLAG = "--pipeline_root"
+ENVIRONMENT_FLAG = "--environment_digest"
+_PIPELINE_ROOT = "pipeline_root"
 # Parameters with the version of what a node reads from outside of the pipeline.
 _VERSIONS = ("data_version", "kept_schema", "serving_version")
 _LEDGER = "ledger"
+_DIGITS = 12
 
 
 def pipeline_spec(dag: Pipeline, kubeflow: Kubeflow) -> dict[str, Any]:
@@ -59,31 +64,62 @@ def vertex_job(dag: Pipeline, kubeflow: Kubeflow) -> dict[str, Any]:
 
 
 def _job(dag: Pipeline, kubeflow: Kubeflow) -> dict[str, Any]:
-    def complete(node: BaseNode, task: dict[str, Any], container: dict[str, Any]) -> None:
-        _complete(node, task, container, kubeflow)
-
     try:
         return compiling.job(
             dag,
             image=kubeflow.image,
             command=ENTRYPOINT,
             may_be_cached=_may_be_cached,
-            complete=complete,
+            complete=lambda spec, node: _complete(spec, node, kubeflow),
         )
     except compiling.UnsupportedError as error:
         raise CompileError(str(error)) from error
 
 
-def _complete(
-    node: BaseNode, task: dict[str, Any], container: dict[str, Any], kubeflow: Kubeflow
-) -> None:
+def _complete(spec: dict[str, Any], node: BaseNode, kubeflow: Kubeflow) -> None:
     if kubeflow.retries.count:
+        task = spec["root"]["dag"]["tasks"][node.id]
         task["retryPolicy"] = platform.retry_policy(kubeflow.retries, kubeflow.target)
+    container = compiling.container(spec, node)
+    if kubeflow.target == "kubeflow":
+        container["args"] += [*_given_root(spec, node), *_environment_digest(kubeflow)]
     container["resources"] = platform.resources(node.id, kubeflow)
     if environment := platform.environment(kubeflow):
         container["env"] = environment
     if kubeflow.gpu_image and platform.on_gpu(node.id, kubeflow.gpu):
         container["image"] = kubeflow.gpu_image
+
+
+def _given_root(spec: dict[str, Any], node: BaseNode) -> list[str]:
+    """Arguments with which a step checks the run's pipeline root; changes steps without inputs.
+
+    The root comes from the run request or the cluster, and the parameter `pipeline_root`, of which
+    checkpoints, ledgers and spans are kept, from the run's parameters. The first steps get that
+    parameter, so that they fail if the two differ.
+    """
+    declared = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    given = {"componentInputParameter": _PIPELINE_ROOT}
+    task, component = spec["root"]["dag"]["tasks"][node.id], spec["components"][node.id]
+    if _PIPELINE_ROOT in declared and not node.inputs:
+        inputs = task.setdefault("inputs", {}).setdefault("parameters", {})
+        definitions = component.setdefault("inputDefinitions", {}).setdefault("parameters", {})
+        inputs[_PIPELINE_ROOT] = given
+        definitions[_PIPELINE_ROOT] = {"parameterType": "STRING"}
+    if task.get("inputs", {}).get("parameters", {}).get(_PIPELINE_ROOT) != given:
+        return []
+    return [PIPELINE_ROOT_FLAG, f"{{{{$.inputs.parameters['{_PIPELINE_ROOT}']}}}}"]
+
+
+def _environment_digest(kubeflow: Kubeflow) -> list[str]:
+    """Arguments by which another environment is another key in the cluster's cache.
+
+    The key has a step's arguments, but in release 2.16 not its variables, of which one such as
+    AWS_ENDPOINT_URL decides what the step reads.
+    """
+    if not kubeflow.env:
+        return []
+    text = json.dumps(kubeflow.env, sort_keys=True)
+    return [ENVIRONMENT_FLAG, hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]]
 
 
 def _may_be_cached(node: BaseNode) -> bool:

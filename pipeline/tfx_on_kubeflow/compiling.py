@@ -74,7 +74,7 @@ def job(
     image: str,
     command: Sequence[str] = ENTRYPOINT,
     may_be_cached: Callable[[BaseNode], bool] = lambda node: bool(node.inputs),
-    complete: Callable[[BaseNode, Part, Part], object] = lambda node, task, container: None,
+    complete: Callable[[Part, BaseNode], object] = lambda spec, node: None,
 ) -> Part:
     """Returns the pipeline as a job; its `pipelineSpec` has version 2.1.
 
@@ -83,8 +83,8 @@ def job(
       image: the image of the steps.
       command: starts the entrypoint.
       may_be_cached: whether a node's outputs may come from the cache.
-      complete: called with each node that runs in a pod, its task and its container, to change
-        these two.
+      complete: called with the spec and each node that runs in a pod, to change what belongs to
+        that node; names are still the nodes' ids.
 
     Raises:
       UnsupportedError: the backend can't run one of the nodes.
@@ -101,10 +101,9 @@ def job(
         if not may_be_cached(node):
             spec["root"]["dag"]["tasks"][node.id].pop("cachingOptions", None)
     for node in steps(dag):
-        container = spec["deploymentSpec"]["executors"][executor_label(node.id)]["container"]
         types = json.dumps(_artifact_types(node), sort_keys=True)
-        container["args"] += [ARTIFACT_TYPES_FLAG, types]
-        complete(node, spec["root"]["dag"]["tasks"][node.id], container)
+        container(spec, node)["args"] += [ARTIFACT_TYPES_FLAG, types]
+        complete(spec, node)
     compiled["pipelineSpec"] = _renamed(spec, [node.id for node in dag.components])
     return compiled
 
@@ -112,6 +111,12 @@ def job(
 def steps(dag: Pipeline) -> Iterable[BaseNode]:
     """The nodes that run in pods."""
     return (node for node in dag.components if not isinstance(node, Importer))
+
+
+def container(spec: Part, node: BaseNode) -> Part:
+    """A node's container in a spec whose names are the nodes' ids."""
+    found: Part = spec["deploymentSpec"]["executors"][executor_label(node.id)]["container"]
+    return found
 
 
 def executor_label(name: str) -> str:

@@ -4,9 +4,9 @@
         --json_serialized_invocation_args '{{$}}' …
 
 It replaces TFX's `kubeflow_v2_run_executor` and takes the same arguments, plus
-`--artifact_types`. TFX's version reads and writes artifacts at their URIs, and requires the type
-of each. The launcher copies inputs to local folders and outputs from there, and the backend
-doesn't pass types on, so they come from the compiler.
+`--artifact_types`, `--pipeline_root` and `--environment_digest`. TFX's version reads and writes
+artifacts at their URIs, and requires the type of each. The launcher copies inputs to local folders
+and outputs from there, and the backend doesn't pass types on, so they come from the compiler.
 
 A step that fails ends its log with one line that says why, and writes it as the pod's termination
 message, see `failure`.
@@ -36,6 +36,8 @@ ROOT_VARIABLE = "OUTNUMBERED_LAUNCHER_ROOT"
 _FOLDERS = {"gs://": "gcs", "s3://": "s3", "minio://": "minio"}
 _INTEGER = "NUMBER_INTEGER"
 _TFX_VERSION = "tfx_version"
+# Properties that arrive as another type: all numbers are floats, and ML Metadata has no bool.
+_KINDS = {"INT": int, "BOOLEAN": bool}
 # This module is `__main__` in a pod.
 _PACKAGE = __name__.partition(".")[0]
 
@@ -74,6 +76,7 @@ class Step:
       parameter_types: the declared type of each parameter, such as NUMBER_INTEGER.
       artifact_types: import path of each artifact's class, by its key.
       beam_args: command-line arguments for Beam.
+      pipeline_root: the run's parameter of that name; empty: it has none.
     """
 
     executor: str
@@ -81,6 +84,7 @@ class Step:
     parameter_types: Mapping[str, str]
     artifact_types: Mapping[str, str]
     beam_args: Sequence[str]
+    pipeline_root: str = ""
 
     @property
     def name(self) -> str:
@@ -115,6 +119,9 @@ def parse(arguments: Sequence[str]) -> Step:
     parser.add_argument("--json_serialized_invocation_args", required=True, type=json.loads)
     parser.add_argument("--json_serialized_inputs_spec_args", default={}, type=json.loads)
     parser.add_argument("--artifact_types", required=True, type=json.loads)
+    parser.add_argument("--pipeline_root", default="")
+    # Only for the cluster's cache, whose key has the arguments and not the environment.
+    parser.add_argument("--environment_digest")
     known, beam_args = parser.parse_known_args(arguments)
     declared = known.json_serialized_inputs_spec_args.get("parameters", {})
     return Step(
@@ -123,6 +130,7 @@ def parse(arguments: Sequence[str]) -> Step:
         parameter_types={name: of.get("parameterType", "") for name, of in declared.items()},
         artifact_types=known.artifact_types,
         beam_args=beam_args,
+        pipeline_root=known.pipeline_root,
     )
 
 
@@ -133,6 +141,7 @@ def execute(step: Step, hooks: Hooks) -> None:
       EntrypointError: the launcher passed something invalid.
       Exception: any error of the executor.
     """
+    _check_root(step)
     with hooks.importing(step.executor):
         prepare = hooks.imported()
         executor = _executor(step)
@@ -142,6 +151,20 @@ def execute(step: Step, hooks: Hooks) -> None:
         os.makedirs(artifact.uri, exist_ok=True)
     executor.Do(inputs, outputs, exec_properties(step))
     _write_output(step, outputs)
+
+
+def _check_root(step: Step) -> None:
+    """Checks that the run's artifacts are stored below its parameter `pipeline_root`."""
+    root = step.pipeline_root.rstrip("/")
+    for uri in _uris(step, "outputs").values():
+        if root and not uri.startswith(f"{root}/"):
+            raise EntrypointError(
+                "the run was created without its pipeline root, or with another one than its "
+                "parameter pipeline_root. Give it the pipeline root too when it is created, as "
+                "`outnumbered kubeflow submit` does and as the user interface can, or set "
+                "defaultPipelineRoot in the ConfigMap kfp-launcher. "
+                f"Required: {root!r}. Received: {uri!r}"
+            )
 
 
 def local_path(uri: str) -> str:
@@ -197,11 +220,23 @@ def _artifacts(step: Step, side: str) -> Artifacts:
 def _artifact(type_path: str, found: Mapping[str, Any]) -> "Artifact":
     artifact = _imported(type_path)()
     artifact.uri = local_path(found["uri"])
+    # Only a backend without ML Metadata gives an artifact an id of its own.
+    is_plain = "artifactId" in found
     for key, value in found.get("metadata", {}).items():
-        _set_property(artifact, key, value)
+        _set_property(artifact, key, value if is_plain else _unwrapped(value))
     # Updates the record from which TFX's getters read.
     _ = artifact.mlmd_artifact
     return artifact
+
+
+def _unwrapped(value: Any) -> Any:
+    """A list or a struct, of which ML Metadata keeps `{"list": …}` and `{"struct": …}`."""
+    match value:
+        case {"list": list(inner), **rest} if not rest:
+            return inner
+        case {"struct": dict(inner), **rest} if not rest:
+            return inner
+    return value
 
 
 def _set_property(artifact: "Artifact", key: str, value: Any) -> None:
@@ -210,8 +245,8 @@ def _set_property(artifact: "Artifact", key: str, value: Any) -> None:
         # TFX's getters of all types read the JSON type.
         artifact.set_json_value_custom_property(key, value)
     else:
-        whole = declared.type.name == "INT"
-        setattr(artifact, key, int(value) if whole else value)
+        kind = _KINDS.get(declared.type.name)
+        setattr(artifact, key, kind(value) if kind else value)
 
 
 def _each(artifacts: Artifacts) -> Iterable["Artifact"]:
@@ -222,7 +257,7 @@ def _write_output(step: Step, outputs: Artifacts) -> None:
     from tfx import version
 
     lists = step.invocation["outputs"]["artifacts"]
-    uris = _uris(step)
+    uris = _uris(step, "inputs", "outputs")
     result: dict[str, Any] = {"artifacts": {}}
     for key, (artifact,) in outputs.items():
         # TFX infers the naming of the split folders from it.
@@ -239,9 +274,9 @@ def _write_output(step: Step, outputs: Artifacts) -> None:
     step.output_file.write_text(json.dumps(result), encoding="utf-8")
 
 
-def _uris(step: Step) -> dict[str, str]:
+def _uris(step: Step, *of_sides: str) -> dict[str, str]:
     """The URI of each artifact by its path in this pod."""
-    sides = (step.invocation.get(side, {}).get("artifacts", {}) for side in ("inputs", "outputs"))
+    sides = (step.invocation.get(side, {}).get("artifacts", {}) for side in of_sides)
     found = (of for lists in sides for listed in lists.values() for of in listed["artifacts"])
     return {local_path(of["uri"]): of["uri"] for of in found}
 

@@ -14,6 +14,8 @@ from store_on_localhost import ARTIFACTS, PHOTOS, ObjectStore
 
 from pipeline.sample.dataset import make_sample
 
+ROOT = f"s3://{ARTIFACTS}/root"
+
 
 @pytest.fixture(scope="session")
 def object_store() -> Iterator[ObjectStore]:
@@ -59,6 +61,7 @@ def cluster(object_store: ObjectStore, bytecode: dict[str, str], tmp_path: Path)
         tmp_path / "pods",
         secrets={"store": object_store.secret},
         claims={"registry": registry},
+        default_root=ROOT,
         environment=bytecode,
     )
 
@@ -89,7 +92,7 @@ def tree(object_store: ObjectStore, cluster: Cluster) -> dict[str, Any]:
         "kubeflow": {
             "image": "registry.example/outnumbered:1.0",
             "gpu_image": "registry.example/outnumbered-gpu:1.0",
-            "pipeline_root": f"s3://{ARTIFACTS}/root",
+            "pipeline_root": ROOT,
             "volumes": [{"claim": "registry", "path": str(registry)}],
             "env": {
                 "AWS_ENDPOINT_URL": object_store.url,

@@ -9,10 +9,10 @@ import hashlib
 import itertools
 import json
 import os
-import re
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -20,21 +20,24 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from artifact_stores import Artifact, ArtifactStore, Mlmd, identity
 from google.protobuf import json_format
 from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
+from launcher_values import (
+    artifact_placeholders,
+    compiled,
+    converted,
+    has_kind,
+    parameter_placeholders,
+)
 
 PROJECT = Path(__file__).parents[2]
 _MIRRORS = {"s3://": "s3", "minio://": "minio", "gs://": "gcs"}
-_INPUT_PATH = re.compile(r"\{\{\$\.(inputs|outputs)\.artifacts\['([^']+)'\]\.(path|uri)\}\}")
-_INPUT_PARAMETER = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]\}\}")
-_TYPES: dict[str, tuple[type, ...]] = {
-    "STRING": (str,),
-    "NUMBER_INTEGER": (int,),
-    "NUMBER_DOUBLE": (int, float),
-}
-
-Artifact = dict[str, Any]
+_LOGS = "executor-logs"
+_LOGS_TYPE = {"schemaTitle": "system.Artifact"}
+# `defaultPipelineRoot` in backend/src/v2/config/env.go.
+_BACKEND_ROOT = "minio://mlpipeline/v2/artifacts"
 
 
 class StepFailedError(RuntimeError):
@@ -132,6 +135,9 @@ class Cluster:
       claims: the folder of each persistent volume claim; it is mounted at the same path.
       nodes: where pods may run.
       environment: variables that the image sets in addition to `PATH` and `PYTHONPATH`.
+      namespace: of the runs.
+      default_root: `defaultPipelineRoot` of the ConfigMap kfp-launcher; None: not set.
+      artifacts: keeps the metadata of artifacts.
       parallel: maximum number of pods at a time.
       sleep: waits the seconds between two attempts.
       on_pod: called with each pod that starts.
@@ -145,6 +151,9 @@ class Cluster:
     claims: Mapping[str, Path] = field(default_factory=dict)
     nodes: Sequence[Node] = (CPU_NODE, GPU_NODE)
     environment: Mapping[str, str] = field(default_factory=dict)
+    namespace: str = "kubeflow"
+    default_root: str | None = None
+    artifacts: ArtifactStore = field(default_factory=Mlmd)
     parallel: int = 2
     sleep: Callable[[float], None] = lambda _: None
     on_pod: Callable[[Pod], None] = lambda _: None
@@ -164,7 +173,7 @@ class Cluster:
         Args:
           package: the YAML file.
           parameters: runtime parameters; the others have their defaults.
-          pipeline_root: None takes the package's.
+          pipeline_root: of the run request; None takes the cluster's, never the package's.
 
         Returns:
           The result of each step, by the name of its task.
@@ -181,6 +190,8 @@ class Cluster:
         name: str,
         made: Mapping[str, Mapping[str, Artifact]],
         parameters: Mapping[str, Any] | None = None,
+        *,
+        pipeline_root: str | None = None,
     ) -> Step:
         """Runs one step of a compiled pipeline.
 
@@ -189,6 +200,7 @@ class Cluster:
           name: the task.
           made: the outputs of the steps before it, by task.
           parameters: values of the runtime parameters.
+          pipeline_root: see `run`.
 
         Returns:
           The result of the step.
@@ -196,7 +208,7 @@ class Cluster:
         Raises:
           StepFailedError: it failed in all its attempts.
         """
-        run = Run(self, package, dict(parameters or {}), None)
+        run = Run(self, package, dict(parameters or {}), pipeline_root)
         run.steps = {task: Step(outputs=dict(outputs)) for task, outputs in made.items()}
         return run.run_task(name)
 
@@ -222,8 +234,9 @@ class Run:
         json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
         self.platform = _platform(platforms)
         self.parameters = _runtime_parameters(spec, parameters)
-        root = pipeline_root or spec["defaultPipelineRoot"]
-        self.id = f"run-{cluster.new_id()}"
+        root = pipeline_root or cluster.default_root or _BACKEND_ROOT
+        self.namespace = cluster.namespace
+        self.id = str(uuid.uuid4())
         self.root = f"{root}/{spec['pipelineInfo']['name']}/{self.id}"
         self.steps: dict[str, Step] = {}
 
@@ -308,22 +321,24 @@ class Work:
         else:
             value = source["runtimeValue"]["constant"]
         declared = self.component["inputDefinitions"]["parameters"][key]["parameterType"]
-        if not isinstance(value, _TYPES[declared]) and not _is_whole(value, declared):
-            raise TypeError(f"{self.name}: {key} must be {declared}. Received: {value!r}")
-        return value
+        return converted(f"{self.name}: {key}", value, declared)
 
     def _may_be_cached(self) -> bool:
         return self.task.get("cachingOptions", {}).get("enableCache", False)
 
     def _fingerprint(self) -> str:
+        """`GenerateCacheKey` and `GetExecutionCache` in backend/src/v2/cacheutils/cache.go.
+
+        Release 2.16 leaves the variables in `env` out of the key.
+        """
         content = {
-            "artifacts": {key: artifact["name"] for key, artifact in self.inputs.items()},
+            "scope": [f"pipeline/{self.run.spec['pipelineInfo']['name']}", self.run.namespace],
+            "artifacts": {key: identity(artifact) for key, artifact in self.inputs.items()},
             "parameters": self.values,
             "outputs": self.component.get("outputDefinitions"),
             "image": self.container["image"],
             "command": [*self.container["command"], *self.container["args"]],
             "claims": [mount.constant for mount in self.config.pvc_mount],
-            "env": self.container.get("env"),
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -333,15 +348,20 @@ class Work:
         (folder / "work").mkdir(parents=True)
         for artifact in self.inputs.values():
             _download(cluster.store, artifact["uri"], _mirror(folder, artifact["uri"]))
-        for uri in [*self._output_uris().values(), self.uri]:
+        for uri in [*self._output_uris(attempt).values(), self.uri]:
             _mirror(folder, uri).parent.mkdir(parents=True, exist_ok=True)
         process = cluster.start(
-            self._command(folder), folder / "work", self._environment(folder), folder / "log"
+            self._command(folder, attempt),
+            folder / "work",
+            self._environment(folder),
+            folder / "log",
         )
         pod = Pod(self.name, attempt, self._node().name, folder, process)
         step.pods.append(pod)
         cluster.on_pod(pod)
         process.wait()
+        # Whether it failed or not: `uploadOutputArtifacts` in launcher_v2.go.
+        _upload(cluster.store, folder / "log", self._output_uris(attempt)[_LOGS])
         return pod
 
     def _node(self) -> Node:
@@ -357,16 +377,21 @@ class Work:
                 return node
         raise UnschedulableError(f"{self.name} fits none of {self.run.cluster.nodes}")
 
-    def _output_uris(self) -> dict[str, str]:
-        outputs = self.component.get("outputDefinitions", {}).get("artifacts", {})
-        return {key: f"{self.uri}/{key}" for key in [*outputs, "executor-logs"]}
+    def _outputs(self) -> dict[str, Mapping[str, str]]:
+        """The type of each output."""
+        declared = self.component.get("outputDefinitions", {}).get("artifacts", {})
+        return {key: of["artifactType"] for key, of in declared.items()} | {_LOGS: _LOGS_TYPE}
+
+    def _output_uris(self, attempt: int) -> dict[str, str]:
+        # The launcher adds the number of retries to the URI of the logs.
+        uris = {key: f"{self.uri}/{key}" for key in self._outputs()}
+        return uris | {_LOGS: f"{self.uri}/{_LOGS}-{attempt - 1}"}
 
     def _output_file(self, folder: Path) -> Path:
         return _mirror(folder, self.uri) / "output_metadata.json"
 
-    def _executor_input(self, folder: Path) -> str:
-        outputs = self.component.get("outputDefinitions", {}).get("artifacts", {})
-        logs = {"artifactType": {"schemaTitle": "system.Artifact"}}
+    def _executor_input(self, folder: Path, attempt: int) -> str:
+        outputs = self._outputs()
         message = {
             "inputs": {
                 "parameterValues": self.values,
@@ -374,42 +399,32 @@ class Work:
             },
             "outputs": {
                 "artifacts": {
-                    key: {
-                        "artifacts": [
-                            {
-                                "name": key,
-                                "uri": uri,
-                                "type": outputs.get(key, logs)["artifactType"],
-                            }
-                        ]
-                    }
-                    for key, uri in self._output_uris().items()
+                    key: {"artifacts": [{"name": key, "uri": uri, "type": outputs[key]}]}
+                    for key, uri in self._output_uris(attempt).items()
                 },
                 "outputFile": str(self._output_file(folder)),
             },
         }
-        parsed = json_format.ParseDict(message, pipeline_spec_pb2.ExecutorInput())
-        return json_format.MessageToJson(parsed, indent=None)
+        # The released message has no artifactId, which is in that of the branch without MLMD.
+        json_format.ParseDict(
+            message, pipeline_spec_pb2.ExecutorInput(), ignore_unknown_fields=self._has_ids()
+        )
+        return json.dumps(message)
 
-    def _command(self, folder: Path) -> list[str]:
-        executor_input = self._executor_input(folder)
-        uris = {key: artifact["uri"] for key, artifact in self.inputs.items()}
-        uris |= self._output_uris()
+    def _has_ids(self) -> bool:
+        return any("artifactId" in artifact for artifact in self.inputs.values())
 
-        def located(match: re.Match[str]) -> str:
-            uri = uris[match[2]]
-            return uri if match[3] == "uri" else str(_mirror(folder, uri))
-
-        def valued(match: re.Match[str]) -> str:
-            value = self.values[match[1]]
-            return value if isinstance(value, str) else json.dumps(value)
-
-        def resolved(text: str) -> str:
-            if text == "{{$}}":
-                return executor_input
-            return _INPUT_PARAMETER.sub(valued, _INPUT_PATH.sub(located, text))
-
-        return [resolved(text) for text in (*self.container["command"], *self.container["args"])]
+    def _command(self, folder: Path, attempt: int) -> list[str]:
+        sides = {
+            "inputs": {key: artifact["uri"] for key, artifact in self.inputs.items()},
+            "outputs": self._output_uris(attempt),
+        }
+        placeholders = parameter_placeholders(self.values)
+        for side, uris in sides.items():
+            local = {key: str(_mirror(folder, uri)) for key, uri in uris.items()}
+            placeholders |= artifact_placeholders(side, uris, local)
+        words = [*self.container["command"], *self.container["args"]]
+        return compiled(words, self._executor_input(folder, attempt), placeholders)
 
     def _environment(self, folder: Path) -> dict[str, str]:
         cluster = self.run.cluster
@@ -433,22 +448,23 @@ class Work:
 
     def _publish(self, pod: Pod) -> dict[str, Artifact]:
         """Uploads the outputs, and stores the metadata that the backend stores."""
-        cluster = self.run.cluster
         file = self._output_file(pod.folder)
         written = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         json_format.ParseDict(written, pipeline_spec_pb2.ExecutorOutput())
-        published = {}
-        for key, planned in self._output_uris().items():
-            first = written.get("artifacts", {}).get(key, {}).get("artifacts", [{}])[0]
-            uri = first.get("uri", planned)
-            _upload(cluster.store, _mirror(pod.folder, uri), uri)
-            kept = {"display_name": key, "store_session_info": "{}"}
-            published[key] = {
-                "name": cluster.new_id(),
-                "uri": uri,
-                "metadata": {**first.get("metadata", {}), **kept},
-            }
-        return published
+        return {
+            key: self._published(pod, key, planned, written)
+            for key, planned in self._output_uris(pod.attempt).items()
+        }
+
+    def _published(self, pod: Pod, key: str, planned: str, written: Mapping[str, Any]) -> Artifact:
+        cluster = self.run.cluster
+        first = written.get("artifacts", {}).get(key, {}).get("artifacts", [{}])[0]
+        uri = first.get("uri", planned)
+        # `retrieveArtifactPath` in launcher_v2.go.
+        local = first.get("customPath", first.get("custom_path"))
+        if key != _LOGS:
+            _upload(cluster.store, Path(local) if local else _mirror(pod.folder, uri), uri)
+        return cluster.artifacts.put(key, self._outputs()[key], uri, first.get("metadata", {}))
 
 
 class _Retries:
@@ -506,14 +522,10 @@ def _runtime_parameters(spec: Mapping[str, Any], given: Mapping[str, Any]) -> di
     values = {}
     for name, parameter in declared.items():
         value = given.get(name, parameter.get("defaultValue"))
-        if not isinstance(value, _TYPES[parameter["parameterType"]]):
+        if not has_kind(value, parameter["parameterType"]):
             raise TypeError(f"{name}: must be {parameter['parameterType']}. Received: {value!r}")
         values[name] = value
     return values
-
-
-def _is_whole(value: Any, declared: str) -> bool:
-    return declared == "NUMBER_INTEGER" and isinstance(value, float) and value.is_integer()
 
 
 def _input_artifacts(task: Mapping[str, Any]) -> dict[str, Any]:
@@ -545,12 +557,15 @@ def _bucket(uri: str) -> tuple[str, str]:
 
 
 def _download(store: Any, uri: str, path: Path) -> None:
+    """`DownloadBlob` in backend/src/v2/objectstore/object_store.go of release 2.16.
+
+    It lists by prefix, so `model` also gets `model_run/a`, which lands beside the folder.
+    """
     bucket, key = _bucket(uri)
     listed = store.list_objects_v2(Bucket=bucket, Prefix=key)
     assert not listed["IsTruncated"], f"more files under {uri} than the harness can list"
     for entry in listed.get("Contents", []):
-        relative = entry["Key"].removeprefix(key).lstrip("/")
-        target = path / relative if relative else path
+        target = Path(os.path.normpath(path / os.path.relpath(entry["Key"], key)))
         target.parent.mkdir(parents=True, exist_ok=True)
         store.download_file(bucket, entry["Key"], str(target))
 

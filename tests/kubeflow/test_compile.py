@@ -281,6 +281,36 @@ def test_the_types_of_all_artifacts_are_written_for_the_entrypoint(documents: li
     }
 
 
+def test_no_output_is_downloaded_with_another_but_that_of_tfx_s_trainer(documents: list[Any]):
+    """The launcher of release 2.16 downloads all keys that begin like an input's."""
+    beside = []
+    for name, component in documents[0]["components"].items():
+        keys = [*component["outputDefinitions"]["artifacts"], "executor-logs"]
+        pairs = [(one, other) for one in keys for other in keys if one != other]
+        beside += [(name, one, other) for one, other in pairs if other.startswith(one)]
+    # Both names are TFX's; a reader of the model gets the small model_run beside its folder.
+    assert beside == [("Trainer", "model", "model_run")]
+
+
+def test_the_first_steps_and_those_that_use_it_check_the_pipeline_root(documents: list[Any]):
+    flag, placeholder = "--pipeline_root", "{{$.inputs.parameters['pipeline_root']}}"
+    checking = set()
+    for label, executor in executors(documents).items():
+        arguments = executor["container"]["args"]
+        if flag in arguments:
+            assert arguments[arguments.index(flag) + 1] == placeholder
+            checking.add(label.removesuffix("_executor"))
+    assert checking == {"ChampionFinder", "ImageExampleGen", "Trainer"}
+    for name in checking:
+        given = tasks(documents)[name]["inputs"]["parameters"]["pipeline_root"]
+        assert given == {"componentInputParameter": "pipeline_root"}
+
+
+def test_without_variables_no_digest_of_them_is_compiled(tmp_path: Path):
+    package = compile_pipeline(settings("kubeflow.env={}"), tmp_path / "small.yaml")
+    assert "--environment_digest" not in package.read_text()
+
+
 def test_a_vertex_job_is_one_json_object_with_its_own_accelerator_names(tmp_path: Path):
     own = settings(
         "kubeflow.target=vertex",

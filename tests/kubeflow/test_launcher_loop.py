@@ -61,7 +61,7 @@ def test_two_runs_of_a_schedule_read_new_images_only_and_replace_only_a_worse_ch
     runs = []
     for span in spans:
         object_store.upload(span, PHOTOS, f"{PREFIX}/{span.name}")
-        runs.append(cluster.run(package, {}))
+        runs.append(cluster.run(package, {}, pipeline_root=settings["kubeflow"]["pipeline_root"]))
     first, second = (report(object_store, run) for run in runs)
     new = sum(1 for path in spans[1].rglob("*") if path.is_file())
     assert [images_read(run) for run in runs] == [165 - new, new]

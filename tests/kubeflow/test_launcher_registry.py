@@ -89,7 +89,7 @@ def test_compiled_steps_push_to_a_registry_in_a_bucket_and_read_its_schema_witho
     tree["kubeflow"] |= {"pipeline_root": ROOT, "volumes": [], "retries": {"count": 0}}
     cluster.claims = {}
     package = compile_pipeline(parse(tree, origin="test"), tmp_path / "small.yaml")
-    pushed = cluster.run_step(package, "Pusher", made)
+    pushed = cluster.run_step(package, "Pusher", made, pipeline_root=ROOT)
     assert pushed.outputs["pushed_model"]["metadata"]["pushed_destination"] == f"{REGISTRY}/1"
     for name, value in object_store.environment.items():
         monkeypatch.setenv(name, value)
@@ -99,6 +99,7 @@ def test_compiled_steps_push_to_a_registry_in_a_bucket_and_read_its_schema_witho
     assert record.settings["name"] == "small"
     assert f"/{record.lineage.run}/Pusher/" in pushed.outputs["pushed_model"]["uri"]
     # Of other data, so that the schema can only be that in the registry.
-    schema = cluster.run_step(package, "SchemaGen", made).outputs["schema"]["uri"]
+    steps = cluster.run_step(package, "SchemaGen", made, pipeline_root=ROOT)
+    schema = steps.outputs["schema"]["uri"]
     assert json.loads(object_store.read(f"{schema}/kept.json"))["version"] == 1
     assert b"width" in object_store.read(f"{schema}/schema.pbtxt")

@@ -83,7 +83,8 @@ def test_a_compiled_study_gives_the_same_figures_as_a_local_run(
 
     cluster.on_pod = on_pod
     package = compile_study(study(study_tree), tmp_path / "study.yaml")
-    steps = cluster.run(package, {"span": SPAN, "pipeline_root": f"s3://{ARTIFACTS}/{ROOT}"})
+    root = f"s3://{ARTIFACTS}/{ROOT}"
+    steps = cluster.run(package, {"span": SPAN, "pipeline_root": root}, pipeline_root=root)
 
     # The arm's first pod was killed; the second resumed from the run's pipeline root.
     first, second = (pod for pod in pods if pod.task == "Trainer-cnn")
