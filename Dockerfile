@@ -5,6 +5,8 @@
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
+# Such as "--extra mlflow --extra model-registry".
+ARG EXTRAS=""
 ENV UV_COMPILE_BYTECODE=1 \
     UV_LINK_MODE=copy \
     UV_PROJECT_ENVIRONMENT=/opt/outnumbered \
@@ -23,23 +25,25 @@ WORKDIR /src
 # Dependencies are installed first, so that a change of the project's code keeps their layer.
 COPY pyproject.toml uv.lock ./
 RUN --mount=type=cache,target=/root/.cache/uv \
-    /opt/uv/bin/uv sync --frozen --no-dev --no-install-project
+    /opt/uv/bin/uv sync --frozen --no-dev $EXTRAS --no-install-project
 
 FROM build AS build-cpu
+ARG EXTRAS
 COPY README.md LICENSE ./
 COPY components components
 COPY pipeline pipeline
 RUN --mount=type=cache,target=/root/.cache/uv \
-    /opt/uv/bin/uv sync --frozen --no-dev --no-editable
+    /opt/uv/bin/uv sync --frozen --no-dev $EXTRAS --no-editable
 
 FROM build AS build-gpu
+ARG EXTRAS
 RUN --mount=type=cache,target=/root/.cache/uv \
-    /opt/uv/bin/uv sync --frozen --no-dev --no-install-project --extra gpu
+    /opt/uv/bin/uv sync --frozen --no-dev $EXTRAS --no-install-project --extra gpu
 COPY README.md LICENSE ./
 COPY components components
 COPY pipeline pipeline
 RUN --mount=type=cache,target=/root/.cache/uv \
-    /opt/uv/bin/uv sync --frozen --no-dev --no-editable --extra gpu
+    /opt/uv/bin/uv sync --frozen --no-dev $EXTRAS --no-editable --extra gpu
 
 FROM ${BASE} AS runtime
 ARG BASE

@@ -1,8 +1,9 @@
-"""The commands `outnumbered models list | show | promote | rollback | prune | verify`."""
+"""The commands `outnumbered models list | show | promote | rollback | track | prune | verify`."""
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -12,8 +13,10 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from components import paths
+from components.messages import InputError
 from components.registry import Registry, RegistryError, VersionRecord, open_registry
 from components.registry.signing import SignatureState
+from components.tracking.track import track, warning
 from pipeline import local
 from pipeline.options import (
     Exit,
@@ -25,7 +28,7 @@ from pipeline.options import (
     reporting_interruption,
 )
 from pipeline.settings import SettingsError, load_settings
-from pipeline.terminal import print_line
+from pipeline.terminal import print_line, print_note
 
 _FIGURES = ("recall", "precision")
 _TO_DAYS = len("2026-11-27")
@@ -133,6 +136,7 @@ def promote(
     with _opened(registry, preset, settings, overrides, output, as_json=as_json) as found:
         found.promote(version, force=force, reason=reason)
         _print_serving(found, version, as_json=as_json)
+        _track_serving(found, version, preset, settings, overrides)
 
 
 @app.command()
@@ -155,7 +159,45 @@ def rollback(
 ) -> None:
     """Makes an earlier version serve again. Nothing is copied, and no version is removed."""
     with _opened(registry, preset, settings, overrides, output, as_json=as_json) as found:
-        _print_serving(found, found.rollback(to, reason=reason), as_json=as_json)
+        version = found.rollback(to, reason=reason)
+        _print_serving(found, version, as_json=as_json)
+        _track_serving(found, version, preset, settings, overrides)
+
+
+@app.command("track")
+def track_versions(
+    version: AnyVersionArgument = None,
+    registry: RegistryOption = None,
+    preset: PresetOption = None,
+    settings: SettingsOption = None,
+    overrides: SetOption = None,
+    output: OutputOption = "runs",
+    as_json: JsonOption = False,
+) -> None:
+    """Registers a version, by default all, with the servers of `tracking` in the settings.
+
+    What is registered already is not registered again. The version that serves is marked.
+
+        outnumbered models track --settings mine.yaml --output runs/mine
+    """
+    with _opened(registry, preset, settings, overrides, output, as_json=as_json) as found:
+        try:
+            loaded = load_settings(preset, settings, overrides)
+            if loaded.tracking.is_off():
+                raise SettingsError(
+                    "tracking.mlflow or tracking.model_registry is required. Received: neither"
+                )
+            numbers = found.versions() if version is None else [version]
+            outcomes = track(found, loaded.tracking, loaded.name, numbers)
+        except InputError as error:
+            fail(str(error), Exit.WRONG_USE, as_json=as_json)
+        if as_json:
+            print(json.dumps({"registry": found.root, "servers": [*map(asdict, outcomes)]}))
+        else:
+            for outcome in outcomes:
+                print(f"{outcome.server}: {outcome.problem or 'all is registered'}")
+        if any(outcome.problem for outcome in outcomes):
+            raise typer.Exit(Exit.FAILED)
 
 
 @app.command()
@@ -284,6 +326,28 @@ def _print_serving(registry: Registry, version: int, *, as_json: bool) -> None:
 
 def _intact(signature: SignatureState) -> str:
     return "intact, not signed" if signature == "not signed" else f"intact, signature {signature}"
+
+
+def _track_serving(
+    registry: Registry,
+    version: int,
+    preset: str | None,
+    path: str | None,
+    overrides: list[str] | None,
+) -> None:
+    """Changes the stage at the servers of the settings, if there are any; failures are notes."""
+    if preset is None and path is None:
+        return
+    done = f"version {version} serves"
+    try:
+        loaded = load_settings(preset, path, overrides)
+        outcomes = track(registry, loaded.tracking, loaded.name, [version])
+    except (InputError, RegistryError) as error:
+        print_note(f"warning: {done}, but it is not tracked: {error}")
+        return
+    for outcome in outcomes:
+        if outcome.problem is not None:
+            print_note(f"warning: {warning(outcome, done)}")
 
 
 def _verified(registry: Registry, version: int) -> dict[str, Any]:

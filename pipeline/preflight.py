@@ -15,6 +15,7 @@ from components.image_example_gen.span_listing import Asked, list_spans, records
 from components.imbalance_sampler import census, demand
 from components.imbalance_sampler.request import check_class_names, parse_request
 from components.registry import RegistryError, open_registry
+from components.tracking.settings import check_installed
 from components.trainer import weights
 from components.trainer.settings import TrainerSettings
 from pipeline.settings import ImageSettings, Settings
@@ -36,12 +37,14 @@ def check_run(settings: Settings, output: str) -> Checked:
     """Checks the folders, weights and images of a run.
 
     Raises:
-      ValueError: a path, the source or the splits are invalid, see `check_data`.
+      ValueError: a path, the source or the splits are invalid, see `check_data`; or the extra of a
+        tracking server is not installed.
       FileNotFoundError: a file of weights does not exist.
     """
     folder = paths.output_folder(output)
     if settings.pusher.registry:
         _check_registry(settings.pusher.registry)
+    check_installed(settings.tracking)
     check_trainers([settings.trainer])
     return Checked(folder, check_data(settings))
 

@@ -56,6 +56,7 @@ from components.section import (
     matching,
 )
 from components.spelling import composed
+from components.tracking.settings import Tracking
 from components.trainer.settings import TrainerSettings
 from pipeline import yaml_text
 from pipeline.kubeflow.settings import Kubeflow
@@ -496,6 +497,8 @@ class Settings(ImageSettings):
     calibrator: Calibrator = Calibrator()
     evaluator: Evaluator = Evaluator()
     pusher: Pusher = Pusher()
+    # Left out of a run's parameters where it is not used, so that nothing changes for most users.
+    tracking: Tracking = Field(default=Tracking(), exclude_if=Tracking.is_off)
     beam: Beam = Beam()
     kubeflow: Kubeflow | None = None
 

@@ -12,9 +12,12 @@ from tfx.utils import path_utils
 from components import names
 from components.checked_artifacts import checked
 from components.evaluator import blessing
+from components.messages import InputError
 from components.pusher import pushed_model, version_record
-from components.registry import open_registry
+from components.registry import RegistryError, open_registry
 from components.schema_gen import baseline
+from components.tracking.settings import Tracking
+from components.tracking.track import track, warning
 
 REGISTRY = "registry"
 KEPT_SCHEMA = "kept_schema"
@@ -67,6 +70,7 @@ class Executor(BaseExecutor):
         pushed_model.write(record, pushed)
         state = "pushed as" if pushed.is_new else "already pushed as"
         _logger.info("%s version %d: %s", state, pushed.version, pushed.path)
+        _track(settings, exec_properties[REGISTRY], pushed.version)
 
     def _run(self, output: str) -> str | None:
         """Returns the id of the run; None if it is unknown.
@@ -79,6 +83,24 @@ class Executor(BaseExecutor):
             return self._context.pipeline_run_id
         before, step, _ = output.rpartition(f"/{_STEP}/")
         return os.path.basename(before) if step else None
+
+
+def _track(settings: dict[str, Any], folder: str, version: int) -> None:
+    """Registers the version with the servers of the settings; a failure is a warning."""
+    tracking = Tracking.model_validate(settings.get("tracking") or {})
+    if tracking.is_off():
+        return
+    done = f"version {version} is pushed"
+    try:
+        outcomes = track(open_registry(folder), tracking, settings.get("name", ""), [version])
+    except (InputError, RegistryError) as error:
+        _logger.warning("%s, but it is not tracked: %s", done, error)
+        return
+    for outcome in outcomes:
+        if outcome.problem is None:
+            _logger.info("registered version %d with %s", version, outcome.server)
+        else:
+            _logger.warning("%s", warning(outcome, done))
 
 
 def _keep_schema(input_dict: dict[str, list[Artifact]], folder: str, version: int) -> None:

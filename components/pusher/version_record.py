@@ -57,6 +57,7 @@ def read(uris: Mapping[str, str], settings: Mapping[str, Any], run: str | None) 
             code_version=project_version(),
             champion=champion.version if champion.state is State.COMPARED else None,
             warm_start=champion.version if _is_warm_started(settings) else None,
+            artifacts=dict(uris),
         ),
     )
     return lambda version: known.model_copy(update={"version": version})

@@ -75,6 +75,8 @@ class Lineage(Part):
     """The version that served, with which the model was compared; null if it was not."""
     warm_start: Number | None = None
     """The version with whose weights the training began; null if it began from nothing."""
+    artifacts: dict[str, str] | None = None
+    """URIs of the run's artifacts that the model was made and judged from, by name."""
 
 
 class VersionRecord(Part):

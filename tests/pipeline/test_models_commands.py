@@ -122,3 +122,22 @@ def test_a_registry_that_can_not_be_one_is_refused(given):
     code, _, err = run("list", "--registry", given)
     assert code == 2
     assert "--registry must" in err
+
+
+def test_versions_are_tracked_only_with_servers_and_a_failure_ends_with_1(registry):
+    given = ("track", "--registry", registry.root, "--preset", "demo")
+    code, _, err = run(*given)
+    assert code == 2
+    assert "tracking.mlflow or tracking.model_registry is required" in err
+    down = ("--set", "tracking.model_registry.address=http://127.0.0.1:9")
+    code, out, _ = run(*given, *down)
+    assert code == 1
+    assert out.startswith("the Model Registry at http://127.0.0.1:9: ")
+
+
+def test_a_rollback_stands_if_the_server_that_tracks_it_is_down(registry):
+    down = ("--set", "tracking.model_registry.address=http://127.0.0.1:9")
+    code, out, err = run("rollback", "--registry", registry.root, "--preset", "demo", *down)
+    assert (code, registry.serving()) == (0, 1)
+    assert out.startswith("version 1 serves: ")
+    assert "warning: version 1 serves, but it is not registered with the Model Registry" in err

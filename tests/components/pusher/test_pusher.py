@@ -49,7 +49,13 @@ def checked_data(root: Path, images: int) -> dict:
     return found
 
 
-def push(root: Path, recall: float | None, images: int = 9, damage=lambda model: None):
+def push(
+    root: Path,
+    recall: float | None,
+    images: int = 9,
+    damage=lambda model: None,
+    settings: dict | None = None,
+):
     """Pushes a real SavedModel with a gate of recall >= 0.9; None for no verdict."""
     model = artifact(standard_artifacts.Model, root / "model")
     tf.saved_model.save(Doubler(), f"{model.uri}/Format-Serving")
@@ -66,7 +72,7 @@ def push(root: Path, recall: float | None, images: int = 9, damage=lambda model:
     executor.Executor().Do(
         inputs,
         {names.PUSHED_MODEL: [record]},
-        {executor.REGISTRY: str(root / "models")},
+        {executor.REGISTRY: str(root / "models"), executor.SETTINGS: json.dumps(settings or {})},
     )
     return record
 
@@ -87,6 +93,16 @@ def test_a_model_that_is_not_blessed_is_not_pushed_and_the_component_succeeds(tm
     assert not (tmp_path / "models").exists()
     assert pushed_model.read_destination(record.uri) is None
     assert record.get_int_custom_property("pushed") == 0
+
+
+def test_a_push_stands_if_the_server_that_tracks_it_is_down(tmp_path, caplog):
+    down = {"address": "http://127.0.0.1:9"}  # the discard port, on which nothing listens
+    settings = {"name": "pets", "tracking": {"model_registry": down}}
+    record = push(tmp_path, recall=0.95, settings=settings)
+    assert record.get_string_custom_property("pushed_version") == "1"
+    assert open_registry(tmp_path / "models").serving() == 1
+    [message] = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert "version 1 is pushed, but it is not registered with the Model Registry at" in message
 
 
 def test_without_a_verdict_no_model_is_pushed(tmp_path):
