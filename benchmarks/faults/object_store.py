@@ -10,6 +10,7 @@ import importlib
 import itertools
 import json
 import logging
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +29,9 @@ from benchmarks.faults.runner import Process, Runner
 _ENTRYPOINT = "pipeline.kubeflow.entrypoint:main"
 # Names of their own: stand-ins of S3 in one process share their buckets.
 _ARTIFACTS, _PHOTOS, _SPAN = "faults-artifacts", "faults-photos", "1"
+_ROOT = f"s3://{_ARTIFACTS}/root"
+# The URI of an output is ROOT/PIPELINE/RUN/STEP/ID/KEY.
+_ARTIFACT = re.compile(r"/[0-9a-f-]{36}/([A-Za-z]+)/\d+/")
 _SECRET = {"id": "key", "secret": "of it"}
 # The versions of the pipeline in the registry.
 _FIRST, _SECOND = "dogs/1", "dogs/2"
@@ -137,7 +141,7 @@ class _Cluster:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            self._steps = self._cluster.run(self._package, {"span": _SPAN})
+            self._steps = self._cluster.run(self._package, {"span": _SPAN}, pipeline_root=_ROOT)
         except _launcher().StepFailedError as error:
             return str(error)
         except (Boto3Error, BotoCoreError, ClientError) as error:
@@ -248,7 +252,7 @@ class _Cluster:
             "pusher": {"registry": str(self._registry / "dogs")},
             "kubeflow": {
                 "image": "registry.example/outnumbered:1.0",
-                "pipeline_root": f"s3://{_ARTIFACTS}/root",
+                "pipeline_root": _ROOT,
                 "volumes": [{"claim": "registry", "path": str(self._registry)}],
                 "env": {
                     "AWS_ENDPOINT_URL": self.proxy.url,
@@ -286,7 +290,7 @@ def _digest(path: Path) -> str:
         return ""
     content = path.read_bytes()
     if path.suffix == ".json":
-        content = results.steady_json(content, path.name).encode()
+        content = _ARTIFACT.sub(r"/\1/", results.steady_json(content, path.name)).encode()
     return hashlib.sha256(content).hexdigest()
 
 

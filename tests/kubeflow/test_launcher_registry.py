@@ -14,6 +14,7 @@ from tfx.types import standard_artifacts
 from components import artifact_files
 from components.evaluator import blessing, summary
 from components.evaluator.gate_results import Verdict
+from components.imbalance_sampler import report
 from components.registry import open_registry
 from components.schema_gen import baseline, value_counts
 from pipeline.kubeflow.compile import compile_pipeline
@@ -52,13 +53,17 @@ def write_statistics(folder: Path) -> None:
     path.write_bytes(found.SerializeToString())
 
 
+def write_sampling(folder: Path) -> None:
+    report.write({report.DATA: None}, str(folder))
+
+
 MADE = {
     ("Calibrator", "calibrated_model"): write_model,
     ("Evaluator", "blessing"): write_blessing,
     ("Evaluator", "evaluation"): write_evaluation,
     ("SchemaGen", "schema"): write_schema,
     ("StatisticsGen", "statistics"): write_statistics,
-    ("ImageExampleGen", "examples"): Path.mkdir,
+    ("ImbalanceSampler", "sampling"): write_sampling,
 }
 
 
