@@ -97,6 +97,10 @@ CHAMPION_IS_POSITIVE = "champion_is_positive"
 WEIGHT = "weight_at_prevalence"
 """Column of TFMA's input, double: weight of an image at the real world's share of positives."""
 
+GIVEN_URI = "given_uri"
+"""Custom property of an artifact in a pod: its URI outside of the pod, see
+`pipeline.tfx_on_kubeflow.entrypoint`."""
+
 RESERVED_FEATURES = frozenset(
     {
         IMAGE,

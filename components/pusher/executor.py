@@ -60,11 +60,13 @@ class Executor(BaseExecutor):
             _logger.info("not pushed: the model is not blessed")
             pushed_model.write(record, None)
             return
-        uris = {key: artifact_utils.get_single_uri(found) for key, found in input_dict.items()}
+        inputs = {
+            key: artifact_utils.get_single_instance(found) for key, found in input_dict.items()
+        }
         settings = json.loads(exec_properties.get(SETTINGS) or "{}")
         pushed = open_registry(exec_properties[REGISTRY]).push(
             path_utils.serving_model_dir(model),
-            version_record.read(uris, settings, self._run(record.uri)),
+            version_record.read(inputs, settings, self._run(record.uri)),
         )
         _keep_schema(input_dict, exec_properties[REGISTRY], pushed.version)
         pushed_model.write(record, pushed)

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from tfx.dsl.io import fileio
+from tfx.types import Artifact
 from tfx.utils import path_utils
 
 from components import names
@@ -27,18 +28,21 @@ class _Champion(BaseModel):
     version: int | None = None
 
 
-def read(uris: Mapping[str, str], settings: Mapping[str, Any], run: str | None) -> MakeRecord:
+def read(
+    artifacts: Mapping[str, Artifact], settings: Mapping[str, Any], run: str | None
+) -> MakeRecord:
     """Reads what the record of a version has, apart from its number.
 
     Args:
-      uris: URIs of the run's artifacts by key: `calibrated_model`, `blessing`, and, if they are to
-        be recorded, `evaluation` and `sampling`.
+      artifacts: the run's artifacts by key: `model`, `blessing`, and, if they are to be recorded,
+        `evaluation` and `sampling`.
       settings: all settings of the run; empty if they are unknown.
       run: id of the run; None if it is unknown.
 
     Returns:
       The function that makes the record.
     """
+    uris = {key: artifact.uri for key, artifact in artifacts.items()}
     verdict = blessing.read_verdict(uris[names.BLESSING])
     champion = _champion(uris.get(names.EVALUATION))
     point = _operating_point(path_utils.serving_model_dir(uris[names.MODEL]))
@@ -57,10 +61,15 @@ def read(uris: Mapping[str, str], settings: Mapping[str, Any], run: str | None) 
             code_version=project_version(),
             champion=champion.version if champion.state is State.COMPARED else None,
             warm_start=champion.version if _is_warm_started(settings) else None,
-            artifacts=dict(uris),
+            artifacts={key: _lasting_uri(artifact) for key, artifact in artifacts.items()},
         ),
     )
     return lambda version: known.model_copy(update={"version": version})
+
+
+def _lasting_uri(artifact: Artifact) -> str:
+    """The URI that is valid after the run: in a pod, artifacts are copied to local folders."""
+    return artifact.get_string_custom_property(names.GIVEN_URI) or artifact.uri
 
 
 def _is_warm_started(settings: Mapping[str, Any]) -> bool:

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 ROOT_VARIABLE = "OUTNUMBERED_LAUNCHER_ROOT"
 """Environment variable: the parent of the launcher's folders; default: /."""
 
+GIVEN_URI = "given_uri"
+"""Custom property of each artifact while the step runs: its URI outside of the pod."""
+
 _FOLDERS = {"gs://": "gcs", "s3://": "s3", "minio://": "minio"}
 _INTEGER = "NUMBER_INTEGER"
 _TFX_VERSION = "tfx_version"
@@ -224,6 +227,7 @@ def _artifact(type_path: str, found: Mapping[str, Any]) -> "Artifact":
     is_plain = "artifactId" in found
     for key, value in found.get("metadata", {}).items():
         _set_property(artifact, key, value if is_plain else _unwrapped(value))
+    artifact.set_string_custom_property(GIVEN_URI, found["uri"])
     # Updates the record from which TFX's getters read.
     _ = artifact.mlmd_artifact
     return artifact
@@ -267,6 +271,7 @@ def _write_output(step: Step, outputs: Artifacts) -> None:
         metadata = {
             name: uris.get(value, value) if isinstance(value, str) else value
             for name, value in _metadata(artifact).items()
+            if name != GIVEN_URI
         }
         written = {"name": given.get("name", ""), "uri": given["uri"], "metadata": metadata}
         result["artifacts"][key] = {"artifacts": [written]}
@@ -304,15 +309,19 @@ def run(arguments: Sequence[str], hooks: Hooks | None = None) -> int:
       hooks: what a project adds.
     """
     hooks = hooks or Hooks()
-    name = "the step"
+    name, uris = "the step", {}
     try:
         step = parse(arguments)
         name = step.name
+        uris = _uris(step, "inputs", "outputs")
         execute(step, hooks)
     except (Exception, SystemExit) as error:  # any error of a step ends it, and is told in words
         hooks.failed()
         traceback.print_exc()
-        end_with(failure.describe(name, error, {*hooks.explained, _PACKAGE}))
+        message = failure.describe(name, error, {*hooks.explained, _PACKAGE})
+        for path, uri in uris.items():
+            message = message.replace(path, uri)
+        end_with(message)
         return 1
     return 0
 

@@ -28,6 +28,7 @@ class Executor(BaseExecutor):
             "payload_format": examples.get_string_custom_property("payload_format"),
             "blessed": examples.get_int_custom_property("blessed"),
             "properties": exec_properties,
+            "given_uri": examples.get_string_custom_property("given_uri"),
         }
         pathlib.Path(model.uri, "seen.json").write_text(json.dumps(seen))
         model.set_string_custom_property("base", examples.uri)
@@ -42,6 +43,8 @@ class Executor(BaseExecutor):
         if exec_properties["fail"] == "ours":
             from components.messages import InputError
             raise InputError("asked to fail in words;\\nask for less. Received: 'ours'")
+        if exec_properties["fail"] == "damaged":
+            raise ValueError(f"damaged: {examples.uri}/x")
         if exec_properties["fail"]:
             raise ValueError("asked to fail")
         import threading
@@ -144,6 +147,7 @@ def test_an_executor_sees_tfx_artifacts_at_the_launchers_paths(done: Any, folder
         "payload_format": "FORMAT_TF_EXAMPLE",
         "blessed": 1,
         "properties": {"epochs": 3, "rate": 1, "fail": ""},
+        "given_uri": "s3://bucket/root/gen/0/examples",
     }
 
 
@@ -155,6 +159,7 @@ def test_the_output_file_has_the_properties_and_uris(done: Any, folder: Path):
     assert model["metadata"]["layers"] == 3
     assert model["metadata"]["base"] == "s3://bucket/root/gen/0/examples"
     assert "tfx_version" in model["metadata"]
+    assert "given_uri" not in model["metadata"]
 
 
 @pytest.mark.parametrize(
@@ -163,6 +168,11 @@ def test_the_output_file_has_the_properties_and_uris(done: Any, folder: Path):
         ("yes", "step failed: ValueError: asked to fail; read the traceback in the step's log"),
         ("ours", "step failed: asked to fail in words; ask for less. Received: 'ours'"),
         ("exit", "step failed: SystemExit: 0; read the traceback in the step's log"),
+        (
+            "damaged",
+            "step failed: ValueError: damaged: s3://bucket/root/gen/0/examples/x; read the "
+            "traceback in the step's log",
+        ),
     ],
 )
 def test_a_failed_executor_fails_the_step_in_words_and_writes_no_output_file(

@@ -103,6 +103,9 @@ def test_compiled_steps_push_to_a_registry_in_a_bucket_and_read_its_schema_witho
     record = registry.record(1)
     assert record.settings["name"] == "small"
     assert f"/{record.lineage.run}/Pusher/" in pushed.outputs["pushed_model"]["uri"]
+    given = {key: artifact["uri"] for of in made.values() for key, artifact in of.items()}
+    given["model"] = given.pop("calibrated_model")
+    assert record.lineage.artifacts == given
     # Of other data, so that the schema can only be that in the registry.
     steps = cluster.run_step(package, "SchemaGen", made, pipeline_root=ROOT)
     schema = steps.outputs["schema"]["uri"]

@@ -205,8 +205,11 @@ def test_the_record_says_how_good_the_model_is_and_where_it_comes_from(tmp_path)
         "digest": "b" * 64,
     }
     sampling_report.write({"data": {"schema_version": 1, **data}}, str(sampling))
-    uris = {name: str(tmp_path / name) for name in ("model", "blessing", "evaluation", "sampling")}
-    record = version_record.read(uris, {"name": "dogs"}, "run 3")(7)
+    inputs = {
+        name: artifact(standard_artifacts.Model, tmp_path / name)
+        for name in ("model", "blessing", "evaluation", "sampling")
+    }
+    record = version_record.read(inputs, {"name": "dogs"}, "run 3")(7)
     assert (record.version, record.blessed, record.reason) == (7, True, "recall is 0.95")
     assert (record.operating_point, record.calibration) == ({"threshold": 0.4}, {"method": "platt"})
     assert record.metrics.model_dump() == figures
@@ -217,7 +220,7 @@ def test_the_record_says_how_good_the_model_is_and_where_it_comes_from(tmp_path)
     assert record.lineage.code_version == project_version()
     (evaluation / "champion.json").write_text('{"state": "refused", "version": 4}')
     warm = {"trainer": {"warm_start": "champion"}}
-    not_compared = version_record.read(uris, warm, "run 3")(7)
+    not_compared = version_record.read(inputs, warm, "run 3")(7)
     assert (not_compared.lineage.champion, not_compared.lineage.warm_start) == (None, 4)
 
 
