@@ -287,7 +287,7 @@ def _problem(path: str, entry: Mapping[str, Any], *, digests: bool) -> str:
 
 def _other_digest(path: str, expected: str) -> str:
     found = _sha256(path)
-    return "" if found == expected else f"its SHA-256 must be {expected}. Received: {found}"
+    return "" if found == expected else f"must have the SHA-256 {expected}. Received: {found}"
 
 
 def _read_list(uri: str) -> dict[str, Any]:

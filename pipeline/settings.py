@@ -171,7 +171,8 @@ class Data(Section):
         description="Column of the manifest with the span of each image, instead of {SPAN}.",
     )
     allow_gaps: bool = Field(
-        default=False, description="Allow that a number is missing among the spans."
+        default=False,
+        description="Allow that a number is missing among the spans. Dates may have gaps.",
     )
     positive_class: DataName = Field(description="The rare class to find.")
     slices: list[DataName] = Field(default=[], description="Manifest columns to slice metrics by.")

@@ -135,8 +135,8 @@ class _Bucket:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != sha256:
             raise OSError(
-                f"the copy differs from the model: {name} its SHA-256 must be {sha256}. Received: "
-                f"{found}"
+                f"the copy differs from the model: {name} must have the SHA-256 {sha256}. "
+                f"Received: {found}"
             )
 
     def _write_own(self, version: int, contents: Mapping[str, bytes]) -> None:

@@ -101,7 +101,9 @@ def test_the_files_of_an_artifact_are_checked(root: str):
     (shard,) = example_files.split_shards(uri, "all")
     shard.check_digest()
     write(f"{uri}/{name}", "changed")
-    with pytest.raises(artifact_files.DamagedArtifactError, match=f"{uri}/{name} .*its SHA-256"):
+    with pytest.raises(
+        artifact_files.DamagedArtifactError, match=f"{uri}/{name} .*must have the SHA-256"
+    ):
         shard.check_digest()
     fileio.remove(f"{uri}/{name}")
     with pytest.raises(artifact_files.DamagedArtifactError, match=f"{name} is missing"):
@@ -117,7 +119,9 @@ def test_all_files_of_an_artifact_are_listed_and_checked(root: str):
     assert artifact_files.folders(artifact_files.listed_folder(uri)) == ["assets"]
     artifact_files.check(folder)
     write(f"{folder}/assets/rules.json", "changed")
-    with pytest.raises(artifact_files.DamagedArtifactError, match=r"assets/rules.json its SHA-256"):
+    with pytest.raises(
+        artifact_files.DamagedArtifactError, match=r"assets/rules.json must have the SHA-256"
+    ):
         artifact_files.check(folder)
     fileio.remove(f"{folder}/assets/rules.json")
     assert not artifact_files.is_intact(folder, digests=False)

@@ -248,7 +248,7 @@ def test_digests_are_checked_and_passed_on_if_the_input_says_so(images, tmp_path
     with tf.io.TFRecordWriter(str(changed)) as writer:
         for record in records:
             writer.write(record)
-    with pytest.raises(Exception, match=f"{changed} is damaged: its SHA-256 must be"):
+    with pytest.raises(Exception, match=f"{changed} is damaged: must have the SHA-256"):
         draw(tmp_path / "in", tmp_path / "again", SPLITS)
 
 

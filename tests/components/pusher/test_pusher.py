@@ -135,7 +135,7 @@ def test_a_copy_that_differs_from_the_model_is_never_pushed(tmp_path, monkeypatc
 
     monkeypatch.setattr(local, "_copy", copy_badly)
     with pytest.raises(
-        PushError, match=r"the copy differs from the model: saved_model\.pb its SHA-256"
+        PushError, match=r"the copy differs from the model: saved_model\.pb must have the SHA-256"
     ):
         push(tmp_path, recall=0.95)
     assert open_registry(tmp_path / "models").versions() == []

@@ -151,7 +151,9 @@ def test_a_damaged_version_neither_serves_nor_is_fetched(registry, push, tmp_pat
     else:
         store.write(path, b"grapg")
     for act in (lambda: registry.promote(2), lambda: registry.fetch(2, tmp_path / "copy")):
-        with pytest.raises(RegistryError, match=r"/2 is damaged: saved_model.pb its SHA-256"):
+        with pytest.raises(
+            RegistryError, match=r"/2 is damaged: saved_model.pb must have the SHA-256"
+        ):
             act()
     assert registry.serving() == 1
     assert not list((tmp_path / "copy").glob("*"))

@@ -106,10 +106,10 @@ def of_other_files(content: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("saved_model.pb", lambda _: b"other", "saved_model.pb its SHA-256"),
+        ("saved_model.pb", lambda _: b"other", "saved_model.pb must have the SHA-256"),
         ("saved_model.pb", lambda _: b"longer than before", "saved_model.pb must have 5 bytes"),
         ("version.json", edited, "version.json must have"),
-        ("assets/operating_point.json", bytes.upper, "operating_point.json its SHA-256"),
+        ("assets/operating_point.json", bytes.upper, "operating_point.json must have the SHA-256"),
         (
             "files.json",
             lambda text: text.replace(b"0", b"1"),

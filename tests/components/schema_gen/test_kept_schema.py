@@ -119,7 +119,7 @@ def test_a_kept_schema_that_cannot_be_read_is_named_with_advice(
 def test_a_changed_bit_beside_the_schema_is_named_with_advice(folder, keep, name):
     keep()
     flip_a_bit(folder / "schema" / name)
-    message = rf"can't be read: {name} its SHA-256 .*or delete the folder to start over"
+    message = rf"can't be read: {name} must have the SHA-256 .*or delete the folder to start over"
     with pytest.raises(SchemaError, match=message):
         baseline.digest(str(folder))
 
