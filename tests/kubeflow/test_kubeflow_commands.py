@@ -1,6 +1,7 @@
 """The commands `outnumbered kubeflow …` against a server: their output and exit codes."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -310,3 +311,17 @@ def test_the_settings_are_compiled_for_vertex_as_json(settings, tmp_path):
     job = run(settings, "compile", "-o", str(output), "--json", *overrides)
     assert answer(job) == {"status": "done", "package": str(output)}
     assert "pipelineSpec" in json.loads(output.read_text())
+
+
+def test_what_libraries_print_while_they_are_loaded_is_hidden(
+    settings, tmp_path, monkeypatch, capfd
+):
+    def compile_with_noise(_, output: Path, **__: str) -> Path:
+        os.write(1, b"noise")
+        os.write(2, b"noise")
+        return write_package(output)
+
+    monkeypatch.setattr("pipeline.kubeflow.compile.compile_pipeline", compile_with_noise)
+    compiled = run(settings, "compile", "-o", str(tmp_path / "pipeline.yaml"), "--json")
+    assert answer(compiled)["status"] == "done"
+    assert "noise" not in "".join(capfd.readouterr())
