@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TextIO
 
 from rich.console import Console
@@ -55,6 +56,19 @@ def captured_output(log: Path) -> Iterator[TextIO]:
             os.dup2(saved[1], 2)
             for descriptor in saved:
                 os.close(descriptor)
+
+
+@contextlib.contextmanager
+def without_messages_of_libraries() -> Iterator[TextIO]:
+    """Hides what is printed, such as what TensorFlow's C++ code says of this machine's processor.
+
+    For commands without a log. Errors are exceptions, which are not hidden.
+
+    Yields:
+      See `captured_output`.
+    """
+    with TemporaryDirectory() as folder, captured_output(Path(folder, "log")) as screen:
+        yield screen
 
 
 class RunView:

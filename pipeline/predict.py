@@ -16,6 +16,7 @@ from components.image_example_gen import files
 from components.images import isolated, reader
 from components.images.rules import ReadingRules, read_rules
 from components.images.signature import HEAD_BYTES, begins_like_an_image
+from pipeline.console import without_messages_of_libraries
 from pipeline.terminal import plain
 
 if TYPE_CHECKING:
@@ -163,10 +164,11 @@ def check_files(model: Path) -> None:
 
 
 def _load(model: Path) -> "ServedModel":
-    from components.saved_model import ServedModel
-
     try:
-        return ServedModel(str(model))
+        with without_messages_of_libraries():
+            from components.saved_model import ServedModel
+
+            return ServedModel(str(model))
     except Exception as error:  # of many classes, for a damaged model without a list of files
         raise _damaged(model, str(error)) from error
 

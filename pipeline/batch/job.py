@@ -39,6 +39,7 @@ from pipeline.batch.formats import OutputError, Row
 from pipeline.batch.listing import Position
 from pipeline.batch.ordering import in_order
 from pipeline.batch.work import JobError, Key, Work
+from pipeline.console import without_messages_of_libraries
 from pipeline.predict import batches, check_files
 from pipeline.served_model import served_model
 
@@ -304,8 +305,10 @@ def _score(job: Job, work: Work, model: _Model, images: _Listed, done: set[int])
     if not left:
         return
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    from pipeline.batch import scoring
+    with without_messages_of_libraries():
+        from pipeline.batch import scoring
 
+        scoring.initialize()
     step = scoring.ScoreShard(
         model=str(model.folder), version=model.version, rules=model.rules, work=work
     )

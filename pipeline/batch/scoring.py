@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import apache_beam as beam
+import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
 
@@ -22,6 +23,11 @@ from pipeline.predict import BATCH_SIZE, batches, outputs_of
 
 # Images that are read at a time: a bucket takes some milliseconds for each.
 _READERS = 8
+
+
+def initialize() -> None:
+    """Finds the devices, which takes a moment and prints what was found."""
+    tf.config.list_logical_devices()
 
 
 class ScoreShard(beam.DoFn):

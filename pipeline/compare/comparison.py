@@ -12,8 +12,10 @@ SCHEMA_VERSION = 1
 """Raised if a key of the JSON is renamed, removed or changes its meaning."""
 
 _NOT_SLICES = {
-    *(names.URI, names.LABEL, names.PROBABILITY, names.IS_POSITIVE),
-    *("score", "needs_review"),
+    *(names.URI, names.LABEL, names.PROBABILITY, names.SCORE),
+    *(names.IS_POSITIVE, names.NEEDS_REVIEW),
+    *(names.CHAMPION_PROBABILITY, names.CHAMPION_IS_POSITIVE),
+    names.SPLIT,
 }
 
 

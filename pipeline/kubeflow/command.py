@@ -8,13 +8,13 @@ import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from components import paths
-from pipeline.console import captured_output
+from pipeline.console import without_messages_of_libraries
 from pipeline.kubeflow import package as packages
 from pipeline.kubeflow.errors import KubeflowError, UsageError
 from pipeline.kubeflow.package import Package
@@ -126,19 +126,12 @@ def packaged(settings: AnySettings, path: str | None, data_version: str = "") ->
 
 def compile_settings(settings: AnySettings, output: Path, data_version: str = "") -> Path:
     """Compiles the settings of a pipeline or a study to `output` and returns its path."""
-    with _without_messages_of_tensorflow() as screen, Console(file=screen).status("compiling"):
+    with without_messages_of_libraries() as screen, Console(file=screen).status("compiling"):
         from pipeline.kubeflow.compile import compile_pipeline, compile_study
 
         if isinstance(settings, StudySettings):
             return compile_study(settings, output, data_version=data_version)
         return compile_pipeline(settings, output, data_version=data_version)
-
-
-@contextlib.contextmanager
-def _without_messages_of_tensorflow() -> Iterator[TextIO]:
-    """Hides what C++ code prints about this machine; yields the standard error for others."""
-    with tempfile.TemporaryDirectory() as folder, captured_output(Path(folder, "log")) as screen:
-        yield screen
 
 
 def wait_for(api: "Api", run_id: str, timeout: float | None, poll: float) -> "Run":

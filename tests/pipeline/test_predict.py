@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -11,13 +13,11 @@ import tensorflow as tf
 from brightness_model import save_brightness_model
 from damage import DAMAGES, empty, halve
 from PIL import Image
-from typer.testing import CliRunner
 
 from components import artifact_files
 from components.image_example_gen.sources import list_images
 from components.images.rules import RulesError
 from components.registry import RegistryError, open_registry
-from pipeline.cli import app
 from pipeline.predict import (
     PredictError,
     find_images,
@@ -255,8 +255,14 @@ def test_each_format_is_recognized_by_its_first_bytes(tmp_path: Path, kind: str)
     assert find_images([tmp_path]) == [tmp_path / "image"]
 
 
-def test_the_command_prints_what_it_passes_over(registry: Path, images: Path):
-    result = CliRunner().invoke(app, ["predict", str(images), "--model", str(registry), "--json"])
+def test_the_command_prints_what_it_passes_over_and_nothing_of_libraries(
+    registry: Path, images: Path
+):
+    program = (sys.executable, "-c", "from pipeline.cli import main; main()")
+    options = ("--model", str(registry), "--json")
+    result = subprocess.run(
+        [*program, "predict", str(images), *options], capture_output=True, text=True, check=False
+    )
     assert result.stderr == "passed over: files that are not images (1)\n"
     assert len(result.stdout.splitlines()) == 3
 

@@ -30,6 +30,9 @@ def write_run(folder: Path, *, gain: float, positive_class="dogs", prevalence=1 
             names.LABEL: labels,
             names.PROBABILITY: probabilities,
             names.IS_POSITIVE: (probabilities >= 0.5).astype(int),
+            names.CHAMPION_PROBABILITY: probabilities,
+            names.CHAMPION_IS_POSITIVE: (probabilities >= 0.5).astype(int),
+            "split": "test",
             "lighting": np.where(np.arange(200) % 2, "day", "night"),
         }
     ).to_parquet(folder / "predictions.parquet", index=False)
