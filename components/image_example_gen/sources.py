@@ -245,8 +245,7 @@ def check_classes(
       SourceError: see `list_images`.
     """
     if known_classes is not None:
-        for name in classes:
-            check_class(name, known_classes, parameter=f"each class in {source}")
+        check_known_classes(f"in {source}", classes, known_classes)
     if len(classes) == 1:
         note = f"; {files.passed_over_text(passed_over)}" if passed_over else ""
         raise SourceError(
@@ -255,6 +254,22 @@ def check_classes(
         )
     if positive_class:
         check_class(composed(positive_class), classes, parameter="positive_class")
+
+
+def check_known_classes(where: str, found: Iterable[str], known: Collection[str]) -> None:
+    """Refuses a class that `population.prevalence` does not name.
+
+    Args:
+      where: such as "in photos", for the message.
+      found: the classes of the images.
+      known: the classes with a share.
+
+    Raises:
+      SourceError: a class is not known.
+    """
+    for name in found:
+        parameter = f"population.prevalence names every class, so each {where}"
+        check_class(name, known, parameter=parameter)
 
 
 def _check_slices(slices: Sequence[str]) -> None:

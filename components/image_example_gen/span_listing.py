@@ -95,6 +95,10 @@ def list_spans(asked: Asked, passed_over: Counter[str] | None = None) -> list[Sp
         found = _in_spans(asked, counted)
     else:
         found = [SpanImages("", _listed(asked, counted))]
+    if asked.has_spans and asked.classes is not None:
+        for span in found:
+            in_span = sources.class_names(span.records)
+            sources.check_known_classes(f"in span {span.name}", in_span, asked.classes)
     together = [record for span in found for record in span.records]
     sources.check_classes(
         asked.source, sources.class_names(together), asked.positive_class, asked.classes, counted

@@ -472,7 +472,7 @@ def test_no_class_is_suggested_for_a_positive_class_unlike_all_others(source):
 
 def test_a_class_that_is_not_known_is_refused(source):
     path = manifest(source, CSV.replace("jpg,dogs", "jpg,dgos"))
-    match = "each class in .*did you mean 'dogs'.* Received: 'dgos'"
+    match = "so each in .*did you mean 'dogs'.* Received: 'dgos'"
     listing_fails(source, match, manifest=path, known_classes={"cats", "dogs"})
 
 

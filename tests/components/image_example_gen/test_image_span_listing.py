@@ -77,6 +77,9 @@ def test_a_class_that_no_earlier_span_has_is_refused_unless_it_is_named(photos):
     message = "each class of span 4, unless population.prevalence names it.* did you mean 'dogs'"
     with pytest.raises(SourceError, match=message):
         listed(photos / "{SPAN}")
+    message = "population.prevalence names every class, so each in span 4 must .*'Dogs'"
+    with pytest.raises(SourceError, match=message):
+        listed(photos / "{SPAN}", classes={"cats", "dogs"})
     named = listed(photos / "{SPAN}", classes={"cats", "dogs", "Dogs"})
     assert named[-1].records[0].class_name == "Dogs"
 
