@@ -80,6 +80,22 @@ class Curve(NamedTuple):
     precision: NDArray[np.float64]
 
 
+class RocCurve(NamedTuple):
+    """Recall against the false positive rate, with every distinct probability as a threshold.
+
+    It leads from (0, 0) to (1, 1).
+
+    Attributes:
+      false_positive_rate: float64 (k,), not decreasing.
+      recall: float64 (k,), not decreasing.
+      thresholds: float64 (k,), decreasing; the first one is above all probabilities: infinity.
+    """
+
+    false_positive_rate: NDArray[np.float64]
+    recall: NDArray[np.float64]
+    thresholds: NDArray[np.float64]
+
+
 def is_positive(probabilities: ArrayLike, threshold: float) -> NDArray[np.bool_]:
     """Returns whether each probability reaches the threshold, compared in the model's float32."""
     return np.asarray(probabilities, np.float32) >= np.float32(threshold)
@@ -234,6 +250,19 @@ def average_precision(
     truth = _of_both_classes(labels)
     weights = _image_weights(truth, prevalence)
     return float(average_precision_score(truth, probabilities, sample_weight=weights))
+
+
+def roc_curve(labels: ArrayLike, probabilities: ArrayLike) -> RocCurve:
+    """Computes the ROC curve.
+
+    Args: as `curve`.
+
+    Raises: as `curve`.
+    """
+    from sklearn import metrics
+
+    truth = _of_both_classes(labels)
+    return RocCurve(*metrics.roc_curve(truth, probabilities, drop_intermediate=False))
 
 
 def roc_auc(labels: ArrayLike, probabilities: ArrayLike) -> float:

@@ -1,7 +1,7 @@
 """Converts a TFX pipeline to the documents that Kubeflow Pipelines and Vertex AI read.
 
 `pipeline.tfx_on_kubeflow` makes the pipeline's spec. This module adds resources, images, retries,
-and which steps may be cached.
+which steps may be cached, and the report's figures for the run page.
 """
 
 import hashlib
@@ -15,6 +15,8 @@ from tfx.types.standard_component_specs import CUSTOM_CONFIG_KEY
 
 from components.feature_extractor import executor as feature_executor
 from components.pusher.component import Pusher
+from components.reporter import kfp_metrics
+from components.reporter.component import Reporter
 from components.trainer import executor as trainer_executor
 from components.trainer.weights import NAMED
 from pipeline.kubeflow import platform
@@ -83,6 +85,7 @@ def _complete(spec: dict[str, Any], node: BaseNode, kubeflow: Kubeflow) -> None:
     container = compiling.container(spec, node)
     if kubeflow.target == "kubeflow":
         container["args"] += [*_given_root(spec, node), *_environment_digest(kubeflow)]
+        _add_figures(spec, node)
     container["resources"] = platform.resources(node.id, kubeflow)
     if environment := platform.environment(kubeflow):
         container["env"] = environment
@@ -120,6 +123,14 @@ def _environment_digest(kubeflow: Kubeflow) -> list[str]:
         return []
     text = json.dumps(kubeflow.env, sort_keys=True)
     return [ENVIRONMENT_FLAG, hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]]
+
+
+def _add_figures(spec: dict[str, Any], node: BaseNode) -> None:
+    """Adds artifacts that TFX does not have to the Reporter's outputs."""
+    if isinstance(node, Reporter):
+        outputs = spec["components"][node.id]["outputDefinitions"]["artifacts"]
+        for key, title in kfp_metrics.TYPES.items():
+            outputs[key] = {"artifactType": {"schemaTitle": title, "schemaVersion": "0.0.1"}}
 
 
 def _may_be_cached(node: BaseNode) -> bool:

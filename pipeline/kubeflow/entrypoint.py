@@ -4,14 +4,15 @@
         --json_serialized_invocation_args '{{$}}' …
 
 It is `pipeline.tfx_on_kubeflow.entrypoint` with lean imports, since every run waits for its pods
-to start, with signals that end a step cleanly, and with access to object stores.
+to start, with signals that end a step cleanly, with access to object stores, and with the report's
+figures for the run page.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from components import stop_signals
+from components import names, stop_signals
 from pipeline.kubeflow.lean_imports import TFMA, TFX_COMPONENTS, lean_imports
 from pipeline.tfx_on_kubeflow import entrypoint
 
@@ -37,6 +38,7 @@ def _run(arguments: Sequence[str]) -> int:
     hooks = entrypoint.Hooks(
         importing=_lean,
         imported=_object_stores,
+        described=figures_of_the_report,
         failed=stop_signals.raise_received,  # a signal may have caused the error
         explained=("components", "pipeline"),
     )
@@ -60,6 +62,29 @@ def _object_stores() -> Callable[[], object]:
     from components import object_store
 
     return object_store.register
+
+
+def figures_of_the_report(
+    step: entrypoint.Step, outputs: entrypoint.Artifacts
+) -> Mapping[str, entrypoint.Metadata]:
+    """Returns the metadata of the artifacts that `assemble` adds to the Reporter's outputs.
+
+    Args:
+      step: any step.
+      outputs: its outputs that TFX knows.
+
+    Returns:
+      By key, see `components.reporter.kfp_metrics`; empty if the compiled file has none, as for
+      the other steps and on Vertex AI.
+    """
+    if names.REPORT not in outputs:
+        return {}
+    from components.reporter import kfp_metrics
+
+    if not kfp_metrics.TYPES.keys() <= step.invocation["outputs"]["artifacts"].keys():
+        return {}
+    (report,) = outputs[names.REPORT]
+    return kfp_metrics.read(report.uri)
 
 
 def _tell_interruption(error: KeyboardInterrupt) -> None:

@@ -45,6 +45,7 @@ _KINDS = {"INT": int, "BOOLEAN": bool}
 _PACKAGE = __name__.partition(".")[0]
 
 Artifacts = dict[str, list["Artifact"]]
+Metadata = Mapping[str, Any]
 
 
 class EntrypointError(RuntimeError):
@@ -59,12 +60,16 @@ class Hooks:
       importing: a context in which the executor with that import path, and TFX, are imported.
       imported: called in that context before the executor is imported; what it returns is
         called before the executor runs.
+      described: called with the step and its outputs when the executor has run; returns the
+        metadata, as JSON, of further outputs by key: those of the compiled file that TFX does
+        not know.
       failed: called when the step has failed; it may raise a KeyboardInterrupt instead.
       explained: packages whose own errors say what to do, see `failure.describe`.
     """
 
     importing: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext()
     imported: Callable[[], Callable[[], object]] = lambda: lambda: None
+    described: "Callable[[Step, Artifacts], Mapping[str, Metadata]]" = lambda step, outputs: {}
     failed: Callable[[], object] = lambda: None
     explained: Collection[str] = ()
 
@@ -153,7 +158,8 @@ def execute(step: Step, hooks: Hooks) -> None:
     for artifact in _each(outputs):
         os.makedirs(artifact.uri, exist_ok=True)
     executor.Do(inputs, outputs, exec_properties(step))
-    _write_output(step, outputs)
+    described = {key: _metadata(step, artifact) for key, (artifact,) in outputs.items()}
+    _write_output(step, {**described, **hooks.described(step, outputs)})
 
 
 def _check_root(step: Step) -> None:
@@ -257,22 +263,11 @@ def _each(artifacts: Artifacts) -> Iterable["Artifact"]:
     return (artifact for found in artifacts.values() for artifact in found)
 
 
-def _write_output(step: Step, outputs: Artifacts) -> None:
-    from tfx import version
-
+def _write_output(step: Step, described: Mapping[str, Metadata]) -> None:
     lists = step.invocation["outputs"]["artifacts"]
-    uris = _uris(step, "inputs", "outputs")
     result: dict[str, Any] = {"artifacts": {}}
-    for key, (artifact,) in outputs.items():
-        # TFX infers the naming of the split folders from it.
-        artifact.set_string_custom_property(_TFX_VERSION, version.__version__)
+    for key, metadata in described.items():
         (given,) = lists[key]["artifacts"]
-        # Paths in this pod are invalid elsewhere.
-        metadata = {
-            name: uris.get(value, value) if isinstance(value, str) else value
-            for name, value in _metadata(artifact).items()
-            if name != GIVEN_URI
-        }
         written = {"name": given.get("name", ""), "uri": given["uri"], "metadata": metadata}
         result["artifacts"][key] = {"artifacts": [written]}
     step.output_file.parent.mkdir(parents=True, exist_ok=True)
@@ -286,11 +281,20 @@ def _uris(step: Step, *of_sides: str) -> dict[str, str]:
     return {local_path(of["uri"]): of["uri"] for of in found}
 
 
-def _metadata(artifact: "Artifact") -> dict[str, Any]:
+def _metadata(step: Step, artifact: "Artifact") -> Metadata:
+    from tfx import version
+
+    # TFX infers the naming of the split folders from it.
+    artifact.set_string_custom_property(_TFX_VERSION, version.__version__)
     record = artifact.mlmd_artifact
+    properties = {**record.custom_properties, **record.properties}
+    plain = {key: _plain(artifact, key, value) for key, value in properties.items()}
+    # Paths in this pod are invalid elsewhere.
+    uris = _uris(step, "inputs", "outputs")
     return {
-        **{key: _plain(artifact, key, value) for key, value in record.custom_properties.items()},
-        **{key: _plain(artifact, key, value) for key, value in record.properties.items()},
+        key: uris.get(value, value) if isinstance(value, str) else value
+        for key, value in plain.items()
+        if key != GIVEN_URI
     }
 
 

@@ -103,7 +103,8 @@ class Tables:
     `uploadOutputArtifacts` in backend/src/v2/component/launcher_v2.go and
     `convertArtifactToRuntimeArtifact` in backend/src/v2/driver: metadata stays the JSON that the
     step wrote, with nothing added; a step sees the name that the launcher had given to the output,
-    the artifact's id, and a type of the API, such as Model.
+    the artifact's id, and a type of the API, such as Model. A metric that is not a number fails
+    the step.
     """
 
     _TYPES = ("Model", "Dataset", "HTML", "Markdown")
@@ -113,6 +114,9 @@ class Tables:
 
     def put(self, key: str, schema: Mapping[str, str], uri: str, metadata: Any) -> Artifact:
         title = schema.get("schemaTitle", "").removeprefix("system.")
+        for name, value in metadata.items() if title == "Metrics" else ():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise MetadataError(f"metric value {name!r} must be a number. Received: {value!r}")
         kept = {"type": {"schemaTitle": title if title in self._TYPES else "Artifact"}}
         artifact_id = f"0d7f3c1e-{next(self._ids)}"
         return {"name": key, "artifactId": artifact_id, "uri": uri, "metadata": metadata, **kept}

@@ -281,6 +281,23 @@ def test_the_types_of_all_artifacts_are_written_for_the_entrypoint(documents: li
     }
 
 
+def test_the_reporter_has_the_artifacts_that_the_run_page_draws(documents: list[Any]):
+    outputs = documents[0]["components"]["Reporter"]["outputDefinitions"]["artifacts"]
+    report = outputs.pop("report")["artifactType"]
+    assert "outnumbered.Report" in report["instanceSchema"]
+    assert outputs == {
+        "metrics": {
+            "artifactType": {"schemaTitle": "system.Metrics", "schemaVersion": "0.0.1"},
+        },
+        "classification_metrics": {
+            "artifactType": {
+                "schemaTitle": "system.ClassificationMetrics",
+                "schemaVersion": "0.0.1",
+            },
+        },
+    }
+
+
 def test_no_output_is_downloaded_with_another_but_that_of_tfx_s_trainer(documents: list[Any]):
     """The launcher of release 2.16 downloads all keys that begin like an input's."""
     beside = []
@@ -322,6 +339,8 @@ def test_a_vertex_job_is_one_json_object_with_its_own_accelerator_names(tmp_path
     )
     job = json.loads(compile_pipeline(own, tmp_path / "small.json").read_text())
     assert job["runtimeConfig"]["gcsOutputDirectory"] == "gs://bucket/root"
+    reporter = job["pipelineSpec"]["components"]["Reporter"]
+    assert reporter["outputDefinitions"]["artifacts"].keys() == {"report"}
     executor = job["pipelineSpec"]["deploymentSpec"]["executors"]["Trainer_executor"]
     assert executor["container"]["resources"] == {
         "cpuLimit": 4.0,

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from launcher import PROJECT
 
+from components import names
+from pipeline.kubeflow.entrypoint import figures_of_the_report
 from pipeline.tfx_on_kubeflow import entrypoint
 from pipeline.tfx_on_kubeflow.entrypoint import EntrypointError
 
@@ -160,6 +162,18 @@ def test_the_output_file_has_the_properties_and_uris(done: Any, folder: Path):
     assert model["metadata"]["base"] == "s3://bucket/root/gen/0/examples"
     assert "tfx_version" in model["metadata"]
     assert "given_uri" not in model["metadata"]
+
+
+def test_a_file_that_was_compiled_without_the_run_page_s_figures_gets_none(tmp_path: Path):
+    """As that of an earlier release, or for Vertex AI."""
+    step = entrypoint.parse(
+        [
+            *("--executor_class_path", "a.B", "--artifact_types", "{}"),
+            *("--json_serialized_invocation_args", json.dumps(invocation(tmp_path))),
+        ]
+    )
+    assert figures_of_the_report(step, {names.REPORT: []}) == {}
+    assert figures_of_the_report(step, {names.MODEL: []}) == {}
 
 
 @pytest.mark.parametrize(

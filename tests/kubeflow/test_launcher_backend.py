@@ -218,6 +218,15 @@ def test_ml_metadata_has_no_null(cluster: Cluster, tmp_path: Path):
         assert copied["metadata"] == {"nothing": None}
 
 
+def test_without_ml_metadata_a_metric_is_a_number():
+    """`uploadOutputArtifacts` in backend/src/v2/component/launcher_v2.go of the main branch."""
+    uri, kind = "s3://artifacts/metrics", {"schemaTitle": "system.Metrics"}
+    assert Tables().put("metrics", kind, uri, {"recall": 0.5})["metadata"] == {"recall": 0.5}
+    for value in ("0.5", True, None):
+        with pytest.raises(MetadataError, match="metric value 'recall' must be a number"):
+            Tables().put("metrics", kind, uri, {"recall": value})
+
+
 def test_another_environment_is_the_same_in_the_cache(cluster: Cluster, tmp_path: Path):
     """`GenerateCacheKey` in backend/src/v2/cacheutils/cache.go of release 2.16."""
     cluster.run(write_package(tmp_path), {"text": "a"})

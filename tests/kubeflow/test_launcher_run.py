@@ -1,5 +1,6 @@
 """The whole pipeline, from the compiled file to a pushed model, on a simulated cluster."""
 
+import itertools
 import json
 import os
 import shutil
@@ -11,11 +12,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
-from launcher import PROJECT, Cluster, Pod
+from artifact_stores import Tables
+from launcher import PROJECT, Cluster, Pod, Step
 from nearly import nearly
 from store_on_localhost import ARTIFACTS, PHOTOS, SPAN, ObjectStore
 
+from components.reporter import kfp_metrics
 from pipeline.kubeflow.compile import compile_pipeline
 from pipeline.settings import parse
 
@@ -122,9 +126,43 @@ def test_the_compiled_pipeline_pushes_the_model_that_a_local_run_does(
     local_report = json.loads((here / "latest" / "metrics.json").read_text())
     assert comparable(json.loads(report)) == comparable(local_report)
 
+    check_the_run_page(steps["Reporter"], json.loads(report))
+
 
 def comparable(report: dict[str, Any]) -> dict[str, Any]:
     """The report's content without paths and durations."""
     training = {key: value for key, value in report["training"].items() if key != "seconds"}
     assert report["pushed_model"]
     return nearly({**report, "training": training, "pushed_model": None})
+
+
+def check_the_run_page(reporter: Step, report: dict[str, Any]) -> None:
+    """Checks what the user interface draws: the report's figures, as ML Metadata keeps them.
+
+    It keeps six decimals of a number, and all of those in a struct.
+    """
+    counts, at_prevalence = report["metrics"], report["at_prevalence"]
+    scalars = reporter.outputs["metrics"]["metadata"]
+    drawn = reporter.outputs["classification_metrics"]["metadata"]
+    expected = {
+        "recall": counts["recall"],
+        "at_prevalence.precision": at_prevalence["precision"],
+        "test.images": report["examples"],
+        "blessed": int(report["blessed"]),
+    }
+    assert {name: scalars[name] for name in expected} == pytest.approx(expected, abs=1e-6)
+    assert drawn["confusionMatrix"]["struct"] == {
+        "annotationSpecs": [{"displayName": "dogs"}, {"displayName": "not dogs"}],
+        "rows": [{"row": [counts["tp"], counts["fn"]]}, {"row": [counts["fp"], counts["tn"]]}],
+    }
+    points = drawn["confidenceMetrics"]["list"]
+    shown = [(point["falsePositiveRate"], point["recall"]) for point in points]
+    assert (shown[0], shown[-1]) == ((0, 0), (1, 1))
+    area = sum((x - w) * (y + z) / 2 for (w, y), (x, z) in itertools.pairwise(shown))
+    assert area == pytest.approx(counts["auc"])
+    # The backend without ML Metadata keeps them too.
+    (file,) = reporter.pods[-1].folder.rglob("output_metadata.json")
+    written = json.loads(file.read_text())["artifacts"]
+    for key, title in kfp_metrics.TYPES.items():
+        (artifact,) = written[key]["artifacts"]
+        assert Tables().put(key, {"schemaTitle": title}, artifact["uri"], artifact["metadata"])
