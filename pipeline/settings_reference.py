@@ -92,7 +92,7 @@ def _default(field: FieldInfo) -> str:
         return "required"
     if isinstance(field.default, BaseModel) or _is_of_sections(field):
         return "see below"
-    return "none" if field.default is None else f"`{field.default}`"
+    return "none" if field.default in (None, "") else f"`{field.default}`"
 
 
 def _values(field: FieldInfo) -> str:

@@ -11,7 +11,7 @@ import yaml
 
 from components import paths
 from pipeline.kubeflow.errors import CompileError
-from pipeline.kubeflow.settings import Kubeflow
+from pipeline.kubeflow.settings import Auth, Kubeflow
 from pipeline.ledgers import ledger_name
 from pipeline.settings import Settings
 from pipeline.study.settings import AnySettings, StudySettings
@@ -49,6 +49,7 @@ def compile_pipeline(settings: Settings, output: Path, *, data_version: str = ""
       CompileError: a setting is missing, or the cluster can't run the pipeline.
     """
     kubeflow = _section(settings.kubeflow)
+    settings = settings.model_copy(update={"kubeflow": kubeflow})
     _check_kfp()
     from pipeline.dag import Places, TrainingParameters, build
 
@@ -90,6 +91,7 @@ def compile_study(study: StudySettings, output: Path, *, data_version: str = "")
       CompileError: a setting is missing, or the cluster can't run the study.
     """
     kubeflow = _section(study.kubeflow)
+    study = study.model_copy(update={"kubeflow": kubeflow})
     _check_kfp()
     from pipeline.dag import Places, RunParameters
     from pipeline.study.dag import build
@@ -114,12 +116,13 @@ def compile_study(study: StudySettings, output: Path, *, data_version: str = "")
 
 
 def _section(kubeflow: Kubeflow | None) -> Kubeflow:
+    """The section without the way in which a client signs in, which is no part of a pipeline."""
     if kubeflow is None:
         raise CompileError(
             "the section kubeflow of the settings is required; set kubeflow.image and "
             "kubeflow.pipeline_root"
         )
-    return kubeflow
+    return kubeflow.model_copy(update={"auth": Auth()})
 
 
 def _parameter(name: str, default: str | int) -> "RuntimeParameter":

@@ -266,6 +266,70 @@ class Users(Section):
     )
 
 
+# The client sets these itself, from the request.
+_SET_BY_CLIENT = ("connection", "content-length", "content-type", "host", "transfer-encoding")
+_PRINTABLE = r"[ -~]"  # what a header may contain in ASCII
+
+
+def _header_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
+        raise ValueError("must be the name of an HTTP header, such as Cookie or kubeflow-userid")
+    if name.lower() in _SET_BY_CLIENT:
+        raise ValueError("must not be a header that describes the request; remove it")
+    return name
+
+
+def _variable_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        # Not shown: it may be the secret itself.
+        raise ValueError(
+            "must be the name of an environment variable, never the value of the header. "
+            f"Received: {len(name)} characters, not shown"
+        )
+    return name
+
+
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+VariableName = Annotated[str, AfterValidator(_variable_name)]
+
+
+class Header(Section):
+    """Source of a header's value: a command, or a variable, whose name may stand alone."""
+
+    env: VariableName | None = Field(
+        default=None, description="Environment variable with the value."
+    )
+    command: list[str] | None = Field(
+        default=None,
+        description="Program and arguments, run without a shell, that print the value on one line; "
+        "run once per command, and again when the value is no longer accepted.",
+    )
+    prefix: Annotated[str, matching(f"{_PRINTABLE}*", "printable ASCII text")] = Field(
+        default="",
+        description='Text before the value, such as "Bearer " or "oauth2_proxy_kubeflow=".',
+    )
+    timeout_seconds: Annotated[Number, Field(gt=0)] = Field(
+        default=60, description="Time limit of the command."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _variable_may_stand_alone(cls, given: Any) -> Any:
+        return {"env": given} if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> "Header":
+        given = [name for name in ("env", "command") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                "must have either env, an environment variable, or command. Received: "
+                f"{' and '.join(given) or 'none of them'}"
+            )
+        if self.command is not None and not (self.command and self.command[0]):
+            raise ValueError("command must begin with a program. Received: no program")
+        return self
+
+
 class Auth(Section):
     """Authentication with Kubeflow Pipelines."""
 
@@ -280,6 +344,29 @@ class Auth(Section):
         default="/var/run/secrets/kubeflow/pipelines/token",
         description="File of the service account's projected token.",
     )
+    headers: dict[HeaderName, Header] = Field(
+        default={},
+        description="Headers of every request, such as the cookie of a session: "
+        "{Cookie: KUBEFLOW_COOKIE}. Never their values.",
+    )
+
+    @field_validator("headers")
+    @classmethod
+    def _each_is_given_once(cls, headers: dict[str, Header]) -> dict[str, Header]:
+        counts = Counter(name.lower() for name in headers)
+        if twice := sorted(name for name, count in counts.items() if count > 1):
+            raise ValueError(f"must name {twice[0]} once. Received: {', '.join(headers)}")
+        return headers
+
+    @model_validator(mode="after")
+    def _authorization_has_one_source(self) -> "Auth":
+        for name in self.headers:
+            if self.kind != "none" and name.lower() == "authorization":
+                raise ValueError(
+                    f"headers has {name}, which kind {self.kind} sets too; set kind to none, or "
+                    "remove the header"
+                )
+        return self
 
 
 class Schedule(Section):

@@ -121,6 +121,11 @@ def test_another_process_with_another_hash_seed_writes_the_same_bytes(
     assert (tmp_path / "again.yaml").read_bytes() == package.read_bytes()
 
 
+def test_the_compiled_file_does_not_depend_on_how_a_client_signs_in(package: Path, tmp_path: Path):
+    own = settings("kubeflow.auth.headers.Cookie=KUBEFLOW_COOKIE")
+    assert compile_pipeline(own, tmp_path / "small.yaml").read_bytes() == package.read_bytes()
+
+
 def test_only_the_trainer_is_sent_to_gpu_nodes(documents: list[Any]):
     placed = {"nodeSelector", "tolerations"}
     assert {label for label, config in platform(documents).items() if placed & config.keys()} == {

@@ -169,3 +169,49 @@ def test_a_whole_factor_may_be_written_as_earlier_releases_wrote_it():
 def test_labels_that_kubernetes_refuses_or_the_backend_sets_are_refused(labels, message):
     with pytest.raises(SettingsError, match=message):
         parsed(labels=labels)
+
+
+def test_a_header_is_read_from_a_variable_or_a_command():
+    token = {"command": ["kubectl", "create", "token", "steps"], "prefix": "Bearer "}
+    headers = parsed(auth={"headers": {"Cookie": "COOKIE", "Authorization": token}}).auth.headers
+    assert headers["Cookie"].env == "COOKIE"
+    assert headers["Authorization"].command == token["command"]
+    assert headers["Authorization"].timeout_seconds == 60
+
+
+@pytest.mark.parametrize(
+    ("auth", "message"),
+    [
+        ({"headers": {"Coo kie": "A"}}, r"auth\.headers.* must be the name of an HTTP header"),
+        ({"headers": {"a\n": "A"}}, "must be the name of an HTTP header"),
+        ({"headers": {"Host": "A"}}, r"auth\.headers.* must not be a header that describes"),
+        ({"headers": {"Cookie": "A", "cookie": "B"}}, "must name cookie once. Received: Cookie, c"),
+        ({"headers": {"Cookie": {}}}, r"Cookie: must have either env.* Received: none of them"),
+        (
+            {"headers": {"Cookie": {"env": "A", "command": ["a"]}}},
+            "must have either env.* Received: env and command",
+        ),
+        ({"headers": {"Cookie": {"command": []}}}, "must begin with a program"),
+        ({"headers": {"Cookie": {"command": "cat a"}}}, r"Cookie\.command: .* list"),
+        ({"headers": {"Cookie": {"env": "A", "prefix": "a\nb"}}}, r"prefix: must be printable"),
+        ({"headers": {"Cookie": {"command": ["a"], "timeout_seconds": 0}}}, "timeout_seconds: "),
+        (
+            {"headers": {"Cookie": {"enw": "A"}}},
+            r"Cookie\.enw: no such setting \(did you mean 'env'\?\)",
+        ),
+        (
+            {"kind": "token", "headers": {"authorization": "A"}},
+            "headers has authorization, which kind token sets too",
+        ),
+    ],
+)
+def test_headers_that_can_t_be_sent_are_refused(auth, message):
+    with pytest.raises(SettingsError, match=message):
+        parsed(auth=auth)
+
+
+def test_a_value_in_place_of_a_variable_is_refused_and_not_shown():
+    for given in ("session=secret", {"env": "session=secret"}, {"value": "secret"}):
+        with pytest.raises(SettingsError) as raised:
+            parsed(auth={"headers": {"Cookie": given}})
+        assert "secret" not in str(raised.value)
