@@ -84,10 +84,12 @@ def test_a_header_of_any_name_is_sent(server, monkeypatch):
     api(server, auth={"headers": {"kubeflow-userid": "ME"}}).experiment_id()
 
 
-def test_a_header_of_the_settings_replaces_that_of_the_client(gateway, server, monkeypatch):
+def test_a_header_of_the_settings_replaces_that_of_the_client(server, monkeypatch):
+    monkeypatch.setenv("ME", USER)
     monkeypatch.setenv("KIND", "application/x-other")
-    api(gateway, auth={"headers": {**BY_COOKIE["headers"], "ACCEPT": "KIND"}}).experiment_id()
-    assert server.requests[-1].headers.get_all("Accept") == ["application/x-other"]
+    api(server, auth={"headers": {"kubeflow-userid": "ME", "ACCEPT": "KIND"}}).experiment_id()
+    for request in server.requests:
+        assert request.headers.get_all("Accept") == ["application/x-other"]
 
 
 def test_a_token_is_let_in_by_the_gateway_or_by_the_api_itself(gateway, server, monkeypatch):
