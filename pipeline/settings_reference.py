@@ -68,7 +68,8 @@ def _sections(name: str, model: type[BaseModel]) -> Iterator[str]:
     for key, field in model.model_fields.items():
         inner = section_of(field.annotation)
         if inner is not None and any(part.description for part in inner.model_fields.values()):
-            yield from _sections(f"{name}.{key}", inner)
+            named = typing.get_origin(field.annotation) is dict
+            yield from _sections(f"{name}.{key}.NAME" if named else f"{name}.{key}", inner)
 
 
 def _section(name: str, model: type[BaseModel]) -> str:

@@ -181,9 +181,10 @@ def test_every_step_has_the_entrypoint_retries_and_environment(documents: list[A
 
 
 def test_pods_have_the_labels_and_annotations_of_the_settings_besides_their_own(tmp_path):
-    queue = {"kueue.x-k8s.io/queue-name": "training"}
+    shared = {"kueue.x-k8s.io/priority-class": "low", "team": "pets"}
+    queue = "kueue.x-k8s.io/queue-name"
     overrides = [
-        f"kubeflow.labels={json.dumps({**queue, 'team': 'pets'})}",
+        f"kubeflow.labels={json.dumps({queue: 'training', **shared})}",
         'kubeflow.gpu.labels={"kueue.x-k8s.io/queue-name": "gpus"}',
         'kubeflow.annotations={"note": "any text, of any length"}',
     ]
@@ -195,7 +196,7 @@ def test_pods_have_the_labels_and_annotations_of_the_settings_besides_their_own(
         step = label.removesuffix("_executor")
         name = "gpus" if step == "Trainer" else "training"
         assert config["podMetadata"] == {
-            "labels": {"kueue.x-k8s.io/queue-name": name, "team": "pets", "outnumbered-step": step},
+            "labels": {queue: name, **shared, "outnumbered-step": step},
             "annotations": {"note": "any text, of any length"},
         }
 
@@ -436,6 +437,14 @@ def test_a_missing_kfp_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (
             "kubeflow.volumes=[{claim: c, path: /registry}]",
             r"volumes is not supported by Vertex AI",
+        ),
+        (
+            "kubeflow.node_pools.large={steps: [Evaluator]}",
+            r"node_pools is not supported by Vertex AI",
+        ),
+        (
+            "kubeflow.resources.cpu_request=500m",
+            r"resources.cpu_request is not supported by Vertex AI",
         ),
     ],
 )

@@ -215,3 +215,68 @@ def test_a_value_in_place_of_a_variable_is_refused_and_not_shown():
         with pytest.raises(SettingsError) as raised:
             parsed(auth={"headers": {"Cookie": given}})
         assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("pool", "message"),
+    [
+        ({"steps": []}, r"node_pools\.large\.steps: "),
+        ({}, r"node_pools\.large\.steps: is required"),
+        ({"node_selector": {"a b": "x"}}, r"node_selector.* a Kubernetes key"),
+        ({"node_selector": {"pool": "two words"}}, r"node_selector\.pool: .* Kubernetes label"),
+        ({"node_selector": {"pool": True}}, r"node_selector\.pool: "),
+        ({"tolerations": [{"key": "a b"}]}, r"tolerations\.0\.key.* a Kubernetes key"),
+        (
+            {"tolerations": [{"key": "a", "value": "b"}]},
+            r"tolerations\.0: value must be left out with operator Exists.* Received: 'b'",
+        ),
+        ({"tolerations": [{"key": "", "operator": "Equal"}]}, "key is required with operator Eq"),
+        (
+            {"tolerations": [{"key": "a", "operator": "Equal", "value": "b c"}]},
+            r"tolerations\.0\.value: .* Kubernetes label",
+        ),
+        ({"labels": {"outnumbered-step": "x"}}, "must not be outnumbered-step"),
+        ({"resources": {"memory": "8 GB"}}, r"node_pools\.large\.resources\.memory: "),
+        ({"gpus": 1}, r"node_pools\.large\.gpus: no such setting; known: labels, node_selector"),
+    ],
+)
+def test_a_pool_that_kubernetes_would_refuse_is_refused(pool, message):
+    given = {"steps": ["Evaluator"], **pool} if pool else {}
+    with pytest.raises(SettingsError, match=message):
+        parsed(node_pools={"large": given})
+
+
+def test_a_toleration_of_every_taint_is_accepted():
+    pool = {"steps": ["Evaluator"], "tolerations": [{"key": "", "effect": None}]}
+    assert parsed(node_pools={"large": pool}).node_pools["large"].tolerations[0].key == ""
+
+
+@pytest.mark.parametrize("second", [["Pusher", "Evaluator"], ["Evaluator"]])
+def test_a_step_in_two_pools_is_refused(second):
+    pools = {"large": {"steps": ["Evaluator"]}, "small": {"steps": second}}
+    message = r"node_pools\.small has the step Evaluator, which node_pools\.large has too"
+    with pytest.raises(SettingsError, match=message):
+        parsed(node_pools=pools)
+
+
+@pytest.mark.parametrize("step", ["Trainer", "Trainer.balanced"])
+def test_a_gpu_step_in_a_pool_is_refused_unless_it_needs_no_gpu(step):
+    pools = {"large": {"steps": [step]}}
+    with pytest.raises(SettingsError, match=f"large has the step {step}, which gpu.steps sends"):
+        parsed(node_pools=pools)
+    for gpu in ({"count": 0}, {"steps": []}):
+        assert parsed(node_pools=pools, gpu=gpu).node_pools
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        ({"cpu": "500m", "cpu_request": "1"}, "cpu_request must be at most the limit cpu, 500m"),
+        ({"memory": "1Gi", "memory_request": "2G"}, "memory_request must be at most the limit"),
+        ({"cpu_request": "two"}, "cpu_request: must be a Kubernetes quantity"),
+    ],
+)
+def test_a_request_above_its_limit_is_refused(resources, message):
+    with pytest.raises(SettingsError, match=message):
+        parsed(resources=resources)
+    assert parsed(resources={"memory": "2Gi", "memory_request": "2G"}).resources
