@@ -158,7 +158,7 @@ def test_a_pool_is_for_all_arms_of_a_study_or_for_one(
     ("step", "hint"),
     [
         ("evaluator", "'evaluator' (did you mean 'Evaluator'?)"),
-        ("STATISTICSGEN", "'STATISTICSGEN' (did you mean 'StatisticsGen'?)"),
+        ("schmgn", "'schmgn' (did you mean 'SchemaGen'?)"),
         ("Evaluater", "'Evaluater' (did you mean 'Evaluator'?)"),
         ("FeatureExtractor", "'FeatureExtractor'"),
         ("Evaluator.balanced", "'Evaluator.balanced'"),
