@@ -5,7 +5,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -730,13 +730,16 @@ def _received(message: str, value: object) -> str:
 
 
 def _known_keys(kind: type[BaseModel], path: Sequence[str]) -> list[str]:
-    for part in path:
+    parts = iter(path)
+    for part in parts:
         if part.isdigit():  # an index: `section_of` has returned the section of the list's items
             continue
         field = kind.model_fields.get(part)
         inner = section_of(field.annotation) if field else None
-        if inner is None:
+        if field is None or inner is None:
             return []
+        if get_origin(field.annotation) is dict:  # of named sections: the name follows
+            next(parts, None)
         kind = inner
     return sorted(kind.model_fields)
 

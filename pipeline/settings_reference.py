@@ -68,7 +68,8 @@ def _sections(name: str, model: type[BaseModel]) -> Iterator[str]:
     for key, field in model.model_fields.items():
         inner = section_of(field.annotation)
         if inner is not None and any(part.description for part in inner.model_fields.values()):
-            yield from _sections(f"{name}.{key}", inner)
+            named = typing.get_origin(field.annotation) is dict
+            yield from _sections(f"{name}.{key}.NAME" if named else f"{name}.{key}", inner)
 
 
 def _section(name: str, model: type[BaseModel]) -> str:
@@ -92,7 +93,7 @@ def _default(field: FieldInfo) -> str:
         return "required"
     if isinstance(field.default, BaseModel) or _is_of_sections(field):
         return "see below"
-    return "none" if field.default is None else f"`{field.default}`"
+    return "none" if field.default in (None, "") else f"`{field.default}`"
 
 
 def _values(field: FieldInfo) -> str:

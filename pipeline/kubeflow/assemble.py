@@ -22,6 +22,7 @@ from components.trainer.weights import NAMED
 from pipeline.kubeflow import platform
 from pipeline.kubeflow.access import access
 from pipeline.kubeflow.errors import CompileError
+from pipeline.kubeflow.node_pools import on_gpu
 from pipeline.kubeflow.settings import Kubeflow
 from pipeline.tfx_on_kubeflow import compiling
 
@@ -89,7 +90,7 @@ def _complete(spec: dict[str, Any], node: BaseNode, kubeflow: Kubeflow) -> None:
     container["resources"] = platform.resources(node.id, kubeflow)
     if environment := platform.environment(kubeflow):
         container["env"] = environment
-    if kubeflow.gpu_image and platform.on_gpu(node.id, kubeflow.gpu):
+    if kubeflow.gpu_image and on_gpu(node.id, kubeflow.gpu):
         container["image"] = kubeflow.gpu_image
 
 

@@ -33,7 +33,11 @@ class Version:
 
 
 class _Client(kfp.Client):
-    """kfp's client, whose constructor neither requests nor saves a default namespace."""
+    """kfp's client without its file of defaults, and whose constructor sends no request."""
+
+    def _load_context_setting_or_default(self) -> None:
+        """Sets no defaults: kfp's file may contain the cookie of another host."""
+        self._context_setting = {"namespace": ""}
 
     def get_kfp_healthz(self, sleep_duration: int = 0) -> kfp_server_api.V2beta1GetHealthzResponse:
         """Returns a constant: every call has a namespace, so the default is not requested."""
@@ -50,9 +54,10 @@ class Api:
     Every method raises KubeflowError, or one of its subclasses, if the request fails.
     """
 
-    def __init__(self, client: kfp.Client, section: Kubeflow) -> None:
+    def __init__(self, client: kfp.Client, rest: RestClient) -> None:
         self._client = client
-        self._section = section
+        self._rest = rest
+        self._section = rest.section
 
     @property
     def section(self) -> Kubeflow:
@@ -203,7 +208,7 @@ class Api:
             return
 
     def _request(self, action: str) -> Any:
-        return request_errors(self._section, action)
+        return request_errors(self._rest, action)
 
     def _pages(self, action: str, items: str, fetch: Callable[[str], Any]) -> Iterator[Any]:
         token = ""
@@ -261,7 +266,8 @@ def connect(section: Kubeflow) -> Api:
     """The server named in the settings. No request is sent yet.
 
     Raises:
-      UsageError: no host is set, the token does not exist, or a proxy or certificate is invalid.
+      UsageError: no host is set, the token or the variable of a header does not exist, or a proxy
+        or certificate is invalid.
     """
     if section.host is None:
         raise UsageError(
@@ -276,7 +282,7 @@ def connect(section: Kubeflow) -> Api:
         client = _Client(host=section.host, namespace=section.namespace, **_credentials(section))
     client.set_transport(rest)
     logging.getLogger("urllib3").setLevel(logging.ERROR)
-    return Api(client, section)
+    return Api(client, rest)
 
 
 def run_name(pipeline: str, now: datetime.datetime) -> str:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import yaml
 
 from components import paths
+from pipeline.kubeflow import node_pools
 from pipeline.kubeflow.errors import CompileError
-from pipeline.kubeflow.settings import Kubeflow
+from pipeline.kubeflow.settings import Auth, Kubeflow
 from pipeline.ledgers import ledger_name
 from pipeline.settings import Settings
 from pipeline.study.settings import AnySettings, StudySettings
@@ -49,6 +50,7 @@ def compile_pipeline(settings: Settings, output: Path, *, data_version: str = ""
       CompileError: a setting is missing, or the cluster can't run the pipeline.
     """
     kubeflow = _section(settings.kubeflow)
+    settings = settings.model_copy(update={"kubeflow": kubeflow})
     _check_kfp()
     from pipeline.dag import Places, TrainingParameters, build
 
@@ -90,6 +92,7 @@ def compile_study(study: StudySettings, output: Path, *, data_version: str = "")
       CompileError: a setting is missing, or the cluster can't run the study.
     """
     kubeflow = _section(study.kubeflow)
+    study = study.model_copy(update={"kubeflow": kubeflow})
     _check_kfp()
     from pipeline.dag import Places, RunParameters
     from pipeline.study.dag import build
@@ -114,12 +117,13 @@ def compile_study(study: StudySettings, output: Path, *, data_version: str = "")
 
 
 def _section(kubeflow: Kubeflow | None) -> Kubeflow:
+    """The section without the way in which a client signs in, which is no part of a pipeline."""
     if kubeflow is None:
         raise CompileError(
             "the section kubeflow of the settings is required; set kubeflow.image and "
             "kubeflow.pipeline_root"
         )
-    return kubeflow
+    return kubeflow.model_copy(update={"auth": Auth()})
 
 
 def _parameter(name: str, default: str | int) -> "RuntimeParameter":
@@ -133,7 +137,7 @@ def compile_dag(dag: "Pipeline", kubeflow: Kubeflow, output: Path) -> Path:
 
     Args:
       dag: the pipeline. Nodes whose id is a step in `gpu.steps`, or such a step followed by a
-        dot and a name, run on GPU nodes.
+        dot and a name, run on GPU nodes; those of `node_pools` on the nodes of their pool.
       kubeflow: the settings.
       output: the file to write: for `kubeflow` YAML with two documents, the pipeline and its
         Kubernetes settings; for `vertex` one JSON object. The same pipeline and settings give
@@ -149,7 +153,9 @@ def compile_dag(dag: "Pipeline", kubeflow: Kubeflow, output: Path) -> Path:
     _check_suffix(output, kubeflow)
     _check_name(dag.pipeline_info.pipeline_name)
     from pipeline.kubeflow import assemble
+    from pipeline.tfx_on_kubeflow import compiling
 
+    node_pools.check_steps(kubeflow, (node.id for node in compiling.steps(dag)))
     if kubeflow.target == "vertex":
         _check_vertex(kubeflow)
         job = assemble.vertex_job(dag, kubeflow)
@@ -237,6 +243,11 @@ def _check_vertex(kubeflow: Kubeflow) -> None:
         "volumes": kubeflow.volumes,
         "secrets": kubeflow.secrets,
         "gpu.node_selector": kubeflow.gpu.node_selector,
+        "node_pools": kubeflow.node_pools,
+        "resources.cpu_request": kubeflow.resources.cpu_request,
+        "resources.memory_request": kubeflow.resources.memory_request,
+        "gpu.resources.cpu_request": kubeflow.gpu.resources.cpu_request,
+        "gpu.resources.memory_request": kubeflow.gpu.resources.memory_request,
         "labels": kubeflow.labels,
         "gpu.labels": kubeflow.gpu.labels,
         "annotations": kubeflow.annotations,

@@ -6,16 +6,17 @@ from google.protobuf import json_format
 from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineDeploymentConfig, PipelineTaskSpec
 
+from pipeline.kubeflow.node_pools import placement
 from pipeline.kubeflow.settings import (
     SECONDS_OF_AN_HOUR,
     STEP_LABEL,
-    Gpu,
     Kubeflow,
     Resources,
     Retries,
     Secret,
     Users,
     Volume,
+    amount,
 )
 
 if TYPE_CHECKING:
@@ -23,19 +24,6 @@ if TYPE_CHECKING:
 
 _ContainerSpec = PipelineDeploymentConfig.PipelineContainerSpec
 _ResourceSpec = _ContainerSpec.ResourceSpec
-# Factors of the suffixes of Kubernetes quantities.
-_SUFFIXES = {
-    "": 1.0,
-    "m": 1e-3,
-    "k": 1e3,
-    "M": 1e6,
-    "G": 1e9,
-    "T": 1e12,
-    "Ki": 2.0**10,
-    "Mi": 2.0**20,
-    "Gi": 2.0**30,
-    "Ti": 2.0**40,
-}
 _GIGA = 1e9
 _SHARED_MEMORY_PATH = "/dev/shm"
 _SCRATCH_PATH = "/work"
@@ -43,25 +31,20 @@ _SCRATCH_PATH = "/work"
 _IMAGE_GROUP = 0
 
 
-def on_gpu(node_id: str, gpu: Gpu) -> bool:
-    """Returns whether a step runs on a GPU node: it is a GPU step, or an arm of one.
-
-    Args:
-      node_id: such as `Trainer`, or `Trainer.balanced`.
-      gpu: the settings.
-    """
-    return gpu.count > 0 and node_id.partition(".")[0] in gpu.steps
-
-
 def resources(node_id: str, kubeflow: Kubeflow) -> dict[str, Any]:
     """Returns the `resources` of a step's container, in the pipeline's JSON format."""
-    gpu = kubeflow.gpu if on_gpu(node_id, kubeflow.gpu) else None
-    limits = gpu.resources if gpu else kubeflow.resources
-    spec = _ResourceSpec(cpu_limit=_number(limits.cpu), memory_limit=_number(limits.memory) / _GIGA)
+    placed = placement(node_id, kubeflow)
+    limits = placed.resources
+    spec = _ResourceSpec(cpu_limit=amount(limits.cpu), memory_limit=amount(limits.memory) / _GIGA)
     if kubeflow.target == "kubeflow":
         # Newer backends read the text, older ones and Vertex AI the number.
         spec.resource_cpu_limit, spec.resource_memory_limit = limits.cpu, limits.memory
-    if gpu:
+    if limits.cpu_request is not None:
+        spec.cpu_request, spec.resource_cpu_request = amount(limits.cpu_request), limits.cpu_request
+    if limits.memory_request is not None:
+        spec.memory_request = amount(limits.memory_request) / _GIGA
+        spec.resource_memory_request = limits.memory_request
+    if gpu := placed.gpu:
         spec.accelerator.type, spec.accelerator.count = gpu.accelerator, gpu.count
         if kubeflow.target == "kubeflow":
             spec.accelerator.resource_type = gpu.accelerator
@@ -98,29 +81,27 @@ def executor_config(
 ) -> dict[str, Any]:
     """Returns the Kubernetes settings of a step, in the format of the YAML's second document.
 
-    Only GPU steps have the node selectors and tolerations of GPU nodes, so that no other step is
+    Only the steps of a pool of nodes have its selector and tolerations, so that no other step is
     scheduled there.
 
     Args:
-      node_id: see `on_gpu`.
+      node_id: such as `Trainer`, or `Trainer.balanced`.
       name: the step's name on the cluster.
       granted: the volumes, secrets and rights of the step.
       kubeflow: the settings.
     """
-    gpu = kubeflow.gpu if on_gpu(node_id, kubeflow.gpu) else None
+    placed = placement(node_id, kubeflow)
     config = kubernetes.KubernetesExecutorConfig(
         pvc_mount=[_mount(volume) for volume in granted.volumes],
         secret_as_env=[_secret(secret) for secret in granted.secrets],
-        empty_dir_mounts=_empty_dirs(gpu.resources if gpu else kubeflow.resources),
+        empty_dir_mounts=_empty_dirs(placed.resources),
         security_context=_security_context(granted, kubeflow.users),
     )
-    config.pod_metadata.labels.update({**kubeflow.labels, STEP_LABEL: name})
+    config.pod_metadata.labels.update({**kubeflow.labels, STEP_LABEL: name, **placed.labels})
     config.pod_metadata.annotations.update(kubeflow.annotations)
-    if gpu:
-        config.pod_metadata.labels.update(gpu.labels)
-        config.node_selector.labels.update(gpu.node_selector)
-        for toleration in gpu.tolerations:
-            config.tolerations.add(**toleration.model_dump(exclude_none=True))
+    config.node_selector.labels.update(placed.node_selector)
+    for toleration in placed.tolerations:
+        config.tolerations.add(**toleration.model_dump(exclude_none=True))
     return json_format.MessageToDict(config)
 
 
@@ -177,8 +158,3 @@ def _secret(secret: Secret) -> kubernetes.SecretAsEnv:
     )
     found.secret_name_parameter.runtime_value.constant.string_value = secret.name
     return found
-
-
-def _number(quantity: str) -> float:
-    digits = quantity.rstrip("".join(_SUFFIXES))
-    return float(digits) * _SUFFIXES[quantity.removeprefix(digits)]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.kubeflow.errors import UnavailableError, WaitTimeoutError
+from pipeline.kubeflow.errors import RefusedError, UnavailableError, WaitTimeoutError
 
 if TYPE_CHECKING:
     from pipeline.kubeflow.client import Api
@@ -127,6 +127,7 @@ def wait(
 
     Raises:
       WaitTimeoutError: the run has not finished after `timeout`.
+      RefusedError: the server requires to sign in, for example since a session has expired.
       KubeflowError: the run does not exist, or the server can't be reached for five minutes.
     """
     host = api.section.host or ""
@@ -137,6 +138,13 @@ def wait(
         except UnavailableError:
             if time.monotonic() - answered > _OUTAGE_SECONDS or answered == began:
                 raise
+        except RefusedError as error:
+            if answered == began:
+                raise
+            raise RefusedError(
+                f"{error}. The run goes on; to keep waiting, run `outnumbered kubeflow runs wait "
+                f"{run_id}`"
+            ) from error
         else:
             answered = time.monotonic()
             progress(run)

@@ -76,15 +76,15 @@ def _not_reserved(key: str) -> str:
     return key
 
 
-LabelKey = Annotated[
+NodeLabelKey = Annotated[
     str,
     matching(
         rf"{_LABEL_PREFIX}{_LABEL}",
         "a Kubernetes key, such as kueue.x-k8s.io/queue-name: up to 63 letters, digits, -, _ and "
         "., starting and ending with a letter or a digit, after an optional domain and /",
     ),
-    AfterValidator(_not_reserved),
 ]
+LabelKey = Annotated[NodeLabelKey, AfterValidator(_not_reserved)]
 LabelValue = Annotated[
     str,
     matching(
@@ -95,11 +95,38 @@ LabelValue = Annotated[
 ]
 
 
+# Factors of the suffixes of Kubernetes quantities.
+_QUANTITY_SUFFIXES = {
+    "": 1.0,
+    "m": 1e-3,
+    "k": 1e3,
+    "M": 1e6,
+    "G": 1e9,
+    "T": 1e12,
+    "Ki": 2.0**10,
+    "Mi": 2.0**20,
+    "Gi": 2.0**30,
+    "Ti": 2.0**40,
+}
+
+
+def amount(quantity: str) -> float:
+    """Returns the number of cores or bytes of a Kubernetes quantity, such as 500m or 8Gi."""
+    digits = quantity.rstrip("".join(_QUANTITY_SUFFIXES))
+    return float(digits) * _QUANTITY_SUFFIXES[quantity.removeprefix(digits)]
+
+
 class Resources(Section):
     """Resource requests of a step."""
 
     cpu: Quantity = Field(default="2", description="CPU limit.")
     memory: Quantity = Field(default="8Gi", description="Memory limit.")
+    cpu_request: Quantity | None = Field(
+        default=None, description="CPU that a node must have free; null: the limit."
+    )
+    memory_request: Quantity | None = Field(
+        default=None, description="Memory that a node must have free; null: the limit."
+    )
     ephemeral_storage: Quantity | None = Field(
         default=None, description="Size of the scratch disk; null: the node's default."
     )
@@ -107,14 +134,36 @@ class Resources(Section):
         default=None, description="Size of /dev/shm, for data loading; null: the node's default."
     )
 
+    @model_validator(mode="after")
+    def _requests_are_within_limits(self) -> "Resources":
+        for name in ("cpu", "memory"):
+            limit, request = getattr(self, name), getattr(self, f"{name}_request")
+            if request is not None and amount(request) > amount(limit):
+                raise ValueError(
+                    f"{name}_request must be at most the limit {name}, {limit}; lower it, or raise "
+                    f"the limit. Received: {request}"
+                )
+        return self
+
 
 class Toleration(Section):
-    """Toleration for GPU nodes."""
+    """Toleration of a taint of nodes."""
 
-    key: str
+    key: NodeLabelKey | Literal[""]
     operator: Literal["Equal", "Exists"] = "Exists"
-    value: str | None = None
+    value: LabelValue | None = None
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = "NoSchedule"
+
+    @model_validator(mode="after")
+    def _is_one_that_kubernetes_accepts(self) -> "Toleration":
+        if self.operator == "Exists" and self.value:
+            raise ValueError(
+                "value must be left out with operator Exists, which tolerates every value; remove "
+                f"it, or set operator to Equal. Received: {self.value!r}"
+            )
+        if self.operator == "Equal" and not self.key:
+            raise ValueError("key is required with operator Equal. Received: ''")
+        return self
 
 
 class Gpu(Section):
@@ -128,7 +177,9 @@ class Gpu(Section):
         default="nvidia.com/gpu",
         description="Name of the GPU resource; for vertex, for example NVIDIA_TESLA_T4.",
     )
-    node_selector: dict[str, str] = Field(default={}, description="Labels of the GPU nodes.")
+    node_selector: dict[NodeLabelKey, LabelValue] = Field(
+        default={}, description="Labels of the GPU nodes."
+    )
     tolerations: list[Toleration] = Field(
         default=[Toleration(key="nvidia.com/gpu")], description="Tolerated taints of the GPU nodes."
     )
@@ -149,6 +200,26 @@ class Gpu(Section):
                 "its GPU; set count to 1 or more, or remove node_selector"
             )
         return self
+
+
+class NodePool(Section):
+    """Nodes for steps without a GPU, by the name of the pool."""
+
+    steps: list[str] = Field(
+        min_length=1,
+        description="Steps that run there, such as Evaluator, and in a study Trainer for all arms "
+        "and Trainer.NAME for one, which takes precedence.",
+    )
+    node_selector: dict[NodeLabelKey, LabelValue] = Field(
+        default={}, description="Labels of the nodes."
+    )
+    tolerations: list[Toleration] = Field(default=[], description="Tolerated taints of the nodes.")
+    resources: Resources | None = Field(
+        default=None, description="Resource requests of the steps; null: those of CPU steps."
+    )
+    labels: dict[LabelKey, LabelValue] = Field(
+        default={}, description="More labels of the pods, such as that of another Kueue queue."
+    )
 
 
 _LONGEST_WAIT = "max_backoff_seconds"  # of earlier releases
@@ -266,6 +337,70 @@ class Users(Section):
     )
 
 
+# The client sets these itself, from the request.
+_SET_BY_CLIENT = ("connection", "content-length", "content-type", "host", "transfer-encoding")
+_PRINTABLE = r"[ -~]"  # what a header may contain in ASCII
+
+
+def _header_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):
+        raise ValueError("must be the name of an HTTP header, such as Cookie or kubeflow-userid")
+    if name.lower() in _SET_BY_CLIENT:
+        raise ValueError("must not be a header that describes the request; remove it")
+    return name
+
+
+def _variable_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        # Not shown: it may be the secret itself.
+        raise ValueError(
+            "must be the name of an environment variable, never the value of the header. "
+            f"Received: {len(name)} characters, not shown"
+        )
+    return name
+
+
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+VariableName = Annotated[str, AfterValidator(_variable_name)]
+
+
+class Header(Section):
+    """Source of a header's value: a command, or a variable, whose name may stand alone."""
+
+    env: VariableName | None = Field(
+        default=None, description="Environment variable with the value."
+    )
+    command: list[str] | None = Field(
+        default=None,
+        description="Program and arguments, run without a shell, that print the value on one line; "
+        "run once per command, and again when the value is no longer accepted.",
+    )
+    prefix: Annotated[str, matching(f"{_PRINTABLE}*", "printable ASCII text")] = Field(
+        default="",
+        description='Text before the value, such as "Bearer " or "oauth2_proxy_kubeflow=".',
+    )
+    timeout_seconds: Annotated[Number, Field(gt=0)] = Field(
+        default=60, description="Time limit of the command."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _variable_may_stand_alone(cls, given: Any) -> Any:
+        return {"env": given} if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> "Header":
+        given = [name for name in ("env", "command") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                "must have either env, an environment variable, or command. Received: "
+                f"{' and '.join(given) or 'none of them'}"
+            )
+        if self.command is not None and not (self.command and self.command[0]):
+            raise ValueError("command must begin with a program. Received: no program")
+        return self
+
+
 class Auth(Section):
     """Authentication with Kubeflow Pipelines."""
 
@@ -280,6 +415,29 @@ class Auth(Section):
         default="/var/run/secrets/kubeflow/pipelines/token",
         description="File of the service account's projected token.",
     )
+    headers: dict[HeaderName, Header] = Field(
+        default={},
+        description="Headers of every request, such as the cookie of a session: "
+        "{Cookie: KUBEFLOW_COOKIE}. Never their values.",
+    )
+
+    @field_validator("headers")
+    @classmethod
+    def _each_is_given_once(cls, headers: dict[str, Header]) -> dict[str, Header]:
+        counts = Counter(name.lower() for name in headers)
+        if twice := sorted(name for name, count in counts.items() if count > 1):
+            raise ValueError(f"must name {twice[0]} once. Received: {', '.join(headers)}")
+        return headers
+
+    @model_validator(mode="after")
+    def _authorization_has_one_source(self) -> "Auth":
+        for name in self.headers:
+            if self.kind != "none" and name.lower() == "authorization":
+                raise ValueError(
+                    f"headers has {name}, which kind {self.kind} sets too; set kind to none, or "
+                    "remove the header"
+                )
+        return self
 
 
 class Schedule(Section):
@@ -343,6 +501,9 @@ class Kubeflow(Section):
     auth: Auth = Field(default=Auth(), description="Authentication with Kubeflow Pipelines.")
     resources: Resources = Field(default=Resources(), description="Resource requests of CPU steps.")
     gpu: Gpu = Field(default=Gpu(), description="Steps that run on GPU nodes.")
+    node_pools: dict[DnsLabel, NodePool] = Field(
+        default={}, description="Nodes of other steps, by the name of the pool."
+    )
     retries: Retries = Field(default=Retries(), description="Retries of a failed step.")
     volumes: list[Volume] = Field(
         default=[], description="Claims that steps mount, such as that of the registry."
@@ -372,6 +533,24 @@ class Kubeflow(Section):
                 raise ValueError(
                     f"{what} {twice[0]} is given twice, in env, secrets or volumes; remove one"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _each_step_is_in_one_pool(self) -> "Kubeflow":
+        pools: dict[str, str] = {}
+        for pool, settings in self.node_pools.items():
+            for step in settings.steps:
+                if step in pools:
+                    raise ValueError(
+                        f"node_pools.{pool} has the step {step}, which node_pools.{pools[step]} "
+                        "has too; remove one of them"
+                    )
+                if self.gpu.count and step.partition(".")[0] in self.gpu.steps:
+                    raise ValueError(
+                        f"node_pools.{pool} has the step {step}, which gpu.steps sends to GPU "
+                        "nodes; remove one of them, or set gpu.count to 0"
+                    )
+                pools[step] = pool
         return self
 
     @field_validator("host")

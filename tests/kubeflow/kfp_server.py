@@ -1,10 +1,10 @@
 """A server on localhost that behaves like the API of Kubeflow Pipelines (v2beta1).
 
-It serves the calls that this project makes, in single-user mode: pipelines and their versions,
-experiments, runs, recurring runs. Requests and answers are validated against kfp-server-api's
-models: an unknown field, an invalid value of an enumeration or a value of the wrong type gives a
-400 in a request, and fails the test in an answer. No run is executed: its state advances through
-those that a test sets, one per request.
+It serves the calls that this project makes: pipelines and their versions, experiments, runs,
+recurring runs; in multi-user mode if it is given users. Requests and answers are validated against
+kfp-server-api's models: an unknown field, an invalid value of an enumeration or a value of the
+wrong type gives a 400 in a request, and fails the test in an answer. No run is executed: its state
+advances through those that a test sets, one per request.
 """
 
 import dataclasses
@@ -25,6 +25,7 @@ from typing import Any
 import kfp_server_api
 import yaml
 from kfp_server_api import ApiClient
+from kfp_users import DeniedError, Users
 
 API = "/apis/v2beta1"
 FINISHED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
@@ -48,13 +49,8 @@ _FILTERS = {
 }
 
 
-class RefusedError(Exception):
+class RefusedError(DeniedError):
     """The server answers with an error."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
 
 
 @dataclasses.dataclass
@@ -92,8 +88,15 @@ class Request:
 class KfpServer:
     """The server, in background threads; a context manager."""
 
-    def __init__(self, *, token: str | None = None, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        token: str | None = None,
+        tls: ssl.SSLContext | None = None,
+        users: Users | None = None,
+    ) -> None:
         self.token = token
+        self.users = users
         self.states: list[str] = ["SUCCEEDED"]
         self.requests: list[Request] = []
         self.broken: list[str] = []
@@ -164,7 +167,7 @@ class KfpServer:
                 if fault := self._fault(request):
                     return fault.status, fault.body or b"", fault.content_type
                 body = self._route(request)
-            except RefusedError as refused:
+            except DeniedError as refused:
                 return refused.status, _error(refused.status, refused.message), "application/json"
             except Exception:
                 self.broken.append(traceback.format_exc())
@@ -214,28 +217,66 @@ class KfpServer:
             ("DELETE", f"/recurringruns{one}", self._delete_schedule),
         )
 
+    def _authorize(self, request: Request, verb: str, resource: str, namespace: str) -> None:
+        if self.users is not None:
+            self.users.check(request.headers, verb, resource, namespace)
+
+    def _authorize_of(self, request: Request, verb: str, kind: str, key: str) -> dict[str, Any]:
+        """Returns an object that exists, if the sender may use the verb on it."""
+        found = self._get(kind, key)
+        resource = {"recurringruns": "jobs", "versions": "pipelines"}.get(kind, kind)
+        self._authorize(request, verb, resource, self._namespace(found))
+        return found
+
+    def _namespace(self, found: dict[str, Any]) -> str:
+        # Of runs, schedules and versions the namespace is that of what they belong to.
+        for kind, key in (("experiments", "experiment_id"), ("pipelines", "pipeline_id")):
+            if key in found:
+                return str(self._get(kind, found[key])["namespace"])
+        raise AssertionError(found)
+
+    def _kept(self, given: dict[str, Any]) -> str:
+        """The namespace of a new object; single-user mode ignores that of the request."""
+        return str(given.get("namespace") or "") if self.users is not None else ""
+
+    def _in_namespace(self, request: Request, verb: str, kind: str) -> list[dict[str, Any]]:
+        """The objects in the namespace of the request."""
+        namespace = request.query.get("namespace", "")
+        self._authorize(request, verb, kind, namespace)
+        kept = self._kept(request.query)
+        return [found for found in self.all(kind) if found["namespace"] == kept]
+
     def _list_experiments(self, request: Request) -> Any:
-        found = self._page(request, "experiments", self.all("experiments"))
+        found = self._page(
+            request, "experiments", self._in_namespace(request, "list", "experiments")
+        )
         return checked(found, "V2beta1ListExperimentsResponse")
 
     def _create_experiment(self, request: Request) -> Any:
         given = request.json("V2beta1Experiment")
-        self._check_unique("experiments", display_name=given.get("display_name"))
-        made = {**given, "storage_state": "AVAILABLE", "namespace": ""}
+        namespace = self._kept(given)
+        self._authorize(request, "create", "experiments", namespace)
+        name = given.get("display_name")
+        self._check_unique("experiments", display_name=name, namespace=namespace)
+        made = {**given, "storage_state": "AVAILABLE", "namespace": namespace}
         return checked(self._store("experiments", "experiment_id", made), "V2beta1Experiment")
 
     def _list_pipelines(self, request: Request) -> Any:
-        found = self._page(request, "pipelines", self.all("pipelines"))
+        found = self._page(request, "pipelines", self._in_namespace(request, "list", "pipelines"))
         return checked(found, "V2beta1ListPipelinesResponse")
 
     def _create_pipeline(self, request: Request) -> Any:
         given = request.json("V2beta1Pipeline")
-        self._check_unique("pipelines", name=given.get("name"))
-        made = self._store("pipelines", "pipeline_id", {**given, "namespace": ""})
+        namespace = self._kept(given)
+        self._authorize(request, "create", "pipelines", namespace)
+        self._check_unique("pipelines", name=given.get("name"), namespace=namespace)
+        made = self._store("pipelines", "pipeline_id", {**given, "namespace": namespace})
         return checked(made, "V2beta1Pipeline")
 
     def _upload_version(self, request: Request) -> Any:
-        pipeline = self._get("pipelines", request.query.get("pipelineid", ""))
+        pipeline = self._authorize_of(
+            request, "create", "pipelines", request.query.get("pipelineid", "")
+        )
         head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
         (part,) = email.message_from_bytes(head + request.body).get_payload()
         spec = _pipeline_spec(part.get_payload(decode=True))
@@ -251,13 +292,16 @@ class KfpServer:
         return checked(made, "V2beta1PipelineVersion")
 
     def _list_versions(self, request: Request, pipeline_id: str) -> Any:
-        self._get("pipelines", pipeline_id)
+        self._authorize_of(request, "list", "pipelines", pipeline_id)
         of_it = [found for found in self.all("versions") if found["pipeline_id"] == pipeline_id]
         page = self._page(request, "versions", of_it, key="pipeline_versions")
         return checked(page, "V2beta1ListPipelineVersionsResponse")
 
     def _create_run(self, request: Request) -> Any:
-        return self._new_run(request.json("V2beta1Run"))
+        given = request.json("V2beta1Run")
+        experiment = self._get("experiments", given.get("experiment_id", ""))
+        self._authorize(request, "create", "runs", experiment["namespace"])
+        return self._new_run(given)
 
     def _new_run(self, given: dict[str, Any], **more: str) -> Any:
         self._check_source(given)
@@ -274,7 +318,7 @@ class KfpServer:
         return checked(made, "V2beta1Run")
 
     def _get_run(self, request: Request, run_id: str) -> Any:
-        run = self._get("runs", run_id)
+        run = self._authorize_of(request, "get", "runs", run_id)
         self._advance(run)
         return checked(run, "V2beta1Run")
 
@@ -311,6 +355,8 @@ class KfpServer:
         given = request.json("V2beta1RecurringRun")
         if not given.get("display_name"):
             raise RefusedError(400, "Recurring run name is empty. Please specify a valid name")
+        experiment = self._get("experiments", given.get("experiment_id", ""))
+        self._authorize(request, "create", "jobs", experiment["namespace"])
         self._check_source(given)
         if not 1 <= int(given.get("max_concurrency", 0)) <= 10:
             raise RefusedError(400, "The max concurrency must be at least 1 and at most 10")
@@ -322,7 +368,7 @@ class KfpServer:
             "max_concurrency": str(given["max_concurrency"]),
             "status": _ON[given["mode"]],
             "service_account": given.get("service_account") or DEFAULT_SERVICE_ACCOUNT,
-            "namespace": "",
+            "namespace": experiment["namespace"],
         }
         # Empty fields of a message are left out of its JSON.
         made["runtime_config"] = {k: v for k, v in given["runtime_config"].items() if v}
@@ -332,18 +378,21 @@ class KfpServer:
         )
 
     def _get_schedule(self, request: Request, schedule_id: str) -> Any:
-        return checked(self._get("recurringruns", schedule_id), "V2beta1RecurringRun")
+        found = self._authorize_of(request, "get", "recurringruns", schedule_id)
+        return checked(found, "V2beta1RecurringRun")
 
     def _enable(self, request: Request, schedule_id: str) -> Any:
-        self._get("recurringruns", schedule_id).update(mode="ENABLE", status="ENABLED")
+        found = self._authorize_of(request, "enable", "recurringruns", schedule_id)
+        found.update(mode="ENABLE", status="ENABLED")
         return {}
 
     def _disable(self, request: Request, schedule_id: str) -> Any:
-        self._get("recurringruns", schedule_id).update(mode="DISABLE", status="DISABLED")
+        found = self._authorize_of(request, "disable", "recurringruns", schedule_id)
+        found.update(mode="DISABLE", status="DISABLED")
         return {}
 
     def _delete_schedule(self, request: Request, schedule_id: str) -> Any:
-        self._get("recurringruns", schedule_id)
+        self._authorize_of(request, "delete", "recurringruns", schedule_id)
         del self._stored["recurringruns"][schedule_id]
         for run in self.all("runs"):
             if run.get("recurring_run_id") == schedule_id and run["state"] not in FINISHED:
@@ -385,9 +434,11 @@ class KfpServer:
 
     def _of_experiment(self, request: Request, kind: str) -> list[dict[str, Any]]:
         experiment_id = request.query.get("experiment_id")
+        namespace = self._kept(request.query)
         if experiment_id:
-            self._get("experiments", experiment_id)
-        found = self.all(kind)
+            namespace = self._get("experiments", experiment_id)["namespace"]
+        self._authorize(request, "list", "jobs" if kind == "recurringruns" else kind, namespace)
+        found = [one for one in self.all(kind) if self._namespace(one) == namespace]
         return [one for one in found if experiment_id in (None, one["experiment_id"])]
 
     def _page(

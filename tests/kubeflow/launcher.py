@@ -54,7 +54,7 @@ class Node:
 
     Attributes:
       labels: for selectors.
-      taints: keys of NoSchedule taints.
+      taints: keys of NoSchedule taints, or key=value.
       devices: how many of each device, such as nvidia.com/gpu.
     """
 
@@ -367,11 +367,10 @@ class Work:
     def _node(self) -> Node:
         accelerator = self.container.get("resources", {}).get("accelerator", {})
         device, count = accelerator.get("resourceType"), int(accelerator.get("resourceCount", 0))
-        tolerated = {toleration.key for toleration in self.config.tolerations}
         for node in self.run.cluster.nodes:
             if (
                 dict(self.config.node_selector.labels).items() <= node.labels.items()
-                and set(node.taints) <= tolerated
+                and all(_is_tolerated(taint, self.config.tolerations) for taint in node.taints)
                 and (not device or node.devices.get(device, 0) >= count)
             ):
                 return node
@@ -496,6 +495,17 @@ class _Retries:
         if elapsed + self.wait_after(attempt) > self._longest:
             return " (backoff would exceed max duration limit)"
         return None
+
+
+def _is_tolerated(taint: str, tolerations: Iterable[Any]) -> bool:
+    """Whether one of a pod's tolerations matches a taint, as Kubernetes compares them."""
+    key, _, value = taint.partition("=")
+    return any(
+        each.key in ("", key)
+        and (each.operator == "Exists" or each.value == value)
+        and each.effect in ("", "NoSchedule")
+        for each in tolerations
+    )
 
 
 @dataclass(frozen=True)

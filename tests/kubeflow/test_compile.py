@@ -121,6 +121,11 @@ def test_another_process_with_another_hash_seed_writes_the_same_bytes(
     assert (tmp_path / "again.yaml").read_bytes() == package.read_bytes()
 
 
+def test_the_compiled_file_does_not_depend_on_how_a_client_signs_in(package: Path, tmp_path: Path):
+    own = settings("kubeflow.auth.headers.Cookie=KUBEFLOW_COOKIE")
+    assert compile_pipeline(own, tmp_path / "small.yaml").read_bytes() == package.read_bytes()
+
+
 def test_only_the_trainer_is_sent_to_gpu_nodes(documents: list[Any]):
     placed = {"nodeSelector", "tolerations"}
     assert {label for label, config in platform(documents).items() if placed & config.keys()} == {
@@ -176,9 +181,10 @@ def test_every_step_has_the_entrypoint_retries_and_environment(documents: list[A
 
 
 def test_pods_have_the_labels_and_annotations_of_the_settings_besides_their_own(tmp_path):
-    queue = {"kueue.x-k8s.io/queue-name": "training"}
+    shared = {"kueue.x-k8s.io/priority-class": "low", "team": "pets"}
+    queue = "kueue.x-k8s.io/queue-name"
     overrides = [
-        f"kubeflow.labels={json.dumps({**queue, 'team': 'pets'})}",
+        f"kubeflow.labels={json.dumps({queue: 'training', **shared})}",
         'kubeflow.gpu.labels={"kueue.x-k8s.io/queue-name": "gpus"}',
         'kubeflow.annotations={"note": "any text, of any length"}',
     ]
@@ -190,7 +196,7 @@ def test_pods_have_the_labels_and_annotations_of_the_settings_besides_their_own(
         step = label.removesuffix("_executor")
         name = "gpus" if step == "Trainer" else "training"
         assert config["podMetadata"] == {
-            "labels": {"kueue.x-k8s.io/queue-name": name, "team": "pets", "outnumbered-step": step},
+            "labels": {queue: name, **shared, "outnumbered-step": step},
             "annotations": {"note": "any text, of any length"},
         }
 
@@ -450,6 +456,14 @@ def test_a_missing_kfp_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (
             "kubeflow.volumes=[{claim: c, path: /registry}]",
             r"volumes is not supported by Vertex AI",
+        ),
+        (
+            "kubeflow.node_pools.large={steps: [Evaluator]}",
+            r"node_pools is not supported by Vertex AI",
+        ),
+        (
+            "kubeflow.resources.cpu_request=500m",
+            r"resources.cpu_request is not supported by Vertex AI",
         ),
     ],
 )

@@ -169,3 +169,114 @@ def test_a_whole_factor_may_be_written_as_earlier_releases_wrote_it():
 def test_labels_that_kubernetes_refuses_or_the_backend_sets_are_refused(labels, message):
     with pytest.raises(SettingsError, match=message):
         parsed(labels=labels)
+
+
+def test_a_header_is_read_from_a_variable_or_a_command():
+    token = {"command": ["kubectl", "create", "token", "steps"], "prefix": "Bearer "}
+    headers = parsed(auth={"headers": {"Cookie": "COOKIE", "Authorization": token}}).auth.headers
+    assert headers["Cookie"].env == "COOKIE"
+    assert headers["Authorization"].command == token["command"]
+    assert headers["Authorization"].timeout_seconds == 60
+
+
+@pytest.mark.parametrize(
+    ("auth", "message"),
+    [
+        ({"headers": {"Coo kie": "A"}}, r"auth\.headers.* must be the name of an HTTP header"),
+        ({"headers": {"a\n": "A"}}, "must be the name of an HTTP header"),
+        ({"headers": {"Host": "A"}}, r"auth\.headers.* must not be a header that describes"),
+        ({"headers": {"Cookie": "A", "cookie": "B"}}, "must name cookie once. Received: Cookie, c"),
+        ({"headers": {"Cookie": {}}}, r"Cookie: must have either env.* Received: none of them"),
+        (
+            {"headers": {"Cookie": {"env": "A", "command": ["a"]}}},
+            "must have either env.* Received: env and command",
+        ),
+        ({"headers": {"Cookie": {"command": []}}}, "must begin with a program"),
+        ({"headers": {"Cookie": {"command": "cat a"}}}, r"Cookie\.command: .* list"),
+        ({"headers": {"Cookie": {"env": "A", "prefix": "a\nb"}}}, r"prefix: must be printable"),
+        ({"headers": {"Cookie": {"command": ["a"], "timeout_seconds": 0}}}, "timeout_seconds: "),
+        (
+            {"headers": {"Cookie": {"enw": "A"}}},
+            r"Cookie\.enw: no such setting \(did you mean 'env'\?\)",
+        ),
+        (
+            {"kind": "token", "headers": {"authorization": "A"}},
+            "headers has authorization, which kind token sets too",
+        ),
+    ],
+)
+def test_headers_that_can_t_be_sent_are_refused(auth, message):
+    with pytest.raises(SettingsError, match=message):
+        parsed(auth=auth)
+
+
+def test_a_value_in_place_of_a_variable_is_refused_and_not_shown():
+    for given in ("session=secret", {"env": "session=secret"}, {"value": "secret"}):
+        with pytest.raises(SettingsError) as raised:
+            parsed(auth={"headers": {"Cookie": given}})
+        assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("pool", "message"),
+    [
+        ({"steps": []}, r"node_pools\.large\.steps: "),
+        ({}, r"node_pools\.large\.steps: is required"),
+        ({"node_selector": {"a b": "x"}}, r"node_selector.* a Kubernetes key"),
+        ({"node_selector": {"pool": "two words"}}, r"node_selector\.pool: .* Kubernetes label"),
+        ({"node_selector": {"pool": True}}, r"node_selector\.pool: "),
+        ({"tolerations": [{"key": "a b"}]}, r"tolerations\.0\.key.* a Kubernetes key"),
+        (
+            {"tolerations": [{"key": "a", "value": "b"}]},
+            r"tolerations\.0: value must be left out with operator Exists.* Received: 'b'",
+        ),
+        ({"tolerations": [{"key": "", "operator": "Equal"}]}, "key is required with operator Eq"),
+        (
+            {"tolerations": [{"key": "a", "operator": "Equal", "value": "b c"}]},
+            r"tolerations\.0\.value: .* Kubernetes label",
+        ),
+        ({"labels": {"outnumbered-step": "x"}}, "must not be outnumbered-step"),
+        ({"resources": {"memory": "8 GB"}}, r"node_pools\.large\.resources\.memory: "),
+        ({"gpus": 1}, r"node_pools\.large\.gpus: no such setting; known: labels, node_selector"),
+    ],
+)
+def test_a_pool_that_kubernetes_would_refuse_is_refused(pool, message):
+    given = {"steps": ["Evaluator"], **pool} if pool else {}
+    with pytest.raises(SettingsError, match=message):
+        parsed(node_pools={"large": given})
+
+
+def test_a_toleration_of_every_taint_is_accepted():
+    pool = {"steps": ["Evaluator"], "tolerations": [{"key": "", "effect": None}]}
+    assert parsed(node_pools={"large": pool}).node_pools["large"].tolerations[0].key == ""
+
+
+@pytest.mark.parametrize("second", [["Pusher", "Evaluator"], ["Evaluator"]])
+def test_a_step_in_two_pools_is_refused(second):
+    pools = {"large": {"steps": ["Evaluator"]}, "small": {"steps": second}}
+    message = r"node_pools\.small has the step Evaluator, which node_pools\.large has too"
+    with pytest.raises(SettingsError, match=message):
+        parsed(node_pools=pools)
+
+
+@pytest.mark.parametrize("step", ["Trainer", "Trainer.balanced"])
+def test_a_gpu_step_in_a_pool_is_refused_unless_it_needs_no_gpu(step):
+    pools = {"large": {"steps": [step]}}
+    with pytest.raises(SettingsError, match=f"large has the step {step}, which gpu.steps sends"):
+        parsed(node_pools=pools)
+    for gpu in ({"count": 0}, {"steps": []}):
+        assert parsed(node_pools=pools, gpu=gpu).node_pools
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        ({"cpu": "500m", "cpu_request": "1"}, "cpu_request must be at most the limit cpu, 500m"),
+        ({"memory": "1Gi", "memory_request": "2G"}, "memory_request must be at most the limit"),
+        ({"cpu_request": "two"}, "cpu_request: must be a Kubernetes quantity"),
+    ],
+)
+def test_a_request_above_its_limit_is_refused(resources, message):
+    with pytest.raises(SettingsError, match=message):
+        parsed(resources=resources)
+    assert parsed(resources={"memory": "2Gi", "memory_request": "2G"}).resources
