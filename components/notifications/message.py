@@ -14,6 +14,7 @@ SCHEMA_VERSION: Literal[1] = 1
 
 _LONGEST_REASON = 1000
 _MOST_FAILURES = 5
+_VERDICTS = {True: "Blessed: ", False: "Not blessed: ", None: ""}
 
 
 class _Part(BaseModel):
@@ -51,9 +52,11 @@ class Notification(_Part):
     run: RunReference
     failures: tuple[Failure, ...] = Field(default=(), description="The steps that failed.")
     blessed: bool | None = Field(
-        default=None, description="Whether the model passed its gates; null: none was judged."
+        default=None, description="Whether the model passed its gates; null: not known, or none."
     )
-    reason: str | None = Field(default=None, description="Why it was blessed or not, in words.")
+    reason: str | None = Field(
+        default=None, description="Why it was blessed or not, or why that is not known, in words."
+    )
     version: int | None = Field(default=None, description="Number of the pushed version.")
     model: str | None = Field(default=None, description="Path or URI of the pushed version.")
     sent_at: datetime.datetime = Field(description="In UTC.")
@@ -110,8 +113,7 @@ def _reasons(notification: Notification) -> Iterator[str]:
     if (more := len(notification.failures) - _MOST_FAILURES) > 0:
         yield f"… and {more:,} more"
     if notification.reason:
-        word = "Blessed" if notification.blessed else "Not blessed"
-        yield f"{word}: {shortened(notification.reason)}"
+        yield f"{_VERDICTS[notification.blessed]}{shortened(notification.reason)}"
     if notification.model:
         yield f"Model: {notification.model}"
 

@@ -6,6 +6,7 @@ from google.protobuf import json_format
 from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineDeploymentConfig, PipelineTaskSpec
 
+from pipeline.kubeflow.exit_handler import STEP as EXIT_STEP
 from pipeline.kubeflow.settings import (
     SECONDS_OF_AN_HOUR,
     STEP_LABEL,
@@ -41,6 +42,8 @@ _SHARED_MEMORY_PATH = "/dev/shm"
 _SCRATCH_PATH = "/work"
 # The image's files and folders belong to this group.
 _IMAGE_GROUP = 0
+# The exit step reads some logs, and must find a place at once.
+_OF_STEP = {EXIT_STEP: Resources(cpu="500m", memory="512Mi")}
 
 
 def on_gpu(node_id: str, gpu: Gpu) -> bool:
@@ -56,7 +59,7 @@ def on_gpu(node_id: str, gpu: Gpu) -> bool:
 def resources(node_id: str, kubeflow: Kubeflow) -> dict[str, Any]:
     """Returns the `resources` of a step's container, in the pipeline's JSON format."""
     gpu = kubeflow.gpu if on_gpu(node_id, kubeflow.gpu) else None
-    limits = gpu.resources if gpu else kubeflow.resources
+    limits = gpu.resources if gpu else _OF_STEP.get(node_id, kubeflow.resources)
     spec = _ResourceSpec(cpu_limit=_number(limits.cpu), memory_limit=_number(limits.memory) / _GIGA)
     if kubeflow.target == "kubeflow":
         # Newer backends read the text, older ones and Vertex AI the number.
@@ -110,7 +113,9 @@ def executor_config(
     gpu = kubeflow.gpu if on_gpu(node_id, kubeflow.gpu) else None
     config = kubernetes.KubernetesExecutorConfig(
         pvc_mount=[_mount(volume) for volume in granted.volumes],
-        secret_as_env=[_secret(secret) for secret in granted.secrets],
+        secret_as_env=[
+            _secret(secret, is_optional=node_id == EXIT_STEP) for secret in granted.secrets
+        ],
         empty_dir_mounts=_empty_dirs(gpu.resources if gpu else kubeflow.resources),
         security_context=_security_context(granted, kubeflow.users),
     )
@@ -167,7 +172,8 @@ def _mount(volume: Volume) -> kubernetes.PvcMount:
     return mount
 
 
-def _secret(secret: Secret) -> kubernetes.SecretAsEnv:
+def _secret(secret: Secret, *, is_optional: bool) -> kubernetes.SecretAsEnv:
+    """A secret; a pod waits without end for one that is missing, unless it is optional."""
     found = kubernetes.SecretAsEnv(
         secret_name=secret.name,
         key_to_env=[
@@ -175,6 +181,8 @@ def _secret(secret: Secret) -> kubernetes.SecretAsEnv:
             for variable, key in sorted(secret.env.items())
         ],
     )
+    if is_optional:
+        found.optional = True
     found.secret_name_parameter.runtime_value.constant.string_value = secret.name
     return found
 

@@ -209,6 +209,7 @@ StepName = Literal[
     "Pusher",
     "Reporter",
     "StudyReporter",
+    "Notifier",
 ]
 Steps = Literal["all"] | list[StepName]
 
