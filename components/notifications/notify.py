@@ -9,7 +9,7 @@ from components.notifications.message import Notification
 from components.notifications.senders import Sender, senders
 from components.notifications.settings import Notifications
 
-_PAUSES = (1.0, 4.0)
+_PAUSES = (0.5, 2.0)
 """Seconds between two attempts."""
 
 # A server may answer byte by byte, for which a time limit of the connection does not hold.

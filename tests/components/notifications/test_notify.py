@@ -111,7 +111,7 @@ def test_an_attempt_is_repeated_if_another_may_succeed(
     receiver.statuses = list(statuses)
     warnings = notify(*_with(slack(receiver.url)))
     assert len(receiver.requests) == attempts
-    assert pauses == [1.0, 4.0][: attempts - 1]
+    assert pauses == [0.5, 2.0][: attempts - 1]
     assert len(warnings) == (problem is not None)
     for warning in warnings:
         assert warning == (
