@@ -1,6 +1,7 @@
 """Notifications are compiled to an exit handler, of the shape that kfp gives it."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import yaml
 from google.protobuf import json_format
 from kfp import compiler, components, dsl
 from kfp.pipeline_spec import pipeline_spec_pb2
+from launcher import PROJECT
 from test_compile import settings
 
 from components.notifications.settings import Notifications
@@ -202,6 +204,14 @@ def test_what_can_not_be_told_is_refused(overrides, problem, tmp_path: Path):
         compile_pipeline(settings(*overrides), path)
     assert "hidden" not in str(caught.value)
     assert not path.exists()
+
+
+def test_the_settings_of_the_documentation_compile(tmp_path: Path):
+    text = (PROJECT / "docs" / "notifications.md").read_text()
+    parts = [yaml.safe_load(part) for part in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+    given, cluster = parts[0]["notifications"], parts[1]["kubeflow"]["secrets"]
+    overrides = (f"notifications={json.dumps(given)}", f"kubeflow.secrets={json.dumps(cluster)}")
+    assert arguments(compiled(tmp_path, *overrides))["--link"] == given["link"]
 
 
 def test_a_study_is_told_too(tmp_path: Path):
