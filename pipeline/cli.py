@@ -94,7 +94,7 @@ def run(
 
 
 def _run(settings: Settings, output: str, cache: bool, *, as_json: bool) -> NoReturn:
-    from pipeline import local, summary
+    from pipeline import local, notices, summary
     from pipeline.preflight import check_run
 
     try:
@@ -102,9 +102,11 @@ def _run(settings: Settings, output: str, cache: bool, *, as_json: bool) -> NoRe
     except (ValueError, FileNotFoundError) as error:
         _fail(str(error), Exit.WRONG_USE, as_json=as_json)
     try:
-        result = local.run(settings, folder, data_version=data_version, use_cache=cache)
+        with notices.failures_told(settings):
+            result = local.run(settings, folder, data_version=data_version, use_cache=cache)
     except local.RunError as error:
         _fail(str(error), Exit.FAILED, as_json=as_json)
+    notices.tell_result(settings, result)
     if as_json:
         print(json.dumps(summary.as_json(result)))
     else:

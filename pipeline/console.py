@@ -72,7 +72,11 @@ def without_messages_of_libraries() -> Iterator[TextIO]:
 
 
 class RunView:
-    """Shows the state of each component of a run: live on a terminal, otherwise line by line."""
+    """Shows the state of each component of a run: live on a terminal, otherwise line by line.
+
+    Attributes:
+      failed: the component that ended the run; None: none.
+    """
 
     def __init__(self, screen: TextIO, components: list[str]):
         """Creates the view.
@@ -86,6 +90,7 @@ class RunView:
         self._messages = dict.fromkeys(components, "")
         self._started: dict[str, float] = {}
         self._current: str | None = None
+        self.failed: str | None = None
         self._live = (
             Live(get_renderable=self._table, console=self._console, refresh_per_second=4)
             if self._console.is_terminal
@@ -100,6 +105,7 @@ class RunView:
     def __exit__(self, kind: object, value: object, trace: object) -> None:
         if kind is not None:
             interrupted = isinstance(value, KeyboardInterrupt)
+            self.failed = self._current
             self._finish(_INTERRUPTED if interrupted else _FAILED)
         if self._live:
             self._live.stop()

@@ -216,7 +216,7 @@ def _nodes(
         kept_schema=_pusher_schema_version(places),
         evaluation=evaluator.outputs[names.EVALUATION],
         sampling=sampling,
-        settings=settings.model_dump(mode="json"),
+        settings=settings.parameters(),
     )
     reporter = Reporter(
         evaluation=evaluator.outputs[names.EVALUATION],
@@ -232,7 +232,7 @@ def _nodes(
         pushed_model=pusher.outputs[names.PUSHED_MODEL],
         featured_examples=extractor.outputs[names.FEATURED_EXAMPLES] if extractor else None,
         title=settings.name,
-        settings=settings.model_dump(mode="json"),
+        settings=settings.parameters(),
     )
     return [
         finder,

@@ -40,13 +40,25 @@ _FULL_DISK = ("no space left on device", "database or disk is full")
 _NOT_WRITABLE = ("read-only file system", "permission denied")
 
 _LITTLE_BYTES = 2**20
+# Begins the note that an error has of the component that it ended.
+_STEP_NOTE = "component: "
 
 _ERROR_LINE = re.compile(r"^(?:[A-Za-z_][\w.]*(?:Error|Exception|Interrupt)): ", re.MULTILINE)
 _WHERE = re.compile(r"\s*\[while running '[^']*'\]")
 
 
 class RunError(RuntimeError):
-    """A run failed; the message has the cause and the path of the log."""
+    """A run failed; the message has the cause and the path of the log.
+
+    Attributes:
+      folder: the run's folder, with the log; None: it has none.
+      step: the component that failed; None: none, or unknown.
+    """
+
+    def __init__(self, message: str, *, folder: Path | None = None, step: str | None = None):
+        super().__init__(message)
+        self.folder = folder
+        self.step = step
 
 
 @dataclass(frozen=True)
@@ -204,10 +216,11 @@ def _reported(output: Path, log: Path) -> Iterator[None]:
     try:
         yield
     except MetadataStoreError as error:
-        raise RunError(f"{error}\nFull log: {log}") from error
+        raise RunError(f"{error}\nFull log: {log}", folder=log.parent) from error
     except Exception as error:  # any error of a component, Beam or MLMD
         stop_signals.raise_received()
-        raise RunError(_error_message(error, output, log)) from error
+        message = _error_message(error, output, log)
+        raise RunError(message, folder=log.parent, step=_failed_step(error)) from error
 
 
 def _open_store(output: Path, screen: TextIO) -> None:
@@ -255,9 +268,20 @@ def _run_locally(dag: "Pipeline", screen: TextIO) -> None:
     from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 
     absl_logging.set_verbosity(absl_logging.INFO)
-    with RunView(screen, [node.id for node in dag.components]) as view, followed(view):
-        LocalDagRunner().run(dag)
-        stop_signals.raise_received()
+    view = RunView(screen, [node.id for node in dag.components])
+    try:
+        with view, followed(view):
+            LocalDagRunner().run(dag)
+            stop_signals.raise_received()
+    except Exception as error:
+        if view.failed:
+            error.add_note(f"{_STEP_NOTE}{view.failed}")
+        raise
+
+
+def _failed_step(error: Exception) -> str | None:
+    notes = (note for note in getattr(error, "__notes__", ()) if note.startswith(_STEP_NOTE))
+    return next((note.removeprefix(_STEP_NOTE) for note in notes), None)
 
 
 def _new_run_folder(output: Path, settings: BaseModel) -> Path:

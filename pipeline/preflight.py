@@ -1,5 +1,6 @@
 """Checks that run before TensorFlow is imported."""
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from components.image_example_gen.contents import Verify
 from components.image_example_gen.span_listing import Asked, list_spans, records_of
 from components.imbalance_sampler import census, demand
 from components.imbalance_sampler.request import check_class_names, parse_request
+from components.notifications.settings import check_variables
 from components.registry import RegistryError, open_registry
 from components.tracking.settings import check_installed
 from components.trainer import weights
@@ -37,14 +39,15 @@ def check_run(settings: Settings, output: str) -> Checked:
     """Checks the folders, weights and images of a run.
 
     Raises:
-      ValueError: a path, the source or the splits are invalid, see `check_data`; or the extra of a
-        tracking server is not installed.
+      ValueError: a path, the source or the splits are invalid, see `check_data`; the extra of a
+        tracking server is not installed; or a variable that notifications read is not set.
       FileNotFoundError: a file of weights does not exist.
     """
     folder = paths.output_folder(output)
     if settings.pusher.registry:
         _check_registry(settings.pusher.registry)
     check_installed(settings.tracking)
+    check_variables(settings.notifications, os.environ)
     check_trainers([settings.trainer])
     return Checked(folder, check_data(settings))
 

@@ -31,7 +31,7 @@ def run_key(settings: Settings, data_version: str) -> str:
       settings: the pipeline's settings.
       data_version: a digest of the data.
     """
-    content = json.dumps([settings.model_dump(mode="json"), data_version, project_version()])
+    content = json.dumps([settings.parameters(), data_version, project_version()])
     return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -83,4 +83,4 @@ def _has_released(settings: Settings, registry: Registry, *, on: int | None) -> 
     except RegistryError:
         return True
     made_by = (record.settings, record.lineage.code_version)
-    return made_by == (settings.model_dump(mode="json"), project_version())
+    return made_by == (settings.parameters(), project_version())

@@ -43,6 +43,7 @@ from components.names import (
     VAL,
     Band,
 )
+from components.notifications.settings import Notifications
 from components.paths import SourcePath
 from components.section import (
     ComposedKeys,
@@ -486,6 +487,10 @@ class ImageSettings(Section):
             )
         return self
 
+    def parameters(self) -> dict[str, Any]:
+        """Returns, as JSON, the settings that decide what a run does: not who is told of it."""
+        return self.model_dump(mode="json", exclude={"notifications"})
+
     def class_names(self) -> frozenset[str] | None:
         """All classes allowed in the data; None if the settings name only the two sides."""
         named = frozenset(self.population.prevalence or {POSITIVE})
@@ -500,6 +505,7 @@ class Settings(ImageSettings):
     pusher: Pusher = Pusher()
     # Left out of a run's parameters where it is not used, so that nothing changes for most users.
     tracking: Tracking = Field(default=Tracking(), exclude_if=Tracking.is_off)
+    notifications: Notifications = Field(default=Notifications(), exclude_if=Notifications.is_off)
     beam: Beam = Beam()
     kubeflow: Kubeflow | None = None
 

@@ -30,7 +30,8 @@ _STUDY_HEAD = """
 # Settings of a study
 
 `outnumbered study` reads a separate file: `name` and the sections `data`, `population`,
-`sampler`, `trainer`, `beam` and `kubeflow` as above, with any split names, and these keys.
+`sampler`, `trainer`, `notifications`, `beam` and `kubeflow` as above, with any split names,
+and these keys.
 `--scale` multiplies every number of images in `sampler.splits`.
 """
 _TABLE_HEAD = "| key | values | default | |\n|---|---|---|---|\n"

@@ -56,9 +56,11 @@ class Executor(BaseExecutor):
         """
         model = artifact_utils.get_single_uri(input_dict[names.MODEL])
         record = artifact_utils.get_single_instance(output_dict[names.PUSHED_MODEL])
-        if not blessing.is_blessed(artifact_utils.get_single_uri(input_dict[names.BLESSING])):
+        judged = artifact_utils.get_single_uri(input_dict[names.BLESSING])
+        is_blessed, verdict = blessing.is_blessed(judged), blessing.read_verdict(judged)
+        if not is_blessed:
             _logger.info("not pushed: the model is not blessed")
-            pushed_model.write(record, None)
+            pushed_model.write(record, None, verdict)
             return
         inputs = {
             key: artifact_utils.get_single_instance(found) for key, found in input_dict.items()
@@ -69,7 +71,7 @@ class Executor(BaseExecutor):
             version_record.read(inputs, settings, self._run(record.uri)),
         )
         _keep_schema(input_dict, exec_properties[REGISTRY], pushed.version)
-        pushed_model.write(record, pushed)
+        pushed_model.write(record, pushed, verdict)
         state = "pushed as" if pushed.is_new else "already pushed as"
         _logger.info("%s version %d: %s", state, pushed.version, pushed.path)
         _track(settings, exec_properties[REGISTRY], pushed.version)

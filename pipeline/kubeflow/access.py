@@ -67,8 +67,15 @@ def access(node: BaseNode, dag: Pipeline, kubeflow: Kubeflow) -> Access:
       The volumes that contain a path in its parameters, the secrets of the object stores that its
       parameters and its launcher open, and those for which the settings list the step.
     """
-    step = node.id.partition(".")[0]
-    places = list(_places(node, dag))
+    return _access(node.id.partition(".")[0], list(_places(node, dag)), kubeflow)
+
+
+def access_to_root(step: str, kubeflow: Kubeflow) -> Access:
+    """Returns what a step gets that reads the pipeline root, and has no other parameters."""
+    return _access(step, [_Place(kubeflow.pipeline_root, is_written=False)], kubeflow)
+
+
+def _access(step: str, places: list[_Place], kubeflow: Kubeflow) -> Access:
     mounts = {place: _mount(place.text, kubeflow.volumes) for place in places}
     variables = {path for value in kubeflow.env.values() if (path := _path(value))}
     shared = [_mount(str(path), kubeflow.volumes) for path in sorted(variables)]

@@ -7,6 +7,7 @@ which steps may be cached, and the report's figures for the run page.
 import hashlib
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration.data_types import RuntimeParameter
@@ -14,13 +15,14 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.types.standard_component_specs import CUSTOM_CONFIG_KEY
 
 from components.feature_extractor import executor as feature_executor
+from components.notifications.settings import RUN, Notifications
 from components.pusher.component import Pusher
 from components.reporter import kfp_metrics
 from components.reporter.component import Reporter
 from components.trainer import executor as trainer_executor
 from components.trainer.weights import NAMED
-from pipeline.kubeflow import platform
-from pipeline.kubeflow.access import access
+from pipeline.kubeflow import exit_handler, notifier, platform, runs
+from pipeline.kubeflow.access import access, access_to_root
 from pipeline.kubeflow.errors import CompileError
 from pipeline.kubeflow.node_pools import on_gpu
 from pipeline.kubeflow.settings import Kubeflow
@@ -34,26 +36,45 @@ _PIPELINE_ROOT = "pipeline_root"
 _VERSIONS = ("data_version", "kept_schema", "serving_version")
 _LEDGER = "ledger"
 _DIGITS = 12
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
-def pipeline_spec(dag: Pipeline, kubeflow: Kubeflow) -> dict[str, Any]:
+def pipeline_spec(
+    dag: Pipeline, kubeflow: Kubeflow, notifications: Notifications | None = None
+) -> dict[str, Any]:
     """The pipeline's spec, version 2.1.
+
+    Args:
+      dag: the pipeline.
+      kubeflow: the settings.
+      notifications: who is told how a run ended, in an exit step; None: nobody.
 
     Raises:
       CompileError: the cluster can't run one of the nodes.
     """
     spec = _job(dag, kubeflow)["pipelineSpec"]
+    if notifications is not None:
+        spec = _with_notifier(spec, kubeflow, notifications)
     return {**spec, "defaultPipelineRoot": kubeflow.pipeline_root}
 
 
-def platform_spec(dag: Pipeline, kubeflow: Kubeflow) -> dict[str, Any]:
-    """The Kubernetes settings of each step."""
+def platform_spec(
+    dag: Pipeline, kubeflow: Kubeflow, notifications: Notifications | None = None
+) -> dict[str, Any]:
+    """The Kubernetes settings of each step; see `pipeline_spec`."""
     configs = {
         compiling.executor_label(name := compiling.step_name(node.id)): platform.executor_config(
             node.id, name, access(node, dag, kubeflow), kubeflow
         )
         for node in compiling.steps(dag)
     }
+    if notifications is not None:
+        configs[compiling.executor_label(exit_handler.STEP)] = platform.executor_config(
+            exit_handler.STEP,
+            exit_handler.STEP,
+            access_to_root(exit_handler.STEP, kubeflow),
+            kubeflow,
+        )
     return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": configs}}}}
 
 
@@ -92,6 +113,31 @@ def _complete(spec: dict[str, Any], node: BaseNode, kubeflow: Kubeflow) -> None:
         container["env"] = environment
     if kubeflow.gpu_image and on_gpu(node.id, kubeflow.gpu):
         container["image"] = kubeflow.gpu_image
+
+
+def _with_notifier(
+    spec: dict[str, Any], kubeflow: Kubeflow, notifications: Notifications
+) -> dict[str, Any]:
+    link = notifications.link or _page_of_run(kubeflow.host)
+    last_steps = exit_handler.last_steps(spec)
+    name = spec["pipelineInfo"]["name"]
+    container: dict[str, Any] = {
+        "image": kubeflow.image,
+        "command": list(notifier.ENTRYPOINT),
+        "args": notifier.arguments(name, notifications, link, last_steps),
+        "resources": platform.resources(exit_handler.STEP, kubeflow),
+    }
+    if environment := platform.environment(kubeflow):
+        container["env"] = environment
+    retries = kubeflow.retries
+    policy = platform.retry_policy(retries, kubeflow.target) if retries.count else None
+    return exit_handler.wrapped(spec, container, {"retryPolicy": policy} if policy else {})
+
+
+def _page_of_run(host: str | None) -> str | None:
+    """A link to a run; None if the server is this machine, as with `kubectl port-forward`."""
+    is_elsewhere = host is not None and urlsplit(host).hostname not in _THIS_MACHINE
+    return runs.page(host, RUN) if host and is_elsewhere else None
 
 
 def _given_root(spec: dict[str, Any], node: BaseNode) -> list[str]:

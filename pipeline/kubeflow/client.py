@@ -1,9 +1,11 @@
 """The requests of this project to Kubeflow Pipelines, sent by kfp.Client."""
 
+import contextlib
 import datetime
 import json
 import logging
 import os
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ import kfp_server_api
 from kfp.client import ServiceAccountTokenVolumeCredentials
 
 from pipeline.kubeflow.errors import ConflictError, NotFoundError, UsageError
-from pipeline.kubeflow.package import Package
+from pipeline.kubeflow.package import Package, write_uncached
 from pipeline.kubeflow.settings import Kubeflow, Schedule
 from pipeline.kubeflow.transport import RestClient, request_errors
 
@@ -112,11 +114,11 @@ class Api:
         package: Path | None = None,
     ) -> Any:
         """Starts a run of a version, or of a package; a run of a package is not cached."""
-        with self._request(f"start run {name!r}"):
+        with _uncached(package) as file, self._request(f"start run {name!r}"):
             return self._client.run_pipeline(
                 experiment_id,
                 name,
-                pipeline_package_path=None if package is None else str(package),
+                pipeline_package_path=None if file is None else str(file),
                 params=dict(arguments),
                 pipeline_id=version and version.pipeline_id,
                 version_id=version and version.version_id,
@@ -260,6 +262,18 @@ class Api:
                 str(package.path), name, pipeline_id=pipeline_id
             )
         return Version(pipeline_id, uploaded.pipeline_version_id)
+
+
+@contextlib.contextmanager
+def _uncached(package: Path | None) -> Iterator[Path | None]:
+    """A copy of a package in which the steps within DAGs are not cached; None without one."""
+    if package is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / package.name
+        write_uncached(package, file)
+        yield file
 
 
 def connect(section: Kubeflow) -> Api:

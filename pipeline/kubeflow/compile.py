@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import yaml
 
 from components import paths
+from components.notifications.settings import Notifications
 from pipeline.kubeflow import node_pools
 from pipeline.kubeflow.errors import CompileError
+from pipeline.kubeflow.exit_handler import STEP
 from pipeline.kubeflow.settings import Auth, Kubeflow
 from pipeline.ledgers import ledger_name
 from pipeline.settings import Settings
@@ -70,7 +72,7 @@ def compile_pipeline(settings: Settings, output: Path, *, data_version: str = ""
         pipeline_root=_parameter("pipeline_root", kubeflow.pipeline_root),
     )
     dag = build(settings, places, parameters=parameters)
-    return compile_dag(dag, kubeflow, output)
+    return compile_dag(dag, kubeflow, output, notifications=settings.notifications)
 
 
 def compile_study(study: StudySettings, output: Path, *, data_version: str = "") -> Path:
@@ -113,7 +115,8 @@ def compile_study(study: StudySettings, output: Path, *, data_version: str = "")
         span=_parameter("span", study.data.span or ""),
         pipeline_root=_parameter("pipeline_root", kubeflow.pipeline_root),
     )
-    return compile_dag(build(study, places, parameters=parameters), kubeflow, output)
+    dag = build(study, places, parameters=parameters)
+    return compile_dag(dag, kubeflow, output, notifications=study.notifications)
 
 
 def _section(kubeflow: Kubeflow | None) -> Kubeflow:
@@ -132,7 +135,13 @@ def _parameter(name: str, default: str | int) -> "RuntimeParameter":
     return RuntimeParameter(name, ptype=type(default), default=default)
 
 
-def compile_dag(dag: "Pipeline", kubeflow: Kubeflow, output: Path) -> Path:
+def compile_dag(
+    dag: "Pipeline",
+    kubeflow: Kubeflow,
+    output: Path,
+    *,
+    notifications: Notifications | None = None,
+) -> Path:
     """Compiles any TFX pipeline.
 
     Args:
@@ -142,6 +151,7 @@ def compile_dag(dag: "Pipeline", kubeflow: Kubeflow, output: Path) -> Path:
       output: the file to write: for `kubeflow` YAML with two documents, the pipeline and its
         Kubernetes settings; for `vertex` one JSON object. The same pipeline and settings give
         the same bytes. An existing file is replaced atomically.
+      notifications: who is told how a run ended; None: nobody.
 
     Returns:
       `output`.
@@ -155,13 +165,20 @@ def compile_dag(dag: "Pipeline", kubeflow: Kubeflow, output: Path) -> Path:
     from pipeline.kubeflow import assemble
     from pipeline.tfx_on_kubeflow import compiling
 
-    node_pools.check_steps(kubeflow, (node.id for node in compiling.steps(dag)))
+    receivers = None if notifications is None or notifications.is_off() else notifications
+    steps = [*(node.id for node in compiling.steps(dag)), *([STEP] if receivers else [])]
+    node_pools.check_steps(kubeflow, steps)
     if kubeflow.target == "vertex":
-        _check_vertex(kubeflow)
+        _check_vertex(kubeflow, receivers)
         job = assemble.vertex_job(dag, kubeflow)
         text = json.dumps(job, sort_keys=True, indent=2) + "\n"
     else:
-        documents = [assemble.pipeline_spec(dag, kubeflow), assemble.platform_spec(dag, kubeflow)]
+        if receivers is not None:
+            _check_secrets(kubeflow, receivers)
+        documents = [
+            assemble.pipeline_spec(dag, kubeflow, receivers),
+            assemble.platform_spec(dag, kubeflow, receivers),
+        ]
         text = yaml.safe_dump_all(documents, sort_keys=True, allow_unicode=True)
     _write(output, text)
     return output
@@ -233,7 +250,34 @@ def _check_name(name: str) -> None:
         )
 
 
-def _check_vertex(kubeflow: Kubeflow) -> None:
+def _check_secrets(kubeflow: Kubeflow, notifications: Notifications) -> None:
+    """Checks that the exit step gets each variable, from a secret alone."""
+    given = {
+        variable
+        for secret in kubeflow.secrets
+        if secret.steps == "all" or STEP in (secret.steps or ())
+        for variable in secret.env
+    }
+    for variable, key in notifications.variables().items():
+        if variable in kubeflow.env:
+            raise CompileError(
+                f"kubeflow.env must not set {variable}, which {key} names: its value would be in "
+                "the compiled file. Set it by kubeflow.secrets instead"
+            )
+        if variable not in given:
+            raise CompileError(
+                f"{key} names the variable {variable}, which the step {STEP} gets from no secret; "
+                "add one that has it, such as kubeflow.secrets: [{name: notifications, env: "
+                f"{{{variable}: url}}, steps: [{STEP}]}}]"
+            )
+
+
+def _check_vertex(kubeflow: Kubeflow, notifications: Notifications | None) -> None:
+    if notifications is not None:
+        raise CompileError(
+            "notifications are not supported by Vertex AI, which notifies by itself; remove "
+            "notifications.webhook, .slack and .email, or set kubeflow.target to kubeflow"
+        )
     if not kubeflow.pipeline_root.startswith("gs://"):
         raise CompileError(
             "kubeflow.pipeline_root must begin with gs:// for Vertex AI. Received: "

@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 
 from components.spelling import folded
 from pipeline.kubeflow.errors import CompileError
+from pipeline.kubeflow.exit_handler import STEP as EXIT_STEP
 from pipeline.kubeflow.settings import Gpu, Kubeflow, Resources, Toleration
+
+# The exit step reads some logs, and must find a place at once.
+_OF_STEP = {EXIT_STEP: Resources(cpu="500m", memory="512Mi")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +64,11 @@ def placement(node_id: str, kubeflow: Kubeflow) -> Placement:
         )
     pools = {step: pool for pool in kubeflow.node_pools.values() for step in pool.steps}
     pool = pools.get(node_id) or pools.get(_component(node_id))
+    of_step = _OF_STEP.get(node_id, kubeflow.resources)
     if pool is None:
-        return Placement(resources=kubeflow.resources)
+        return Placement(resources=of_step)
     return Placement(
-        resources=pool.resources or kubeflow.resources,
+        resources=pool.resources or of_step,
         node_selector=pool.node_selector,
         tolerations=pool.tolerations,
         labels=pool.labels,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
@@ -126,6 +127,25 @@ def read(path: Path) -> Package:
         parameters={name: of.parameter_type for name, of in declared.items()},
         digest=_digest(documents),
     )
+
+
+def write_uncached(path: Path, target: Path) -> None:
+    """Writes a copy of a compiled pipeline, in which no step of a DAG within it is cached.
+
+    kfp's client disables the caching of the root DAG's own tasks only, and with an exit handler the
+    steps are in a DAG within it.
+
+    Args:
+      path: the YAML file.
+      target: the copy.
+    """
+    spec, *others = yaml_text.load_all(path.read_text(encoding="utf-8"))
+    for component in spec.value.get("components", {}).values():
+        for task in component.get("dag", {}).get("tasks", {}).values():
+            task.pop("cachingOptions", None)
+    documents = [document.value for document in (spec, *others)]
+    text = yaml.safe_dump_all(documents, sort_keys=True, allow_unicode=True)
+    target.write_text(text, encoding="utf-8")
 
 
 class _Part(BaseModel):

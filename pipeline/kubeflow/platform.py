@@ -6,6 +6,7 @@ from google.protobuf import json_format
 from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineDeploymentConfig, PipelineTaskSpec
 
+from pipeline.kubeflow.exit_handler import STEP as EXIT_STEP
 from pipeline.kubeflow.node_pools import placement
 from pipeline.kubeflow.settings import (
     SECONDS_OF_AN_HOUR,
@@ -93,7 +94,9 @@ def executor_config(
     placed = placement(node_id, kubeflow)
     config = kubernetes.KubernetesExecutorConfig(
         pvc_mount=[_mount(volume) for volume in granted.volumes],
-        secret_as_env=[_secret(secret) for secret in granted.secrets],
+        secret_as_env=[
+            _secret(secret, is_optional=node_id == EXIT_STEP) for secret in granted.secrets
+        ],
         empty_dir_mounts=_empty_dirs(placed.resources),
         security_context=_security_context(granted, kubeflow.users),
     )
@@ -148,7 +151,8 @@ def _mount(volume: Volume) -> kubernetes.PvcMount:
     return mount
 
 
-def _secret(secret: Secret) -> kubernetes.SecretAsEnv:
+def _secret(secret: Secret, *, is_optional: bool) -> kubernetes.SecretAsEnv:
+    """A secret; a pod waits without end for one that is missing, unless it is optional."""
     found = kubernetes.SecretAsEnv(
         secret_name=secret.name,
         key_to_env=[
@@ -156,5 +160,7 @@ def _secret(secret: Secret) -> kubernetes.SecretAsEnv:
             for variable, key in sorted(secret.env.items())
         ],
     )
+    if is_optional:
+        found.optional = True
     found.secret_name_parameter.runtime_value.constant.string_value = secret.name
     return found

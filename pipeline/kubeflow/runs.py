@@ -99,8 +99,13 @@ def describe(answer: Any, host: str) -> Run:
         pipeline_root=config.pipeline_root if config else None,
         error=_error(answer),
         tasks=_tasks(answer.run_details),
-        url=f"{host.rstrip('/')}/#/runs/details/{answer.run_id}",
+        url=page(host, answer.run_id),
     )
+
+
+def page(host: str, run_id: str) -> str:
+    """The URL of a run's page in the user interface."""
+    return f"{host.rstrip('/')}/#/runs/details/{run_id}"
 
 
 def is_active(answer: Any) -> bool:

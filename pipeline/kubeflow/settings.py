@@ -280,6 +280,7 @@ StepName = Literal[
     "Pusher",
     "Reporter",
     "StudyReporter",
+    "Notifier",
 ]
 Steps = Literal["all"] | list[StepName]
 

@@ -56,7 +56,7 @@ def _retrain(
     as_json: bool,
 ) -> NoReturn:
     from components.registry import RegistryError, open_registry
-    from pipeline import local, run_champion
+    from pipeline import local, notices, run_champion
     from pipeline.preflight import check_run
     from pipeline.retrain.history import HistoryError
     from pipeline.retrain.loop import Loop
@@ -64,7 +64,8 @@ def _retrain(
 
     try:
         settings = load_settings(preset, path, overrides)
-        checked = check_run(settings, output)
+        with notices.failures_told(settings):
+            checked = check_run(settings, output)
     except (ValueError, FileNotFoundError) as error:
         fail(str(error), Exit.WRONG_USE, as_json=as_json, blessed=False)
     registry = open_registry(local.registry(settings, checked.output))
@@ -81,10 +82,15 @@ def _retrain(
         has_lost=registry.has_lost,
     )
     try:
-        with local.locked(checked.output, "retrain.lock"):
+        with (
+            notices.failures_told(settings),
+            local.locked(checked.output, "retrain.lock"),
+        ):
             turn = loop.turn(run_champion.run_key(settings, data_version))
     except (HistoryError, local.RunError, RegistryError) as error:
         fail(str(error), Exit.FAILED, as_json=as_json, blessed=False)
+    if turn.result is not None:
+        notices.tell_result(settings, turn.result)
     _show(turn, checked.output, as_json=as_json)
     raise typer.Exit(Exit.DONE if turn.row.is_released else Exit.NOT_BLESSED)
 

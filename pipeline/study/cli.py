@@ -1,12 +1,14 @@
 """The command `outnumbered study`."""
 
 import json
+import os
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from components import paths
+from components.notifications.settings import check_variables
 from pipeline.options import (
     RESUMES,
     Exit,
@@ -64,6 +66,7 @@ def study(
 
 
 def _study(settings: StudySettings, output: str, cache: bool, *, as_json: bool) -> None:
+    from pipeline import notices
     from pipeline.local import RunError
     from pipeline.preflight import check_data, check_trainers
     from pipeline.study import run, summary
@@ -72,14 +75,17 @@ def _study(settings: StudySettings, output: str, cache: bool, *, as_json: bool) 
         folder = paths.output_folder(output)
         if settings.feature_store:
             paths.check_can_be_folder("feature_store", settings.feature_store)
+        check_variables(settings.notifications, os.environ)
         check_trainers(settings.trainer_of(arm) for arm in settings.arms)
         data_version = check_data(settings)
     except (ValueError, FileNotFoundError) as error:  # from the data or the weights
         fail(str(error), Exit.WRONG_USE, as_json=as_json)
     try:
-        result = run.run_study(settings, folder, data_version=data_version, use_cache=cache)
+        with notices.failures_told(settings):
+            result = run.run_study(settings, folder, data_version=data_version, use_cache=cache)
     except RunError as error:
         fail(str(error), Exit.FAILED, as_json=as_json)
+    notices.tell_study(settings, result)
     if as_json:
         print(json.dumps(summary.as_json(result)))
     else:

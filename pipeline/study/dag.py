@@ -68,7 +68,7 @@ def _nodes(
             "baseline": study.baseline_name,
             "comparisons": study.comparisons,
             "prevalence": study.population.prevalence,
-            "settings": study.model_dump(mode="json"),
+            "settings": study.parameters(),
         },
     )
     return [images, drawn, *extractors.values(), *arms.values(), reporter]

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from components.names import TEST, VAL
+from components.notifications.settings import Notifications
 from components.paths import LocalPath
 from components.section import PositiveCount, Section, matching
 from components.trainer.settings import TrainerSettings
@@ -67,6 +68,7 @@ class StudySettings(ImageSettings):
     feature_store: LocalPath | None = Field(
         default=None, description="Folder of features for all runs; null: OUTPUT/features."
     )
+    notifications: Notifications = Field(default=Notifications(), exclude_if=Notifications.is_off)
     beam: Beam = Beam()
     kubeflow: Kubeflow | None = None
 

@@ -5,6 +5,7 @@ import re
 from ipaddress import ip_network
 from pathlib import PurePosixPath
 
+import kubernetes_validate
 import pytest
 import yaml
 from cluster_objects import (
@@ -25,6 +26,8 @@ from components.registry.signing import VERIFY_KEY
 from gateway.guard import OPEN_PATHS
 from gateway.server import SHUTDOWN_SECONDS
 from gateway.settings import PREFIX, Settings, from_environment
+from pipeline.kubeflow.exit_handler import STEP
+from pipeline.kubeflow.settings import STEP_LABEL
 
 STEP_LABELS = {"pipelines.kubeflow.org/v2_component": "true"}
 
@@ -246,11 +249,12 @@ def test_the_gateway_stops_before_the_model_server(rendered):
     assert wait(MODEL_SERVER_NAMES) > wait(GATEWAY_NAMES) + SHUTDOWN_SECONDS
 
 
-def with_component(overlay, name, folder):
-    """The objects of an overlay with a component of the serving."""
+def with_component(overlay, name, folder, of=DEPLOY / "serving"):
+    """The objects of an overlay with a component."""
     kustomization = {
+        "namespace": "kubeflow",
         "resources": [os.path.relpath(DEPLOY / "overlays" / overlay, folder)],
-        "components": [os.path.relpath(DEPLOY / "serving" / name, folder)],
+        "components": [os.path.relpath(of / name, folder)],
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
     return build(folder)
@@ -286,6 +290,21 @@ def test_the_component_signed_gives_the_gateway_the_public_key(overlay, tmp_path
     assert mount["readOnly"]
     (volume,) = [v for v in server(signed)["spec"]["volumes"] if v["name"] == "verify-key"]
     assert volume["configMap"] == {"name": "outnumbered-verify-key"}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_only_the_exit_step_reaches_the_receivers_of_notifications(overlay, tmp_path):
+    objects = with_component(overlay, "notifications", tmp_path, of=DEPLOY)
+    name = "outnumbered-notifications"
+    policy = named(objects, "NetworkPolicy")[name]
+    kubernetes_validate.validate(policy, "1.30", strict=True)
+    spec = policy["spec"]
+    assert spec["policyTypes"] == ["Egress"]
+    assert spec in policies_on(objects, {**STEP_LABELS, STEP_LABEL: STEP})
+    assert spec not in policies_on(objects, {**STEP_LABELS, STEP_LABEL: "Trainer"})
+    (rule,) = spec["egress"]
+    assert rule["to"] == [{"ipBlock": {"cidr": "192.0.2.2/32"}}]
+    assert {port["port"] for port in rule["ports"]} == {443, 587}
 
 
 def test_the_gateway_accepts_every_variable_of_the_manifests(rendered, with_tokens):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from command_line import Outcome, command_environment, outnumbered
+from receivers import HttpReceiver
 
 
 def retrain(settings: Path, output: Path, *options: str) -> Outcome:
@@ -40,16 +41,36 @@ def test_a_model_is_released_and_recorded(first, output):
     assert "released as 1" in (output / "history.html").read_text()
 
 
-def test_the_same_data_is_not_trained_on_again(first, small_settings, output):
-    again = retrain(small_settings, output)
+def test_the_same_data_is_not_trained_on_again_whoever_is_told(
+    first, small_settings, output, monkeypatch
+):
+    with HttpReceiver() as receiver:
+        monkeypatch.setenv("OUTNUMBERED_SLACK_URL", receiver.url)
+        again = retrain(small_settings, output, "--set", "notifications.slack={}")
+    assert receiver.requests == []
     assert (again.code, again.json["is_new"], again.json["version"]) == (0, False, 1)
     assert len(lines(output)) == 1
     assert len(list((output / "runs").iterdir())) == 1
 
 
-def test_a_model_that_fails_its_gates_is_recorded_but_not_released(first, small_settings, output):
+def test_a_model_that_fails_its_gates_is_recorded_and_told_but_not_released(
+    first, small_settings, output, monkeypatch
+):
     gates = 'evaluator.gates=["fn <= 0", "fp <= 0"]'
-    outcome = retrain(small_settings, output, "--set", gates)
+    notifications = "notifications={slack: {}, webhook: {}}"
+    with HttpReceiver() as receiver:
+        monkeypatch.setenv("OUTNUMBERED_WEBHOOK_URL", receiver.url)
+        monkeypatch.setenv("OUTNUMBERED_SLACK_URL", "http://127.0.0.1:9/hidden")
+        outcome = retrain(small_settings, output, "--set", gates, "--set", notifications)
+    ((_, _, body),) = receiver.requests
+    told = json.loads(body)
+    assert (told["outcome"], told["blessed"], told["version"]) == ("not_blessed", False, None)
+    assert told["reason"] == outcome.json["reason"]
+    assert told["run"]["name"] == str(output / outcome.json["run"])
+    # Slack can't be reached: the outcome stands, and the URL is nowhere.
+    assert "not told about the run: Slack's webhook of OUTNUMBERED_SLACK_URL" in outcome.err
+    log = (output / outcome.json["run"] / "run.log").read_text()
+    assert "hidden" not in outcome.err + outcome.out + log
     assert outcome.code == 3, outcome.err
     assert (outcome.json["status"], outcome.json["champion"]) == ("rejected", 1)
     assert [path.name for path in sorted((output / "registry").glob("[0-9]*"))] == ["1"]

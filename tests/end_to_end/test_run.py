@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from bad_images import BAD_IMAGES
 from command_line import FinishedRun, command_environment, outnumbered
+from receivers import HttpReceiver
 
 from components.calibrator import operating_point
 from components.reporter.metrics_schema import MetricsFile
@@ -61,12 +62,26 @@ def test_bad_images_are_quarantined_with_their_reasons(finished: FinishedRun):
     assert quarantine["accepted"] == 440
 
 
-def test_more_bad_images_than_allowed_stop_the_run(small_settings: Path, tmp_path: Path):
-    outcome = outnumbered(
-        *("run", "--settings", small_settings, "--output", tmp_path / "runs"),
-        *("--set", "data.max_bad_fraction=0.001", "--json"),
-    )
+def test_more_bad_images_than_allowed_stop_the_run_which_is_told(
+    small_settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    link = "https://runs.example.com/{run}/run.log"
+    with HttpReceiver() as receiver:
+        monkeypatch.setenv("OUTNUMBERED_WEBHOOK_URL", receiver.url)
+        outcome = outnumbered(
+            *("run", "--settings", small_settings, "--output", tmp_path / "runs"),
+            *("--set", "data.max_bad_fraction=0.001", "--json"),
+            *("--set", f"notifications={{webhook: {{}}, link: {link!r}}}"),
+        )
     assert outcome.code == 1
+    ((_, _, body),) = receiver.requests
+    told = json.loads(body)
+    (folder,) = (tmp_path / "runs" / "runs").iterdir()
+    assert (told["outcome"], told["pipeline"]) == ("failed", "small")
+    assert told["run"]["link"] == f"https://runs.example.com/{folder.name}/run.log"
+    (failure,) = told["failures"]
+    assert failure["step"] == "ImageExampleGen"
+    assert failure["reason"] == outcome.json["error"]
     assert outcome.json["status"] == "failed"
     assert "6 of 446" in outcome.json["error"]
     assert "max_bad_fraction" in outcome.json["error"]

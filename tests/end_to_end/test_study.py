@@ -135,6 +135,7 @@ def test_only_an_added_arm_is_trained(studied: FinishedRun, write_study):
         (("--set", "trainer.model=resnet"), "trainer.model"),
         (("--set", "sampler.splits.test.cats=5000"), "asks for 5000"),
         (("--set", "data.source=nowhere"), "nowhere"),
+        (("--set", "notifications.slack={}"), "OUTNUMBERED_SLACK_URL"),
         (
             tuple(
                 f"--set=trainer.{key}"

@@ -20,7 +20,13 @@ class MetadataError(ValueError):
 
 
 class ArtifactStore(Protocol):
-    """Keeps artifacts."""
+    """Keeps artifacts.
+
+    Attributes:
+      is_mlmd: whether the backend is one with ML Metadata.
+    """
+
+    is_mlmd: bool
 
     def put(self, key: str, schema: Mapping[str, str], uri: str, metadata: Any) -> Artifact:
         """Stores an artifact and returns it as the next step sees it.
@@ -45,6 +51,8 @@ class Mlmd:
     becomes an int, a list or a struct a struct of one field, all numbers are doubles, and null is
     an error. A step sees no type, and MLMD's id as the name.
     """
+
+    is_mlmd = True
 
     def __init__(self) -> None:
         config = metadata_store_pb2.ConnectionConfig()
@@ -107,6 +115,7 @@ class Tables:
     the step.
     """
 
+    is_mlmd = False
     _TYPES = ("Model", "Dataset", "HTML", "Markdown")
 
     def __init__(self) -> None:

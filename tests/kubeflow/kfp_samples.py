@@ -1,5 +1,6 @@
 """Settings and a compiled pipeline for the tests of the commands."""
 
+import contextlib
 from pathlib import Path
 
 import yaml
@@ -37,19 +38,25 @@ def write_settings(folder: Path, **kubeflow: object) -> Path:
     return path
 
 
-def write_package(path: Path, *, message: str = "hello") -> Path:
+def write_package(path: Path, *, message: str = "hello", in_exit_handler: bool = False) -> Path:
     """Writes a pipeline of one step, compiled by kfp, with a second document for Kubernetes."""
 
     @dsl.container_component
     def trainer(epochs: int):
         return dsl.ContainerSpec(image=IMAGE, command=["echo", message], args=[str(epochs)])
 
+    @dsl.container_component
+    def teller():
+        return dsl.ContainerSpec(image=IMAGE, command=["echo", "bye"])
+
     @dsl.pipeline(name="cats-vs-dogs")
     def whole(
         epochs: int = 5, learning_rate: float = 0.001, model: str = "cnn", data_version: str = ""
     ):
-        step = trainer(epochs=epochs)
-        kubernetes.add_node_selector(step, "pool", "gpu")
+        around = dsl.ExitHandler(teller()) if in_exit_handler else contextlib.nullcontext()
+        with around:
+            step = trainer(epochs=epochs)
+            kubernetes.add_node_selector(step, "pool", "gpu")
 
     compiler.Compiler().compile(whole, str(path))
     return path

@@ -5,16 +5,18 @@ its own environment and file system: of other steps it can access only what is i
 and what the backend passes on. Not simulated: limits of CPU and memory, the network, and images.
 """
 
+import contextlib
 import hashlib
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from artifact_stores import Artifact, ArtifactStore, Mlmd, identity
 from google.protobuf import json_format
 from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
+from launcher_dags import Dag, input_artifacts, is_exit_task, producers
 from launcher_values import (
     artifact_placeholders,
     compiled,
@@ -176,13 +179,14 @@ class Cluster:
           pipeline_root: of the run request; None takes the cluster's, never the package's.
 
         Returns:
-          The result of each step, by the name of its task.
+          The result of each step, by the name of its task; those of sub-DAGs too.
 
         Raises:
-          StepFailedError: a step failed in all its attempts.
+          StepFailedError: a step failed in all its attempts. Exit tasks have run, too.
         """
         run = Run(self, package, parameters or {}, pipeline_root)
-        return run.finish()
+        run.finish()
+        return run.steps
 
     def run_step(
         self,
@@ -210,7 +214,7 @@ class Cluster:
         """
         run = Run(self, package, dict(parameters or {}), pipeline_root)
         run.steps = {task: Step(outputs=dict(outputs)) for task, outputs in made.items()}
-        return run.run_task(name)
+        return run.run_task(name, next(dag for dag in run.dags() if name in dag.tasks))
 
     def new_id(self) -> str:
         """A new artifact id."""
@@ -237,35 +241,119 @@ class Run:
         root = pipeline_root or cluster.default_root or _BACKEND_ROOT
         self.namespace = cluster.namespace
         self.id = str(uuid.uuid4())
+        # The workflow's name, and the run's as the user interface shows it.
+        self.name = f"{spec['pipelineInfo']['name']}-{self.id[:5]}"
+        self.display_name = f"Run of {spec['pipelineInfo']['name']}"
         self.root = f"{root}/{spec['pipelineInfo']['name']}/{self.id}"
         self.steps: dict[str, Step] = {}
 
-    def finish(self) -> dict[str, Step]:
-        tasks = self.spec["root"]["dag"]["tasks"]
-        waiting = dict(tasks)
-        running: dict[Future[Step], str] = {}
-        with ThreadPoolExecutor(self.cluster.parallel) as pool:
-            while waiting or running:
-                for name in [name for name in waiting if self._is_ready(waiting[name])]:
-                    del waiting[name]
-                    running[pool.submit(self.run_task, name)] = name
-                if not running:
-                    raise RuntimeError(f"{sorted(waiting)} wait for each other")
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    self.steps[running.pop(future)] = future.result()
-        return self.steps
+    def finish(self) -> None:
+        with ThreadPoolExecutor(self.cluster.parallel) as pods, ThreadPoolExecutor() as drivers:
+            self._finish(self.root_dag(), pods, drivers)
 
-    def _is_ready(self, task: Mapping[str, Any]) -> bool:
-        return _producers(task) <= self.steps.keys()
+    def root_dag(self) -> Dag:
+        return Dag("root", self.spec["root"]["dag"]["tasks"], self.parameters)
 
-    def run_task(self, name: str) -> Step:
-        task = self.spec["root"]["dag"]["tasks"][name]
+    def dags(self) -> Iterator[Dag]:
+        """All DAGs, with the values of their parameters."""
+        waiting = [self.root_dag()]
+        while waiting:
+            yield (dag := waiting.pop())
+            names = [name for name in dag.tasks if self._is_dag(dag.tasks[name])]
+            waiting += [self._sub_dag(name, dag) for name in names]
+
+    def _finish(self, dag: Dag, pods: Executor, drivers: Executor) -> None:
+        """Runs the tasks of a DAG as Argo does, which starts no other once one has failed."""
+        waiting = {name: task for name, task in dag.tasks.items() if not is_exit_task(task)}
+        running: dict[Future[None], str] = {}
+        failure: Exception | None = None
+        while running or (waiting and failure is None):
+            ready = [name for name in waiting if producers(waiting[name]) <= dag.done]
+            for name in ready if failure is None else ():
+                if self._is_dag(waiting.pop(name)):
+                    running[drivers.submit(self._run_sub_dag, name, dag, pods, drivers)] = name
+                else:
+                    running[pods.submit(self._run_task, name, dag)] = name
+            if not running:
+                raise RuntimeError(f"{sorted(waiting)} wait for each other")
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                name = running.pop(future)
+                failure = failure or future.exception()
+                dag.done.add(name)
+        if failure is not None:
+            raise failure
+
+    def _run_task(self, name: str, dag: Dag) -> None:
+        self.steps[name] = self.run_task(name, dag)
+
+    def _run_sub_dag(self, name: str, dag: Dag, pods: Executor, drivers: Executor) -> None:
+        """Runs the DAG of a task, and then, whatever its outcome, the tasks that wait for it.
+
+        These are lifecycle hooks of the task in Argo (`addExitTask` in
+        backend/src/v2/compiler/argocompiler/common.go): they don't run if its driver has failed,
+        the run waits for them, and their own outcome is not that of the run (`assessDAGPhase` in
+        Argo's workflow/controller/dag.go looks at the tasks alone).
+        """
+        inner = self._sub_dag(name, dag)
+        try:
+            self._finish(inner, pods, drivers)
+            inner.failure = None
+        except StepFailedError as error:
+            inner.failure = str(error)
+            raise
+        finally:
+            for hook, task in dag.tasks.items():
+                if is_exit_task(task) and name in producers(task):
+                    with contextlib.suppress(StepFailedError):
+                        self.steps[hook] = self.run_task(hook, dag, inner)
+
+    def _is_dag(self, task: Mapping[str, Any]) -> bool:
+        return "dag" in self.spec["components"][task["componentRef"]["name"]]
+
+    def _sub_dag(self, name: str, dag: Dag) -> Dag:
+        """A DAG, whose parameters are those of its task, and no others of the DAG around it."""
+        task = dag.tasks[name]
+        component = self.spec["components"][task["componentRef"]["name"]]
+        declared = component.get("inputDefinitions", {}).get("parameters", {})
+        values = {
+            key: converted(
+                f"{name}: {key}", self.value_of(source, dag), declared[key]["parameterType"]
+            )
+            for key, source in task.get("inputs", {}).get("parameters", {}).items()
+        }
+        return Dag(name, component["dag"]["tasks"], values)
+
+    def value_of(self, source: Mapping[str, Any], dag: Dag, ended: Dag | None = None) -> Any:
+        """A parameter, by `resolveInputParameter` in backend/src/v2/driver/resolve.go.
+
+        Args:
+          source: from the task's spec.
+          dag: the DAG of the task.
+          ended: for an exit task, the DAG that has ended.
+        """
+        if "componentInputParameter" in source:
+            return dag.parameters[source["componentInputParameter"]]
+        if "taskFinalStatus" in source:
+            assert ended is not None
+            assert ended.name == source["taskFinalStatus"]["producerTask"]
+            return ended.final_status(self.name, is_mlmd=self.cluster.artifacts.is_mlmd)
+        constant = source["runtimeValue"]["constant"]
+        placeholders = {
+            "{{$.pipeline_job_name}}": self.display_name,
+            "{{$.pipeline_job_resource_name}}": self.name,
+            "{{$.pipeline_job_uuid}}": self.id,
+        }
+        return placeholders.get(constant, constant) if isinstance(constant, str) else constant
+
+    def run_task(self, name: str, dag: Dag, ended: Dag | None = None) -> Step:
+        """Runs the pods of a task; `ended` is the DAG after which an exit task runs."""
+        task = dag.tasks[name]
         component = self.spec["components"][task["componentRef"]["name"]]
         label = component["executorLabel"]
         container = self.spec["deploymentSpec"]["executors"][label]["container"]
         config = self.platform.executors.get(label, {})
-        work = Work(self, name, task, component, container, _parsed(config))
+        work = Work(self, name, task, component, container, _parsed(config), dag, ended)
         return work.done()
 
 
@@ -279,13 +367,15 @@ class Work:
     component: Mapping[str, Any]
     container: Mapping[str, Any]
     config: Any
+    dag: Dag
+    ended: Dag | None = None
 
     def __post_init__(self) -> None:
         # The driver runs once, not once per attempt.
         self.uri = f"{self.run.root}/{self.name}/{self.run.cluster.new_id()}"
         self.inputs = {
             key: self.run.steps[source["producerTask"]].outputs[source["outputArtifactKey"]]
-            for key, source in _input_artifacts(self.task).items()
+            for key, source in input_artifacts(self.task).items()
         }
         self.values = {
             key: self._value(key, source)
@@ -296,6 +386,7 @@ class Work:
         cluster = self.run.cluster
         key = self._fingerprint()
         if self._may_be_cached() and key in cluster._cache:
+            self.dag.set_state(self.name, "CACHED")
             return Step(outputs=cluster._cache[key])
         step = Step()
         started = time.monotonic()
@@ -310,16 +401,14 @@ class Work:
             step.waits.append(retries.wait_after(len(step.pods)))
             cluster.sleep(step.waits[-1])
         step.outputs = self._publish(pod)
+        self.dag.publish(self.name, "COMPLETE")
         step.seconds = time.monotonic() - started
         if self._may_be_cached():
             cluster._cache[key] = step.outputs
         return step
 
     def _value(self, key: str, source: Mapping[str, Any]) -> Any:
-        if "componentInputParameter" in source:
-            value = self.run.parameters[source["componentInputParameter"]]
-        else:
-            value = source["runtimeValue"]["constant"]
+        value = self.run.value_of(source, self.dag, self.ended)
         declared = self.component["inputDefinitions"]["parameters"][key]["parameterType"]
         return converted(f"{self.name}: {key}", value, declared)
 
@@ -350,6 +439,7 @@ class Work:
             _download(cluster.store, artifact["uri"], _mirror(folder, artifact["uri"]))
         for uri in [*self._output_uris(attempt).values(), self.uri]:
             _mirror(folder, uri).parent.mkdir(parents=True, exist_ok=True)
+        self.dag.set_state(self.name, "RUNNING")
         process = cluster.start(
             self._command(folder, attempt),
             folder / "work",
@@ -359,9 +449,12 @@ class Work:
         pod = Pod(self.name, attempt, self._node().name, folder, process)
         step.pods.append(pod)
         cluster.on_pod(pod)
-        process.wait()
+        if process.wait() == -signal.SIGKILL:
+            return pod  # with its launcher, as when its node is lost: nothing more is heard of it
         # Whether it failed or not: `uploadOutputArtifacts` in launcher_v2.go.
         _upload(cluster.store, folder / "log", self._output_uris(attempt)[_LOGS])
+        if process.returncode:
+            self.dag.publish(self.name, "FAILED")
         return pod
 
     def _node(self) -> Node:
@@ -431,9 +524,10 @@ class Work:
             if cluster.claims.get(mount.constant) != Path(mount.mount_path):
                 raise UnschedulableError(f"{self.name}: no claim {mount.constant} to mount")
         secrets = {
-            key.env_var: cluster.secrets[secret.secret_name][key.secret_key]
+            key.env_var: value
             for secret in self.config.secret_as_env
             for key in secret.key_to_env
+            if (value := self._secret(secret, key.secret_key)) is not None
         }
         return {
             "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
@@ -444,6 +538,13 @@ class Work:
             **{item["name"]: item["value"] for item in self.container.get("env", [])},
             **secrets,
         }
+
+    def _secret(self, secret: Any, key: str) -> str | None:
+        value = self.run.cluster.secrets.get(secret.secret_name, {}).get(key)
+        if value is None and not secret.optional:
+            # Kubernetes waits for it, and Argo for the pod.
+            raise UnschedulableError(f"{self.name}: no key {key} in {secret.secret_name}")
+        return value
 
     def _publish(self, pod: Pod) -> dict[str, Artifact]:
         """Uploads the outputs, and stores the metadata that the backend stores."""
@@ -536,16 +637,6 @@ def _runtime_parameters(spec: Mapping[str, Any], given: Mapping[str, Any]) -> di
             raise TypeError(f"{name}: must be {parameter['parameterType']}. Received: {value!r}")
         values[name] = value
     return values
-
-
-def _input_artifacts(task: Mapping[str, Any]) -> dict[str, Any]:
-    artifacts = task.get("inputs", {}).get("artifacts", {})
-    return {key: source["taskOutputArtifact"] for key, source in artifacts.items()}
-
-
-def _producers(task: Mapping[str, Any]) -> set[str]:
-    made = {source["producerTask"] for source in _input_artifacts(task).values()}
-    return made | set(task.get("dependentTasks", []))
 
 
 def _seconds(duration: str) -> float:

@@ -13,6 +13,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "BOOLEAN": (bool,),
     "LIST": (list,),
     "STRUCT": (dict,),
+    "TASK_FINAL_STATUS": (dict,),
 }
 
 

@@ -37,7 +37,13 @@ def pod(label, documents):
     secrets = [
         {
             "name": key["envVar"],
-            "valueFrom": {"secretKeyRef": {"name": secret["secretName"], "key": key["secretKey"]}},
+            "valueFrom": {
+                "secretKeyRef": {
+                    "name": secret["secretName"],
+                    "key": key["secretKey"],
+                    "optional": secret.get("optional", False),
+                }
+            },
         }
         for secret in config.get("secretAsEnv", [])
         for key in secret["keyToEnv"]

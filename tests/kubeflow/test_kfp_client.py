@@ -2,10 +2,12 @@
 
 import datetime
 import ipaddress
+import json
 import socket
 import ssl
 from pathlib import Path
 
+import kfp_server_api
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -106,6 +108,43 @@ def test_a_run_of_a_package_has_no_caching(api, server, compiled):
     api.start_run("a run", api.experiment_id(), {}, package=compiled.path)
     spec = server.all("runs")[0]["pipeline_spec"]["pipeline_spec"]
     assert [t["cachingOptions"] for t in spec["root"]["dag"]["tasks"].values()] == [{}]
+
+
+def test_no_step_of_an_exit_handler_is_cached_in_a_run_without_caching(api, server, tmp_path):
+    path = write_package(tmp_path / "pipeline.yaml", in_exit_handler=True)
+    before = path.read_bytes()
+    assert b"enableCache: true" in before
+    api.start_run("a run", api.experiment_id(), {}, package=path)
+    sent = server.all("runs")[0]["pipeline_spec"]
+    inner = sent["pipeline_spec"]["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    assert inner.keys() == {"trainer"}
+    assert "enableCache" not in json.dumps(sent)
+    assert sent["platform_spec"]
+    assert path.read_bytes() == before
+
+
+def test_the_error_of_a_run_is_that_of_the_step_and_not_of_the_dag_around_it():
+    def task(name, state, started, error=None):
+        at = datetime.datetime(2026, 1, 1, 0, started, tzinfo=datetime.UTC)
+        message = error and kfp_server_api.GooglerpcStatus(message=error)
+        return kfp_server_api.V2beta1PipelineTaskDetail(
+            display_name=name, state=state, start_time=at, error=message
+        )
+
+    tasks = [
+        task("exit-handler-1", "FAILED", 1),
+        task("Trainer", "FAILED", 2, "Trainer failed: out of memory"),
+        task("Notifier", "SUCCEEDED", 3),
+    ]
+    answer = kfp_server_api.V2beta1Run(
+        run_id="r",
+        display_name="pets",
+        state="FAILED",
+        run_details=kfp_server_api.V2beta1RunDetails(task_details=tasks),
+    )
+    assert runs.describe(answer, "http://localhost").error == (
+        "Trainer: Trainer failed: out of memory"
+    )
 
 
 def test_all_pages_of_a_list_are_read_newest_first(api, server, compiled):

@@ -78,6 +78,17 @@ def cluster(packages):
         yield Cluster(server, packages)
 
 
+def test_a_schedule_runs_a_pipeline_with_an_exit_handler(tmp_path):
+    handled = package.read(write_package(tmp_path / "handled.yaml", in_exit_handler=True))
+    with KfpServer() as server:
+        cluster = Cluster(server, [handled])
+        assert cluster.apply(arguments={"epochs": 3}).action == "created"
+        assert cluster.apply(arguments={"epochs": 3}).action == "unchanged"
+        run = cluster.active_run("SUCCEEDED")
+    assert run["runtime_config"]["parameters"] == {"epochs": 3}
+    assert handled.parameters["epochs"] == "NUMBER_INTEGER"
+
+
 def test_the_first_apply_creates_it(cluster):
     applied = cluster.apply(arguments={"epochs": 3}, more={"service_account": "trainer"})
     assert applied.action == "created"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from launcher import Cluster, Step
+from receivers import HttpReceiver
 from store_on_localhost import ARTIFACTS, PHOTOS, ObjectStore
 
 from components.registry import open_registry
@@ -32,7 +33,13 @@ def settings(tree: dict[str, Any]) -> dict[str, Any]:
     tree["trainer"] = {"model": "cnn", "image_size": 16, "epochs": 1}
     tree["evaluator"] = {"gates": GATES}
     tree["pusher"] = {"registry": REGISTRY}
-    tree["kubeflow"] |= {"pipeline_root": f"s3://{ARTIFACTS}/{ROOT}", "volumes": []}
+    hook = {"name": "n", "env": {"OUTNUMBERED_WEBHOOK_URL": "url"}, "steps": ["Notifier"]}
+    tree["kubeflow"] |= {
+        "pipeline_root": f"s3://{ARTIFACTS}/{ROOT}",
+        "volumes": [],
+        "secrets": [*tree["kubeflow"]["secrets"], hook],
+    }
+    tree["notifications"] = {"webhook": {}}
     return tree
 
 
@@ -48,15 +55,23 @@ def spans(tmp_path: Path) -> list[Path]:
     return [tmp_path / "spans" / "1", tmp_path / "spans" / "2"]
 
 
+@pytest.fixture
+def receiver():
+    with HttpReceiver() as found:
+        yield found
+
+
 def test_two_runs_of_a_schedule_read_new_images_only_and_replace_only_a_worse_champion(
     cluster: Cluster,
     object_store: ObjectStore,
     settings: dict[str, Any],
     spans: list[Path],
+    receiver: HttpReceiver,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
     cluster.claims = {}
+    cluster.secrets = {**cluster.secrets, "n": {"url": receiver.url}}
     package = compile_pipeline(parse(settings, origin="test"), tmp_path / "loop.yaml")
     runs = []
     for span in spans:
@@ -69,6 +84,10 @@ def test_two_runs_of_a_schedule_read_new_images_only_and_replace_only_a_worse_ch
     assert second["sampling"]["ledger"]["carried_forward"] == 165 - new
     assert (first["champion"]["state"], second["champion"]["state"]) == ("first_model", "compared")
     assert [gate["passed"] for gate in second["gates"]] == [True, False]
+    told = [json.loads(body) for _, _, body in receiver.requests]
+    assert [each["outcome"] for each in told] == ["pushed", "not_blessed"]
+    assert [each["reason"] for each in told] == [first["reason"], second["reason"]]
+    assert (told[0]["version"], told[0]["model"]) == (1, f"{REGISTRY}/1")
     for name, value in object_store.environment.items():
         monkeypatch.setenv(name, value)
     assert open_registry(REGISTRY).state().serving == 1

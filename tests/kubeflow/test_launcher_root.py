@@ -1,11 +1,13 @@
 """A compiled pipeline on a run whose request names no pipeline root, and its cache key."""
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from launcher import Cluster, StepFailedError
+from receivers import HttpReceiver
 from store_on_localhost import ARTIFACTS
 
 from pipeline.kubeflow.compile import compile_pipeline
@@ -33,6 +35,31 @@ def test_the_first_steps_fail_on_a_run_without_a_pipeline_root(
     assert "the run was created without its pipeline root" in error
     assert "outnumbered kubeflow submit" in error
     assert "Required: 's3://artifacts/root'. Received: 'minio://artifacts/v2/small/" in error
+
+
+def test_the_reason_of_the_first_steps_is_told(
+    cluster: Cluster, tree: dict[str, Any], tmp_path: Path
+):
+    cluster.default_root = f"minio://{ARTIFACTS}/v2"
+    names = {"OUTNUMBERED_WEBHOOK_URL": "url"}
+    secrets = [
+        *tree["kubeflow"]["secrets"],
+        {"name": "n", "env": names, "steps": ["Notifier"]},
+    ]
+    package = compiled(
+        {**tree, "notifications": {"webhook": {}}}, tmp_path / "a.yaml", secrets=secrets
+    )
+    with HttpReceiver() as receiver:
+        cluster.secrets = {**cluster.secrets, "n": {"url": receiver.url}}
+        with pytest.raises(StepFailedError):
+            cluster.run(package)
+    ((_, _, body),) = receiver.requests
+    failures = json.loads(body)["failures"]
+    assert [failure["step"] for failure in failures] == ["ChampionFinder", "ImageExampleGen"]
+    for failure in failures:
+        assert failure["reason"].startswith(
+            f"{failure['step']} failed: the run was created without its pipeline root"
+        )
 
 
 def test_a_root_that_only_begins_like_the_parameter_is_another_one(cluster: Cluster, package: Path):

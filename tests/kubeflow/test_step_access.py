@@ -1,5 +1,6 @@
 """Each compiled step gets the volumes, secrets and user that it needs, and no more."""
 
+import json
 from pathlib import Path
 
 import kubernetes_validate
@@ -201,6 +202,33 @@ def test_a_stable_draw_on_a_volume_is_written_and_one_in_a_bucket_needs_its_key(
     assert on_volume["ImbalanceSampler"] == (REGISTRY, NONE, WRITER)
     below_root = granted(compiled(tmp_path, "sampler.assignment=stable"))
     assert below_root["ImbalanceSampler"] == (NONE, STORE, READER)
+
+
+def test_the_exit_step_gets_its_secrets_and_those_of_the_pipeline_root_and_may_start_without(
+    tmp_path,
+):
+    slack = frozenset({"OUTNUMBERED_SLACK_URL"})
+    secrets = [
+        {"name": "store", "env": {name: name for name in sorted(STORE)}},
+        {"name": "n", "env": {"OUTNUMBERED_SLACK_URL": "url"}, "steps": ["Notifier"]},
+    ]
+    documents = compiled(
+        tmp_path, "notifications.slack={}", f"kubeflow.secrets={json.dumps(secrets)}"
+    )
+    found = granted(documents)
+    assert found.pop("Notifier") == (NONE, STORE | slack, READER)
+    assert not any(slack & given for _, given, _ in found.values())
+    made = pod("Notifier_executor", documents)
+    kubernetes_validate.validate(made, "1.30", strict=True)
+    assert violations(made) == []
+    references = [item["valueFrom"]["secretKeyRef"] for item in main(made)["env"][-3:]]
+    assert all(reference["optional"] for reference in references)
+    others = pod("Trainer_executor", documents)
+    assert not any(
+        item["valueFrom"]["secretKeyRef"]["optional"]
+        for item in main(others)["env"]
+        if "valueFrom" in item
+    )
 
 
 def test_in_a_study_only_the_step_that_keeps_features_may_write(tmp_path):

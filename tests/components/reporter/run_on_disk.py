@@ -149,7 +149,7 @@ class Run:
         verdict = judgement.verdict(parsed, figures, self.data_check, self.champion)
         findings_file.write(self.data_check, self.uri(names.ANOMALIES))
         blessing.write(verdict, self.artifact(names.BLESSING), self.artifact(names.MODEL))
-        pushed_model.write(self.artifact(names.PUSHED_MODEL), self.pushed)
+        pushed_model.write(self.artifact(names.PUSHED_MODEL), self.pushed, verdict.to_dict())
         self._write_reports()
         return self
 
