@@ -33,17 +33,23 @@ class Steps:
       pushed: what the Pusher leaves.
       failing: the end of the log of steps that fail, by name.
       lost: names of steps whose pod is lost.
+      evicted: how many attempts at the Notifier fail.
     """
 
     def __init__(self) -> None:
         self.pushed: dict[str, Any] = {**PUSHED, "is_new": True}
         self.failing: dict[str, str] = {}
         self.lost: set[str] = set()
+        self.evicted = 0
 
     def start(
         self, command: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path
     ) -> Any:
         if "pipeline.kubeflow.notifier" in command:
+            if self.evicted:
+                self.evicted -= 1
+                log.write_text("evicted")
+                return subprocess.Popen(["false"])
             return start_process(command, folder, environment, log)
         given = json.loads(command[command.index("--json_serialized_invocation_args") + 1])
         outputs = {key: of["artifacts"][0] for key, of in given["outputs"]["artifacts"].items()}
@@ -92,12 +98,12 @@ def receiver(cluster: Cluster):
 
 @pytest.fixture
 def package(tree: dict[str, Any], tmp_path: Path) -> Callable[..., Path]:
-    def write(data_version: str = "", **section: Any) -> Path:
+    def write(data_version: str = "", retries: int = 0, **section: Any) -> Path:
         names = {"OUTNUMBERED_WEBHOOK_URL": "url", "KEY": "key", "OUTNUMBERED_SLACK_URL": "slack"}
         tree["kubeflow"]["secrets"] += [
             {"name": "notifications", "env": names, "steps": ["Notifier"]}
         ]
-        tree["kubeflow"] |= {"host": "https://kfp.example.com", "retries": {"count": 0}}
+        tree["kubeflow"] |= {"host": "https://kfp.example.com", "retries": {"count": retries}}
         given = section or {"webhook": {"signing_key_env": "KEY"}}
         tree["notifications"] = {"timeout_seconds": 5, **given}
         loaded = parse(tree, origin="test")
@@ -184,6 +190,13 @@ def test_a_run_whose_steps_were_cached_is_told_with_the_verdict_on_its_model(
     found = told(receiver)
     assert (found["outcome"], found["blessed"]) == ("not_blessed", False)
     assert found["reason"] == "recall is 0.84"
+
+
+def test_a_notifier_that_is_tried_again_tells_of_the_steps_alone(cluster, steps, receiver, package):
+    steps.failing, steps.evicted = {"Trainer": "Trainer failed: no image is left"}, 1
+    with pytest.raises(StepFailedError, match="Trainer failed 2 times"):
+        cluster.run(package(retries=1))
+    assert [failure["step"] for failure in told(receiver)["failures"]] == ["Trainer"]
 
 
 @pytest.mark.parametrize("failing", [False, True])

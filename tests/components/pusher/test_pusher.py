@@ -17,7 +17,8 @@ from components.evaluator.gate_results import Verdict
 from components.imbalance_sampler import report as sampling_report
 from components.pusher import executor, pushed_model, version_record
 from components.pusher.component import Pusher
-from components.registry import PushError, local, open_registry
+from components.pusher.pushed_file import FILE, PushedFile
+from components.registry import Pushed, PushError, local, open_registry
 from components.schema_gen import baseline, value_counts
 from components.schema_gen.value_counts import Statistics
 
@@ -93,6 +94,21 @@ def test_a_model_that_is_not_blessed_is_not_pushed_and_the_component_succeeds(tm
     assert not (tmp_path / "models").exists()
     assert pushed_model.read_destination(record.uri) is None
     assert record.get_int_custom_property("pushed") == 0
+    assert left(record) == PushedFile(pushed=0, blessed=False, reason="recall is 0.85")
+
+
+def left(record) -> PushedFile:
+    return PushedFile.model_validate_json(Path(record.uri, FILE).read_bytes())
+
+
+def test_the_verdict_is_left_for_steps_that_read_files_only(tmp_path):
+    record = push(tmp_path, recall=0.95)
+    found = left(record)
+    assert (found.blessed, found.reason) == (True, "recall is 0.95")
+    assert (found.pushed_version, found.is_new) == ("1", True)
+    again = Pushed(version=1, path=str(tmp_path / "models" / "1"), is_new=False)
+    pushed_model.write(record, again, {"blessed": True, "reason": "recall is 0.95"})
+    assert left(record) == found.model_copy(update={"is_new": False})
 
 
 def test_a_push_stands_if_the_server_that_tracks_it_is_down(tmp_path, caplog):

@@ -34,8 +34,8 @@ def test_a_step_that_failed_is_told_with_the_last_line_of_its_last_log():
         "ImageExampleGen/1/examples/Split-all/data": "",
         "ImageExampleGen/1/executor-logs-0": "all read",
         "Trainer/2/executor-logs-0": "Trainer failed: the first time",
-        "Trainer/2/executor-logs-1": "Traceback\nTrainer failed: no space left\n\n",
-        "Trainer/2/executor-logs-10": "Traceback\nTrainer failed: no image is left\n",
+        "Trainer/2/executor-logs-10": "Traceback\nTrainer failed: no image is left\n\n",
+        "Trainer/2/executor-logs-9": "Traceback\nTrainer failed: no space left\n",
     }
     assert reasons(files) == [("Trainer", "Trainer failed: no image is left")]
 
