@@ -1,6 +1,7 @@
 """Generates docs/settings.md from the settings' types: `python -m pipeline.settings_reference`."""
 
 import builtins
+import inspect
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -75,7 +76,7 @@ def _sections(name: str, model: type[BaseModel]) -> Iterator[str]:
 
 def _section(name: str, model: type[BaseModel]) -> str:
     rows = "".join(_field_rows(model.model_fields, f"{name}."))
-    return f"\n## {name}\n\n{model.__doc__}\n\n{_TABLE_HEAD}{rows}"
+    return f"\n## {name}\n\n{inspect.getdoc(model)}\n\n{_TABLE_HEAD}{rows}"
 
 
 def _field_rows(fields: Mapping[str, FieldInfo], prefix: str = "") -> Iterator[str]:

@@ -127,8 +127,9 @@ class Notifications(Section):
         default=None,
         description=(
             f"Link to a run's page, in which {RUN} stands for its id, such as "
-            f"https://kfp.example.com/#/runs/details/{RUN}; null: that of kubeflow.host, unless it "
-            "is this machine. In a run on this machine: the name of its folder; null: no link."
+            f"https://kfp.example.com/#/runs/details/{RUN}; null: a page of kubeflow.host, unless "
+            f"that is localhost. For runs on one machine {RUN} is the name of the run's folder; "
+            "null: no link."
         ),
     )
     webhook: Webhook | None = Field(default=None, description="A webhook; null: none.")

@@ -73,13 +73,21 @@ class Relay:
 
 
 @contextmanager
-def relay(tls: ssl.SSLContext | None = None) -> Iterator[Relay]:
-    """An SMTP server in a background thread."""
+def relay(tls: ssl.SSLContext | None = None, *, from_start: bool = False) -> Iterator[Relay]:
+    """An SMTP server in a background thread.
+
+    Args:
+      tls: for encrypted connections.
+      from_start: whether they are encrypted from the start.
+    """
     kept = Relay(tls=tls)
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            _Session(kept, self.request).serve()
+            session = _Session(kept, self.request)
+            if from_start:
+                session.encrypt()
+            session.serve()
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
         kept.port = server.server_address[1]
@@ -115,6 +123,9 @@ class _Session:
 
     def _starttls(self, _: str) -> None:
         self._say("220 go ahead")
+        self.encrypt()
+
+    def encrypt(self) -> None:
         assert self._kept.tls is not None
         self._connection = self._kept.tls.wrap_socket(self._connection, server_side=True)
         self._file, self._is_encrypted = self._connection.makefile("rb"), True

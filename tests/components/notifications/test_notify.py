@@ -166,9 +166,10 @@ def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
     return context
 
 
-def mailing(port: int) -> Notifications:
+def mailing(port: int, security: str = "starttls") -> Notifications:
     login = {"user_env": "MAIL_USER", "password_env": "MAIL_PASSWORD"}
-    return settings(email={**MAIL, "host": "localhost", "port": port, **login})
+    given = {**MAIL, "host": "localhost", "port": port, "security": security}
+    return settings(email=given if security == "none" else {**given, **login})
 
 
 LOGIN = {"MAIL_USER": "pets", "MAIL_PASSWORD": "secret"}
@@ -187,6 +188,15 @@ def test_an_e_mail_is_sent_encrypted_and_with_a_login(tls):
     assert message["Auto-Submitted"] == "auto-generated"
     assert "Trainer: größer" in message.get_content()
     assert "https://kfp.example.com/#/runs/details/r-1" in message.get_content()
+
+
+@pytest.mark.parametrize(("security", "encrypted"), [("tls", True), ("none", False)])
+def test_an_e_mail_is_encrypted_from_the_start_or_not_at_all_if_the_settings_say_so(
+    tls, security, encrypted
+):
+    with relay(tls, from_start=encrypted) as server:
+        assert notify(mailing(server.port, security), notification(), LOGIN) == []
+    assert (server.encrypted, len(server.messages)) == ([encrypted], 1)
 
 
 @pytest.mark.parametrize(
