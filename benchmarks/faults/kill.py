@@ -34,21 +34,21 @@ def short(bench: Bench, random: Random) -> Iterator[Case]:
 def _kill_one_part(points: list[Point], bench: Bench) -> Verdict:
     undisturbed, part = points[0].undisturbed, points[0].part
     snapshots.restore(bench, undisturbed, part)
-    killed = [_kill(bench, point) for point in points]
+    killed = [kill(bench, point) for point in points]
     return bench.next_run(undisturbed, earlier=killed)
 
 
 def _kill_in_a_row(points: list[Point], bench: Bench) -> Verdict:
     bench.run.clear()
-    killed = [_kill(bench, point) for point in points]
+    killed = [kill(bench, point) for point in points]
     return bench.next_run(bench.run, earlier=killed)
 
 
-def _kill(bench: Bench, point: Point) -> Process:
+def kill(bench: Bench, point: Point) -> Process:
     """Kills a run at a point, or before it if the run was faster than the undisturbed one."""
     process = bench.runner.start(point.undisturbed.argv())
     point.reach(process)
     process.kill()
     if process.wait(30).code == _KILLED:
         return process
-    return _kill(bench, replace(point, share=point.share / 2))
+    return kill(bench, replace(point, share=point.share / 2))

@@ -10,6 +10,7 @@ from benchmarks.faults import (
     images,
     kill,
     object_store,
+    retrain,
     sigterm,
     two_runs,
 )
@@ -26,6 +27,7 @@ KINDS: Mapping[str, Cases] = {
     "two_runs": two_runs.cases,
     "damage": damage.cases,
     "images": images.cases,
+    "retrain": retrain.cases,
     "object_store": object_store.cases,
 }
 """The cases of each kind, by its name."""
@@ -38,6 +40,7 @@ SHORT: Mapping[str, Cases] = {
     "two_runs": two_runs.short,
     "damage": damage.short,
     "images": images.short,
+    "retrain": retrain.short,
     "object_store": object_store.short,
 }
 """The short form of kinds of which single cases take too long for the tests."""

@@ -1,12 +1,11 @@
 """The state of an output folder at the start of each component of an undisturbed run."""
 
-import shutil
 import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.faults.baseline import Baseline
+from benchmarks.faults.baseline import Baseline, copy
 from benchmarks.faults.cases import Bench
 from benchmarks.faults.runner import Process
 
@@ -62,18 +61,16 @@ def restore(bench: Bench, undisturbed: Baseline, part: str) -> None:
     undisturbed.clear()
     if part == START:
         return
-    saved = undisturbed.output.parent / "snapshots"
+    saved = undisturbed.saved.with_name("snapshots")
     if not saved.exists():
         _save(bench.runner.start(undisturbed.argv()), undisturbed, saved)
-        undisturbed.clear()
-    part = list(undisturbed.seconds)[-1] if part == END else part
-    shutil.copytree(saved / part, undisturbed.output, symlinks=True)
+    undisturbed.set(saved / (list(undisturbed.seconds)[-1] if part == END else part))
 
 
 def _save(process: Process, undisturbed: Baseline, saved: Path) -> None:
     for component in undisturbed.seconds:
         process.wait_for(f"{component}: running")
         process.send(signal.SIGSTOP)
-        shutil.copytree(undisturbed.output, saved / component, symlinks=True)
+        copy(undisturbed.output, saved / component)
         process.send(signal.SIGCONT)
     process.wait()
