@@ -1,7 +1,8 @@
 """One turn of the loop: train on the data there is, judge, release if better, and record it.
 
-A turn that was killed after its model had been released is repeated with the same champion, see
-`pipeline.run_champion`, finds everything in the cache, and releases nothing twice.
+A turn that is killed or terminated records nothing. If it is repeated, it is compared with the same
+champion, see `pipeline.run_champion`, finds all that was finished in the cache, releases nothing
+twice, and is recorded then.
 """
 
 import datetime
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from components.champion_finder import wanted
+from pipeline import left_over
 from pipeline.retrain import history
 from pipeline.retrain.history import HISTORY_FILE, GateOutcome, HistoryError, Outcome, Row
 
@@ -69,6 +71,7 @@ class Loop:
             the same turn records what was run.
           Exception: the run failed, with the run's own error, which is recorded too.
         """
+        left_over.remove_files(self.output)  # of a turn that was killed while it recorded a run
         rows = history.read(self._history)
         earlier = history.unchanged(rows, key)
         if earlier and not (earlier.version and self.has_lost(earlier.version)):
