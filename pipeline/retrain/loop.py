@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from components.champion_finder import wanted
-from pipeline import left_over
 from pipeline.retrain import history
 from pipeline.retrain.history import HISTORY_FILE, GateOutcome, HistoryError, Outcome, Row
 
@@ -71,7 +70,6 @@ class Loop:
             the same turn records what was run.
           Exception: the run failed, with the run's own error, which is recorded too.
         """
-        left_over.remove_files(self.output)  # of a turn that was killed while it recorded a run
         rows = history.read(self._history)
         earlier = history.unchanged(rows, key)
         if earlier and not (earlier.version and self.has_lost(earlier.version)):
