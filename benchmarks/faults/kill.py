@@ -25,23 +25,11 @@ def cases(bench: Bench, random: Random) -> Iterator[Case]:
                 yield Case("kill", name, partial(_kill_one_part, points), _IN_A_ROW)
 
 
-def short(bench: Bench, random: Random) -> Iterator[Case]:
-    """Yields one case: a kill in each part of one run, which goes on after each."""
-    points = [Point(bench.run, part, random.random()) for part in snapshots.parts(bench.run)]
-    yield Case("kill", "all parts of a run", partial(_kill_in_a_row, points), len(points))
-
-
 def _kill_one_part(points: list[Point], bench: Bench) -> Verdict:
     undisturbed, part = points[0].undisturbed, points[0].part
     snapshots.restore(bench, undisturbed, part)
     killed = [kill(bench, point) for point in points]
     return bench.next_run(undisturbed, earlier=killed)
-
-
-def _kill_in_a_row(points: list[Point], bench: Bench) -> Verdict:
-    bench.run.clear()
-    killed = [kill(bench, point) for point in points]
-    return bench.next_run(bench.run, earlier=killed)
 
 
 def kill(bench: Bench, point: Point) -> Process:

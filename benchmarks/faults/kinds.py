@@ -33,7 +33,6 @@ KINDS: Mapping[str, Cases] = {
 """The cases of each kind, by its name."""
 
 SHORT: Mapping[str, Cases] = {
-    "kill": kill.short,
     "sigterm": sigterm.short,
     "disk_full": disk_full.short,
     "folders": folders.short,
@@ -43,4 +42,4 @@ SHORT: Mapping[str, Cases] = {
     "retrain": retrain.short,
     "object_store": object_store.short,
 }
-"""The short form of kinds of which single cases take too long for the tests."""
+"""The short form of the kinds, for the tests; kills of a run are among those of a retraining."""

@@ -54,7 +54,17 @@ _PLACES: Mapping[str, Place] = {
     "the history": Place(END, _file(r"history\.jsonl")),
     "the page": Place(END, _file(r"history\.html")),
 }
-_IN_A_ROW = ("the kept span", "the version", "the pointer", "the history", "the page")
+_IN_A_ROW: Mapping[str, signal.Signals] = {
+    "the kept span": signal.SIGTERM,
+    "the ledger": signal.SIGKILL,
+    "the version": signal.SIGKILL,
+    "the pointer": signal.SIGTERM,
+    "the record of outputs": signal.SIGKILL,
+    "latest": signal.SIGTERM,
+    "the history": signal.SIGKILL,
+    "the page": signal.SIGTERM,
+}
+"""The places at which a retraining is ended one after the other."""
 
 
 @dataclass(frozen=True)
@@ -78,24 +88,32 @@ class Moment:
 
 
 def cases(bench: Bench, random: Random) -> Iterator[Case]:
-    """Yields, in turn, a kill at each place, kills and signals of each part, and signals there."""
-    for _ in count():
-        for how in (signal.SIGKILL, signal.SIGTERM):
-            for place in random.sample(list(_PLACES), len(_PLACES)):
-                moment = Moment(place, random.random())
-                name = f"{how.name} at {moment.share:.0%} of {place}"
-                yield Case("retrain", name, partial(_end_at_moment, moment, how))
-            for part in snapshots.parts(bench.retrain):
-                point = Point(bench.retrain, part, random.random())
-                name = f"{how.name} in {point}"
-                yield Case("retrain", name, partial(_end_at_point, point, how))
+    """Yields a moment at each place and a point in each part, again and again.
+
+    A kill and SIGTERM take turns.
+    """
+    for turn in count():
+        targets = [*random.sample(list(_PLACES), len(_PLACES)), *snapshots.parts(bench.retrain)]
+        for number, target in enumerate(targets, start=turn):
+            how = (signal.SIGKILL, signal.SIGTERM)[number % 2]
+            share = random.random()
+            if target in _PLACES:
+                inject = partial(_end_at_moment, Moment(target, share), how)
+            else:
+                inject = partial(_end_at_point, Point(bench.retrain, target, share), how)
+            yield Case("retrain", f"{how.name}, {target} at {share:.0%}", inject)
 
 
 def short(bench: Bench, random: Random) -> Iterator[Case]:
-    """Yields one case: a retraining that is killed or terminated again and again, and goes on."""
-    moments = [Moment(place, random.random()) for place in _IN_A_ROW]
-    name = f"{', '.join(_IN_A_ROW)} in a row"
-    yield Case("retrain", name, partial(_end_in_a_row, moments), len(moments))
+    """Yields one case: a retraining that is ended in all its parts, and goes on after each."""
+    row: list[Moment | Point] = []
+    for part in snapshots.parts(bench.retrain):
+        # A kill by the clock could come after what is written there.
+        places = [place for place in _IN_A_ROW if _PLACES[place].part == part]
+        row += [Moment(place, random.random()) for place in places]
+        if not places:
+            row.append(Point(bench.retrain, part, random.random()))
+    yield Case("retrain", "all parts in a row", partial(_end_in_a_row, row), len(row))
 
 
 def _end_at_moment(moment: Moment, how: signal.Signals, bench: Bench) -> Verdict:
@@ -111,13 +129,16 @@ def _end_at_point(point: Point, how: signal.Signals, bench: Bench) -> Verdict:
     return _verdict(sigterm.terminate(bench, point), bench, [])
 
 
-def _end_in_a_row(moments: list[Moment], bench: Bench) -> Verdict:
+def _end_in_a_row(row: list[Moment | Point], bench: Bench) -> Verdict:
     bench.retrain.clear()
     problems, ended = [], []
-    for turn, moment in enumerate(moments):
-        how = signal.SIGTERM if turn % 2 else signal.SIGKILL
-        ended.append(moment.start(bench, how))
-        problems += [f"{moment}: {problem}" for problem in _problems(ended[-1], how)]
+    for each in row:
+        if isinstance(each, Point):
+            ended.append(kill.kill(bench, each))
+            continue
+        how = _IN_A_ROW[each.place]
+        ended.append(each.start(bench, how))
+        problems += [f"{each.place}: {problem}" for problem in _problems(ended[-1], how)]
     return _verdict(problems, bench, ended)
 
 
