@@ -1,6 +1,6 @@
 """SIGKILL at random points of each part of a run and of a study."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -32,11 +32,18 @@ def _kill_one_part(points: list[Point], bench: Bench) -> Verdict:
     return bench.next_run(undisturbed, earlier=killed)
 
 
-def kill(bench: Bench, point: Point) -> Process:
-    """Kills a run at a point, or before it if the run was faster than the undisturbed one."""
+def kill(bench: Bench, point: Point, prepare: Callable[[], object] = lambda: None) -> Process:
+    """Kills a run at a point, or before it if the run was faster than the undisturbed one.
+
+    Args:
+      bench: starts the run.
+      point: the point.
+      prepare: called before each run.
+    """
+    prepare()
     process = bench.runner.start(point.undisturbed.argv())
     point.reach(process)
     process.kill()
     if process.wait(30).code == _KILLED:
         return process
-    return kill(bench, replace(point, share=point.share / 2))
+    return kill(bench, replace(point, share=point.share / 2), prepare)

@@ -43,7 +43,6 @@ def _file(path: str) -> str:
 
 _PLACES: Mapping[str, Place] = {
     "the champion": Place(START, _file(r"tfx/champions\.json")),
-    "the examples": Place("ImageExampleGen", r"tfx/artifacts/ImageExampleGen/.*"),
     "the kept span": Place("ImageExampleGen", r"tfx/spans/.*"),
     "the ledger": Place("ImbalanceSampler", r"ledgers/.*\.ledger"),
     "the checkpoint": Place("Trainer", r"tfx/checkpoints/.*"),
@@ -54,17 +53,6 @@ _PLACES: Mapping[str, Place] = {
     "the history": Place(END, _file(r"history\.jsonl")),
     "the page": Place(END, _file(r"history\.html")),
 }
-_IN_A_ROW: Mapping[str, signal.Signals] = {
-    "the kept span": signal.SIGTERM,
-    "the ledger": signal.SIGKILL,
-    "the version": signal.SIGKILL,
-    "the pointer": signal.SIGTERM,
-    "the record of outputs": signal.SIGKILL,
-    "latest": signal.SIGTERM,
-    "the history": signal.SIGKILL,
-    "the page": signal.SIGTERM,
-}
-"""The places at which a retraining is ended one after the other."""
 
 
 @dataclass(frozen=True)
@@ -72,16 +60,16 @@ class Moment:
     """The moment just before an operation on a file.
 
     Attributes:
-      place: one of `_PLACES`.
+      place: the files.
       share: position among the operations at the place, from 0 to below 1.
     """
 
-    place: str
+    place: Place
     share: float
 
     def start(self, bench: Bench, how: signal.Signals) -> Process:
         """Starts a retraining that sends itself a signal at the moment."""
-        undisturbed, pattern = bench.retrain, _PLACES[self.place].pattern
+        undisturbed, pattern = bench.retrain, self.place.pattern
         number = 1 + int(self.share * operations.recorded(bench.operations, pattern))
         prepare = operations.ending(undisturbed.output, pattern, number, how)
         return bench.runner.start(undisturbed.argv(), prepare=prepare)
@@ -98,47 +86,49 @@ def cases(bench: Bench, random: Random) -> Iterator[Case]:
             how = (signal.SIGKILL, signal.SIGTERM)[number % 2]
             share = random.random()
             if target in _PLACES:
-                inject = partial(_end_at_moment, Moment(target, share), how)
+                inject = partial(_end_at_moment, Moment(_PLACES[target], share), how)
             else:
                 inject = partial(_end_at_point, Point(bench.retrain, target, share), how)
             yield Case("retrain", f"{how.name}, {target} at {share:.0%}", inject)
 
 
 def short(bench: Bench, random: Random) -> Iterator[Case]:
-    """Yields one case: a retraining that is ended in all its parts, and goes on after each."""
-    row: list[Moment | Point] = []
-    for part in snapshots.parts(bench.retrain):
-        # A kill by the clock could come after what is written there.
-        places = [place for place in _IN_A_ROW if _PLACES[place].part == part]
-        row += [Moment(place, random.random()) for place in places]
-        if not places:
-            row.append(Point(bench.retrain, part, random.random()))
-    yield Case("retrain", "all parts in a row", partial(_end_in_a_row, row), len(row))
+    """Yields one case: a retraining that is ended at all places, and goes on after each."""
+    parts = snapshots.parts(bench.retrain)
+    places = sorted(
+        [*_PLACES.values(), *map(_outputs, bench.retrain.seconds)],
+        key=lambda place: parts.index(place.part),
+    )
+    moments = [Moment(place, random.random()) for place in places]
+    yield Case("retrain", "all places in a row", partial(_end_in_a_row, moments), len(moments))
+
+
+def _outputs(component: str) -> Place:
+    # What begins with a dot is written for all components before the first one runs.
+    return Place(component, rf"tfx/artifacts/{component}/[^.].*")
 
 
 def _end_at_moment(moment: Moment, how: signal.Signals, bench: Bench) -> Verdict:
-    snapshots.restore(bench, bench.retrain, _PLACES[moment.place].part)
+    snapshots.restore(bench, bench.retrain, moment.place.part)
     process = moment.start(bench, how)
     return _verdict(_problems(process, how), bench, [process])
 
 
 def _end_at_point(point: Point, how: signal.Signals, bench: Bench) -> Verdict:
-    snapshots.restore(bench, point.undisturbed, point.part)
+    restore = partial(snapshots.restore, bench, point.undisturbed, point.part)
     if how == signal.SIGKILL:
-        return _verdict([], bench, [kill.kill(bench, point)])
+        return _verdict([], bench, [kill.kill(bench, point, restore)])
+    restore()
     return _verdict(sigterm.terminate(bench, point), bench, [])
 
 
-def _end_in_a_row(row: list[Moment | Point], bench: Bench) -> Verdict:
+def _end_in_a_row(moments: list[Moment], bench: Bench) -> Verdict:
     bench.retrain.clear()
     problems, ended = [], []
-    for each in row:
-        if isinstance(each, Point):
-            ended.append(kill.kill(bench, each))
-            continue
-        how = _IN_A_ROW[each.place]
-        ended.append(each.start(bench, how))
-        problems += [f"{each.place}: {problem}" for problem in _problems(ended[-1], how)]
+    for number, moment in enumerate(moments):
+        how = (signal.SIGKILL, signal.SIGTERM)[number % 2]
+        ended.append(moment.start(bench, how))
+        problems += [f"{moment}: {problem}" for problem in _problems(ended[-1], how)]
     return _verdict(problems, bench, ended)
 
 

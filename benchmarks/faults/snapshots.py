@@ -1,7 +1,7 @@
 """The state of an output folder at the start of each component of an undisturbed run."""
 
+import contextlib
 import signal
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,9 +32,10 @@ class Point:
         return f"{self.undisturbed.command}, {self.part} at {self.share:.0%}"
 
     def reach(self, process: Process) -> None:
-        """Waits until a process of the run is at the point, or has ended."""
+        """Waits until a process of the run is at the point or the end of the part, or has ended."""
         process.wait_for(*self._lines())
-        time.sleep(self.delay)
+        with contextlib.suppress(TimeoutError):  # the part takes longer
+            process.wait_for(*self._last_lines(), timeout=self.delay)
 
     def _lines(self) -> list[str]:
         """What is printed at the start of the part."""
@@ -44,6 +45,12 @@ class Point:
             last = list(self.undisturbed.seconds)[-1]
             return [f"{last}: done", f"{last}: cached"]
         return [f"{self.part}: running"]
+
+    def _last_lines(self) -> list[str]:
+        """What is printed at the end of the part; nothing at that of the run."""
+        if self.part == START:
+            return [f"{next(iter(self.undisturbed.seconds))}: running"]
+        return [] if self.part == END else [f"{self.part}: done", f"{self.part}: cached"]
 
     @property
     def delay(self) -> float:
