@@ -1,6 +1,7 @@
 """The history of a model that is retrained: one line per run in `history.jsonl`.
 
-A line says what the run read, what it measured, and what became of its model.
+A line says what the run read, what it measured, and what became of its model; of a run that failed,
+why. A run that was killed or stopped by a signal has no line: the next one resumes it and has.
 """
 
 from collections.abc import Sequence
