@@ -166,14 +166,15 @@ def _is_possible(path: Path, damage: Callable[[Path, Random], None]) -> bool:
 def _states(bench: Bench) -> Iterator[tuple[State, str | tuple[str, ...]]]:
     """Yields states of output folders, and the folders in them whose files are damaged."""
     settled = _settled(bench)
-    yield State(settled, settled.saved), ""
+    # Those with few files first.
     yield State(settled, settled.saved, ("tfx/artifacts/ImageE*",)), _SPANS
+    yield State(bench.retrain, bench.retrain.saved), (*_HISTORY, "registry/#/")
     yield _interrupted(bench, bench.run, _TRAINERS_STATE), "tfx/checkpoints/"
-    yield State(bench.study, bench.study.saved), ""
     yield _interrupted(bench, bench.study, _ARMS_STATE), "tfx/checkpoints/"
     # So that the features are read again.
     yield State(bench.study, bench.study.saved, ("tfx/artifacts/FeatureE*",)), "features/"
-    yield State(bench.retrain, bench.retrain.saved), (*_HISTORY, "registry/#/")
+    yield State(settled, settled.saved), ""
+    yield State(bench.study, bench.study.saved), ""
 
 
 def _settled(bench: Bench) -> Baseline:
