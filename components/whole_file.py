@@ -1,11 +1,12 @@
 """Writes files atomically, also for readers on other machines."""
 
+import glob
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from components.in_progress import owned_name
+from components.in_progress import owned_name, remove_abandoned
 
 
 @contextmanager
@@ -36,6 +37,11 @@ def write_text(path: Path, text: str) -> None:
     """Writes a text file in UTF-8, atomically."""
     with whole_file(path) as hidden:
         hidden.write_text(text, encoding="utf-8")
+
+
+def remove_unfinished(path: Path) -> None:
+    """Removes the hidden files that killed writers of a file have left next to it."""
+    remove_abandoned(path.parent.glob(f".*@*-{glob.escape(path.name)}"))
 
 
 def flush(path: Path) -> None:

@@ -32,25 +32,28 @@ def main() -> int:
     arguments = _arguments()
     if arguments.folder:
         arguments.folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="faults-", dir=arguments.folder) as folder:
-        found = inject(
-            Path(folder),
-            kinds=arguments.kind or KINDS,
-            each=arguments.each,
-            seed=arguments.seed,
-            short=arguments.short,
-        )
+    kinds = arguments.kind or (SHORT if arguments.short else KINDS)
+    with tempfile.TemporaryDirectory(prefix="faults-", dir=arguments.folder) as name:
+        folder = Path(name)
+        with Runner(folder / "processes") as runner:
+            found = inject(
+                Bench(runner, folder),
+                kinds=kinds,
+                each=arguments.each,
+                seed=arguments.seed,
+                short=arguments.short,
+            )
     print(json.dumps(found))
     return 0 if found["injected"] == found["survived"] else 1
 
 
 def inject(
-    folder: Path, *, kinds: Iterable[str], each: int, seed: int, short: bool = False
+    bench: Bench, *, kinds: Iterable[str], each: int, seed: int, short: bool = False
 ) -> dict[str, int | dict[str, dict[str, int]]]:
     """Injects faults.
 
     Args:
-      folder: for all that the runs write.
+      bench: the undisturbed runs.
       kinds: the kinds of faults.
       each: number of faults of each kind; fewer if there are fewer, more by those of one case.
       seed: of what is drawn.
@@ -60,13 +63,11 @@ def inject(
       The numbers `injected`, `survived` and `lost`, and the same for each of `kinds`.
     """
     counts = {kind: Counter(injected=0, survived=0, lost=0) for kind in kinds}
-    with Runner(folder / "processes") as runner:
-        bench = Bench(runner, folder)
-        for case in _cases(bench, {kind: _of(kind, short) for kind in counts}, each, seed):
-            begun = time.monotonic()
-            verdict = _verdict(case, bench)
-            _count(counts[case.kind], case, verdict)
-            _report(case, verdict, time.monotonic() - begun)
+    for case in _cases(bench, {kind: _of(kind, short) for kind in counts}, each, seed):
+        begun = time.monotonic()
+        verdict = _verdict(case, bench)
+        _count(counts[case.kind], case, verdict)
+        _report(case, verdict, time.monotonic() - begun)
     total: Counter[str] = Counter(injected=0, survived=0, lost=0)
     for count in counts.values():
         total.update(count)

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +12,12 @@ import yaml
 
 from benchmarks.faults import results
 from benchmarks.faults.results import Result
-from benchmarks.faults.runner import Runner
-from pipeline.sample.dataset import make_sample
+from benchmarks.faults.runner import Prepare, Runner
+from pipeline.sample.dataset import MANIFEST
 
-SPLITS = {
-    "train": {"cats": 60, "dogs": 12},
-    "val": {"cats": 30, "dogs": 6},
-    "test": {"cats": 30, "dogs": 6},
-}
+SPLITS = {"train": 0.5, "val": 0.25, "test": 0.25}
+"""The share of the images in each split."""
+
 _FROZEN = {"model": "xception", "weights": "none", "image_size": 71}
 _DONE = re.compile(r"^([\w.]+): done, ([\d.]+) s$", re.MULTILINE)
 
@@ -30,13 +29,14 @@ class Baseline:
     All cases work in the same folder, since the metadata store has absolute paths.
 
     Attributes:
-      command: `run` or `study`.
+      command: `run`, `study` or `retrain`.
       settings: path of the settings.
       output: the output folder.
       saved: a copy of the output folder after the undisturbed run.
       result: what the undisturbed run made.
       seconds: duration of each component, in the order in which they ran.
-      may_differ: parts of the names of files in which another run may differ.
+      before: a copy of the output folder before the undisturbed run; None if there was none.
+      may_differ: parts of the differences that another run may have.
     """
 
     command: str
@@ -45,6 +45,7 @@ class Baseline:
     saved: Path
     result: Result
     seconds: Mapping[str, float]
+    before: Path | None = None
     may_differ: tuple[str, ...] = ()
 
     def argv(self, *options: object) -> list[str]:
@@ -52,13 +53,18 @@ class Baseline:
         return argv(self.command, self.settings, self.output, *options)
 
     def clear(self) -> None:
-        """Deletes the output folder."""
-        shutil.rmtree(self.output, ignore_errors=True)
+        """Sets the output folder back to the state before the undisturbed run."""
+        self.set(self.before)
 
     def restore(self) -> None:
         """Sets the output folder back to the state after the undisturbed run."""
-        self.clear()
-        shutil.copytree(self.saved, self.output, symlinks=True)
+        self.set(self.saved)
+
+    def set(self, saved: Path | None) -> None:
+        """Replaces the output folder by a copy of a folder; None deletes it."""
+        shutil.rmtree(self.output, ignore_errors=True)
+        if saved is not None:
+            copy(saved, self.output)
 
     def differences(self) -> list[str]:
         """Says in what the last run differs from the undisturbed one, leftovers included."""
@@ -71,41 +77,58 @@ class Baseline:
 
 
 def argv(command: str, settings: Path, output: Path, *options: object) -> list[str]:
-    """Returns the arguments of `outnumbered run` or `study`, with `--json`."""
+    """Returns the arguments of a command that writes an output folder, with `--json`."""
     fixed = (command, "--settings", settings, "--output", output, "--json")
     return [str(word) for word in (*fixed, *options)]
 
 
-def undisturbed(runner: Runner, folder: Path, command: str, settings: Path) -> Baseline:
+def copy(folder: Path, target: Path) -> None:
+    """Copies a folder; hard links stay, as between the shards of a kept span and of the examples.
+
+    A damaged file has all its names damaged.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["cp", "-a", folder, target], check=True)
+
+
+def undisturbed(
+    runner: Runner,
+    command: str,
+    settings: Path,
+    *,
+    output: Path,
+    saved: Path,
+    before: Path | None = None,
+    prepare: Prepare | None = None,
+) -> Baseline:
     """Runs a command undisturbed.
 
     Args:
       runner: starts the command.
-      folder: receives the output folder, `out`, and its copy, `saved`.
-      command: `run` or `study`.
+      command: `run`, `study` or `retrain`.
       settings: path of the settings.
+      output: the output folder.
+      saved: receives a copy of it.
+      before: a copy of it before the run; None if there was none.
+      prepare: called in the process before the command.
 
     Raises:
       RuntimeError: the undisturbed run did not succeed.
     """
-    output, saved = folder / "out", folder / "saved"
-    outcome = runner.run(argv(command, settings, output))
+    shutil.rmtree(output, ignore_errors=True)
+    if before is not None:
+        copy(before, output)
+    outcome = runner.run(argv(command, settings, output), prepare=prepare)
     if outcome.code:
         raise RuntimeError(f"the undisturbed {command} ended with {outcome.code}: {outcome.text}")
-    shutil.copytree(output, saved, symlinks=True)
+    copy(output, saved)
     seconds = {name: float(took) for name, took in _DONE.findall(outcome.err)}
-    return Baseline(command, settings, output, saved, results.read(output), seconds)
+    return Baseline(command, settings, output, saved, results.read(output), seconds, before)
 
 
-def write_sample(folder: Path) -> Path:
-    """Draws 275 images of 32 pixels; returns their folder, which has a manifest."""
-    make_sample(folder, images=275, side=32, random_state=0, workers=1)
-    return folder
-
-
-def write_run(folder: Path, sample: Path, **changes: Any) -> Path:
-    """Writes the settings of a run of about 10 s; returns their path."""
-    return _write(folder / "run.yaml", _common("faults", sample) | changes)
+def write_run(folder: Path, sample: Path, name: str = "run", **changes: Any) -> Path:
+    """Writes the settings of a run of about 10 s, in a file of a name; returns its path."""
+    return _write(folder / f"{name}.yaml", _common("faults", sample) | changes)
 
 
 def write_study(folder: Path, sample: Path, **changes: Any) -> Path:
@@ -123,12 +146,16 @@ def _common(name: str, sample: Path) -> dict[str, Any]:
     return {
         "name": name,
         "data": {
-            "source": str(sample),
-            "manifest": str(sample / "manifest.csv"),
+            "source": f"{sample}/{{SPAN}}",
+            "manifest": f"{sample}/{{SPAN}}/{MANIFEST}",
+            "window": "all",
             "positive_class": "dogs",
         },
         "population": {"prevalence": {"cats": 10, "dogs": 1}},
-        "sampler": {"splits": SPLITS},
+        "sampler": {
+            "assignment": "stable",
+            "splits": {name: {"cats": share, "dogs": share} for name, share in SPLITS.items()},
+        },
         "trainer": {"model": "cnn", "image_size": 16, "epochs": 2},
         "evaluator": {"gates": ["recall >= 0.01"]},
     }

@@ -4,14 +4,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from benchmarks.faults import baseline
+from benchmarks.faults import baseline, operations, spans
 from benchmarks.faults.baseline import Baseline
 from benchmarks.faults.runner import Outcome, Prepare, Process, Runner
 
 FINISHED = (0, 3)
 """Exit codes of a run that finished: the model was blessed, or not."""
 _REFUSED = (1, 2)
+# The second decides by a comparison with the model that serves; any model passes.
+_RETRAINING_GATES = ("recall >= 0.01", "pr_auc not worse than champion by 0.9")
 
 
 @dataclass(frozen=True)
@@ -77,23 +80,53 @@ class Bench:
 
     @cached_property
     def sample(self) -> Path:
-        """A folder of drawn images, with a manifest."""
-        return baseline.write_sample(self.folder / "sample")
+        """A folder of drawn images in spans, see `spans`."""
+        return spans.write(self.folder / "sample", self.folder / "later")
+
+    @property
+    def later(self) -> Path:
+        """The folder of the span that arrives later."""
+        return self.sample.with_name("later") / spans.NEXT
 
     @cached_property
     def run(self) -> Baseline:
         """The undisturbed `outnumbered run`."""
-        return self.undisturbed("run", baseline.write_run(self.folder, self.sample))
+        settings = baseline.write_run(self.folder, self.sample)
+        return self._undisturbed("run", settings, self.folder / "run" / "out")
 
     @cached_property
     def study(self) -> Baseline:
         """The undisturbed `outnumbered study`."""
-        return self.undisturbed("study", baseline.write_study(self.folder, self.sample))
+        settings = baseline.write_study(self.folder, self.sample)
+        return self._undisturbed("study", settings, self.folder / "study" / "out")
 
-    def undisturbed(self, command: str, settings: Path, folder: str | None = None) -> Baseline:
-        """Runs a command undisturbed, in a folder of this name."""
+    @cached_property
+    def retrain(self) -> Baseline:
+        """The undisturbed `outnumbered retrain`, for which a span has arrived after the run."""
+        grown = self.folder / "grown"
+        baseline.copy(self.sample, grown)
+        baseline.copy(self.later, grown / spans.NEXT)
+        gates = {"gates": list(_RETRAINING_GATES)}
+        settings = baseline.write_run(self.folder, grown, "retrain", evaluator=gates)
+        output = self.run.output
+        return self._undisturbed(
+            "retrain",
+            settings,
+            output,
+            before=self.run.saved,
+            prepare=operations.recording(self.operations, output),
+        )
+
+    @property
+    def operations(self) -> Path:
+        """Where `retrain` has recorded its operations on files, see `operations`."""
+        return self.folder / "operations"
+
+    def _undisturbed(self, command: str, settings: Path, output: Path, **given: Any) -> Baseline:
+        """Runs a command undisturbed; see `baseline.undisturbed`."""
+        saved = self.folder / command / "saved"
         return baseline.undisturbed(
-            self.runner, self.folder / (folder or command), command, settings
+            self.runner, command, settings, output=output, saved=saved, **given
         )
 
     def next_run(

@@ -13,13 +13,15 @@ from pathlib import Path
 from random import Random
 
 from benchmarks.faults import results
-from benchmarks.faults.baseline import Baseline
+from benchmarks.faults.baseline import Baseline, copy
 from benchmarks.faults.cases import Bench, Case, Verdict
+from pipeline.retrain.history import HISTORY_FILE
+from pipeline.retrain.loop import PAGE_FILE
 
 _TRAINERS_STATE = ("tfx/checkpoints/*/state.npz", "tfx/checkpoints/*/*.rows")
 _ARMS_STATE = ("tfx/checkpoints/*/replicate-*.npz", "tfx/checkpoints/*/*.rows")
-# The number of an execution or version, an identity, and a time.
-_VARYING = re.compile(r"\b(?:\d{8}T[\d.]+Z|[0-9a-f]{16,}|\d{5}(?=-of-))|(?<=/)\d+(?=/)")
+# The number of an execution, version or span, an identity, and a time.
+_VARYING = re.compile(r"\b(?:\d{8}T[\d.]+Z|[0-9a-f]{16,}|\d{5}(?=-of-))|(?<=/)\d+(?=[/-])")
 _AT_ONCE = 10
 _EVENTS = re.compile(r"events\.out\.tfevents\.\S+")
 # Steps that read the shards of others. Shards that stay in the cache are not read.
@@ -30,9 +32,15 @@ _READERS = {
 }
 # A model that is made again is pushed as the next version, and without its metadata store a run
 # says that it moved the earlier outputs, which can be deleted.
-_EXPECTED = (results.VERSIONS, "tfx/artifacts.old-")
-# Users may edit it, so that another valid schema can't be told from a damaged one.
-_EDITED = "registry/schema/schema.pbtxt"
+_EXPECTED = (results.VERSIONS, results.POINTER, "tfx/artifacts.old-")
+_HISTORY = (HISTORY_FILE, PAGE_FILE)
+_SPANS = "tfx/spans/"
+# A retraining whose model the registry has lost is recorded once more.
+_RECORDED_AGAIN = f"made too much: {HISTORY_FILE}"
+# Users may edit them, so that another valid one can't be told from a damaged one.
+_EDITED = ("registry/schema/schema.pbtxt", HISTORY_FILE)
+# Without them, or if they are damaged, runs end with a message.
+_REQUIRED = ("registry/schema/", results.POINTER, "ledgers/", "tfx/metadata.sqlite")
 
 
 def cut(path: Path, random: Random) -> None:
@@ -85,8 +93,7 @@ class State:
     def restore(self) -> Path:
         """Sets the output folder to this state, and returns it."""
         output = self.undisturbed.output
-        self.undisturbed.clear()
-        shutil.copytree(self.saved, output, symlinks=True)
+        self.undisturbed.set(self.saved)
         _remove(output, self.removed)
         return output
 
@@ -117,7 +124,7 @@ def cases(bench: Bench, random: Random) -> Iterator[Case]:
     states = list(_states(bench))
     for turn in range(len(DAMAGES)):
         for state, below in states:
-            targets = [item for item in state.files().items() if item[0].startswith(below)]
+            targets = [item for item in state.files().items() if _is_read(item[0], below)]
             for what, name in random.sample(targets, len(targets)):
                 # By the kind of file, so that it is another damage in each turn.
                 damage = DAMAGES[(sum(what.encode()) + turn) % len(DAMAGES)]
@@ -134,12 +141,20 @@ def short(bench: Bench, random: Random) -> Iterator[Case]:
     files = random.sample(sorted(state.files().items()), len(state.files()))
     chosen = [
         (name, damage)
-        for (_, name), damage in zip(files, itertools.cycle(DAMAGES))
-        if _is_possible(state.saved / name, damage) and name.parts[:2] != ("registry", "schema")
+        for (what, name), damage in zip(files, itertools.cycle(DAMAGES))
+        if _is_read(what, "")
+        and not what.startswith(_REQUIRED)
+        and _is_possible(state.saved / name, damage)
     ][:_AT_ONCE]
     title = ", ".join(f"{damage.__name__} {kind(name)}" for name, damage in chosen)
     inject = partial(_inject_all, state, chosen, random)
     yield Case("damage", f"at once: {title}", inject, faults=len(chosen))
+
+
+def _is_read(what: str, below: str | tuple[str, ...]) -> bool:
+    """Returns whether a kind of file is in a folder, and read after it was damaged."""
+    # Kept spans are not read as long as the examples are in the cache.
+    return what.startswith(below) and not (below == "" and what.startswith(_SPANS))
 
 
 def _is_possible(path: Path, damage: Callable[[Path, Random], None]) -> bool:
@@ -148,15 +163,18 @@ def _is_possible(path: Path, damage: Callable[[Path, Random], None]) -> bool:
     return not (path.as_posix().endswith(_EDITED) and damage in (flip, decay))
 
 
-def _states(bench: Bench) -> Iterator[tuple[State, str]]:
-    """Yields states of output folders, and the folder in them whose files are damaged."""
+def _states(bench: Bench) -> Iterator[tuple[State, str | tuple[str, ...]]]:
+    """Yields states of output folders, and the folders in them whose files are damaged."""
     settled = _settled(bench)
-    yield State(settled, settled.saved), ""
+    # Those with few files first.
+    yield State(settled, settled.saved, ("tfx/artifacts/ImageE*",)), _SPANS
+    yield State(bench.retrain, bench.retrain.saved), (*_HISTORY, "registry/#/")
     yield _interrupted(bench, bench.run, _TRAINERS_STATE), "tfx/checkpoints/"
-    yield State(bench.study, bench.study.saved), ""
     yield _interrupted(bench, bench.study, _ARMS_STATE), "tfx/checkpoints/"
     # So that the features are read again.
     yield State(bench.study, bench.study.saved, ("tfx/artifacts/FeatureE*",)), "features/"
+    yield State(settled, settled.saved), ""
+    yield State(bench.study, bench.study.saved), ""
 
 
 def _settled(bench: Bench) -> Baseline:
@@ -164,7 +182,7 @@ def _settled(bench: Bench) -> Baseline:
     saved = bench.run.saved.with_name("settled")
     bench.run.restore()
     bench.runner.run(bench.run.argv())
-    shutil.copytree(bench.run.output, saved, symlinks=True)
+    copy(bench.run.output, saved)
     found = results.read(bench.run.output)
     # A step that runs leaves its execution's folder, which the next run removes.
     result = dataclasses.replace(found, names=found.names | bench.run.result.names)
@@ -184,7 +202,7 @@ def _interrupted(bench: Bench, undisturbed: Baseline, patterns: Iterable[str]) -
         process.kill()
         process.wait(30)
         process.left_running()
-        shutil.copytree(undisturbed.output, saved, symlinks=True)
+        copy(undisturbed.output, saved)
     return State(undisturbed, saved)
 
 
@@ -222,7 +240,7 @@ def _damaged(path: Path, damage: Callable[[Path, Random], None], random: Random)
 def _next_run(bench: Bench, undisturbed: Baseline, damaged: Mapping[Path, bytes | None]) -> Verdict:
     (first, *_) = damaged
     verdict = bench.next_run(
-        dataclasses.replace(undisturbed, may_differ=_EXPECTED),
+        dataclasses.replace(undisturbed, may_differ=(*_EXPECTED, _RECORDED_AGAIN)),
         named=[first.name, undisturbed.output],
         remedy=partial(_follow, bench, undisturbed, first),
     )
@@ -242,6 +260,9 @@ def _readers(name: Path) -> Iterator[str]:
 
 def _follow(bench: Bench, undisturbed: Baseline, path: Path) -> None:
     """Does what the message of a refused run says: nothing if it says to run again."""
+    name = path.relative_to(undisturbed.output)
+    if path.suffix == ".ledger" or str(name) in (results.POINTER, HISTORY_FILE):
+        shutil.copy(undisturbed.saved / name, path)  # its backup
     if path.parent.name == "schema":
         shutil.rmtree(path.parent)
     if path.name == "metadata.sqlite":

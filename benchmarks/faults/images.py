@@ -1,6 +1,5 @@
-"""Images that are added, removed, changed, renamed and moved to another class between runs."""
+"""Images that are added, removed, changed, renamed and moved between runs, also between spans."""
 
-import csv
 import dataclasses
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -11,53 +10,69 @@ from random import Random
 
 from PIL import Image, ImageOps
 
-from benchmarks.faults import results
-from benchmarks.faults.baseline import Baseline
+from benchmarks.faults import results, spans
+from benchmarks.faults.baseline import Baseline, copy
 from benchmarks.faults.cases import Bench, Case, Verdict
 
 _IMAGES = 20
 # The next run pushes a second model, compares it with the first on the same images, and checks its
-# data against the first run's schema.
-_EXPECTED = (results.VERSIONS, "schema", "champion", "predictions")
+# data against the first run's schema. Spans stay kept as they were before the change.
+_EXPECTED = (
+    *(results.VERSIONS, results.POINTER, "schema", "champion", "predictions"),
+    "made too much: spans/",
+)
 
-# So that both runs push a model, however well it predicts.
-_BLESSED = ("--set", 'evaluator.gates=["recall >= 0"]')
+# So that both runs push a model, however well it predicts; and go on although an image that was
+# mirrored twice, and moved once, is in two classes.
+_OPTIONS = ("--set", 'evaluator.gates=["recall >= 0"]', "--set", "data.max_bad_fraction=0.1")
 
 Change = Callable[[Path, Random], None]
-"""Changes some of the images below a folder, which has a folder per class."""
+"""Changes some of the images below a folder, which has a folder per span."""
 
 
-def add(photos: Path, random: Random) -> None:
+def add(sample: Path, random: Random) -> None:
     """Adds mirrored images."""
-    for path in _some(photos, "*", random):
+    for path in _some(sample, random):
         _mirror(path, path.with_stem(f"{path.stem}-mirrored"))
 
 
-def remove(photos: Path, random: Random) -> None:
+def remove(sample: Path, random: Random) -> None:
     """Removes images."""
-    for path in _some(photos, "cats", random):  # the splits take all dogs
+    for path in _some(sample, random):
         path.unlink()
 
 
-def change(photos: Path, random: Random) -> None:
+def change(sample: Path, random: Random) -> None:
     """Replaces images by mirrored ones of the same name."""
-    for path in _some(photos, "*", random):
+    for path in _some(sample, random):
         _mirror(path, path)
 
 
-def rename(photos: Path, random: Random) -> None:
+def rename(sample: Path, random: Random) -> None:
     """Renames images."""
-    for path in _some(photos, "*", random):
+    for path in _some(sample, random):
         path.rename(path.with_stem(f"renamed-{path.stem}"))
 
 
-def move(photos: Path, random: Random) -> None:
+def move(sample: Path, random: Random) -> None:
     """Moves images to another class."""
-    for path in _some(photos, "cats", random):
-        path.rename(photos / "dogs" / path.name)
+    for path in _some(sample, random, "cats/*"):
+        path.rename(path.parents[1] / "dogs" / path.name)
 
 
-CHANGES: tuple[Change, ...] = (add, remove, change, rename, move)
+def repeat(sample: Path, random: Random) -> None:
+    """Adds copies of images to other spans."""
+    for path in _some(sample, random):
+        span = random.choice([name for name in spans.NAMES if name != path.parents[2].name])
+        shutil.copy(path, sample / span / spans.PHOTOS / path.parent.name / f"copy-{path.name}")
+
+
+def arrive(sample: Path, random: Random) -> None:
+    """Adds a span."""
+    copy(sample.with_name("later") / spans.NEXT, sample / spans.NEXT)
+
+
+CHANGES: tuple[Change, ...] = (add, remove, change, rename, move, repeat, arrive)
 
 
 def cases(bench: Bench, random: Random) -> Iterator[Case]:
@@ -76,8 +91,8 @@ def short(bench: Bench, random: Random) -> Iterator[Case]:
     yield Case("images", title, inject, faults=len(CHANGES))
 
 
-def _some(photos: Path, class_name: str, random: Random) -> list[Path]:
-    return random.sample(sorted(photos.glob(f"{class_name}/*.jpg")), _IMAGES)
+def _some(sample: Path, random: Random, pattern: str = "*/*") -> list[Path]:
+    return random.sample(spans.images(sample, pattern), _IMAGES)
 
 
 def _mirror(source: Path, target: Path) -> None:
@@ -89,39 +104,26 @@ def _mirror(source: Path, target: Path) -> None:
 def _inject(changes: Sequence[Change], seed: int, bench: Bench) -> Verdict:
     undisturbed, original = bench.run, bench.folder / "sample-original"
     if not original.exists():
-        shutil.copytree(bench.sample, original)
+        copy(bench.sample, original)
     try:
         for each in changes:
-            each(bench.sample / "photos", Random(seed))
-        _write_manifest(bench.sample)
+            each(bench.sample, Random(seed))
+        spans.update_manifests(bench.sample)
         return _compare(undisturbed, bench)
     finally:
         shutil.rmtree(bench.sample)
-        shutil.copytree(original, bench.sample)
+        copy(original, bench.sample)
 
 
 def _compare(undisturbed: Baseline, bench: Bench) -> Verdict:
-    """Compares a run after the undisturbed one with one that starts with the changed images."""
+    """Compares a run after the undisturbed one with one that has only the ledger of that one."""
     undisturbed.clear()
-    fresh = bench.runner.run(undisturbed.argv(*_BLESSED))
+    copy(undisturbed.saved / "ledgers", undisturbed.output / "ledgers")
+    fresh = bench.runner.run(undisturbed.argv(*_OPTIONS))
     if fresh.code:
         return Verdict(False, f"a first run with the changed images failed: {fresh.err[-600:]}")
     expected = dataclasses.replace(
         undisturbed, result=results.read(undisturbed.output), may_differ=_EXPECTED
     )
     undisturbed.restore()
-    return bench.next_run(expected, *_BLESSED)
-
-
-def _write_manifest(sample: Path) -> None:
-    """Lists the images that there are now; those that were not listed have no breed."""
-    manifest = sample / "manifest.csv"
-    with manifest.open(newline="", encoding="utf-8") as file:
-        known = {row["uri"]: row for row in csv.DictReader(file)}
-    columns = next(iter(known.values())).keys()
-    with manifest.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        for path in sorted((sample / "photos").glob("*/*.jpg")):
-            uri = path.relative_to(sample).as_posix()
-            writer.writerow(known.get(uri, {"uri": uri, "label": path.parent.name}))
+    return bench.next_run(expected, *_OPTIONS)

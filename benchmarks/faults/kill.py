@@ -1,6 +1,6 @@
 """SIGKILL at random points of each part of a run and of a study."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -25,30 +25,25 @@ def cases(bench: Bench, random: Random) -> Iterator[Case]:
                 yield Case("kill", name, partial(_kill_one_part, points), _IN_A_ROW)
 
 
-def short(bench: Bench, random: Random) -> Iterator[Case]:
-    """Yields one case: a kill in each part of one run, which goes on after each."""
-    points = [Point(bench.run, part, random.random()) for part in snapshots.parts(bench.run)]
-    yield Case("kill", "all parts of a run", partial(_kill_in_a_row, points), len(points))
-
-
 def _kill_one_part(points: list[Point], bench: Bench) -> Verdict:
     undisturbed, part = points[0].undisturbed, points[0].part
     snapshots.restore(bench, undisturbed, part)
-    killed = [_kill(bench, point) for point in points]
+    killed = [kill(bench, point) for point in points]
     return bench.next_run(undisturbed, earlier=killed)
 
 
-def _kill_in_a_row(points: list[Point], bench: Bench) -> Verdict:
-    bench.run.clear()
-    killed = [_kill(bench, point) for point in points]
-    return bench.next_run(bench.run, earlier=killed)
+def kill(bench: Bench, point: Point, prepare: Callable[[], object] = lambda: None) -> Process:
+    """Kills a run at a point, or before it if the run was faster than the undisturbed one.
 
-
-def _kill(bench: Bench, point: Point) -> Process:
-    """Kills a run at a point, or before it if the run was faster than the undisturbed one."""
+    Args:
+      bench: starts the run.
+      point: the point.
+      prepare: called before each run.
+    """
+    prepare()
     process = bench.runner.start(point.undisturbed.argv())
     point.reach(process)
     process.kill()
     if process.wait(30).code == _KILLED:
         return process
-    return _kill(bench, replace(point, share=point.share / 2))
+    return kill(bench, replace(point, share=point.share / 2), prepare)

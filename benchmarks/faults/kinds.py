@@ -10,6 +10,7 @@ from benchmarks.faults import (
     images,
     kill,
     object_store,
+    retrain,
     sigterm,
     two_runs,
 )
@@ -26,18 +27,19 @@ KINDS: Mapping[str, Cases] = {
     "two_runs": two_runs.cases,
     "damage": damage.cases,
     "images": images.cases,
+    "retrain": retrain.cases,
     "object_store": object_store.cases,
 }
 """The cases of each kind, by its name."""
 
 SHORT: Mapping[str, Cases] = {
-    "kill": kill.short,
     "sigterm": sigterm.short,
     "disk_full": disk_full.short,
     "folders": folders.short,
     "two_runs": two_runs.short,
     "damage": damage.short,
     "images": images.short,
+    "retrain": retrain.short,
     "object_store": object_store.short,
 }
-"""The short form of kinds of which single cases take too long for the tests."""
+"""The short form of the kinds, for the tests; kills of a run are among those of a retraining."""

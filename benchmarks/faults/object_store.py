@@ -20,15 +20,17 @@ from random import Random
 from typing import Any
 from urllib.parse import unquote
 
-from benchmarks.faults import results
+from benchmarks.faults import results, spans
 from benchmarks.faults.baseline import SPLITS
 from benchmarks.faults.cases import Bench, Case, Verdict
 from benchmarks.faults.faulty_store import FAULTS, VERBS, Fault, FaultyStore, faulty_store
 from benchmarks.faults.runner import Process, Runner
+from pipeline.sample.dataset import MANIFEST
 
 _ENTRYPOINT = "pipeline.kubeflow.entrypoint:main"
 # Names of their own: stand-ins of S3 in one process share their buckets.
-_ARTIFACTS, _PHOTOS, _SPAN = "faults-artifacts", "faults-photos", "1"
+_ARTIFACTS, _PHOTOS = "faults-artifacts", "faults-photos"
+_SPAN = spans.NAMES[-1]
 _ROOT = f"s3://{_ARTIFACTS}/root"
 # The URI of an output is ROOT/PIPELINE/RUN/STEP/ID/KEY.
 _ARTIFACT = re.compile(r"/[0-9a-f-]{36}/([A-Za-z]+)/\d+/")
@@ -113,8 +115,7 @@ class _Cluster:
         self.proxy.delay_seconds = _DELAY_SECONDS
         for path in self._sample.rglob("*"):
             if path.is_file():
-                key = f"{_SPAN}/{path.relative_to(self._sample)}"
-                self._store.upload_file(str(path), _PHOTOS, key)
+                self._store.upload_file(str(path), _PHOTOS, str(path.relative_to(self._sample)))
         self._package = self._compiled()
         self.clear()
         if failure := self.run():
@@ -236,16 +237,14 @@ class _Cluster:
             "name": "faults",
             "data": {
                 "source": photos,
-                "manifest": f"{photos}/manifest.csv",
+                "manifest": f"{photos}/{MANIFEST}",
+                "window": "all",
                 "positive_class": "dogs",
             },
             "population": {"prevalence": {"cats": 10, "dogs": 1}},
             "sampler": {
                 "assignment": "stable",
-                "splits": {
-                    name: {"cats": share, "dogs": share}
-                    for name, share in zip(SPLITS, (0.5, 0.25, 0.25), strict=True)
-                },
+                "splits": {name: {"cats": share, "dogs": share} for name, share in SPLITS.items()},
             },
             "trainer": {"model": "cnn", "image_size": 16, "epochs": 2},
             "evaluator": {"gates": ["recall >= 0.01"]},

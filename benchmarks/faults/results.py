@@ -4,14 +4,20 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from components.registry import open_registry
 from components.registry.record import RECORD_FILE
-from pipeline import metadata_store
+from components.registry.state import STATE_FILE
+from components.reporter.files import REPORT_FILE
+from pipeline import local, metadata_store
+from pipeline.retrain import history, page
+from pipeline.retrain.loop import PAGE_FILE
 
 # Host, process, time, random ids, and what is written in the order in which a process makes it; the
 # pages and TFMA's records repeat the figures of metrics.json, files.json repeats the files, and
@@ -28,9 +34,13 @@ _VARYING_KEYS = {
     *("seconds", "time", "pushed_version", "feature_store"),
     *("created", "at", "run", "champion"),  # of a version and of the registry
 }
+_DRAWN_BEFORE = {"carried_forward", "newcomers"}
+_VARYING_OF_LINE = {"at", "seconds", "run"}
 _NUMBERED = re.compile(r"(/tfx/artifacts/[^/]+/[^/]+|/registry)/\d+")
 VERSIONS = "number of versions"
 """The name under which the number of versions in the registry is compared."""
+POINTER = f"registry/{STATE_FILE}"
+"""The name under which the registry's history is compared, with all numbers of versions."""
 _HEX = re.compile(r"[0-9a-f]{8,}")
 _NUMBER = re.compile(r"\d+")
 
@@ -40,8 +50,8 @@ class Result:
     """What the last run in an output folder made, and all that lies in the folder.
 
     Attributes:
-      files: digest of each file of the run's outputs, the registry and `latest`, by its name
-        without the ids that differ between equal runs.
+      files: digest of each file of the run's outputs, the registry, the ledger, the kept spans,
+        `latest` and the history, by its name without the ids that differ between equal runs.
       names: the path of everything in the folder, with ids and numbers replaced.
       abandoned: outputs under `tfx/artifacts` that no finished step made.
     """
@@ -64,19 +74,23 @@ def read(output: Path) -> Result:
     folders |= last_outputs(output)
     if (newest := newest_version(output)) is not None:
         folders["registry/#"] = newest
-    found = {
-        f"{name}/{path.relative_to(folder)}": path
-        for name, folder in folders.items()
-        for path in folder.rglob("*")
-        if path.is_file() and not is_varying(path.name)
-    }
+    found = {name: path for name, path in _files(folders) if not is_varying(path.name)}
+    # Of these, equal runs make the same bytes in files of any name.
+    found |= _files({"ledgers": output / "ledgers", "spans": Path(local.span_store(output))})
     files = {
         name: _digest(path, output)
         for name, path in found.items()
         if not _WITH_KEPT_SCHEMA.fullmatch(name)
     }
-    files[VERSIONS] = str(len(open_registry(registry).versions()))
+    files |= dict([*_registry(registry), *_history(output)])
     return Result(files, names(output), tuple(abandoned(output)))
+
+
+def _files(folders: Mapping[str, Path]) -> Iterator[tuple[str, Path]]:
+    for name, folder in folders.items():
+        for path in folder.rglob("*"):
+            if path.is_file():
+                yield f"{name}/{path.relative_to(folder)}", path
 
 
 def differences(expected: Result, found: Result) -> list[str]:
@@ -96,6 +110,40 @@ def differences(expected: Result, found: Result) -> list[str]:
         *(f"left over: {name}" for name in left_over),
         *(f"left over of a step that did not finish: {name}" for name in found.abandoned),
     ]
+
+
+def _registry(registry: Path) -> Iterator[tuple[str, str]]:
+    """Yields how many versions there are, and whether the newest of them serves."""
+    found = open_registry(registry)
+    versions = found.versions()
+    yield VERSIONS, str(len(versions))
+    yield "version that serves", _of_newest(found.serving(), versions)
+    if (path := registry / STATE_FILE).exists():
+        yield POINTER, _digest(path, registry)
+
+
+def _of_newest(version: int | None, versions: Sequence[int]) -> str:
+    return "the newest" if versions and version == versions[-1] else str(version)
+
+
+def _history(output: Path) -> Iterator[tuple[str, str]]:
+    """Yields each line of the history, and whether the page shows these lines."""
+    path = output / history.HISTORY_FILE
+    if not path.exists():
+        return
+    try:
+        rows = history.read(path)
+    except history.HistoryError as error:
+        yield path.name, str(error)
+        return
+    for number, row in enumerate(rows, start=1):
+        line = row.model_dump(mode="json", exclude=_VARYING_OF_LINE)
+        has_report = (output / row.run / REPORT_FILE).is_file()
+        yield f"{path.name}, line {number}", json.dumps({**line, "has_report": has_report})
+    if (shown := output / PAGE_FILE).exists():
+        title = yaml.safe_load((output / "latest" / "settings.yaml").read_text())["name"]
+        is_whole = shown.read_text(encoding="utf-8") == page.render(rows, title=title)
+        yield PAGE_FILE, "shows the history" if is_whole else "does not show the history"
 
 
 def newest_version(output: Path) -> Path | None:
@@ -158,11 +206,18 @@ def is_varying(name: str) -> bool:
 
 
 def steady(value: Any) -> Any:
-    """Leaves times out, and whether a schema was kept before, as it is after a push."""
+    """Leaves out what differs between equal runs.
+
+    These are times; whether a schema was kept before, as it is after a push; and whether an image
+    was drawn before, as it is in a draw that is repeated because it was killed.
+    """
     if isinstance(value, dict):
         if "anomalies" in value and "checked" in value:
             return value["anomalies"]
-        return {key: steady(item) for key, item in value.items() if key not in _VARYING_KEYS}
+        if value.keys() >= _DRAWN_BEFORE:
+            value = {**value, "drawn": sum(value[key] for key in _DRAWN_BEFORE)}
+        left_out = _VARYING_KEYS | _DRAWN_BEFORE
+        return {key: steady(item) for key, item in value.items() if key not in left_out}
     if isinstance(value, list):
         return [steady(item) for item in value]
     return value

@@ -39,13 +39,13 @@ def short(bench: Bench, random: Random) -> Iterator[Case]:
 
 def _terminate_and_run_again(point: Point, bench: Bench) -> Verdict:
     snapshots.restore(bench, point.undisturbed, point.part)
-    problems = _terminate(bench, point)
+    problems = terminate(bench, point)
     return _verdict(problems, bench.next_run(point.undisturbed))
 
 
 def _terminate_in_a_row(points: list[Point], bench: Bench) -> Verdict:
     bench.run.clear()
-    problems = [f"{point}: {found}" for point in points for found in _terminate(bench, point)]
+    problems = [f"{point}: {found}" for point in points for found in terminate(bench, point)]
     return _verdict(problems, bench.next_run(bench.run))
 
 
@@ -53,13 +53,18 @@ def _verdict(problems: list[str], after: Verdict) -> Verdict:
     return Verdict(False, "; ".join(problems), after.lost) if problems else after
 
 
-def _terminate(bench: Bench, point: Point) -> list[str]:
+def terminate(bench: Bench, point: Point) -> list[str]:
     """Ends a run at a point; returns what is wrong with how it ended."""
     process = bench.runner.start(point.undisturbed.argv())
     point.reach(process)
     outcome = _terminated(process)
     if outcome.code in FINISHED and point.part == snapshots.END:
         return []
+    return problems_of_end(process, outcome)
+
+
+def problems_of_end(process: Process, outcome: Outcome) -> list[str]:
+    """Returns what is wrong with how a command that was terminated has ended."""
     return [*_problems(outcome, _WORDS), *_json_problems(outcome), *left_behind(process)]
 
 

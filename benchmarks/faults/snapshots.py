@@ -1,12 +1,11 @@
 """The state of an output folder at the start of each component of an undisturbed run."""
 
-import shutil
+import contextlib
 import signal
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.faults.baseline import Baseline
+from benchmarks.faults.baseline import Baseline, copy
 from benchmarks.faults.cases import Bench
 from benchmarks.faults.runner import Process
 
@@ -33,9 +32,10 @@ class Point:
         return f"{self.undisturbed.command}, {self.part} at {self.share:.0%}"
 
     def reach(self, process: Process) -> None:
-        """Waits until a process of the run is at the point, or has ended."""
+        """Waits until a process of the run is at the point or the end of the part, or has ended."""
         process.wait_for(*self._lines())
-        time.sleep(self.delay)
+        with contextlib.suppress(TimeoutError):  # the part takes longer
+            process.wait_for(*self._last_lines(), timeout=self.delay)
 
     def _lines(self) -> list[str]:
         """What is printed at the start of the part."""
@@ -45,6 +45,12 @@ class Point:
             last = list(self.undisturbed.seconds)[-1]
             return [f"{last}: done", f"{last}: cached"]
         return [f"{self.part}: running"]
+
+    def _last_lines(self) -> list[str]:
+        """What is printed at the end of the part; nothing at that of the run."""
+        if self.part == START:
+            return [f"{next(iter(self.undisturbed.seconds))}: running"]
+        return [] if self.part == END else [f"{self.part}: done", f"{self.part}: cached"]
 
     @property
     def delay(self) -> float:
@@ -62,18 +68,16 @@ def restore(bench: Bench, undisturbed: Baseline, part: str) -> None:
     undisturbed.clear()
     if part == START:
         return
-    saved = undisturbed.output.parent / "snapshots"
+    saved = undisturbed.saved.with_name("snapshots")
     if not saved.exists():
         _save(bench.runner.start(undisturbed.argv()), undisturbed, saved)
-        undisturbed.clear()
-    part = list(undisturbed.seconds)[-1] if part == END else part
-    shutil.copytree(saved / part, undisturbed.output, symlinks=True)
+    undisturbed.set(saved / (list(undisturbed.seconds)[-1] if part == END else part))
 
 
 def _save(process: Process, undisturbed: Baseline, saved: Path) -> None:
     for component in undisturbed.seconds:
         process.wait_for(f"{component}: running")
         process.send(signal.SIGSTOP)
-        shutil.copytree(undisturbed.output, saved / component, symlinks=True)
+        copy(undisturbed.output, saved / component)
         process.send(signal.SIGCONT)
     process.wait()

@@ -30,7 +30,7 @@ from components.imbalance_sampler.request import SamplingError
 from components.imbalance_sampler.rows import PLACED, UNPLACED, Rows
 from components.imbalance_sampler.shuffle import LOGGER
 from components.imbalance_sampler.units import Units
-from components.whole_file import whole_file
+from components.whole_file import remove_unfinished, whole_file
 
 FOLDER = "ledgers"
 SUFFIX = ".ledger"
@@ -293,5 +293,6 @@ def _write_bytes(path: str, data: bytes) -> None:
         with fileio.open(path, "wb") as file:
             file.write(data)
         return
+    remove_unfinished(Path(path))
     with whole_file(Path(path)) as hidden:
         hidden.write_bytes(data)

@@ -18,7 +18,7 @@ from components.artifact_files import Described
 from components.registry.record import RECORD_FILE
 from components.registry.state import STATE_FILE
 from components.registry.storage import ABANDONED_SECONDS, Finish, Storage
-from components.whole_file import flush, whole_file
+from components.whole_file import flush, remove_unfinished, whole_file
 
 _LOCK = ".lock"
 _INCOMING = ".incoming-"
@@ -51,6 +51,7 @@ class _Local:
 
     def swap_state(self, content: bytes, tag: str | None) -> bool:
         # The caller has the lock, so the file has not changed.
+        remove_unfinished(self._root / STATE_FILE)
         with whole_file(self._root / STATE_FILE) as hidden:
             hidden.write_bytes(content)
         return True

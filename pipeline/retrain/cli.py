@@ -39,7 +39,8 @@ def retrain(
     For a timer: run with the same settings and `--output` each time. It does nothing if neither
     images, settings nor code have changed since the last finished run, not even if its model was
     rolled back; but a model that the registry has lost is pushed again. Each run adds a line to
-    `OUTPUT/history.jsonl` and to the page `OUTPUT/history.html`.
+    `OUTPUT/history.jsonl` and to the page `OUTPUT/history.html`; one that is killed or stopped adds
+    none, and the next one resumes it.
 
         outnumbered retrain --settings mine.yaml --output runs/mine
     """

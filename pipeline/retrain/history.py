@@ -1,6 +1,7 @@
 """The history of a model that is retrained: one line per run in `history.jsonl`.
 
-A line says what the run read, what it measured, and what became of its model.
+A line says what the run read, what it measured, and what became of its model; of a run that failed,
+why. A run that was killed or stopped by a signal has no line: the next one resumes it and has.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from components.messages import cut
-from components.whole_file import write_text
+from components.whole_file import remove_unfinished, write_text
 from pipeline.terminal import visible
 
 HISTORY_FILE = "history.jsonl"
@@ -141,12 +142,13 @@ def append(path: Path, row: Row) -> list[Row]:
 
 
 def write(path: Path, text: str) -> None:
-    """Writes a file of the history atomically.
+    """Writes a file of the history atomically, and removes what a killed writer of it has left.
 
     Raises:
       HistoryError: it can't be written.
     """
     try:
+        remove_unfinished(path)
         write_text(path, text)
     except OSError as error:
         raise HistoryError(

@@ -1,7 +1,8 @@
 """One turn of the loop: train on the data there is, judge, release if better, and record it.
 
-A turn that was killed after its model had been released is repeated with the same champion, see
-`pipeline.run_champion`, finds everything in the cache, and releases nothing twice.
+A turn that is killed or terminated records nothing. If it is repeated, it is compared with the same
+champion, see `pipeline.run_champion`, finds all that was finished in the cache, releases nothing
+twice, and is recorded then.
 """
 
 import datetime

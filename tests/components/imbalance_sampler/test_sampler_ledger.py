@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import subprocess
 import threading
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +18,7 @@ from components.imbalance_sampler.ledger import EMPTY, Ledger, LedgerError, Term
 from components.imbalance_sampler.request import ShortageError
 from components.imbalance_sampler.rows import PLACED
 from components.imbalance_sampler.scores import fingerprints, score
+from components.in_progress import owned_name
 
 TERMS = Terms.of(
     random_state=42,
@@ -229,6 +231,14 @@ def test_a_write_that_fails_leaves_the_ledger_as_it_was(kept, monkeypatch):
         ledger.write(Ledger(TERMS, ROWS[:1]), str(kept), replacing=LEDGER)
     assert kept.read_bytes() == before
     assert list(kept.parent.iterdir()) == [kept]
+
+
+def test_what_a_killed_write_has_left_is_removed_by_the_next_one(tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    (tmp_path / f".{owned_name(gone.pid)}-a.ledger").write_bytes(b"half")
+    ledger.write(LEDGER, str(tmp_path / "a.ledger"), replacing=EMPTY)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.ledger"]
 
 
 def test_two_draws_at_once_take_turns(tmp_path):

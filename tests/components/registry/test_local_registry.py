@@ -212,6 +212,19 @@ def test_the_push_of_a_host_with_a_similar_name_is_kept(tmp_path, monkeypatch, n
     assert not ours.exists()
 
 
+def test_what_a_killed_switch_of_the_pointer_has_left_is_removed_by_the_next_one(tmp_path):
+    root = tmp_path / "models"
+    push(make_model(tmp_path / "first", "first"), root)
+    push(make_model(tmp_path / "second", "second"), root)
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    left = root / f".{owned_name(gone.pid)}-registry.json"
+    left.write_text("{")
+    open_registry(root).rollback()
+    assert not left.exists()
+    assert open_registry(root).serving() == 1
+
+
 def test_the_push_of_a_running_process_is_kept_without_locks(tmp_path):
     root = tmp_path / "models"
     with subprocess.Popen(["sleep", "60"]) as other:

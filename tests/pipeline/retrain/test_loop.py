@@ -1,10 +1,12 @@
 """One turn of the loop, with a stand-in for the run."""
 
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from components.in_progress import owned_name
 from pipeline.retrain import history
 from pipeline.retrain.history import Outcome
 from pipeline.retrain.loop import PAGE_FILE, Loop
@@ -102,6 +104,16 @@ def test_the_same_turn_is_not_run_twice(pipeline):
     assert again.row == first.row
     assert pipeline.versions == [1]
     assert outcomes(pipeline) == [Outcome.RELEASED]
+
+
+def test_what_a_killed_turn_was_writing_is_removed_although_nothing_has_changed(pipeline):
+    pipeline.loop.turn("data 1")
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    hidden = pipeline.output / f".{owned_name(gone.pid)}-{PAGE_FILE}"
+    hidden.write_text("<html>")
+    assert not pipeline.loop.turn("data 1").is_new
+    assert not hidden.exists()
 
 
 def test_a_release_that_was_taken_back_is_not_made_again(pipeline):
