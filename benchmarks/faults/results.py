@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError
+from tensorflow_metadata.proto.v0.statistics_pb2 import DatasetFeatureStatisticsList
 
 from components.registry import open_registry
 from components.registry.record import RECORD_FILE
@@ -33,7 +36,9 @@ _WITH_KEPT_SCHEMA = re.compile(
 _VARYING_KEYS = {
     *("seconds", "time", "pushed_version", "feature_store"),
     *("created", "at", "run", "champion"),  # of a version and of the registry
+    "is_new",  # of a push, which the next run finds done
 }
+_STATISTICS = ("FeatureStats.pb", "statistics.pb")
 _DRAWN_BEFORE = {"carried_forward", "newcomers"}
 _VARYING_OF_LINE = {"at", "seconds", "run"}
 _NUMBERED = re.compile(r"(/tfx/artifacts/[^/]+/[^/]+|/registry)/\d+")
@@ -186,7 +191,24 @@ def _digest(path: Path, output: Path) -> str:
         with contextlib.suppress(ValueError):  # damaged: its bytes are compared
             text = _NUMBERED.sub(r"\1/#", steady_json(data, path.name))
             data = text.replace(str(output), "OUTPUT").encode()
+    elif path.name in _STATISTICS:
+        with contextlib.suppress(DecodeError):
+            data = _steady_statistics(data)
     return hashlib.sha256(data).hexdigest()
+
+
+def _steady_statistics(data: bytes) -> bytes:
+    """Returns statistics of TFX, whose sums of floats depend on the order of the shards."""
+    parsed = DatasetFeatureStatisticsList.FromString(data)
+    return json.dumps(_rounded(json_format.MessageToDict(parsed)), sort_keys=True).encode()
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def steady_json(data: bytes, name: str) -> str:
