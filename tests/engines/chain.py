@@ -65,7 +65,12 @@ class Chain:
             for name in ("examples", "quarantine", "drawn_examples", "sampling", "predictions")
             for entry in artifact_files.described(self.uri(name))
         }
-        return {"files": files, "features": self.features(), "metrics": self.metrics(), "rows": rows}
+        return {
+            "files": files,
+            "features": self.features(),
+            "metrics": self.metrics(),
+            "rows": rows,
+        }
 
     def uri(self, name: str) -> str:
         return str(self.root / name)
@@ -141,9 +146,7 @@ class Chain:
         }
         examples = self._artifact(standard_artifacts.Examples, "drawn_examples", list(SPLITS))
         featured = self._artifact(standard_artifacts.Examples, "featured_examples")
-        self._do(
-            Executor, {"examples": examples}, {"featured_examples": featured}, properties
-        )
+        self._do(Executor, {"examples": examples}, {"featured_examples": featured}, properties)
 
     def features(self) -> dict[str, list[tf.train.Example]]:
         """Returns the featured examples by split, in the order of the records."""
@@ -167,9 +170,7 @@ class Chain:
         served = standard_artifacts.Model()
         served.uri = str(model)
         inputs = {
-            "examples": self._artifact(
-                standard_artifacts.Examples, "drawn_examples", list(SPLITS)
-            ),
+            "examples": self._artifact(standard_artifacts.Examples, "drawn_examples", list(SPLITS)),
             "model": served,
             "sampling": self._artifact(artifacts.Sampling, "sampling"),
         }

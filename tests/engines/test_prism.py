@@ -41,9 +41,7 @@ def in_process(root: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def pool(
-    prism: str, root: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Pool]:
+def pool(prism: str, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
     folder = tmp_path_factory.mktemp("workers")
     started = Pool([Process(folder / str(number), root) for number in range(PROCESSES)])
     yield started
@@ -95,7 +93,9 @@ def test_the_processes_see_no_other_folder_than_the_pipeline_root(
     root: Path, pool: Pool, on_pool: list[str], tmp_path: Path
 ):
     if not all(process.is_isolated for process in pool.processes):
-        pytest.skip("the temporary folder can't be hidden from a process without the right to mount")
+        pytest.skip(
+            "the temporary folder can't be hidden from a process without the right to mount"
+        )
     (tmp_path / "other").touch()
     with beam.Pipeline(argv=on_pool) as pipeline:
         _ = (

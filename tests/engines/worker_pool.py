@@ -62,6 +62,7 @@ class Process:
         arguments = (str(self._folder), str(self._visible), self.port, sender)
         self._process = _WARM.Process(target=_serve, args=arguments, daemon=True)
         self._process.start()
+        sender.close()  # so that an error in the process ends the waiting
         self.is_isolated = receiver.recv()
 
     def stub(self) -> rpc.BeamFnExternalWorkerPoolStub:
@@ -99,9 +100,9 @@ def _serve(folder: str, visible: str, port: int, ready: Any) -> None:
 def _hide_temporary_files(visible: str) -> bool:
     """Gives this process an empty temporary folder; `visible` in it is as before."""
     libc = ctypes.CDLL(None, use_errno=True)
-    kept = os.open(visible, os.O_PATH)
     if libc.unshare(_NEW_MOUNTS) or libc.mount(b"none", b"/", None, _PRIVATE, None):
         return False
+    kept = os.open(visible, os.O_PATH)  # now, since it must be of the new mounts
     temporary = tempfile.gettempdir().encode()
     if libc.mount(b"tmpfs", temporary, b"tmpfs", 0, None):
         return False
