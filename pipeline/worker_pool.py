@@ -1,9 +1,9 @@
-"""A pool of Beam workers, for engines that reach their workers with `--environment_type=EXTERNAL`.
+"""A pool of Beam workers, for engines with `--environment_type=EXTERNAL`.
 
-`python -m pipeline.worker_pool --service_port=50000` serves the workers of all jobs in this process:
-unlike those of Beam's own pool, they import the libraries once, and not again for each job. Start one
-pool for each core. It must have the same environment variables as the process that submits jobs,
-such as the address and credentials of a store.
+`python -m pipeline.worker_pool --service_port=50000` serves the workers of all jobs in this
+process: unlike those of Beam's own pool, they import the libraries once, and not again for each
+job. Start one pool for each core. It must have the environment variables of the process that
+submits jobs, such as the address and credentials of a store.
 """
 
 # Before all else: TFDV and TFMA, which a job may send first, can't be imported before it.
