@@ -1,5 +1,6 @@
 """The Beam components one after the other, each on the outputs of those before it."""
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,23 +54,28 @@ class Chain:
 
     def run(self, photos: Path, model: Path) -> dict[str, Any]:
         """Runs all, and returns what they gave; files that are to be equal, by their digests."""
-        from components import artifact_files
-
         self.ingest(photos)
         self.sample()
         self.extract()
         self.evaluate(model)
         rows = self.predict(photos, model)
-        files = {
-            f"{name}/{entry.name}": entry.sha256
-            for name in ("examples", "quarantine", "drawn_examples", "sampling", "predictions")
-            for entry in artifact_files.described(self.uri(name))
-        }
         return {
-            "files": files,
+            "files": self.files(
+                "examples", "quarantine", "drawn_examples", "sampling", "predictions"
+            ),
             "features": self.features(),
             "metrics": self.metrics(),
             "rows": rows,
+        }
+
+    def files(self, *artifacts: str) -> dict[str, str]:
+        """Returns the digests of the artifacts' files, by their paths."""
+        from components import artifact_files
+
+        return {
+            f"{name}/{entry.name}": entry.sha256
+            for name in artifacts
+            for entry in artifact_files.described(self.uri(name))
         }
 
     def uri(self, name: str) -> str:
@@ -197,8 +203,8 @@ class Chain:
         from pipeline.batch import job
         from pipeline.batch.listing import Request
 
-        output = self.root / "rows.jsonl"
-        serving = str(model / "Format-Serving")
-        asked = job.Job(Request((str(photos),)), serving, str(output), tuple(self.options))
-        job.run(asked, print)
-        return [json.loads(line) for line in output.read_text().splitlines()]
+        # Relative to this process's folder, in which no worker is.
+        with contextlib.chdir(photos.parent):
+            output, serving = f"rows-{self.root.name}.jsonl", model.name + "/Format-Serving"
+            job.run(job.Job(Request((photos.name,)), serving, output, tuple(self.options)), print)
+            return [json.loads(line) for line in Path(output).read_text().splitlines()]

@@ -89,6 +89,39 @@ def test_processes_of_which_each_bundle_fails_once_give_what_one_process_gives(
     assert pool.repeated >= sum(pool.bundles.values())
 
 
+def test_nothing_is_lost_with_processes_that_are_killed(
+    root: Path, pool: Pool, on_pool: list[str], in_process: dict[str, Any]
+):
+    finished: list[Process] = []
+
+    def kill(attempt: int, process: Process) -> bool:
+        finished.append(process)
+        if len(finished) not in (2, 4):
+            return False
+        process.kill()
+        return True
+
+    pool.fault = kill
+    chain = Chain(root / "killed", on_pool)
+    chain.ingest(root / "photos")
+    chain.sample()
+    assert len(finished) >= 4
+    expected = in_process["files"]
+    found = chain.files("examples", "quarantine", "drawn_examples", "sampling")
+    assert found == {name: expected[name] for name in found}
+
+
+def test_workers_in_the_process_that_starts_the_job_give_the_same(
+    root: Path, prism: str, in_process: dict[str, Any]
+):
+    options = [
+        *("--runner=PortableRunner", f"--job_endpoint={prism}", "--sdk_container_image=none"),
+        "--environment_type=LOOPBACK",
+    ]
+    rows = Chain(root / "loopback", options).predict(root / "photos", root / "model")
+    assert rows == in_process["rows"]
+
+
 def test_the_processes_see_no_other_folder_than_the_pipeline_root(
     root: Path, pool: Pool, on_pool: list[str], tmp_path: Path
 ):

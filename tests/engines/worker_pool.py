@@ -312,6 +312,8 @@ class _Worker(rpc.BeamFnControlServicer, rpc.BeamFnDataServicer, rpc.BeamFnState
         for response in _until_cancelled(responses):
             self._session.respond(self, response)
         if not self._is_stopped:  # the process has died
+            self.requests.put(_END)
+            self.elements.put(_END)
             self.process.restart()
             self.requests, self.elements = queue.SimpleQueue(), queue.SimpleQueue()
             self._join()
