@@ -55,6 +55,7 @@ class Chain:
     def run(self, photos: Path, model: Path) -> dict[str, Any]:
         """Runs all, and returns what they gave; files that are to be equal, by their digests."""
         self.ingest(photos)
+        self.describe()
         self.sample()
         self.extract()
         self.evaluate(model)
@@ -63,6 +64,7 @@ class Chain:
             "files": self.files(
                 "examples", "quarantine", "drawn_examples", "sampling", "predictions"
             ),
+            "statistics": self.statistics(),
             "features": self.features(),
             "metrics": self.metrics(),
             "rows": rows,
@@ -113,6 +115,23 @@ class Chain:
             "quarantine": self._artifact(Quarantine, "quarantine"),
         }
         self._do(Executor, {}, outputs, dict(asked.spec.exec_properties))
+
+    def describe(self) -> None:
+        from tfx.types import standard_artifacts
+
+        from components.statistics_gen.executor import Executor
+
+        examples = self._artifact(standard_artifacts.Examples, "examples", ["all"])
+        statistics = self._artifact(standard_artifacts.ExampleStatistics, "statistics")
+        properties = {"exclude_splits": "[]", "stats_options_json": None}
+        self._do(Executor, {"examples": examples}, {"statistics": statistics}, properties)
+
+    def statistics(self) -> dict[str, Any]:
+        """Returns the statistics of each feature; their order is any."""
+        import tensorflow_data_validation as tfdv
+
+        found = tfdv.load_stats_binary(self.uri("statistics/Split-all/FeatureStats.pb"))
+        return {feature.path.step[0]: feature for feature in found.datasets[0].features}
 
     def sample(self) -> None:
         from tfx.types import standard_artifacts

@@ -20,8 +20,8 @@ def small_shards() -> Iterator[None]:
     from pipeline.batch import job
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(parts, "_SHARD_IMAGES", 5)
-        patched.setattr(job, "_SHARD_IMAGES", 5)
+        patched.setattr(parts, "_SHARD_IMAGES", 12)
+        patched.setattr(job, "_SHARD_IMAGES", 12)
         yield
 
 
@@ -60,6 +60,7 @@ def on_pool(prism: str, pool: Pool) -> Iterator[list[str]]:
 
 def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
     assert found["files"] == expected["files"]
+    assert found["statistics"] == expected["statistics"]
     assert found["metrics"] == expected["metrics"]
     assert found["rows"] == expected["rows"]
     for split, examples in expected["features"].items():
