@@ -26,7 +26,7 @@ def small_shards() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(prism: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with photographs, a model and the outputs of all runs."""
     folder = tmp_path_factory.mktemp("root")
     write_photos(folder / "photos")

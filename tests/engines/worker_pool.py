@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import queue
 import socket
+import sys
 import tempfile
 import threading
 from collections import Counter
@@ -30,6 +31,7 @@ from apache_beam.portability.api import endpoints_pb2
 _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 _ATTEMPT = "+"
 _END: Any = object()
+_CODE = str(Path(__file__).parents[2])
 _NEW_MOUNTS, _BIND, _PRIVATE = 0x20000, 0x1000, 0x44000
 # A process that has imported all, from which others are forked in no time.
 _WARM = multiprocessing.get_context("forkserver")
@@ -102,12 +104,21 @@ def _hide_temporary_files(visible: str) -> bool:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_NEW_MOUNTS) or libc.mount(b"none", b"/", None, _PRIVATE, None):
         return False
-    kept = os.open(visible, os.O_PATH)  # now, since it must be of the new mounts
-    temporary = tempfile.gettempdir().encode()
-    if libc.mount(b"tmpfs", temporary, b"tmpfs", 0, None):
+    temporary = tempfile.gettempdir()
+    # The code may be in the temporary folder too. Opened now, as they must be of the new mounts.
+    shown = [
+        visible,
+        *(each for each in (_CODE, sys.prefix) if Path(each).is_relative_to(temporary)),
+    ]
+    kept = {folder: os.open(folder, os.O_PATH) for folder in shown}
+    if libc.mount(b"tmpfs", temporary.encode(), b"tmpfs", 0, None):
         return False
-    os.makedirs(visible)
-    return not libc.mount(f"/proc/self/fd/{kept}".encode(), visible.encode(), None, _BIND, None)
+    for folder, opened in kept.items():
+        os.makedirs(folder, exist_ok=True)
+        source = f"/proc/self/fd/{opened}"
+        if libc.mount(source.encode(), folder.encode(), None, _BIND, None):
+            raise OSError(f"{folder} can't be shown: {os.strerror(ctypes.get_errno())}")
+    return True
 
 
 @dataclass
