@@ -3,6 +3,7 @@
 import pytest
 
 from pipeline.beam_options import beam_args
+from pipeline.preflight import check_beam
 from pipeline.settings import Beam, SettingsError, parse_as
 
 IMAGE = "--sdk_container_image=registry.example/outnumbered:1"
@@ -71,6 +72,11 @@ def test_options_that_a_runner_can_not_use_are_named(runner: str, options: list[
     with pytest.raises(SettingsError) as error:
         parse_as(Beam, {"runner": runner, "options": options}, origin="x")
     assert message in str(error.value)
+
+
+def test_dataflow_is_refused_where_the_outputs_are_in_a_folder():
+    with pytest.raises(ValueError, match=r"beam\.runner must not be DataflowRunner"):
+        check_beam(parse_as(Beam, {"runner": "DataflowRunner", "options": DATAFLOW}, origin="x"))
 
 
 @pytest.mark.parametrize(
