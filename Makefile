@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 RUN := .venv/bin
 
-.PHONY: demo test check lint format types fuzz faults audit sbom next-kfp image gateway-image messages clean
+.PHONY: demo test check lint format types engines fuzz faults audit sbom next-kfp image gateway-image messages clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready  ## run the whole pipeline on a drawn data set
@@ -26,6 +26,18 @@ types: .venv/ready
 format: .venv/ready  ## fix lint and format
 	$(RUN)/ruff check --fix .
 	$(RUN)/ruff format .
+
+BEAM := $(shell sed -n '/^name = "apache-beam"$$/{n;s/^version = "\(.*\)"$$/\1/p;}' uv.lock)
+PRISM := .engines/prism-$(BEAM)
+
+engines: $(if $(shell command -v go),$(PRISM))  ## fetch Beam's Prism, on which tests run the components
+	$(if $(shell command -v go),@echo "$(PRISM) is there",@echo \
+	    "Go is not installed, which builds Prism; the tests that run on it are skipped")
+
+$(PRISM):
+	GOFLAGS=-mod=mod GOBIN=$(CURDIR)/.engines/new \
+	    go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(BEAM)
+	mv .engines/new/prism $@
 
 FUZZ_SECONDS ?= 300
 
@@ -75,4 +87,4 @@ messages: .venv/ready  ## generate the gateway's gRPC messages from their .proto
 	    gateway/serving.proto
 
 clean:
-	rm -rf .venv .uv .next-kfp runs sample .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .uv .next-kfp .engines runs sample .pytest_cache .mypy_cache .ruff_cache

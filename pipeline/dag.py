@@ -9,7 +9,6 @@ from typing import Any
 import tfx.components  # noqa: F401 - see above  isort: skip
 import tensorflow_data_validation as tfdv
 from tfx.dsl.components.base.base_node import BaseNode
-from tfx.dsl.placeholder.placeholder import Placeholder
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types import BaseChannel
@@ -31,8 +30,9 @@ from components.schema_gen.component import SchemaGen
 from components.statistics_gen.component import StatisticsGen
 from components.trainer import executor as trainer_executor
 from components.trainer.component import trainer
+from pipeline.beam_options import beam_args
 from pipeline.features import feature_extractor, frozen_backbone
-from pipeline.settings import IN_PROCESS_RUNNER, Beam, ImageSettings, Settings
+from pipeline.settings import ImageSettings, Settings
 from pipeline.study.settings import AnySettings
 
 # A column with more distinct values is not compared with the kept schema's.
@@ -149,18 +149,8 @@ def assemble(
         components=nodes,
         enable_cache=enable_cache,
         metadata_connection_config=connection,
-        beam_pipeline_args=_beam_args(settings.beam),
+        beam_pipeline_args=[*beam_args(settings.beam.runner, settings.beam.options)],
     )
-
-
-def _beam_args(beam: Beam) -> list[str | Placeholder]:
-    """The options of every Beam component."""
-    args: list[str | Placeholder] = [f"--runner={beam.runner}"]
-    if beam.runner == IN_PROCESS_RUNNER:
-        # Without an image, TFX spends two seconds per component on building a package of itself
-        # for remote workers. This runner has none, and ignores the image.
-        args.append("--sdk_container_image=none")
-    return [*args, *beam.options]
 
 
 def _nodes(

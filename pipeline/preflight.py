@@ -20,7 +20,8 @@ from components.registry import RegistryError, open_registry
 from components.tracking.settings import check_installed
 from components.trainer import weights
 from components.trainer.settings import TrainerSettings
-from pipeline.settings import ImageSettings, Settings
+from pipeline.beam_options import DATAFLOW
+from pipeline.settings import Beam, ImageSettings, Settings
 
 
 class Checked(NamedTuple):
@@ -49,6 +50,7 @@ def check_run(settings: Settings, output: str) -> Checked:
     check_installed(settings.tracking)
     check_variables(settings.notifications, os.environ)
     check_trainers([settings.trainer])
+    check_beam(settings.beam)
     return Checked(folder, check_data(settings))
 
 
@@ -60,6 +62,20 @@ def _check_registry(registry: str) -> None:
         open_registry(registry).serving()
     except RegistryError as error:
         raise paths.PathError(f"pusher.registry can't be used: {error}") from error
+
+
+def check_beam(beam: Beam) -> None:
+    """Refuses a runner whose workers don't see folders, where the outputs are in one.
+
+    Raises:
+      ValueError: it is Dataflow's.
+    """
+    if beam.runner == DATAFLOW:
+        raise ValueError(
+            f"beam.runner must not be {DATAFLOW} for a run or a study, which write to a folder: "
+            "its workers see buckets only. Use an engine whose workers see the folder of --output. "
+            f"Received: {beam.runner!r}"
+        )
 
 
 def check_data(settings: ImageSettings) -> str:

@@ -1,10 +1,41 @@
 """The model that `--model` names: a folder of a SavedModel, or the one that a registry serves."""
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from components import artifact_files
 from components.registry import RegistryError, open_registry
 from components.registry.signing import check_signature
+
+if TYPE_CHECKING:
+    from components.saved_model import ServedModel
+
+
+@dataclass(frozen=True)
+class SharedModel:
+    """A model that Beam's workers load, also those that don't see this machine's files.
+
+    Attributes:
+      folder: absolute path of the SavedModel.
+      registry: URI of the registry in a bucket from which `folder` was fetched; empty if it was
+        not, in which case the workers must see the folder.
+    """
+
+    folder: str
+    registry: str
+
+    def load(self) -> "ServedModel":
+        """Loads the model, which is fetched if this machine does not have it."""
+        from components.saved_model import ServedModel
+
+        if not self.registry or os.path.isdir(self.folder):
+            return ServedModel(self.folder)
+        version = int(os.path.basename(self.folder))
+        with TemporaryDirectory() as temporary:
+            return ServedModel(str(open_registry(self.registry).fetch(version, temporary)))
 
 
 def served_model(model: str, folder: Path) -> Path:

@@ -13,6 +13,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -59,10 +60,10 @@ from components.section import (
 from components.spelling import composed
 from components.tracking.settings import Tracking
 from components.trainer.settings import TrainerSettings
-from pipeline import yaml_text
+from pipeline import beam_options, yaml_text
+from pipeline.beam_options import IN_PROCESS_RUNNER
 from pipeline.kubeflow.settings import Kubeflow
 
-IN_PROCESS_RUNNER = "FnApiRunner"
 PRESETS_DIR = Path(__file__).parent / "presets"
 # A union reports an error per member, with the member's name in the error's path.
 _UNION_MEMBER = re.compile(r"literal\[.*\]|ClassWeight|Mixture")
@@ -428,9 +429,10 @@ class Pusher(Section):
 class Beam(Section):
     """The runner of the Beam components."""
 
-    runner: str = Field(
+    runner: Annotated[str, AfterValidator(beam_options.check_runner)] = Field(
         default=IN_PROCESS_RUNNER,
-        description="Beam runner: in this process, or any other, such as FlinkRunner.",
+        description="FnApiRunner (in this process), DirectRunner, PrismRunner, PortableRunner, "
+        "FlinkRunner, SparkRunner or DataflowRunner, or the full name of a runner's class.",
     )
     options: list[str] = Field(
         default=[], description='Beam options, such as ["--direct_num_workers=2"].'
@@ -438,9 +440,8 @@ class Beam(Section):
 
     @field_validator("options")
     @classmethod
-    def _runner_is_not_an_option(cls, options: list[str]) -> list[str]:
-        if any(option.partition("=")[0] == "--runner" for option in options):
-            raise ValueError("must not contain --runner; set beam.runner instead")
+    def _options_fit_the_runner(cls, options: list[str], found: ValidationInfo) -> list[str]:
+        beam_options.check(found.data.get("runner", ""), options)
         return options
 
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from tfx.dsl.io import fileio
 
 from components import artifact_files, names
+from components.bundle_file import bundle_file
 
 IDENTITY = (names.IMAGE_ID, names.URI)
 """Columns that identify an image."""
@@ -62,9 +63,8 @@ def write(rows: pa.Table, uri: str, *, index: int, count: int) -> None:
     path = os.path.join(uri, _name(index, count))
     buffer = BytesIO()
     pq.write_table(rows, buffer)
-    with fileio.open(f"{path}.writing", "wb") as file:
+    with bundle_file(path) as hidden, fileio.open(hidden, "wb") as file:
         file.write(buffer.getvalue())
-    fileio.rename(f"{path}.writing", path, overwrite=True)
 
 
 def write_list(uri: str) -> None:

@@ -20,6 +20,7 @@ from tfx.types import Artifact, artifact_utils
 
 from components import artifact_files, example_files, names
 from components.artifact_files import Described, Shard
+from components.bundle_file import bundle_file
 from components.checked_artifacts import checked
 from components.feature_extractor.backbone import Backbone
 from components.feature_extractor.store import FeatureReader, FeatureStore
@@ -42,6 +43,7 @@ _LOGGER = logging.getLogger("outnumbered.feature_extractor")
 _BATCH = 32
 # Small enough to lose little if a run is interrupted, large enough for a small number of files.
 _PART_IMAGES = 256
+_SCRATCH = ".writing"
 _WEIGHTS_FILE = "body.weights.h5"
 
 
@@ -138,6 +140,7 @@ class Executor(BaseBeamExecutor):
         *,
         check_digests: bool,
     ) -> None:
+        fileio.makedirs(scratch := os.path.join(uri, _SCRATCH))
         tasks = []
         for split, listed in shards.items():
             fileio.makedirs(example_files.split_dir(uri, split))
@@ -157,6 +160,8 @@ class Executor(BaseBeamExecutor):
                     )
                 )
             )
+        if fileio.exists(scratch):  # a bucket has no empty folders
+            fileio.rmtree(scratch)
 
 
 def _backbone(exec_properties: Mapping[str, Any]) -> Backbone:
@@ -253,10 +258,10 @@ class _Rewrite(beam.DoFn):
     def process(self, element: tuple[Shard, str]) -> Iterator[Described]:
         source, name = element
         target = os.path.join(self._uri, name)
-        with tf.io.TFRecordWriter(f"{target}.writing") as writer:
+        scratch = os.path.join(self._uri, _SCRATCH)
+        with bundle_file(target, scratch) as hidden, tf.io.TFRecordWriter(hidden) as writer:
             for record in _records(source.path):
                 writer.write(_with_features(record, self._reader))
-        fileio.rename(f"{target}.writing", target, overwrite=True)
         yield artifact_files.describe(self._uri, name, source.records)
 
 

@@ -5,11 +5,9 @@ are returned, in a small file next to the shard. Files are written under a tempo
 that a bundle which a runner retries leaves no partial file.
 """
 
-import contextlib
 import hashlib
 import json
 import os
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -19,6 +17,7 @@ from tfx.dsl.io import fileio
 
 from components import artifact_files, names
 from components.artifact_files import Described
+from components.bundle_file import bundle_file
 from components.image_example_gen.image_bytes import read_file
 from components.image_example_gen.sources import ImageRecord
 from components.image_example_gen.verdict import Refusal
@@ -192,7 +191,7 @@ def ingest(shard: int, staging: Staging, rules: Rules) -> None:
     """
     first_row, records = staging.read_listing(shard)
     outcome = Outcome([], [])
-    with _written(staging.examples(shard)) as path, tf.io.TFRecordWriter(path) as writer:
+    with bundle_file(staging.examples(shard)) as path, tf.io.TFRecordWriter(path) as writer:
         for row, record in enumerate(records, start=first_row):
             try:
                 example, ingested = _ingest_image(row, record, rules)
@@ -270,11 +269,10 @@ def move(source: str, plan: ShardPlan) -> None:
             fileio.rename(source, plan.destination, overwrite=True)
         return
     # In the staging folder, since readers read every file in a split's folder.
-    scratch = _scratch(source)
-    with tf.io.TFRecordWriter(scratch) as writer:
+    scratch = os.path.dirname(source)
+    with bundle_file(plan.destination, scratch) as path, tf.io.TFRecordWriter(path) as writer:
         for example in _kept_examples(source, plan.kept):
             writer.write(example)
-    fileio.rename(scratch, plan.destination, overwrite=True)
 
 
 def _kept_examples(source: str, kept: Sequence[bool]) -> Iterator[bytes]:
@@ -283,19 +281,8 @@ def _kept_examples(source: str, kept: Sequence[bool]) -> Iterator[bytes]:
             yield serialized.numpy()
 
 
-@contextlib.contextmanager
-def _written(path: str) -> Iterator[str]:
-    scratch = _scratch(path)
-    yield scratch
-    fileio.rename(scratch, path, overwrite=True)
-
-
-def _scratch(path: str) -> str:
-    return f"{path}.{uuid.uuid4().hex}"
-
-
 def _write_json(path: str, content: Mapping[str, object]) -> None:
-    with _written(path) as scratch, fileio.open(scratch, "w") as file:
+    with bundle_file(path) as scratch, fileio.open(scratch, "w") as file:
         file.write(json.dumps(content))
 
 

@@ -132,7 +132,7 @@ class _CopyShard(beam.DoFn):
             if (shard, outcome) in numbers
         }
         targets = {outcome: os.path.join(self._uri, name) for outcome, name in files.items()}
-        counts = records.copy_records(self._shards[shard], outcomes, targets)
+        counts = records.copy_records(self._shards[shard], outcomes, targets, scratch=self._folder)
         for outcome, name in files.items():
             yield artifact_files.describe(self._uri, name, counts[outcome])
         self._progress.advance(1)

@@ -1,9 +1,9 @@
 """Reads the metadata of a shard's images, and copies its records to the splits."""
 
+import contextlib
 import difflib
 import os
 import re
-import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -12,6 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from components import names
+from components.bundle_file import bundle_file
 from components.example_files import record_batches, shard_name
 from components.imbalance_sampler.request import SamplingError, quoted
 from components.imbalance_sampler.rows import SCANNED, UNPLACED, Rows, class_key
@@ -78,7 +79,7 @@ def scan(path: str, shard: int, *, random_state: int, group_by: str) -> tuple[Ro
 
 
 def copy_records(
-    path: str, outcomes: NDArray[np.uint8], targets: Mapping[int, str]
+    path: str, outcomes: NDArray[np.uint8], targets: Mapping[int, str], scratch: str = ""
 ) -> dict[int, int]:
     """Copies each record of a shard to the file of its outcome, in the same order.
 
@@ -88,24 +89,25 @@ def copy_records(
       path: the shard.
       outcomes: uint8 (records,).
       targets: path of the file to write, by outcome; other records are skipped.
+      scratch: see `bundle_file`.
 
     Returns:
       The number of records written, by outcome.
     """
-    partial = {outcome: _hidden(target) for outcome, target in targets.items()}
-    writers = {outcome: tf.io.TFRecordWriter(hidden) for outcome, hidden in partial.items()}
     written: Counter[int] = Counter()
     position = 0
-    for batch in record_batches(path, _BATCH):
-        for record in batch.numpy():
-            outcome = int(outcomes[position])
-            if outcome in writers:
-                writers[outcome].write(record)
-                written[outcome] += 1
-            position += 1
-    for outcome, writer in writers.items():
-        writer.close()
-        tf.io.gfile.rename(partial[outcome], targets[outcome], overwrite=True)
+    with contextlib.ExitStack() as stack:
+        writers = {}
+        for outcome, target in targets.items():
+            hidden = stack.enter_context(bundle_file(target, scratch))
+            writers[outcome] = stack.enter_context(tf.io.TFRecordWriter(hidden))
+        for batch in record_batches(path, _BATCH):
+            for record in batch.numpy():
+                outcome = int(outcomes[position])
+                if outcome in writers:
+                    writers[outcome].write(record)
+                    written[outcome] += 1
+                position += 1
     return dict(written)
 
 
@@ -113,11 +115,6 @@ def write_empty_shard(folder: str) -> None:
     """Writes a split without records: a single empty shard."""
     tf.io.gfile.makedirs(folder)
     tf.io.TFRecordWriter(os.path.join(folder, shard_name(0, 1))).close()
-
-
-def _hidden(path: str) -> str:
-    folder, name = os.path.split(path)
-    return os.path.join(folder, f".{name}-{uuid.uuid4().hex}")
 
 
 def _spec(group_by: str) -> dict[str, tf.io.FixedLenFeature]:

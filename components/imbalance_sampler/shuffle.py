@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from components.bundle_file import bundle_file
 from components.imbalance_sampler.rows import SCANNED, SORTED, Rows
 
 LOGGER = "outnumbered.imbalance_sampler"
@@ -39,12 +40,8 @@ def load_scan(folder: str, shard: int) -> Rows:
 
 def save_scan(folder: str, shard: int, rows: Rows) -> None:
     """Writes the rows that `load_scan` reads; the file gets its name when it is complete."""
-    path = _scan_path(folder, shard)
-    # A unique name, in case a worker dies while writing and the bundle is retried.
-    hidden = f"{path}-{uuid.uuid4().hex}"
-    with tf.io.gfile.GFile(hidden, "wb") as file:
+    with bundle_file(_scan_path(folder, shard)) as hidden, tf.io.gfile.GFile(hidden, "wb") as file:
         file.write(rows.tobytes())
-    tf.io.gfile.rename(hidden, path, overwrite=True)
 
 
 def _scan_path(folder: str, shard: int) -> str:
@@ -75,7 +72,7 @@ def _bucket_path(folder: str, bucket: int) -> str:
 
 def write_json(value: Any, path: str) -> None:
     """Writes a value that `read_json` reads."""
-    with tf.io.gfile.GFile(path, "w") as file:
+    with bundle_file(path) as hidden, tf.io.gfile.GFile(hidden, "w") as file:
         json.dump(value, file)
 
 

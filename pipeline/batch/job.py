@@ -41,7 +41,7 @@ from pipeline.batch.ordering import in_order
 from pipeline.batch.work import JobError, Key, Work
 from pipeline.console import without_messages_of_libraries
 from pipeline.predict import batches, check_files
-from pipeline.served_model import served_model
+from pipeline.served_model import SharedModel, served_model
 
 _LOGGER = logging.getLogger("outnumbered.predict")
 _TEMPORARY = "outnumbered-predict-"
@@ -107,6 +107,7 @@ class _Model:
     rules: ReadingRules
     digest: str
     version: str | None
+    registry: str
 
 
 @dataclass
@@ -251,7 +252,8 @@ def _model(model: str, temporary: Path) -> _Model:
     folder = served_model(model, temporary / "model")
     check_files(folder)
     digest = artifact_files.digest(str(folder))
-    return _Model(folder, read_rules(folder), digest, _version(folder))
+    registry = model if store_of(model) else ""
+    return _Model(folder, read_rules(folder), digest, _version(folder), registry)
 
 
 def _version(folder: Path) -> str | None:
@@ -310,7 +312,10 @@ def _score(job: Job, work: Work, model: _Model, images: _Listed, done: set[int])
 
         scoring.initialize()
     step = scoring.ScoreShard(
-        model=str(model.folder), version=model.version, rules=model.rules, work=work
+        model=SharedModel(str(model.folder.absolute()), model.registry),
+        version=model.version,
+        rules=model.rules,
+        work=work,
     )
     with watched(
         lambda: _images_done(work, images, done),

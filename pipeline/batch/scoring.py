@@ -16,10 +16,10 @@ from components.image_example_gen.files import FoundFile
 from components.image_example_gen.image_bytes import MISSING, UNREADABLE, read_file
 from components.images import isolated, reader
 from components.images.rules import ReadingRules
-from components.saved_model import ServedModel
 from pipeline.batch import formats
 from pipeline.batch.work import Work
 from pipeline.predict import BATCH_SIZE, batches, outputs_of
+from pipeline.served_model import SharedModel
 
 # Images that are read at a time: a bucket takes some milliseconds for each.
 _READERS = 8
@@ -33,17 +33,19 @@ def initialize() -> None:
 class ScoreShard(beam.DoFn):
     """Writes the rows of a shard."""
 
-    def __init__(self, *, model: str, version: str | None, rules: ReadingRules, work: Work):
+    def __init__(self, *, model: SharedModel, version: str | None, rules: ReadingRules, work: Work):
         """Creates the step.
 
         Args:
-          model: folder of the SavedModel.
+          model: the SavedModel.
           version: its version in the registry, for the rows.
           rules: how images are read.
           work: the state of the job.
         """
-        self._folder = model
+        self._source = model
         self._version = version
+        # Workers may be in another folder, to which relative paths don't belong.
+        self._base = os.getcwd()
         self._rules = rules
         self._work = work
         # The threads of a worker share one model.
@@ -51,7 +53,7 @@ class ScoreShard(beam.DoFn):
 
     def setup(self) -> None:
         """Loads the model."""
-        self._model = self._shared.acquire(lambda: ServedModel(self._folder))
+        self._model = self._shared.acquire(self._source.load)
 
     def process(self, element: int) -> None:
         """Scores one shard."""
@@ -67,12 +69,19 @@ class ScoreShard(beam.DoFn):
     def _read(self, image: FoundFile) -> bytes | str:
         """Returns the image as ingestion would store it, or why it can't be read."""
         try:
-            data = read_file(image.path, _size(image), self._rules.max_pixels)
+            data = read_file(*self._located(image), self._rules.max_pixels)
             return isolated.read_image(
                 data, max_pixels=self._rules.max_pixels, max_side=self._rules.max_side
             ).data
         except reader.RefusedImageError as error:
             return str(error)
+
+    def _located(self, image: FoundFile) -> tuple[str, int]:
+        """Returns the path that opens an image in this process, and its size."""
+        if files.is_remote(image.path):
+            return image.path, _size(image)
+        path = os.path.join(self._base, image.path)
+        return path, _size(image._replace(path=path))
 
     def _rows(
         self, batch: Sequence[FoundFile], read: Sequence[bytes | str]

@@ -7,6 +7,7 @@ TFX, and can be pickled for Beam's workers.
 import contextlib
 import fcntl
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -153,7 +154,8 @@ class Work:
     def __init__(self, output: str):
         """Uses the folder `OUTPUT.parts`, which need not exist."""
         path = f"{output}.parts"
-        self.folder: Folder = _Bucket(path) if store_of(output) else _Local(path)
+        # Workers may be in another folder.
+        self.folder: Folder = _Bucket(path) if store_of(output) else _Local(os.path.abspath(path))
 
     def key(self) -> Key | None:
         """Returns what the rows in the folder depend on; None if there are none that count."""

@@ -68,7 +68,7 @@ def study(
 def _study(settings: StudySettings, output: str, cache: bool, *, as_json: bool) -> None:
     from pipeline import notices
     from pipeline.local import RunError
-    from pipeline.preflight import check_data, check_trainers
+    from pipeline.preflight import check_beam, check_data, check_trainers
     from pipeline.study import run, summary
 
     try:
@@ -77,6 +77,7 @@ def _study(settings: StudySettings, output: str, cache: bool, *, as_json: bool) 
             paths.check_can_be_folder("feature_store", settings.feature_store)
         check_variables(settings.notifications, os.environ)
         check_trainers(settings.trainer_of(arm) for arm in settings.arms)
+        check_beam(settings.beam)
         data_version = check_data(settings)
     except (ValueError, FileNotFoundError) as error:  # from the data or the weights
         fail(str(error), Exit.WRONG_USE, as_json=as_json)
