@@ -70,7 +70,7 @@ def _arguments() -> argparse.Namespace:
 
 def _reproduce(name: str, path: str) -> int:
     data = Path(path).read_bytes()
-    crashes.failure(TARGETS[name], b"")  # imports what the target needs
+    crashes.load(TARGETS[name])
     bound_memory()
     error = crashes.failure(TARGETS[name], data)
     if error is not None:

@@ -1,5 +1,6 @@
 """Keeps the cases that break a target: the smallest one per place, and how to reproduce it."""
 
+import contextlib
 import hashlib
 import sys
 import traceback
@@ -31,6 +32,10 @@ class Recorder:
         self._running.parent.mkdir(parents=True, exist_ok=True)
         self._sizes: dict[str, int] = {}
 
+    def load(self) -> None:
+        """Imports what the target needs; see `load`."""
+        load(self._target)
+
     def run(self, data: bytes) -> None:
         """Runs a case. If it ends the process, `in_progress` still holds it."""
         self.cases += 1
@@ -47,6 +52,15 @@ class Recorder:
         if len(data) < self._sizes.get(place, len(data) + 1):
             self._sizes[place] = len(data)
             keep(self.output, self.name, place, data, _described(error))
+
+
+def load(target: Target) -> None:
+    """Imports what a target needs, with an empty case that has no limit of time.
+
+    Within a case's limit, slow imports would count as a failure of the target.
+    """
+    with contextlib.suppress(Exception):  # seen again if such a case is run with the limit
+        target.check(b"")
 
 
 def failure(target: Target, data: bytes) -> BaseException | None:

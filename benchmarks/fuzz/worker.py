@@ -62,7 +62,7 @@ def _with_hypothesis(recorder: Recorder, seconds: float, seed: int) -> None:
         if time.monotonic() < end:
             recorder.run(data)
 
-    recorder.run(b"")  # imports what the target needs
+    recorder.load()
     bound_memory()
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from benchmarks.fuzz import bounds, crashes, images, targets
+from benchmarks.fuzz import bounds, crashes, images, targets, worker
 from benchmarks.fuzz.targets import TARGETS, Target
 from components.images.reader import read_image
 
@@ -41,6 +41,24 @@ def test_a_case_is_bounded_in_time_and_memory(monkeypatch):
     assert failure_in_a_process(lambda _: bytearray(2 * bounds.BYTES)) == "MemoryError"
     assert failure_in_a_process(lambda _: os.kill(os.getpid(), 9)) == "signal -9"
     assert failure_in_a_process(lambda _: None) == "NoneType"
+
+
+def test_slow_imports_do_not_count_as_a_failure_of_a_target(tmp_path, monkeypatch):
+    monkeypatch.setattr(crashes, "bounded_time", lambda: bounds.bounded_time(0.2))
+    loaded = []
+
+    def check(data: bytes) -> None:
+        if not loaded:
+            end = time.process_time() + 0.5
+            while time.process_time() < end:
+                pass
+            loaded.append(True)
+
+    monkeypatch.setattr(worker, "bound_memory", lambda: None)  # it would bound the other tests too
+    monkeypatch.setitem(worker.TARGETS, "gate", Target(check, ".txt"))
+    worker.fuzz("gate", seconds=0.1, seed=1, output=tmp_path)
+    assert loaded
+    assert crashes.kept(tmp_path) == []
 
 
 def test_what_breaks_a_target_is_kept_once_in_its_smallest_form(tmp_path):
