@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import statistics
 import tempfile
 import time
@@ -40,8 +41,8 @@ def main() -> None:
         root = Path(folder)
         given = arguments.source or (PHOTOGRAPHS if PHOTOGRAPHS.is_dir() else None)
         images = _images_of(given) if given else noise(root / "noise", arguments.images)
-        source = _linked(_sample(images, arguments.images), root / "source")
-        small = _linked(_one_per_class(images), root / "small")
+        source = _copied(_sample(images, arguments.images), root / "source")
+        small = _copied(_one_per_class(images), root / "small")
         figures = _measure(source, small, arguments.repetitions)
     print(json.dumps({"data": "photographs" if given else "noise", **figures}))
 
@@ -82,11 +83,11 @@ def _one_per_class(images: Iterable[Path]) -> list[Path]:
     return list({path.parent: path for path in images}.values())
 
 
-def _linked(images: Iterable[Path], folder: Path) -> Path:
+def _copied(images: Iterable[Path], folder: Path) -> Path:
     for path in images:
-        link = folder / path.parent.name / path.name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(path.resolve())
+        copy = folder / path.parent.name / path.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
     return folder
 
 
@@ -133,7 +134,6 @@ def _component(source: Path) -> None:
     component = ImageExampleGen(
         source=str(source),
         positive_class=min(path.name for path in source.iterdir()),
-        roots=["/"],  # the images of the small source are links
     )
     # This runner ignores the container image, but with it TFX doesn't package itself.
     options = ["--runner=FnApiRunner", "--sdk_container_image=unused"]

@@ -5,8 +5,7 @@
    folder; it returns only digests and refusals, in one small file per shard.
 3. This process finds duplicates and label conflicts from the digests of all images, writes the
    quarantine list and checks whether too many images were refused.
-4. In Beam, one call per shard moves it to its final name; only shards that lose an image are
-   rewritten.
+4. Shards are moved to their final names. Those that lose an image are written anew, in Beam.
 
 So the output is byte for byte the same for any number of workers.
 
@@ -186,15 +185,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     ) -> list[Described]:
         """Moves all shards to their final names; returns their entries in the list of files."""
         fileio.makedirs(example_files.split_dir(uri, names.ALL))
-        entries = {shard: plan.entry for shard, plan in plans.items()}
-        known = [shard for shard, entry in entries.items() if entry]
-        in_parallel(lambda shard: move(staging.examples(shard), plans[shard]), known)
-        unknown = [shard for shard, entry in entries.items() if not entry]
-        for shard in unknown:
+        moved = [shard for shard, plan in plans.items() if plan.kept is None]
+        in_parallel(lambda shard: move(staging.examples(shard), plans[shard]), moved)
+        rewritten = [shard for shard, plan in plans.items() if plan.kept is not None]
+        for shard in rewritten:
             staging.write_plan(shard, plans[shard])
-        if unknown:
-            self._for_each("Finalize", unknown, beam.Map(finalize, staging))
-        return [entry or staging.read_entry(shard) for shard, entry in entries.items()]
+        if rewritten:
+            self._for_each("Finalize", rewritten, beam.Map(finalize, staging))
+        return [plan.entry or staging.read_entry(shard) for shard, plan in plans.items()]
 
     def _for_each(self, name: str, shards: Iterable[int], work: beam.PTransform) -> None:
         with self._make_beam_pipeline() as pipeline:
@@ -252,7 +250,7 @@ def _shard_plans(uri: str, found: Sequence[Part], judged: verdict.Verdict) -> di
     """Returns the plan of each shard that keeps an image; the remaining shards are renumbered."""
     shards = [each for part in found for each in part.numbered()]
     kept = {shard: _kept(outcome, judged) for shard, outcome, _ in shards}
-    known = {shard: entry for shard, _, entry in shards if entry}
+    entries = {shard: entry for shard, _, entry in shards}
     remaining = [shard for shard, is_kept in kept.items() if any(is_kept)]
     folder = os.path.basename(example_files.split_dir(uri, names.ALL))
     return {
@@ -261,8 +259,8 @@ def _shard_plans(uri: str, found: Sequence[Part], judged: verdict.Verdict) -> di
             name=os.path.join(folder, example_files.shard_name(index, len(remaining))),
             records=sum(kept[shard]),
             kept=None if all(kept[shard]) else kept[shard],
-            size=known[shard].size if shard in known else 0,
-            sha256=known[shard].sha256 if shard in known else "",
+            size=entries[shard].size,
+            sha256=entries[shard].sha256,
         )
         for index, shard in enumerate(remaining)
     }

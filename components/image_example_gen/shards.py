@@ -96,21 +96,21 @@ class ShardPlan:
       name: path of the final file, relative to `uri`.
       records: number of its records.
       kept: for each record of the shard, in order, whether it is kept; None keeps all.
-      size: of the shard in bytes, if its digest is known.
-      sha256: digest of the shard, 64 hex digits; empty if it is not known.
+      size: of the shard in bytes, with all of its records.
+      sha256: digest of the shard with all of its records, 64 hex digits.
     """
 
     uri: str
     name: str
     records: int
     kept: list[bool] | None
-    size: int = 0
-    sha256: str = ""
+    size: int
+    sha256: str
 
     @property
     def entry(self) -> Described | None:
-        """Entry of the final file in the list of the artifact's files; None if it is not known."""
-        if self.kept is not None or not self.sha256:
+        """Entry of the final file in the list of the artifact's files; None if some are dropped."""
+        if self.kept is not None:
             return None
         return Described(self.name, self.records, self.size, self.sha256)
 
@@ -166,7 +166,7 @@ class Staging:
         return ShardPlan(**_read_json(self._path("plan", shard)))
 
     def write_entry(self, shard: int, entry: Described) -> None:
-        """Writes the entry of a shard's final file in the list of the artifact's files."""
+        """Writes the entry of a shard's file in a list of files."""
         _write_json(self._path("entry", shard), entry._asdict())
 
     def read_entry(self, shard: int) -> Described:
@@ -184,7 +184,7 @@ class Staging:
 
 
 def ingest(shard: int, staging: Staging, rules: Rules) -> None:
-    """Reads the images of a shard's listing and writes its examples and its outcome.
+    """Reads the images of a shard's listing; writes its examples, their entry and its outcome.
 
     Raises:
       StoreError: a file could not be read, for a reason that does not lie in the file.
@@ -200,6 +200,9 @@ def ingest(shard: int, staging: Staging, rules: Rules) -> None:
             else:
                 writer.write(example)
                 outcome.ingested.append(ingested)
+    name = os.path.basename(staging.examples(shard))
+    entry = artifact_files.describe(staging.folder, name, len(outcome.ingested))
+    staging.write_entry(shard, entry)
     staging.write_outcome(shard, outcome)
 
 
@@ -256,7 +259,7 @@ def _serialized(example: tf.train.Example) -> bytes:
 
 
 def finalize(shard: int, staging: Staging) -> None:
-    """Moves a shard to its destination, without the records that are dropped."""
+    """Writes a shard to its destination without the records that are dropped, and its entry."""
     plan = staging.read_plan(shard)
     move(staging.examples(shard), plan)
     staging.write_entry(shard, artifact_files.describe(plan.uri, plan.name, plan.records))
