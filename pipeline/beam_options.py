@@ -102,6 +102,18 @@ def beam_args(runner: str, options: Sequence[str]) -> list[str]:
     return args
 
 
+def image_workers(runner: str, options: Sequence[str], workers: int | str) -> str:
+    """Returns the option for the number of processes in which a worker decodes images.
+
+    Args:
+      runner: its name.
+      options: as `check` takes them.
+      workers: the number, or `auto`.
+    """
+    is_single = runner == IN_PROCESS_RUNNER and "direct_num_workers" not in parsed(options)
+    return f"--image_workers={workers if is_single or workers != 'auto' else 1}"
+
+
 def _wrong(name: str, problem: str, given: Options) -> ValueError:
     return ValueError(f"--{name} {problem}. Received: {given.get(name)!r}")
 

@@ -35,6 +35,7 @@ from components.artifact_files import Described
 from components.checked_artifacts import checked
 from components.image_example_gen import files, parts, spans_file, verdict
 from components.image_example_gen.abandoned import remove_abandoned, staging_folder
+from components.image_example_gen.parallel import image_workers
 from components.image_example_gen.parts import Part
 from components.image_example_gen.shards import (
     Outcome,
@@ -171,12 +172,13 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     def _ingest(self, unread: Sequence[Part], staging: Staging, rules: Rules) -> None:
         shards = [shard for part in unread for shard in part.write_listings(staging)]
         total = sum(len(part.span.records) for part in unread)
+        workers = image_workers(map(str, self._beam_pipeline_args), total)
         if not shards:
             return
         with watched(
             lambda: staging.finished() * total // len(shards), total=total, logger=_LOGGER.name
         ):
-            self._for_each("Ingest", shards, beam.Map(ingest, staging, rules))
+            self._for_each("Ingest", shards, beam.Map(ingest, staging, rules, workers))
         for part in unread:
             part.read_outcomes(staging)
 

@@ -5,6 +5,7 @@ are returned, in a small file next to the shard. Files are written under a tempo
 that a bundle which a runner retries leaves no partial file.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ from components import artifact_files, names
 from components.artifact_files import Described
 from components.bundle_file import bundle_file
 from components.image_example_gen.image_bytes import read_file
+from components.image_example_gen.parallel import map_in_order
 from components.image_example_gen.sources import ImageRecord
 from components.image_example_gen.verdict import Refusal
 from components.images import isolated, reader
@@ -183,34 +185,52 @@ class Staging:
         return sum(str(name).startswith("outcome-") for name in fileio.listdir(self.folder))
 
 
-def ingest(shard: int, staging: Staging, rules: Rules) -> None:
+def ingest(shard: int, staging: Staging, rules: Rules, workers: int = 1) -> None:
     """Reads the images of a shard's listing; writes its examples, their entry and its outcome.
+
+    Args:
+      shard: index of the shard.
+      staging: has its listing.
+      rules: how images are read.
+      workers: number of processes that decode them; 1 for this one.
 
     Raises:
       StoreError: a file could not be read, for a reason that does not lie in the file.
     """
     first_row, records = staging.read_listing(shard)
     outcome = Outcome([], [])
+    read = functools.partial(_read, rules=rules, in_child=workers > 1)
+    images = map_in_order(read, records, threads=workers)
     with bundle_file(staging.examples(shard)) as path, tf.io.TFRecordWriter(path) as writer:
-        for row, record in enumerate(records, start=first_row):
-            try:
-                example, ingested = _ingest_image(row, record, rules)
-            except reader.RefusedImageError as error:
-                outcome.refusals.append(Refusal(row, error.reason, error.detail))
-            else:
-                writer.write(example)
-                outcome.ingested.append(ingested)
+        for row, (record, found) in enumerate(zip(records, images, strict=True), start=first_row):
+            if isinstance(found, reader.RefusedImageError):
+                outcome.refusals.append(Refusal(row, found.reason, found.detail))
+                continue
+            ingested = _ingested(row, *found)
+            writer.write(_example(record, found[0], ingested, rules.positive_class))
+            outcome.ingested.append(ingested)
     name = os.path.basename(staging.examples(shard))
     entry = artifact_files.describe(staging.folder, name, len(outcome.ingested))
     staging.write_entry(shard, entry)
     staging.write_outcome(shard, outcome)
 
 
-def _ingest_image(row: int, record: ImageRecord, rules: Rules) -> tuple[bytes, IngestedImage]:
-    data = read_file(record.path, record.size, rules.max_pixels)
-    image = isolated.read_image(data, max_pixels=rules.max_pixels, max_side=rules.max_side)
-    image_id = hashlib.sha256(data).hexdigest()
-    ingested = IngestedImage(
+def _read(
+    record: ImageRecord, *, rules: Rules, in_child: bool
+) -> tuple[reader.ReadImage, str] | reader.RefusedImageError:
+    """Returns an image and the SHA-256 of its file, or why it is refused."""
+    try:
+        data = read_file(record.path, record.size, rules.max_pixels)
+        image = isolated.read_image(
+            data, max_pixels=rules.max_pixels, max_side=rules.max_side, in_child=in_child
+        )
+    except reader.RefusedImageError as error:
+        return error
+    return image, hashlib.sha256(data).hexdigest()
+
+
+def _ingested(row: int, image: reader.ReadImage, image_id: str) -> IngestedImage:
+    return IngestedImage(
         row,
         image_id,
         as_hex(image.perceptual_hash),
@@ -218,7 +238,6 @@ def _ingest_image(row: int, record: ImageRecord, rules: Rules) -> tuple[bytes, I
         brightness=image.brightness,
         sharpness=image.sharpness,
     )
-    return _example(record, image, ingested, rules.positive_class), ingested
 
 
 def _example(

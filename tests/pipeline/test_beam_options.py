@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.beam_options import beam_args
+from pipeline.beam_options import beam_args, image_workers
 from pipeline.preflight import check_beam
 from pipeline.settings import Beam, SettingsError, parse_as
 
@@ -93,3 +93,19 @@ def test_tfx_builds_no_package_of_itself_for_workers(options: list[str], image: 
 
 def test_an_image_or_a_package_of_the_user_is_kept():
     assert beam_args("FlinkRunner", [IMAGE]) == ["--runner=FlinkRunner", IMAGE]
+
+
+@pytest.mark.parametrize(
+    ("runner", "options", "workers", "expected"),
+    [
+        ("FnApiRunner", [], "auto", "auto"),
+        ("FnApiRunner", [], 3, "3"),
+        ("FnApiRunner", ["--direct_num_workers=2"], "auto", "1"),
+        ("FlinkRunner", ["--flink_master=[local]"], "auto", "1"),
+        ("FlinkRunner", ["--flink_master=[local]"], 2, "2"),
+    ],
+)
+def test_images_are_decoded_in_several_processes_unless_the_runner_has_several_workers(
+    runner, options, workers, expected
+):
+    assert image_workers(runner, options, workers) == f"--image_workers={expected}"
