@@ -4,9 +4,10 @@
 
 Draws small JPEGs, 64 x 64 pixels of smooth noise, ten cats to a dog, and runs ImageExampleGen,
 StatisticsGen, SchemaGen, ExampleValidator and ImbalanceSampler on them, each in a process of its
-own. Small images make what does not depend on the pixels visible; `benchmarks.ingest` measures
-photographs. Images are decoded in the component's process. What is done is kept in the folder, so that the command goes on after an interruption;
-another folder, or `--again`, measures anew. A million images need 10 GiB and about an hour.
+own, which also decodes the images. Small images make visible what does not depend on the pixels;
+`benchmarks.ingest` measures photographs. What is done is kept in the folder, so that the command
+goes on after an interruption; another folder, or `--again`, measures anew. A million images need
+10 GiB and about an hour.
 
 The last line is one JSON object. `images_per_core_second` is the largest number of images divided
 by the CPU time of all components. `memory_ratio` is the largest component's peak
