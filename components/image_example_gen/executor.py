@@ -51,6 +51,7 @@ from components.image_example_gen.span_listing import Asked, SpanImages, list_sp
 from components.image_example_gen.span_store import SpanStore, in_parallel
 from components.image_example_gen.spans import parse_window
 from components.image_example_gen.spans_file import KeptImage
+from components.images import isolated
 from components.progress import watched
 from components.spelling import composed
 
@@ -179,6 +180,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             lambda: staging.finished() * total // len(shards), total=total, logger=_LOGGER.name
         ):
             self._for_each("Ingest", shards, beam.Map(ingest, staging, rules, workers))
+        isolated.end_children()
         for part in unread:
             part.read_outcomes(staging)
 

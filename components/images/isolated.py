@@ -5,6 +5,7 @@ image is read in a child process, which has limits of memory and CPU time and on
 process's environment variables. A child process reads many images and ends with its parent.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -69,6 +70,15 @@ def read_image(
         _keep(child)
         return image
     raise AssertionError  # the last attempt returns or raises
+
+
+def end_children() -> None:
+    """Ends the child processes of this process that are idle; more are started when needed."""
+    with _lock:
+        ended = [*_idle]
+        _idle.clear()
+    for child in ended:
+        child.end()
 
 
 def _running_child() -> "_Child":
@@ -138,6 +148,12 @@ class _Child:
 
     def is_running(self) -> bool:
         return self._process.poll() is None
+
+    def end(self) -> None:
+        with contextlib.suppress(BrokenPipeError):  # it has ended already
+            self._input.close()
+        self._output.close()
+        self._process.wait()
 
     def read(self, data: bytes, max_pixels: int, max_side: int) -> reader.ReadImage:
         limits = f"[{max_pixels},{max_side}]".encode()
