@@ -12,7 +12,7 @@ demo: .venv/ready  ## run the whole pipeline on a drawn data set
 	$(RUN)/outnumbered run --preset demo --output runs/demo
 
 test: .venv/ready  ## run the tests
-	$(RUN)/pytest -n auto --dist loadfile
+	$(RUN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: lint types  ## run the lint, format and type checks
 
