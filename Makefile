@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 RUN := .venv/bin
 
-.PHONY: demo test check lint format types engines fuzz faults audit sbom next-kfp image gateway-image messages clean
+.PHONY: demo test check lint format types engines fuzz faults faults-short audit sbom next-kfp image gateway-image messages clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready  ## run the whole pipeline on a drawn data set
@@ -46,6 +46,9 @@ fuzz: .venv/ready  ## fuzz everything that reads what users and data give, for F
 
 faults: .venv/ready  ## inject faults into whole runs; takes an hour or more
 	$(RUN)/python -m benchmarks.faults
+
+faults-short: .venv/ready  ## inject the faults that say the most; takes ten minutes
+	$(RUN)/python -m benchmarks.faults --short
 
 audit: $(filter .uv/bin/uv,$(UV))  ## look for known vulnerabilities of the locked packages
 	$(PYTHON) deploy/audit.py --uv $(UV)
