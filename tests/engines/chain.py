@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,9 +85,13 @@ class Chain:
         }
 
     def names(self) -> list[str]:
-        """Returns the paths of all files, including hidden ones, except for the store's."""
+        """Returns the paths of all files, including hidden ones, except for the store's.
+
+        Without the numbers of shards: TFMA's writers make one of each bundle.
+        """
         files = (path.relative_to(self.root) for path in self.root.rglob("*") if path.is_file())
-        return sorted(str(path) for path in files if path.parts[0] != "features")
+        found = (str(path) for path in files if path.parts[0] != "features")
+        return sorted({re.sub(r"-\d+-of-\d+", "", name) for name in found})
 
     def stored(self) -> list[str]:
         """Returns the images in the store of features, one as often as it is there."""

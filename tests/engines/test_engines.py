@@ -140,14 +140,14 @@ def test_four_processes_of_which_bundles_fail_and_some_are_killed_give_what_one_
             alive.difference_update(killed)
             process.kill()
             return True
-        return attempt == 1
+        return False
 
     four.fault = fault
     found = Chain(root / "four", on_pool(prism, four)).run(root / "photos", root / "model")
     assert_same(found, undisturbed)
     assert not alive
     assert all(four.bundles[number] for number in range(4))
-    assert four.repeated >= sum(four.bundles.values())
+    assert four.repeated >= len(STEPS)
 
 
 def test_prism_that_beam_starts_with_the_workers_in_its_process_gives_the_same(

@@ -39,7 +39,20 @@ _WRITABLE = 0x1020  # a change of a bound folder's mount, without the flag of a 
 _MOUNT_SETATTR, _RECURSIVE, _READ_ONLY = 442, 0x8000, 1
 # A process that has imported all, from which others are forked in no time.
 _WARM = multiprocessing.get_context("forkserver")
-_WARM.set_forkserver_preload(["pipeline.worker_pool", "tensorflow_model_analysis"])
+_WARM.set_forkserver_preload(
+    [
+        "pipeline.worker_pool",
+        "small_network",
+        "components.image_example_gen.executor",
+        "components.statistics_gen.executor",
+        "components.imbalance_sampler.executor",
+        "components.feature_extractor.executor",
+        "components.feature_extractor.inference",
+        "apache_beam.ml.inference.tensorflow_inference",
+        "components.evaluator.executor",
+        "pipeline.batch.scoring",
+    ]
+)
 
 
 class Process:
