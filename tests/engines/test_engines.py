@@ -13,17 +13,16 @@ import numpy as np
 import pytest
 import small_network
 from chain import Chain, write_model, write_photos
-from worker_pool import Pool, Process
+from worker_pool import Fault, Pool, Process, no_fault
 
 ROOT = Path(__file__).parents[2]
 STEPS = {"Ingest", "Finalize", "Scan", "Place", "Copy", "Store", "Rewrite", "Predict", "Score"}
 """The steps of the components that write files."""
-
-in_process_options = ["--runner=FnApiRunner", "--sdk_container_image=none"]
+Start = Callable[[int], Pool]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def small_shards(request: pytest.FixtureRequest) -> Iterator[None]:
+def small_shards_and_network() -> Iterator[None]:
     from components.image_example_gen import parts
     from pipeline.batch import job
 
@@ -46,10 +45,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def undisturbed(root: Path) -> dict[str, Any]:
     """What the components give in one process."""
-    return Chain(root / "in-process", in_process_options).run(root / "photos", root / "model")
-
-
-Start = Callable[[int], Pool]
+    options = ["--runner=FnApiRunner", "--sdk_container_image=none"]
+    return Chain(root / "in-process", options).run(root / "photos", root / "model")
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +65,24 @@ def start(prism: str, root: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.fixture(scope="module")
-def four(start: Start) -> Pool:
+def pool_of_four(start: Start) -> Pool:
     return start(4)
 
 
-def on_pool(prism: Path, pool: Pool) -> list[str]:
+@pytest.fixture
+def four(pool_of_four: Pool) -> Iterator[Pool]:
+    """A pool of four processes, without faults again after the test."""
+    yield pool_of_four
+    pool_of_four.fault = no_fault
+
+
+def in_loopback(prism_program: Path) -> list[str]:
+    """Options of Beam's own runner, which starts Prism; this process is the worker."""
+    options = ["--runner=PrismRunner", f"--prism_location={prism_program}"]
+    return [*options, "--sdk_container_image=none"]
+
+
+def on_pool(prism: str, pool: Pool) -> list[str]:
     return [
         *("--runner=PortableRunner", f"--job_endpoint={prism}", "--sdk_container_image=none"),
         *("--environment_type=EXTERNAL", f"--environment_config={pool.endpoint}"),
@@ -130,36 +140,78 @@ def test_bundles_that_fail_after_their_work_or_while_they_write_leave_no_trace(
     assert len(FaultyRunner.killed) > len(STEPS)
 
 
-def test_four_processes_of_which_bundles_fail_and_some_are_killed_give_what_one_gives(
-    root: Path, prism: Path, four: Pool, undisturbed: dict[str, Any]
-):
-    alive = set(STEPS)
+def kills_once_at(steps: set[str], otherwise: Fault) -> Fault:
+    """Returns a fault that kills the process that has first done a step.
 
-    def fault(steps: set[str], attempt: int, process: Process) -> bool:
-        if killed := steps & alive:
-            alive.difference_update(killed)
+    Args:
+      steps: each is removed once its process was killed.
+      otherwise: the fault of all other bundles.
+    """
+
+    def fault(done: set[str], attempt: int, process: Process) -> bool:
+        if killed := done & steps:
+            steps.difference_update(killed)
             process.kill()
             return True
-        return False
+        return otherwise(done, attempt, process)
 
-    four.fault = fault
-    found = Chain(root / "four", on_pool(prism, four)).run(root / "photos", root / "model")
+    return fault
+
+
+def test_four_processes_that_are_killed_after_each_step_give_what_one_gives(
+    root: Path, prism: str, four: Pool, undisturbed: dict[str, Any]
+):
+    left = set(STEPS)
+    four.fault = kills_once_at(left, otherwise=no_fault)
+    found = Chain(root / "killed", on_pool(prism, four)).run(root / "photos", root / "model")
     assert_same(found, undisturbed)
-    assert not alive
+    assert not left
     assert all(four.bundles[number] for number in range(4))
     assert four.repeated >= len(STEPS)
 
 
-def test_prism_that_beam_starts_with_the_workers_in_its_process_gives_the_same(
+@pytest.mark.engines_check
+def test_four_processes_of_which_each_bundle_fails_too_give_what_one_gives(
+    root: Path, prism: str, four: Pool, undisturbed: dict[str, Any]
+):
+    left, before = set(STEPS), four.repeated
+    four.fault = kills_once_at(left, otherwise=lambda done, attempt, process: attempt == 1)
+    found = Chain(root / "failing", on_pool(prism, four)).run(root / "photos", root / "model")
+    assert_same(found, undisturbed)
+    assert not left
+    assert four.repeated - before > 50
+
+
+@pytest.mark.engines_check
+def test_one_process_gives_what_is_given_in_process(
+    root: Path, prism: str, start: Start, undisturbed: dict[str, Any]
+):
+    one = start(1)
+    found = Chain(root / "one", on_pool(prism, one)).run(root / "photos", root / "model")
+    assert_same(found, undisturbed)
+    assert one.bundles[0] > 50
+
+
+def test_workers_in_the_process_that_starts_prism_give_the_same_images_and_rows(
     root: Path, prism_program: Path, undisturbed: dict[str, Any]
 ):
-    options = ["--runner=PrismRunner", f"--prism_location={prism_program}"]
-    chain = Chain(root / "loopback", [*options, "--sdk_container_image=none"])
+    chain = Chain(root / "loopback", in_loopback(prism_program))
+    chain.ingest(root / "photos")
+    found = chain.files("examples", "quarantine")
+    assert found == {name: undisturbed["files"][name] for name in found}
+    assert chain.predict(root / "photos", root / "model") == undisturbed["rows"]
+
+
+@pytest.mark.engines_check
+def test_workers_in_the_process_that_starts_prism_give_the_same(
+    root: Path, prism_program: Path, undisturbed: dict[str, Any]
+):
+    chain = Chain(root / "all-in-loopback", in_loopback(prism_program))
     assert_same(chain.run(root / "photos", root / "model"), undisturbed)
 
 
 def test_the_processes_see_no_file_of_one_another_outside_of_the_pipeline_root(
-    root: Path, prism: Path, four: Pool, tmp_path: Path
+    root: Path, prism: str, four: Pool, tmp_path: Path
 ):
     if not all(process.is_isolated for process in four.processes):
         pytest.skip("files can't be hidden from a process without the right to mount")
@@ -180,7 +232,7 @@ def test_the_processes_see_no_file_of_one_another_outside_of_the_pipeline_root(
         (root / f"{own}.json").write_text(json.dumps(found))
 
     # Each process is given the bundle twice: the second time it would see what the others left.
-    four.fault = lambda steps, attempt, process: "Look" in steps and attempt < 8
+    four.fault = lambda done, attempt, process: "Look" in done and attempt < 8
     with beam.Pipeline(argv=on_pool(prism, four)) as pipeline:
         _ = pipeline | beam.Create([1]) | beam.Reshuffle() | "Look" >> beam.Map(look)
     seen = [json.loads(path.read_text()) for path in root.glob("of-worker-*.json")]

@@ -156,6 +156,11 @@ Fault = Callable[[set[str], int, Process], bool]
 """Whether a bundle that a process has done fails: its steps, the number of the try, the process."""
 
 
+def no_fault(steps: set[str], attempt: int, process: Process) -> bool:
+    """Lets no bundle fail."""
+    return False
+
+
 @dataclass
 class _Bundle:
     """A bundle that the engine waits for."""
@@ -187,7 +192,7 @@ class Pool(rpc.BeamFnExternalWorkerPoolServicer):
         self.processes = processes
         self.bundles: Counter[int] = Counter()
         self.repeated = 0
-        self.fault: Fault = lambda steps, attempt, process: False
+        self.fault: Fault = no_fault
         self._sessions: dict[str, _Session] = {}
         self._server = _server()
         rpc.add_BeamFnExternalWorkerPoolServicer_to_server(self, self._server)
