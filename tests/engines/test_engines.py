@@ -128,7 +128,7 @@ def steps_of_the_components() -> set[str]:
     return found
 
 
-def test_bundles_that_fail_after_their_work_or_while_they_write_leave_no_trace(
+def test_bundles_that_are_cut_off_or_fail_after_their_work_change_nothing(
     root: Path, undisturbed: dict[str, Any]
 ):
     from faulty_runner import FaultyRunner

@@ -10,6 +10,7 @@ bundle. So a bundle can fail and be repeated by another process, as Flink and Da
 import ctypes
 import itertools
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import queue
 import socket
@@ -37,7 +38,9 @@ _CODE = str(Path(__file__).parents[2])
 _NEW_MOUNTS, _BIND, _PRIVATE = 0x20000, 0x1000, 0x44000
 _WRITABLE = 0x1020  # a change of a bound folder's mount, without the flag of a read-only one
 _MOUNT_SETATTR, _RECURSIVE, _READ_ONLY = 442, 0x8000, 1
-# A process that has imported all, from which others are forked in no time.
+# A process that has imported all, from which others are forked in no time. That of tests before,
+# which has imported less, would be used instead.
+multiprocessing.forkserver._forkserver._stop()
 _WARM = multiprocessing.get_context("forkserver")
 _WARM.set_forkserver_preload(
     [
