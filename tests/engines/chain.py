@@ -22,7 +22,7 @@ SIZE = 71
 
 
 def write_photos(folder: Path) -> Path:
-    """Writes 26 images of two classes, of which one can't be read and one is there twice."""
+    """Writes 34 images of two classes, of which one can't be read and one is there twice."""
     write_pictures(folder / "cats", 20, first_seed=0)
     write_pictures(folder / "dogs", 12, first_seed=100)
     (folder / "cats" / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")

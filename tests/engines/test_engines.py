@@ -12,6 +12,7 @@ import apache_beam as beam
 import numpy as np
 import pytest
 import small_network
+from apache_beam.runners.portability.prism_runner import PrismRunner
 from chain import Chain, write_model, write_photos
 from worker_pool import Fault, Pool, Process, no_fault
 
@@ -74,6 +75,20 @@ def four(pool_of_four: Pool) -> Iterator[Pool]:
     """A pool of four processes, without faults again after the test."""
     yield pool_of_four
     pool_of_four.fault = no_fault
+
+
+@pytest.fixture
+def prism_jobs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The jobs that Beam's own runner is given during a test."""
+    jobs: list[Any] = []
+    run = PrismRunner.run_portable_pipeline
+
+    def run_and_note(runner: PrismRunner, *arguments: Any) -> Any:
+        jobs.append(arguments)
+        return run(runner, *arguments)
+
+    monkeypatch.setattr(PrismRunner, "run_portable_pipeline", run_and_note)
+    return jobs
 
 
 def in_loopback(prism_program: Path) -> list[str]:
@@ -193,21 +208,23 @@ def test_one_process_gives_what_is_given_in_process(
 
 
 def test_workers_in_the_process_that_starts_prism_give_the_same_images_and_rows(
-    root: Path, prism_program: Path, undisturbed: dict[str, Any]
+    root: Path, prism_program: Path, prism_jobs: list[Any], undisturbed: dict[str, Any]
 ):
     chain = Chain(root / "loopback", in_loopback(prism_program))
     chain.ingest(root / "photos")
     found = chain.files("examples", "quarantine")
     assert found == {name: undisturbed["files"][name] for name in found}
     assert chain.predict(root / "photos", root / "model") == undisturbed["rows"]
+    assert len(prism_jobs) == 3
 
 
 @pytest.mark.engines_check
 def test_workers_in_the_process_that_starts_prism_give_the_same(
-    root: Path, prism_program: Path, undisturbed: dict[str, Any]
+    root: Path, prism_program: Path, prism_jobs: list[Any], undisturbed: dict[str, Any]
 ):
     chain = Chain(root / "all-in-loopback", in_loopback(prism_program))
     assert_same(chain.run(root / "photos", root / "model"), undisturbed)
+    assert len(prism_jobs) == 9
 
 
 def test_the_processes_see_no_file_of_one_another_outside_of_the_pipeline_root(
