@@ -14,11 +14,11 @@ import pytest
 import small_network
 from apache_beam.runners.portability.prism_runner import PrismRunner
 from chain import Chain, write_model, write_photos
-from worker_pool import Fault, Pool, Process, no_fault
+from worker_pool import Fault, Pool, Process, no_fault, start_warm
 
 ROOT = Path(__file__).parents[2]
 STEPS = {"Ingest", "Finalize", "Scan", "Place", "Copy", "Store", "Rewrite", "Predict", "Score"}
-"""The steps of the components that write files."""
+"""The steps in which the components read images, or write what they found."""
 Start = Callable[[int], Pool]
 
 
@@ -53,6 +53,7 @@ def undisturbed(root: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def start(prism: str, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Starts a pool of a number of processes."""
+    start_warm()
     started = []
 
     def start_pool(processes: int) -> Pool:

@@ -38,24 +38,26 @@ _CODE = str(Path(__file__).parents[2])
 _NEW_MOUNTS, _BIND, _PRIVATE = 0x20000, 0x1000, 0x44000
 _WRITABLE = 0x1020  # a change of a bound folder's mount, without the flag of a read-only one
 _MOUNT_SETATTR, _RECURSIVE, _READ_ONLY = 442, 0x8000, 1
-# A process that has imported all, from which others are forked in no time. That of tests before,
-# which has imported less, would be used instead.
-multiprocessing.forkserver._forkserver._stop()
 _WARM = multiprocessing.get_context("forkserver")
-_WARM.set_forkserver_preload(
-    [
-        "pipeline.worker_pool",
-        "small_network",
-        "components.image_example_gen.executor",
-        "components.statistics_gen.executor",
-        "components.imbalance_sampler.executor",
-        "components.feature_extractor.executor",
-        "components.feature_extractor.inference",
-        "apache_beam.ml.inference.tensorflow_inference",
-        "components.evaluator.executor",
-        "pipeline.batch.scoring",
-    ]
-)
+_IMPORTED = [
+    "pipeline.worker_pool",
+    "small_network",
+    "components.image_example_gen.executor",
+    "components.statistics_gen.executor",
+    "components.imbalance_sampler.executor",
+    "components.feature_extractor.executor",
+    "components.feature_extractor.inference",
+    "apache_beam.ml.inference.tensorflow_inference",
+    "components.evaluator.executor",
+    "pipeline.batch.scoring",
+]
+
+
+def start_warm() -> None:
+    """Has processes forked from one that has imported all, which takes no time."""
+    # There is one for all tests. That of tests before may have imported less.
+    multiprocessing.forkserver._forkserver._stop()
+    _WARM.set_forkserver_preload(_IMPORTED)
 
 
 class Process:
