@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 RUN := .venv/bin
 
-.PHONY: demo test check lint format types engines fuzz faults faults-short audit sbom next-kfp image gateway-image messages clean
+.PHONY: demo test check lint format types engines engines-check fuzz faults faults-short audit sbom next-kfp image gateway-image messages clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready  ## run the whole pipeline on a drawn data set
@@ -38,6 +38,9 @@ $(PRISM):
 	GOFLAGS=-mod=mod GOBIN=$(CURDIR)/.engines/new \
 	    go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(BEAM)
 	mv .engines/new/prism $@
+
+engines-check: .venv/ready engines  ## run the components on Prism in more ways; takes two minutes
+	$(RUN)/pytest tests/engines -m engines_check
 
 FUZZ_SECONDS ?= 300
 

@@ -221,6 +221,16 @@ def test_two_jobs_with_one_output_do_not_mix(registry: Path, photos: Path, tmp_p
     assert run(photos, registry, tmp_path / "rows.csv").rows == 70
 
 
+def test_what_a_killed_worker_of_another_machine_left_is_removed(
+    registry: Path, photos: Path, tmp_path: Path
+):
+    parts = Path(tmp_path, "rows.csv.parts")
+    parts.mkdir()
+    Path(parts, f".other@12-{'0' * 32}-rows-000000.jsonl").touch()
+    assert run(photos, registry, tmp_path / "rows.csv").rows == 70
+    assert not parts.exists()
+
+
 @pytest.mark.parametrize("name", ["mine.txt", "images-of-mine.jsonl"])
 def test_a_folder_of_somebody_else_is_not_emptied(
     registry: Path, photos: Path, tmp_path: Path, name: str
