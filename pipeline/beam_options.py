@@ -179,12 +179,38 @@ def beam_args(runner: str, options: Sequence[str]) -> list[str]:
     """
     args = [f"--runner={runner}", *options]
     given = parsed(options)
+    image = _image(given)
     if not given.keys() & set(_PACKAGES):
         # Otherwise TFX spends two seconds per component on a package of itself for the workers.
         # They have all that is needed, or are made from this image; the others ignore it.
-        image = given.get("environment_config") if _kind(given) == "DOCKER" else ""
         args.append(f"--sdk_container_image={image or 'none'}")
+    in_containers = (_kind(given) or _default_kind(runner, given)) == "DOCKER"
+    if in_containers and image and not given.get("environment_config"):
+        # Beam's portable runners take the image from here only, and else start Beam's own.
+        args += ["--environment_type=DOCKER", f"--environment_config={image}"]
     return args
+
+
+def _image(given: Options) -> str:
+    """Returns the image of workers in containers; empty: it is not given, or not used."""
+    if _kind(given) not in ("", "DOCKER"):
+        return ""
+    name = re.search(r"docker_container_image=([^,]+)", given.get("environment_options", ""))
+    of_type = given.get("environment_config", "") if _kind(given) else ""
+    return of_type or (name[1] if name else "") or next(filter(None, map(given.get, _IMAGE)), "")
+
+
+def _default_kind(runner: str, given: Options) -> str:
+    """Returns the environment of the workers if --environment_type is not given."""
+    if runner == PRISM:
+        return "LOOPBACK"
+    if runner not in (PORTABLE, FLINK, SPARK):
+        return ""
+    own = {
+        FLINK: given.get("flink_master", "[auto]") in _OWN_MASTER,
+        SPARK: given.get("spark_master_url", "local").startswith("local"),
+    }
+    return "LOOPBACK" if own.get(runner) and "job_endpoint" not in given else "DOCKER"
 
 
 def _wrong(name: str, problem: str, given: Options) -> ValueError:
@@ -244,9 +270,9 @@ def _kind(given: Options) -> str:
     return given.get("environment_type", "").upper()
 
 
-def _check_workers(given: Options, runner: str, default: str) -> None:
+def _check_workers(given: Options, runner: str) -> None:
     """Checks where the workers get the project's code from."""
-    kind = _kind(given) or default
+    kind = _kind(given) or _default_kind(runner, given)
     if "environment_type" in given and kind not in ENVIRONMENTS and ":" not in kind:
         raise _wrong("environment_type", f"must be one of {', '.join(ENVIRONMENTS)}", given)
     if kind == "EXTERNAL" and "external_service_address" not in given.get(
@@ -257,7 +283,7 @@ def _check_workers(given: Options, runner: str, default: str) -> None:
     if kind == "PROCESS" and "process_command" not in given.get("environment_options", ""):
         example = """'{"command": "/opt/apache/beam/boot"}'"""
         _require("environment_config", given, "--environment_type=PROCESS", example)
-    if kind == "DOCKER" and not any(map(given.get, ("environment_config", *_IMAGE))):
+    if kind == "DOCKER" and not _image(given):
         raise ValueError(
             f"must contain --sdk_container_image=IMAGE for {runner}, with the image of the steps: "
             "Beam's own has no code of this project. Workers that run already are used with "
@@ -270,24 +296,23 @@ def _check_prism(given: Options) -> None:
     if location and "://" not in location and not os.path.isfile(location):
         raise _wrong("prism_location", "must be the program, which `make engines` fetches", given)
     _check_job_server(given)
-    _check_workers(given, PRISM, "LOOPBACK")
+    _check_workers(given, PRISM)
 
 
 def _check_portable(given: Options) -> None:
     _require("job_endpoint", given, PORTABLE, "localhost:8099")
     _check_job_server(given)
-    _check_workers(given, PORTABLE, "DOCKER")
+    _check_workers(given, PORTABLE)
 
 
 def _check_flink(given: Options) -> None:
     master = given.get("flink_master", "[auto]")
-    own = master in _OWN_MASTER
-    if not own:
+    if master not in _OWN_MASTER:
         _check_address("flink_master", given, schemes=("http", "https"))
         _check_near("flink_master", master.rstrip("/"), given)
     _check_jar("flink_job_server_jar", given)
     _check_job_server(given)
-    _check_workers(given, FLINK, "LOOPBACK" if own and "job_endpoint" not in given else "DOCKER")
+    _check_workers(given, FLINK)
 
 
 def _check_spark(given: Options) -> None:
@@ -300,8 +325,7 @@ def _check_spark(given: Options) -> None:
         _check_near("spark_master_url", master, given)
     _check_jar("spark_job_server_jar", given)
     _check_job_server(given)
-    own = master.startswith("local") and "job_endpoint" not in given
-    _check_workers(given, SPARK, "LOOPBACK" if own else "DOCKER")
+    _check_workers(given, SPARK)
 
 
 _GOOGLE_FORMS = MappingProxyType(

@@ -17,6 +17,7 @@ from pipeline.batch.formats import OutputError
 from pipeline.batch.job import Job, Summary
 from pipeline.batch.listing import ListingError, Request
 from pipeline.batch.work import JobError
+from pipeline.beam_options import beam_args
 from pipeline.options import Exit, fail
 from pipeline.predict import PredictError
 from pipeline.settings import Beam, SettingsError, apply_overrides, parse_as
@@ -87,7 +88,7 @@ def _job(
         ),
         paths.given_source("--model", model),
         paths.given_source("--output", output),
-        (f"--runner={beam.runner}", *beam.options),
+        tuple(beam_args(beam.runner, beam.options)),
     )
 
 

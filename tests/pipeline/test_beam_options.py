@@ -4,6 +4,7 @@ from argparse import ArgumentParser
 
 import pytest
 from apache_beam.options.pipeline_options import FlinkRunnerOptions, PipelineOptions
+from apache_beam.runners.runner import create_runner
 
 from pipeline import beam_options
 from pipeline.beam_options import beam_args
@@ -170,3 +171,27 @@ def test_tfx_builds_no_package_of_itself_for_workers(options: list[str], image: 
 
 def test_an_image_or_a_package_of_the_user_is_kept():
     assert beam_args("FlinkRunner", [IMAGE]) == ["--runner=FlinkRunner", IMAGE]
+    package = "--setup_file=setup.py"
+    assert beam_args("FnApiRunner", [package]) == ["--runner=FnApiRunner", package]
+
+
+@pytest.mark.parametrize(
+    ("runner", "options"),
+    [
+        ("PortableRunner", ["--job_endpoint=jobs:8099", IMAGE]),
+        ("FlinkRunner", ["--flink_master=flink:8081", IMAGE]),
+        ("SparkRunner", ["--spark_master_url=spark://spark:7077", IMAGE]),
+        ("FlinkRunner", ["--environment_type=DOCKER", IMAGE]),
+        (
+            "FlinkRunner",
+            [
+                "--environment_type=DOCKER",
+                "--environment_options=docker_container_image=registry.example/outnumbered:1",
+            ],
+        ),
+    ],
+)
+def test_containers_are_of_the_image_of_the_steps(runner: str, options: list[str]):
+    found = PipelineOptions(beam_args(runner, options))
+    environment = create_runner(runner).default_environment(found)
+    assert environment.container_image == "registry.example/outnumbered:1"
