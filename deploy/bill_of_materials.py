@@ -31,6 +31,7 @@ class Image(NamedTuple):
 IMAGES = {
     "outnumbered": Image("Dockerfile", ("--no-dev",)),
     "outnumbered-gpu": Image("Dockerfile", ("--no-dev", "--extra", "gpu")),
+    "outnumbered-worker": Image("Dockerfile", ("--no-dev", "--group", "worker")),
     "outnumbered-gateway": Image(
         "deploy/gateway/Dockerfile",
         ("--only-group", "gateway", "--only-group", "gateway-s3", "--only-group", "gateway-gcs"),

@@ -67,6 +67,8 @@ WRITTEN = frozenset(
 """The options whose values are files and folders that Beam writes to."""
 
 _JAVA = "java"
+# A module that workers import first which an engine starts.
+_WORKER_SETUP = "pipeline.worker_setup"
 
 Options = Mapping[str, str]
 
@@ -188,6 +190,8 @@ def beam_args(runner: str, options: Sequence[str]) -> list[str]:
     if in_containers and image and not given.get("environment_config"):
         # Beam's portable runners take the image from here only, and else start Beam's own.
         args += ["--environment_type=DOCKER", f"--environment_config={image}"]
+    if in_containers or _kind(given) == "PROCESS" or runner == DATAFLOW:
+        args.append(f"--beam_plugin={_WORKER_SETUP}")
     return args
 
 

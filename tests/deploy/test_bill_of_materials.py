@@ -13,7 +13,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 ROOT = Path(__file__).parents[2]
 UV = shutil.which("uv") or shutil.which(".uv/bin/uv", path=str(ROOT)) or str(ROOT / ".uv/bin/uv")
-IMAGES = ("outnumbered", "outnumbered-gpu", "outnumbered-gateway")
+IMAGES = ("outnumbered", "outnumbered-gpu", "outnumbered-worker", "outnumbered-gateway")
 
 pytestmark = pytest.mark.skipif(
     not Path(UV).exists(), reason="uv, which make installs, is required"
@@ -57,5 +57,6 @@ def test_a_bill_has_the_packages_of_its_image_and_the_base(bills):
     gpu = packages(bills["outnumbered-gpu"]) - packages(bills["outnumbered"])
     assert gpu
     assert all(re.fullmatch("nvidia-.*", name) for name in gpu)
+    assert packages(bills["outnumbered-worker"]) - packages(bills["outnumbered"]) == {"pip"}
     assert {"starlette", "pillow", "python"} <= packages(bills["outnumbered-gateway"])
     assert "tensorflow" not in packages(bills["outnumbered-gateway"])

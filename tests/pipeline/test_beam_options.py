@@ -3,7 +3,7 @@
 from argparse import ArgumentParser
 
 import pytest
-from apache_beam.options.pipeline_options import FlinkRunnerOptions, PipelineOptions
+from apache_beam.options.pipeline_options import FlinkRunnerOptions, PipelineOptions, SetupOptions
 from apache_beam.runners.runner import create_runner
 
 from pipeline import beam_options
@@ -166,7 +166,7 @@ def test_dataflow_is_refused_where_the_outputs_are_in_a_folder():
 )
 def test_tfx_builds_no_package_of_itself_for_workers(options: list[str], image: str | None):
     expected = f"--sdk_container_image={image or 'registry.example/image:1'}"
-    assert beam_args("FlinkRunner", options)[-1] == expected
+    assert expected in beam_args("FlinkRunner", options)
 
 
 def test_an_image_or_a_package_of_the_user_is_kept():
@@ -195,3 +195,25 @@ def test_containers_are_of_the_image_of_the_steps(runner: str, options: list[str
     found = PipelineOptions(beam_args(runner, options))
     environment = create_runner(runner).default_environment(found)
     assert environment.container_image == "registry.example/outnumbered:1"
+
+
+@pytest.mark.parametrize(
+    ("runner", "options", "imported"),
+    [
+        ("FlinkRunner", ["--flink_master=flink:8081", IMAGE], True),
+        (
+            "FlinkRunner",
+            ["--environment_type=PROCESS", '--environment_config={"command": "/opt/boot"}'],
+            True,
+        ),
+        ("DataflowRunner", DATAFLOW, True),
+        ("FlinkRunner", [], False),
+        ("FnApiRunner", [], False),
+        ("PrismRunner", [], False),
+    ],
+)
+def test_workers_that_an_engine_starts_import_what_is_to_be_first(
+    runner: str, options: list[str], imported: bool
+):
+    found = PipelineOptions(beam_args(runner, options)).view_as(SetupOptions).beam_plugins
+    assert found == (["pipeline.worker_setup"] if imported else None)
