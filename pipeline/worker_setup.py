@@ -5,7 +5,7 @@ for the option `--beam_plugin`, which `beam_options.beam_args` adds.
 """
 
 # Before all else: TFDV and TFMA, which a job may send first, can't be imported before it.
-import tfx  # noqa: F401, I001
+import tfx  # noqa: F401
 
 from components import object_store
 
