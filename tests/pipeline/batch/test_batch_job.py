@@ -357,6 +357,16 @@ def test_the_speed_and_the_time_left_are_shown(
     assert any(" of 70 images, " in line and " a second, " in line for line in caplog.messages)
 
 
+def test_an_engine_that_can_not_be_reached_is_named(registry: Path, photos: Path, tmp_path: Path):
+    options = (
+        *("--runner=PortableRunner", "--job_endpoint=localhost:1"),
+        *("--environment_type=EXTERNAL", "--environment_config=localhost:50000"),
+    )
+    request, output = Request((str(photos),)), str(tmp_path / "rows.jsonl")
+    with pytest.raises(JobError, match="--job_endpoint can't be reached from this machine"):
+        job.run(Job(request, str(registry), output, options), print)
+
+
 DATAFLOW = json.dumps(
     {
         "runner": "DataflowRunner",
