@@ -76,9 +76,9 @@ BUILDER ?= $(firstword $(foreach tool,docker podman buildah,$(if $(shell command
 IMAGE ?= outnumbered:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 TARGET ?= cpu
 
-image:  ## build the container image of the steps; TARGET=gpu for GPU nodes
+image:  ## build the container image of the steps; TARGET=gpu for GPU nodes, worker for Beam's engines
 	$(if $(BUILDER),,$(error docker, podman or buildah is required; set BUILDER= to use another builder))
-	$(BUILDER) build --target $(TARGET) $(IMAGE_ARGS) --tag $(IMAGE)$(if $(filter gpu,$(TARGET)),-gpu) \
+	$(BUILDER) build --target $(TARGET) $(IMAGE_ARGS) --tag $(IMAGE)$(if $(filter-out cpu,$(TARGET)),-$(TARGET)) \
 	    --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) .
 
 GATEWAY_IMAGE ?= $(subst outnumbered:,outnumbered-gateway:,$(IMAGE))
