@@ -53,17 +53,19 @@ def assert_same_as_in_process(folder: Path, options: list[str]) -> None:
     # They import TFX, which takes longer than the other tests.
     import small_network
     from chain import Chain, write_model, write_photos
-    from test_engines import assert_same
+    from test_chain import assert_same
     from worker_pool import Process, start_warm
 
     start_warm()
     photos, model = write_photos(folder / "photos"), write_model(folder / "model")
     in_process = ["--runner=FnApiRunner", "--sdk_container_image=none"]
-    expected = Chain(folder / "in-process", in_process).run(photos, model)
     worker = Process(folder / "worker", folder)
     pool = ["--environment_type=EXTERNAL", f"--environment_config=localhost:{worker.port}"]
     try:
-        found = Chain(folder / "engine", [*options, *pool, in_process[1]]).run(photos, model)
+        with pytest.MonkeyPatch.context() as patch:
+            small_network.use(patch)  # as the workers do
+            expected = Chain(folder / "in-process", in_process).run(photos, model)
+            found = Chain(folder / "engine", [*options, *pool, in_process[1]]).run(photos, model)
     finally:
         worker.kill()
     assert_same(found, expected)
