@@ -18,7 +18,7 @@ from tfx.dsl.io import fileio
 from components import artifact_files, names
 from components.artifact_files import Described
 from components.bundle_file import bundle_file
-from components.image_example_gen.image_bytes import read_file
+from components.image_example_gen.prefetch import reads
 from components.image_example_gen.sources import ImageRecord
 from components.image_example_gen.verdict import Refusal
 from components.images import isolated, reader
@@ -191,10 +191,14 @@ def ingest(shard: int, staging: Staging, rules: Rules) -> None:
     """
     first_row, records = staging.read_listing(shard)
     outcome = Outcome([], [])
-    with bundle_file(staging.examples(shard)) as path, tf.io.TFRecordWriter(path) as writer:
-        for row, record in enumerate(records, start=first_row):
+    with (
+        bundle_file(staging.examples(shard)) as path,
+        tf.io.TFRecordWriter(path) as writer,
+        reads(records, rules.max_pixels) as contents,
+    ):
+        for row, (record, read) in enumerate(zip(records, contents, strict=True), start=first_row):
             try:
-                example, ingested = _ingest_image(row, record, rules)
+                example, ingested = _ingest_image(row, record, read(), rules)
             except reader.RefusedImageError as error:
                 outcome.refusals.append(Refusal(row, error.reason, error.detail))
             else:
@@ -203,8 +207,9 @@ def ingest(shard: int, staging: Staging, rules: Rules) -> None:
     staging.write_outcome(shard, outcome)
 
 
-def _ingest_image(row: int, record: ImageRecord, rules: Rules) -> tuple[bytes, IngestedImage]:
-    data = read_file(record.path, record.size, rules.max_pixels)
+def _ingest_image(
+    row: int, record: ImageRecord, data: bytes, rules: Rules
+) -> tuple[bytes, IngestedImage]:
     image = isolated.read_image(data, max_pixels=rules.max_pixels, max_side=rules.max_side)
     image_id = hashlib.sha256(data).hexdigest()
     ingested = IngestedImage(
