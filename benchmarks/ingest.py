@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -39,8 +40,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         given = arguments.source or (PHOTOGRAPHS if PHOTOGRAPHS.is_dir() else None)
-        images = _images_of(given) if given else noise(root / "noise", arguments.images)
-        source = _linked(_sample(images, arguments.images), root / "source")
+        images = images_of(given) if given else noise(root / "noise", arguments.images)
+        source = _linked(sample(images, arguments.images), root / "source")
         small = _linked(_one_per_class(images), root / "small")
         figures = _measure(source, small, arguments.repetitions)
     print(json.dumps({"data": "photographs" if given else "noise", **figures}))
@@ -54,7 +55,8 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _images_of(source: Path) -> list[Path]:
+def images_of(source: Path) -> list[Path]:
+    """Returns the images in a folder with one folder per class."""
     images = sorted(path for path in source.glob("*/*") if path.is_file())
     if not images:
         raise SystemExit(
@@ -74,7 +76,8 @@ def noise(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def _sample(images: list[Path], count: int) -> list[Path]:
+def sample(images: list[Path], count: int) -> list[Path]:
+    """Returns at most so many of the images, the same at each call."""
     return random.Random(0).sample(images, min(count, len(images)))
 
 
@@ -91,12 +94,12 @@ def _linked(images: Iterable[Path], folder: Path) -> Path:
 
 
 def _measure(source: Path, small: Path, repetitions: int) -> dict[str, float]:
-    paths = [str(path) for path in _images_of(source)]
+    paths = [str(path) for path in images_of(source)]
     _bare(paths[:100])
-    _component(small)
-    fixed = [_seconds(lambda: _component(small)) for _ in range(repetitions)]
+    _run_on(small)
+    fixed = [seconds(lambda: _run_on(small)) for _ in range(repetitions)]
     pairs = [
-        (_seconds(lambda: _bare(paths)), _seconds(lambda: _component(source)))
+        (seconds(lambda: _bare(paths)), seconds(lambda: _run_on(source)))
         for _ in range(repetitions)
     ]
     bare, ours = (statistics.median(side) for side in zip(*pairs, strict=True))
@@ -110,7 +113,8 @@ def _measure(source: Path, small: Path, repetitions: int) -> dict[str, float]:
     }
 
 
-def _seconds(work: Callable[[], None]) -> float:
+def seconds(work: Callable[[], None]) -> float:
+    """Returns how long a call takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
@@ -123,18 +127,26 @@ def _bare(paths: Iterable[str]) -> None:
         tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
 
 
-def _component(source: Path) -> None:
+def _run_on(source: Path) -> None:
+    # The images of the small source are links.
+    component(str(source), min(path.name for path in source.iterdir()), roots=["/"])
+
+
+def component(source: str, positive_class: str, **properties: Any) -> None:
+    """Runs ImageExampleGen.
+
+    Args:
+      source: folder or URL with one folder per class.
+      positive_class: one of the classes.
+      **properties: others of the component.
+    """
     from tfx.types import standard_artifacts
 
     from components import artifacts, names
     from components.image_example_gen.component import ImageExampleGen
     from components.image_example_gen.executor import Executor
 
-    component = ImageExampleGen(
-        source=str(source),
-        positive_class=min(path.name for path in source.iterdir()),
-        roots=["/"],  # the images of the small source are links
-    )
+    made = ImageExampleGen(source=source, positive_class=positive_class, **properties)
     # This runner ignores the container image, but with it TFX doesn't package itself.
     options = ["--runner=FnApiRunner", "--sdk_container_image=unused"]
     executor = Executor(Executor.Context(beam_pipeline_args=options))
@@ -142,7 +154,7 @@ def _component(source: Path) -> None:
         examples, quarantine = standard_artifacts.Examples(), artifacts.Quarantine()
         examples.uri, quarantine.uri = f"{folder}/examples", f"{folder}/quarantine"
         outputs = {names.EXAMPLES: [examples], names.QUARANTINE: [quarantine]}
-        executor.Do({}, outputs, dict(component.spec.exec_properties))
+        executor.Do({}, outputs, dict(made.spec.exec_properties))
 
 
 if __name__ == "__main__":

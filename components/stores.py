@@ -18,9 +18,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from components.quick_reads import QuickReads
+
 _BODY_TRIES = 3
 _PAUSE_SECONDS = 2.0
 _DELETED_AT_ONCE = 1_000
+# Of a client; a thread more closes its connection after each request.
+_CONNECTIONS = 64
 _GOOGLE_RETRY_SECONDS = 30.0
 _GOOGLE_FIRST_PAUSE_SECONDS = 1.0
 _MISSING = 404
@@ -207,7 +211,10 @@ class _S3:
     """S3; the client repeats failed requests, and `read` those whose body is incomplete."""
 
     def read(self, path: str) -> bytes:
-        return self.read_tagged(path)[0]
+        bucket, key = _parts(path)
+        with store_errors(path):
+            content = self._quick_reads().read(bucket, key)
+        return self.read_tagged(path)[0] if content is None else content
 
     def read_tagged(self, path: str) -> tuple[bytes, str]:
         from botocore.exceptions import BotoCoreError
@@ -310,6 +317,11 @@ class _S3:
         """
         with _clients_lock:
             return _s3_client(_environment("AWS_"), os.getpid())
+
+    @staticmethod
+    def _quick_reads() -> QuickReads:
+        with _clients_lock:
+            return _quick_reads(_environment("AWS_"), os.getpid())
 
 
 class _Google:
@@ -434,7 +446,15 @@ def _environment(*prefixes: str) -> tuple[tuple[str, str], ...]:
 def _s3_client(environment: tuple[tuple[str, str], ...], process: int) -> Any:
     import boto3
 
-    return boto3.session.Session().client("s3")
+    from botocore.config import Config
+
+    config = Config(max_pool_connections=_CONNECTIONS)
+    return boto3.session.Session().client("s3", config=config)
+
+
+@functools.lru_cache(maxsize=8)
+def _quick_reads(environment: tuple[tuple[str, str], ...], process: int) -> QuickReads:
+    return QuickReads(_s3_client(environment, process))
 
 
 @functools.lru_cache(maxsize=8)
