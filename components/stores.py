@@ -454,7 +454,7 @@ def _s3_client(environment: tuple[tuple[str, str], ...], process: int) -> Any:
 
 @functools.lru_cache(maxsize=8)
 def _quick_reads(environment: tuple[tuple[str, str], ...], process: int) -> QuickReads:
-    return QuickReads(_s3_client(environment, process))
+    return QuickReads(_s3_client(environment, process), _CONNECTIONS)
 
 
 @functools.lru_cache(maxsize=8)
