@@ -1,6 +1,6 @@
 """Images per second of ImageExampleGen from an object store, compared with those from disk.
 
-    python -m benchmarks.object_store [--source DIR] [--images N] [--delay SECONDS] [--repetitions N]
+    python -m benchmarks.object_store [--store s3|gs] [--source DIR] [--images N]
 
 Both read the same files, alternately. The store is `benchmarks.slow_store`, a stand-in of S3 in a
 process of its own, which answers each request after a delay of 20 ms. Its CPU time, which a store

@@ -1,23 +1,31 @@
-"""A stand-in of S3 for reading that delays each answer: `python -m benchmarks.slow_store FOLDER`.
+"""A stand-in of S3 and Google Cloud Storage, for reading, that delays each answer.
 
-Answers GET, HEAD and ListObjectsV2 for the folder's subfolders, which are the buckets. An event
-loop without a framework: it takes about 0.1 ms of CPU time per request, so that it is not what is
-measured. Prints its port when it is ready. It doesn't check signatures.
+    python -m benchmarks.slow_store FOLDER [--delay SECONDS]
+
+Answers requests for objects and for lists of them; the folder's subfolders are the buckets. It is
+an event loop without a framework, which takes about 0.2 ms of CPU time per request, so that it is
+not what is measured. Prints its port when it is ready, and doesn't check signatures.
 """
 
 import argparse
 import asyncio
-import email.utils
+import base64
+import json
 import os
-from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+import google_crc32c
+
+_GOOGLE = "storage/v1/b/"
 _PAGE = 1000
 _TAG = '"0"'
 _DATE = "2026-01-01T00:00:00.000Z"
+_CHANGED = "Thu, 01 Jan 2026 00:00:00 GMT"
+
+Query = dict[str, list[str]]
 
 
 class _Protocol(asyncio.Protocol):
@@ -40,57 +48,74 @@ class _Protocol(asyncio.Protocol):
     def _answer(self, verb: str, target: str) -> None:
         if self._transport.is_closing():
             return
-        path, query = unquote(urlsplit(target).path).strip("/"), urlsplit(target).query
-        if "list-type=2" in query:
-            body = _listing(self._folder, path, parse_qs(query)).encode()
-            self._write(HTTPStatus.OK, body, "application/xml")
-            return
+        url = urlsplit(target)
+        path, query = unquote(url.path).strip("/"), parse_qs(url.query)
+        google = path.startswith(_GOOGLE)
+        bucket, _, key = path.removeprefix("download/").removeprefix(_GOOGLE).partition("/")
         try:
-            content = Path(self._folder, path).read_bytes()
+            if google and key == "o":
+                body = _google_listing(self._folder, bucket, query)
+            elif "list-type" in query:
+                body = _s3_listing(self._folder, bucket, query)
+            else:
+                body = Path(self._folder, bucket, key.removeprefix("o/")).read_bytes()
         except OSError:
-            body = b"<Error><Code>NoSuchKey</Code><Message>no such key</Message></Error>"
-            self._write(HTTPStatus.NOT_FOUND, body if verb == "GET" else b"", "application/xml")
-            return
-        self._write(HTTPStatus.OK, content, "binary/octet-stream", is_head=verb == "HEAD")
+            self._write(HTTPStatus.NOT_FOUND, b"", is_head=verb == "HEAD")
+        else:
+            self._write(HTTPStatus.OK, body, is_head=verb == "HEAD")
 
-    def _write(
-        self, status: HTTPStatus, body: bytes, kind: str, *, is_head: bool = False
-    ) -> None:
+    def _write(self, status: HTTPStatus, body: bytes, *, is_head: bool) -> None:
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Length: {len(body)}\r\n"
-            f"Content-Type: {kind}\r\nETag: {_TAG}\r\n"
-            f"Last-Modified: {email.utils.formatdate(0, usegmt=True)}\r\n\r\n"
+            f"ETag: {_TAG}\r\nLast-Modified: {_CHANGED}\r\nX-Goog-Hash: {_crc32c(body)}\r\n\r\n"
         )
         self._transport.write(head.encode() + (b"" if is_head else body))
 
 
-def _listing(folder: str, bucket: str, query: dict[str, list[str]]) -> str:
-    prefix = query.get("prefix", [""])[0]
-    after = query.get("continuation-token", [""])[0]
-    limit = min(_PAGE, int(query.get("max-keys", [str(_PAGE)])[0]))
-    keys = [key for key in _keys(folder, bucket) if key.startswith(prefix) and key > after]
-    entries = "".join(_entry(folder, bucket, key) for key in keys[:limit])
-    more = len(keys) > limit
-    token = f"<NextContinuationToken>{escape(keys[limit - 1])}</NextContinuationToken>"
+def _crc32c(content: bytes) -> str:
+    value = google_crc32c.value(content).to_bytes(4, "big")
+    return f"crc32c={base64.b64encode(value).decode()}"
+
+
+def _s3_listing(folder: str, bucket: str, query: Query) -> bytes:
+    page, token = _page(folder, bucket, query, after="continuation-token", limit="max-keys")
+    entries = "".join(
+        f"<Contents><Key>{escape(key)}</Key><LastModified>{_DATE}</LastModified>"
+        f"<ETag>{escape(_TAG)}</ETag><Size>{size}</Size></Contents>"
+        for key, size in page.items()
+    )
+    following = f"<NextContinuationToken>{escape(token)}</NextContinuationToken>" if token else ""
     return (
         '<?xml version="1.0" encoding="UTF-8"?>'
         '<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
-        f"<Name>{bucket}</Name><IsTruncated>{str(more).lower()}</IsTruncated>"
-        f"{token if more else ''}{entries}</ListBucketResult>"
-    )
+        f"<Name>{bucket}</Name><IsTruncated>{str(bool(token)).lower()}</IsTruncated>"
+        f"{following}{entries}</ListBucketResult>"
+    ).encode()
 
 
-def _entry(folder: str, bucket: str, key: str) -> str:
-    size = os.stat(os.path.join(folder, bucket, key)).st_size
-    return (
-        f"<Contents><Key>{escape(key)}</Key><LastModified>{_DATE}</LastModified>"
-        f"<ETag>{escape(_TAG)}</ETag><Size>{size}</Size></Contents>"
-    )
+def _google_listing(folder: str, bucket: str, query: Query) -> bytes:
+    page, token = _page(folder, bucket, query, after="pageToken", limit="maxResults")
+    items = [
+        {"name": key, "bucket": bucket, "size": str(size), "updated": _DATE, "crc32c": _TAG}
+        for key, size in page.items()
+    ]
+    return json.dumps({"items": items, **({"nextPageToken": token} if token else {})}).encode()
 
 
-def _keys(folder: str, bucket: str) -> Iterator[str]:
+def _page(
+    folder: str, bucket: str, query: Query, *, after: str, limit: str
+) -> tuple[dict[str, int], str]:
+    """Returns the keys of a page with their sizes, and the last one if there are more."""
+    prefix, begin = (query.get(name, [""])[0] for name in ("prefix", after))
+    count = min(_PAGE, int(query.get(limit, [str(_PAGE)])[0]))
+    keys = [key for key in _keys(folder, bucket) if key.startswith(prefix) and key > begin]
+    page = {key: os.stat(os.path.join(folder, bucket, key)).st_size for key in keys[:count]}
+    return page, keys[count - 1] if len(keys) > count else ""
+
+
+def _keys(folder: str, bucket: str) -> list[str]:
     root = Path(folder, bucket)
-    yield from sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
 
 
 async def _serve(folder: str, delay_seconds: float) -> None:
@@ -102,7 +127,7 @@ async def _serve(folder: str, delay_seconds: float) -> None:
 
 def main() -> None:
     """Serves until the process is ended."""
-    parser = argparse.ArgumentParser(description="A stand-in of S3 that delays each answer.")
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", help="its subfolders are the buckets")
     parser.add_argument("--delay", type=float, default=0.02, help="of each answer, in seconds")
     arguments = parser.parse_args()

@@ -18,7 +18,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from components.quick_reads import QuickReads
+from components.google_reads import GoogleReads
+from components.s3_reads import S3Reads
 
 _BODY_TRIES = 3
 _PAUSE_SECONDS = 2.0
@@ -213,7 +214,9 @@ class _S3:
     def read(self, path: str) -> bytes:
         bucket, key = _parts(path)
         with store_errors(path):
-            content = self._quick_reads().read(bucket, key)
+            with _clients_lock:
+                reads = _s3_reads(_environment("AWS_"), os.getpid())
+            content = reads.read(bucket, key)
         return self.read_tagged(path)[0] if content is None else content
 
     def read_tagged(self, path: str) -> tuple[bytes, str]:
@@ -318,17 +321,16 @@ class _S3:
         with _clients_lock:
             return _s3_client(_environment("AWS_"), os.getpid())
 
-    @staticmethod
-    def _quick_reads() -> QuickReads:
-        with _clients_lock:
-            return _quick_reads(_environment("AWS_"), os.getpid())
-
 
 class _Google:
     """Google Cloud Storage; the client repeats failed and incomplete requests for 30 seconds."""
 
     def read(self, path: str) -> bytes:
         with store_errors(path):
+            with _clients_lock:
+                reads = _google_reads(self._environment(), os.getpid())
+            if (content := reads.read(*_parts(path))) is not None:
+                return content
             # Otherwise objects with `Content-Encoding: gzip` would be decompressed.
             return bytes(self._blob(path).download_as_bytes(raw_download=True, retry=self._retry()))
 
@@ -420,7 +422,11 @@ class _Google:
     def _client() -> Any:
         """Returns the process's client, which takes 0.1 s; a new one if the environment changed."""
         with _clients_lock:
-            return _google_client(_environment("GOOGLE_", "STORAGE_", "CLOUDSDK_"), os.getpid())
+            return _google_client(_Google._environment(), os.getpid())
+
+    @staticmethod
+    def _environment() -> tuple[tuple[str, str], ...]:
+        return _environment("GOOGLE_", "STORAGE_", "CLOUDSDK_")
 
     @staticmethod
     def _retry() -> Any:
@@ -445,7 +451,6 @@ def _environment(*prefixes: str) -> tuple[tuple[str, str], ...]:
 @functools.lru_cache(maxsize=8)
 def _s3_client(environment: tuple[tuple[str, str], ...], process: int) -> Any:
     import boto3
-
     from botocore.config import Config
 
     config = Config(max_pool_connections=_CONNECTIONS)
@@ -453,8 +458,8 @@ def _s3_client(environment: tuple[tuple[str, str], ...], process: int) -> Any:
 
 
 @functools.lru_cache(maxsize=8)
-def _quick_reads(environment: tuple[tuple[str, str], ...], process: int) -> QuickReads:
-    return QuickReads(_s3_client(environment, process), _CONNECTIONS)
+def _s3_reads(environment: tuple[tuple[str, str], ...], process: int) -> S3Reads:
+    return S3Reads(_s3_client(environment, process), _CONNECTIONS)
 
 
 @functools.lru_cache(maxsize=8)
@@ -466,3 +471,8 @@ def _google_client(environment: tuple[tuple[str, str], ...], process: int) -> An
         return storage.Client(project=None)
     except exceptions.DefaultCredentialsError:
         return storage.Client.create_anonymous_client()  # public buckets only
+
+
+@functools.lru_cache(maxsize=8)
+def _google_reads(environment: tuple[tuple[str, str], ...], process: int) -> GoogleReads:
+    return GoogleReads(_google_client(environment, process), _CONNECTIONS)

@@ -1,26 +1,24 @@
 """Reads objects of S3 with a quarter of the CPU time that boto3 takes for one.
 
-boto3 spends a millisecond per object on what is the same for all objects of a bucket, and on what
-is not needed: its address, the parsing of dates and metadata. Here that is taken from the first
-request for a bucket, which boto3 makes. Every answer but a complete object is left to boto3, which
-repeats the request, follows redirections, and knows all errors; so are all requests through a proxy
-server.
+boto3 spends a millisecond per object, mostly on what is the same for all objects of a bucket. Here
+that is taken from the first request for a bucket, which boto3 makes. Every answer but a complete
+object is left to boto3, which repeats the request, follows redirections, and knows all errors; so
+are all requests through a proxy server.
 """
 
 import base64
 import functools
 import hashlib
 import hmac
-import http.client
-import select
-import ssl
 import threading
 import time
 import zlib
-from collections import deque
 from collections.abc import Callable, Mapping
+from http.client import HTTPException
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
+
+from components.connections import Answer, Connections
 
 _EVENT = "before-sign.s3.GetObject"
 _SIGNATURE = "s3v4"
@@ -62,10 +60,10 @@ class _Bucket(NamedTuple):
     folder: str
     scope: Scope
     credentials: Callable[[], Any]
-    connections: "_Connections"
+    connections: Connections
 
 
-class QuickReads:
+class S3Reads:
     """Reads objects with the address, certificates, time-outs and credentials of a client."""
 
     def __init__(self, client: Any, connections: int):
@@ -78,22 +76,25 @@ class QuickReads:
         self._config = client.meta.config
         self._kept = connections
         self._buckets: dict[str, _Bucket] = {}
-        self._connections: dict[str, _Connections] = {}
+        self._refused: set[str] = set()
+        self._connections: dict[str, Connections] = {}
         self._lock = threading.Lock()
         client.meta.events.register(_EVENT, self._learn)
 
     def read(self, bucket: str, key: str) -> bytes | None:
         """Returns the content of an object; None if boto3 must be asked."""
         known = self._buckets.get(bucket)
-        credentials = known.credentials() if known else None
-        if known is None or credentials is None:
+        if known is None or (credentials := known.credentials()) is None:
             return None
         path = known.folder + _quoted(key)
         headers = signed(known.host, path, known.scope, credentials, time.gmtime())
         try:
-            return known.connections.get(path, headers)
-        except (OSError, http.client.HTTPException):
+            answer = known.connections.get(path, headers)
+        except (OSError, HTTPException):
             return None
+        if answer.is_refusal:
+            self._refused.add(bucket)
+        return answer.content if answer.is_object and _is_whole(answer) else None
 
     def _learn(
         self,
@@ -109,7 +110,9 @@ class QuickReads:
         bucket, end = asked.get("Bucket", ""), _quoted(asked.get("Key", ""))
         url = urlsplit(request.url)
         self._buckets.pop(bucket, None)
-        if signature_version != _SIGNATURE or url.query or not url.path.endswith(f"/{end}"):
+        is_plain = signature_version == _SIGNATURE and url.path.endswith(f"/{end}")
+        connections = self._connections_to(f"{url.scheme}://{url.netloc}")
+        if not is_plain or connections is None or bucket in self._refused:
             return
 
         def credentials() -> Any:
@@ -117,91 +120,41 @@ class QuickReads:
             signer = request_signer.get_auth_instance(signing_name, region_name, _SIGNATURE)
             return signer.credentials
 
-        if connections := self._connections_of(f"{url.scheme}://{url.netloc}"):
-            scope = Scope(signing_name, region_name)
-            folder = url.path.removesuffix(end)
-            self._buckets[bucket] = _Bucket(url.netloc, folder, scope, credentials, connections)
+        folder, scope = url.path.removesuffix(end), Scope(signing_name, region_name)
+        self._buckets[bucket] = _Bucket(url.netloc, folder, scope, credentials, connections)
 
-    def _connections_of(self, address: str) -> "_Connections | None":
+    def _connections_to(self, address: str) -> Connections | None:
         """Returns the connections to a server; None if a proxy server is in between."""
         from botocore.utils import get_environ_proxies
 
+        config = self._config
+        if config.proxies or config.client_cert or get_environ_proxies(address):
+            return None
         with self._lock:
-            if self._config.proxies or self._config.client_cert or get_environ_proxies(address):
-                return None
             if address not in self._connections:
-                timeout = max(self._config.connect_timeout, self._config.read_timeout)
-                self._connections[address] = _Connections(address, timeout, self._kept)
+                self._connections[address] = Connections(
+                    address,
+                    timeout=max(config.connect_timeout, config.read_timeout),
+                    kept=self._kept,
+                    authorities=_authorities(),
+                )
             return self._connections[address]
 
 
-class _Connections:
-    """Connections to a server, which are used again."""
-
-    def __init__(self, address: str, timeout: float, kept: int):
-        url = urlsplit(address)
-        self._new: Callable[[], http.client.HTTPConnection]
-        if url.scheme == "https":
-            self._new = functools.partial(
-                http.client.HTTPSConnection, url.netloc, timeout=timeout, context=_certificates()
-            )
-        else:
-            self._new = functools.partial(http.client.HTTPConnection, url.netloc, timeout=timeout)
-        self._idle: deque[http.client.HTTPConnection] = deque()
-        self._kept = kept
-
-    def get(self, path: str, headers: Mapping[str, str]) -> bytes | None:
-        """Returns the content at a path; None if the answer is not a complete content.
-
-        Raises:
-          OSError: there is no connection.
-          HTTPException: the answer is incomplete.
-        """
-        connection = self._taken()
-        try:
-            connection.request("GET", path, headers=headers)
-            answer = connection.getresponse()
-            content = answer.read()
-        except BaseException:
-            connection.close()
-            raise
-        if answer.will_close or len(self._idle) >= self._kept:
-            connection.close()
-        else:
-            self._idle.append(connection)
-        return content if answer.status == http.HTTPStatus.OK and _is_right(answer, content) else None
-
-    def _taken(self) -> http.client.HTTPConnection:
-        while True:
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                return self._new()
-            if not _has_ended(connection):
-                return connection
-            connection.close()
-
-
-def _has_ended(connection: http.client.HTTPConnection) -> bool:
-    """Returns whether the server has closed a connection that it was not asked anything on."""
-    poll = select.poll()
-    poll.register(connection.sock, select.POLLIN)
-    return bool(poll.poll(0))
-
-
-def _certificates() -> ssl.SSLContext:
-    """Returns what boto3 verifies servers with: `AWS_CA_BUNDLE`, its setting, or Mozilla's list."""
+def _authorities() -> str:
+    """Returns the file with which boto3 verifies servers."""
     from botocore.httpsession import get_cert_path
     from botocore.session import get_session
 
-    given = get_session().get_config_variable("ca_bundle")
-    return ssl.create_default_context(cafile=given or get_cert_path(True))
+    return get_session().get_config_variable("ca_bundle") or get_cert_path(True)
 
 
 def signed(
     host: str, path: str, scope: Scope, credentials: Any, now: time.struct_time
 ) -> dict[str, str]:
     """Returns the headers of a GET request with a signature of version 4.
+
+    See "Authenticating Requests (AWS Signature Version 4)" in Amazon's API reference of S3.
 
     Args:
       host: with the port.
@@ -246,12 +199,12 @@ def _quoted(key: str) -> str:
     return quote(key, safe="/~")
 
 
-def _is_right(answer: http.client.HTTPResponse, content: bytes) -> bool:
-    """Returns whether a content has the checksums that the store has of it."""
-    if answer.length or answer.getheader("Content-Length") != str(len(content)):
-        return False
-    expected = {name: answer.getheader(_CHECKSUM + name, "-") for name in _CHECKSUMS}
+def _is_whole(answer: Answer) -> bool:
+    """Returns whether a content is whole, and has the checksums that the store sends along."""
+    if not {"content-length", "transfer-encoding"} & {name.lower() for name in answer.headers}:
+        return False  # it ends where the connection ends
+    given = {name: answer.headers.get(_CHECKSUM + name, "-") for name in _CHECKSUMS}
     return all(
-        "-" in checksum or checksum == base64.b64encode(_CHECKSUMS[name](content)).decode()
-        for name, checksum in expected.items()
+        "-" in checksum or checksum == base64.b64encode(_CHECKSUMS[name](answer.content)).decode()
+        for name, checksum in given.items()
     )
