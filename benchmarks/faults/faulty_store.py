@@ -24,7 +24,8 @@ class Fault:
 
     Attributes:
       verb: one of `VERBS`.
-      name: one of `FAULTS`, `delay`, or `lost`: the request is done, and its answer is lost.
+      name: one of `FAULTS`; `delay`; `damage`: one bit of the body is another; or `lost`: the
+        request is done, and its answer is lost.
       first: the number of the first request of the verb that it hits, from 1.
       times: how many requests of the same path it hits; None: all that follow.
       path: of the first request that it has hit; empty before.
@@ -51,7 +52,7 @@ class FaultyStore(ThreadingHTTPServer):
     """Forwards requests to another server, except for the next ones for objects with a fault.
 
     Attributes:
-      faults: name of the fault by key, one of `FAULTS` or `delay`.
+      faults: name of the fault by key, see `Fault`.
       times: how often each fault occurs, by key; a missing key: always.
       requests: number of GET requests by key.
       fault: of a verb, in addition to those of keys.
@@ -147,17 +148,19 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if fault == "delay":
             time.sleep(self.server.delay_seconds)
-        self._forward(body, cut=fault == "cut")
+        self._forward(body, fault)
 
-    def _forward(self, body: bytes, *, cut: bool) -> None:
+    def _forward(self, body: bytes, fault: str) -> None:
         answer, content = self._forwarded(body)
         self.send_response(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in {"transfer-encoding", "connection", "date", "server"}:
                 self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(content[: len(content) // 2] if cut else content)
-        self.close_connection = cut
+        if fault == "damage":
+            content = content[:-1] + bytes([content[-1] ^ 1])
+        self.wfile.write(content[: len(content) // 2] if fault == "cut" else content)
+        self.close_connection = fault == "cut"
 
     def _forwarded(self, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
         with closing(http.client.HTTPConnection("127.0.0.1", self.server.target)) as connection:

@@ -50,8 +50,8 @@ def cases(bench: Bench, random: Random) -> Iterator[Case]:
         (verb, name, times)
         for times in (1, None)
         for verb in VERBS
-        for name in (*FAULTS, "delay")
-        if name != "cut" or verb == "GET"  # only these have a body
+        for name in (*FAULTS, "damage", "delay")
+        if name not in ("cut", "damage") or verb == "GET"  # only these have a body
     ]
     random.shuffle(drawn)
     with _Cluster(bench.runner, bench.folder / "object_store", bench.sample) as cluster:

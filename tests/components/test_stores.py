@@ -19,7 +19,7 @@ ADDRESSES = {"s3": "AWS_ENDPOINT_URL", "gs": "STORAGE_EMULATOR_HOST"}
 PASSING = [
     (verb, name)
     for verb in ("GET", "PUT", "LIST", "HEAD")
-    for name in ("503", "reset", "delay", *(["cut"] if verb == "GET" else []))
+    for name in ("503", "reset", "delay", *(["cut", "damage"] if verb == "GET" else []))
 ]
 
 
@@ -87,8 +87,9 @@ def test_a_fault_that_stays_is_an_error_that_names_what_was_asked_for(proxy, pat
     assert 1 <= proxy.fault.hits <= (2 if name == "403" else 30)
 
 
-def test_an_object_that_is_always_cut_is_an_error_that_names_it(proxy, path):
-    proxy.fault = Fault("GET", "cut", times=None)
+@pytest.mark.parametrize("name", ["cut", "damage"])
+def test_an_object_that_is_never_whole_is_an_error_that_names_it(proxy, path, name):
+    proxy.fault = Fault("GET", name, times=None)
     with pytest.raises(StoreError, match=path):
         ask("GET", path)
 
