@@ -48,6 +48,32 @@ class Fault:
         return True
 
 
+class Unreliable:
+    """A store with a fault now and then, which passes: no request is hit twice in a row.
+
+    Attributes:
+      hits: verb and path of what was hit, with the fault.
+    """
+
+    def __init__(self, every: int):
+        """Starts with the first fault.
+
+        Args:
+          every: of so many requests one is hit.
+        """
+        self.hits: dict[tuple[str, str], str] = {}
+        self._every = every
+        self._asked = 0
+
+    def fault(self, verb: str, path: str) -> str:
+        """Returns the fault of a request; empty if it has none."""
+        self._asked += 1
+        if verb not in VERBS or self._asked % self._every or (verb, path) in self.hits:
+            return ""
+        names = ("503", "reset", "delay", *(("cut", "damage") if verb == "GET" else ()))
+        return self.hits.setdefault((verb, path), names[len(self.hits) % len(names)])
+
+
 class FaultyStore(ThreadingHTTPServer):
     """Forwards requests to another server, except for the next ones for objects with a fault.
 
@@ -56,6 +82,7 @@ class FaultyStore(ThreadingHTTPServer):
       times: how often each fault occurs, by key; a missing key: always.
       requests: number of GET requests by key.
       fault: of a verb, in addition to those of keys.
+      unreliable: faults of all requests, in addition to the others.
       verbs: number of requests by verb.
       delay_seconds: of the fault `delay`.
     """
@@ -69,6 +96,7 @@ class FaultyStore(ThreadingHTTPServer):
         self.times: dict[str, int] = {}
         self.requests: dict[str, int] = {}
         self.fault: Fault | None = None
+        self.unreliable: Unreliable | None = None
         self.verbs: dict[str, int] = {}
         self.delay_seconds = 0.3
         self._lock = threading.Lock()
@@ -85,6 +113,8 @@ class FaultyStore(ThreadingHTTPServer):
             number = self.verbs[verb] = self.verbs.get(verb, 0) + 1
             if self.fault is not None and self.fault.hit(verb, unquote(path), number):
                 return self.fault.name
+            if self.unreliable and (name := self.unreliable.fault(verb, unquote(path))):
+                return name
             key = path.split("/", 2)[-1]
             return self._fault_of_key(key) if command == "GET" and key else ""
 
@@ -101,7 +131,7 @@ class FaultyStore(ThreadingHTTPServer):
         """Removes all faults and counts."""
         for values in (self.faults, self.times, self.requests, self.verbs):
             values.clear()
-        self.fault = None
+        self.fault = self.unreliable = None
 
 
 def verb_of(command: str, path: str) -> str:
