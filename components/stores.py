@@ -14,9 +14,9 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from components.google_reads import GoogleReads
 from components.s3_reads import S3Reads
@@ -33,6 +33,8 @@ _MISSING = 404
 _CONDITION_FAILED, _CONFLICT = 412, 409
 _CONTENT_TYPE = "application/octet-stream"
 _NO_BUCKET = ("NoSuchBucket", "bucket does not exist")
+
+_Read = TypeVar("_Read")
 
 _clients_lock = threading.Lock()
 
@@ -208,6 +210,18 @@ def _parts(path: str) -> tuple[str, str]:
     return bucket, key
 
 
+def _whole(read: Callable[[], _Read], damage: type[Exception]) -> _Read:
+    """Returns what a function returns, which is called again if the content was damaged."""
+    for attempt in itertools.count(1):
+        try:
+            return read()
+        except damage:
+            if attempt == _BODY_TRIES:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+    raise AssertionError  # the last attempt returns or raises
+
+
 class _S3:
     """S3; the client repeats failed requests, and `read` those whose body is incomplete."""
 
@@ -254,8 +268,14 @@ class _S3:
             self._client().upload_file(str(source), *_parts(path))
 
     def download(self, path: str, target: Path) -> None:
+        from botocore.exceptions import FlexibleChecksumError
+
         with store_errors(path):
-            self._client().download_file(*_parts(path), str(target))
+            # It repeats all but this error itself.
+            _whole(
+                lambda: self._client().download_file(*_parts(path), str(target)),
+                FlexibleChecksumError,
+            )
 
     def find(self, path: str) -> StoredFile | None:
         bucket, key = _parts(path)
@@ -332,7 +352,12 @@ class _Google:
             if (content := reads.read(*_parts(path))) is not None:
                 return content
             # Otherwise objects with `Content-Encoding: gzip` would be decompressed.
-            return bytes(self._blob(path).download_as_bytes(raw_download=True, retry=self._retry()))
+            return _whole(
+                lambda: bytes(
+                    self._blob(path).download_as_bytes(raw_download=True, retry=self._retry())
+                ),
+                self._damage(),
+            )
 
     def read_tagged(self, path: str) -> tuple[bytes, str]:
         bucket, key = _parts(path)
@@ -364,8 +389,11 @@ class _Google:
 
     def download(self, path: str, target: Path) -> None:
         with store_errors(path):
-            self._blob(path).download_to_filename(
-                str(target), raw_download=True, retry=self._retry()
+            _whole(
+                lambda: self._blob(path).download_to_filename(
+                    str(target), raw_download=True, retry=self._retry()
+                ),
+                self._damage(),
             )
 
     def find(self, path: str) -> StoredFile | None:
@@ -427,6 +455,14 @@ class _Google:
     @staticmethod
     def _environment() -> tuple[tuple[str, str], ...]:
         return _environment("GOOGLE_", "STORAGE_", "CLOUDSDK_")
+
+    @staticmethod
+    def _damage() -> type[Exception]:
+        """Returns the error of a content that differs from its checksum."""
+        error: type[Exception] = importlib.import_module(
+            "google.cloud.storage.exceptions"
+        ).DataCorruption
+        return error
 
     @staticmethod
     def _retry() -> Any:

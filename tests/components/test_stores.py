@@ -153,6 +153,21 @@ def test_a_large_file_is_uploaded_and_downloaded(proxy, path, tmp_path):
         store_of(path).download(f"{path}.gone", target)
 
 
+@pytest.mark.parametrize("name", ["503", "reset", "cut", "damage"])
+def test_a_download_is_repeated_until_it_is_whole(proxy, path, tmp_path, name):
+    proxy.fault = Fault("GET", name)
+    store_of(path).download(path, tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == b"a cat" * 999
+    assert proxy.fault.hits == 1
+
+
+def test_an_object_is_read_with_one_request(proxy, path):
+    store_of(path).read(path)
+    proxy.clear()
+    assert store_of(path).read(path) == b"a cat" * 999
+    assert proxy.verbs == {"GET": 1}
+
+
 def test_all_objects_are_read_with_one_client_and_one_request_each(proxy, path, monkeypatch):
     if not path.startswith("gs://"):
         pytest.skip("images are read from S3 in test_image_store_faults")
