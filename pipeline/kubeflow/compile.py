@@ -11,12 +11,13 @@ import yaml
 
 from components import paths
 from components.notifications.settings import Notifications
+from pipeline.beam_options import DATAFLOW
 from pipeline.kubeflow import node_pools
 from pipeline.kubeflow.errors import CompileError
 from pipeline.kubeflow.exit_handler import STEP
 from pipeline.kubeflow.settings import Auth, Kubeflow
 from pipeline.ledgers import ledger_name
-from pipeline.settings import Settings
+from pipeline.settings import Beam, Settings
 from pipeline.study.settings import AnySettings, StudySettings
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def compile_pipeline(settings: Settings, output: Path, *, data_version: str = ""
     """
     kubeflow = _section(settings.kubeflow)
     settings = settings.model_copy(update={"kubeflow": kubeflow})
+    _check_beam(settings.beam)
     _check_kfp()
     from pipeline.dag import Places, TrainingParameters, build
 
@@ -95,6 +97,7 @@ def compile_study(study: StudySettings, output: Path, *, data_version: str = "")
     """
     kubeflow = _section(study.kubeflow)
     study = study.model_copy(update={"kubeflow": kubeflow})
+    _check_beam(study.beam)
     _check_kfp()
     from pipeline.dag import Places, RunParameters
     from pipeline.study.dag import build
@@ -215,6 +218,16 @@ def _check_mounted(key: str, folder: str | None, kubeflow: Kubeflow) -> str:
             f"Received: {folder!r}"
         )
     return folder
+
+
+def _check_beam(beam: Beam) -> None:
+    """Refuses a runner whose workers don't see the files of a step's pod."""
+    if beam.runner == DATAFLOW:
+        raise CompileError(
+            f"beam.runner must not be {DATAFLOW} on a cluster: a step's artifacts are files of its "
+            "pod while it runs, and the workers of Dataflow see buckets only. Use FnApiRunner. "
+            f"Received: {beam.runner!r}"
+        )
 
 
 def _check_kfp() -> None:

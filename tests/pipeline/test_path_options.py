@@ -120,6 +120,18 @@ def test_a_registry_in_a_bucket_that_does_not_exist_is_refused_before_images_are
     assert "NoSuchBucket" in message
 
 
+def test_a_ledger_in_a_bucket_that_does_not_exist_is_refused_before_images_are_listed(
+    monkeypatch,
+):
+    with amazon("other") as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        ledger = ("sampler.assignment=stable", "sampler.ledger=s3://lost/a.ledger")
+        message = refused(*RUN, *(word for each in ledger for word in ("--set", each)))
+    assert "sampler.ledger can't be used: s3://lost/a.ledger can't be read" in message
+    assert "NoSuchBucket" in message
+
+
 def test_a_registry_that_is_a_file_is_refused_before_images_are_listed(tmp_path):
     (tmp_path / "file").touch()
     message = refused(*RUN, "--set", f"pusher.registry={tmp_path}/file/models")
