@@ -21,8 +21,8 @@ BUCKET_SCHEMES = ("gs", "s3")
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _OUTPUT_ADVICE = (
-    "give a folder of a disk; data.source, data.manifest, sampler.ledger and pusher.registry may be "
-    "in a bucket"
+    "give a folder of a disk; data.source, data.manifest, sampler.ledger and pusher.registry may "
+    "be in a bucket"
 )
 _PATTERN_CHARACTERS = re.compile(r"[\[\]*?]")
 
