@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -89,8 +90,11 @@ class FaultyStore(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, port: int):
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None):
         super().__init__(("127.0.0.1", 0), _Handler)
+        self._scheme = "https" if tls else "http"
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_side=True)
         self.target = port
         self.faults: dict[str, str] = {}
         self.times: dict[str, int] = {}
@@ -104,7 +108,7 @@ class FaultyStore(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         """Its address."""
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self.server_address[1]}"
 
     def next_fault(self, command: str, path: str) -> str:
         """Returns the fault of this request; empty if it is forwarded."""
@@ -148,9 +152,14 @@ def verb_of(command: str, path: str) -> str:
 
 
 @contextmanager
-def faulty_store(port: int) -> Iterator[FaultyStore]:
-    """Yields a running proxy in front of the server at a local port."""
-    with FaultyStore(port) as store:
+def faulty_store(port: int, tls: ssl.SSLContext | None = None) -> Iterator[FaultyStore]:
+    """Yields a running proxy in front of the server at a local port.
+
+    Args:
+      port: of the server.
+      tls: with the proxy's certificate; None: it speaks plain HTTP.
+    """
+    with FaultyStore(port, tls) as store:
         threading.Thread(target=store.serve_forever, daemon=True).start()
         yield store
         store.shutdown()

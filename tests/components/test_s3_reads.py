@@ -10,6 +10,7 @@ import pytest
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from stores_on_localhost import amazon
+from tls_on_localhost import localhost_tls
 
 from benchmarks.faults.faulty_store import FaultyStore, faulty_store
 from components.s3_reads import S3Reads, Scope, signed
@@ -97,3 +98,19 @@ def test_a_proxy_server_is_left_to_boto3(store, proxy, monkeypatch):
     # The client was made before, and does not use it.
     store[1].get_object(Bucket="photos", Key=KEYS[0])
     assert reads.read("photos", KEYS[0]) is None
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_server_is_verified_with_the_certificates_of_boto3(
+    store, proxy, monkeypatch, tmp_path, is_known
+):
+    certificate, context = localhost_tls(tmp_path)
+    with faulty_store(proxy.target, tls=context) as secure:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", secure.url)
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+        client = boto3.client("s3")
+        if not is_known:
+            monkeypatch.delenv("AWS_CA_BUNDLE")
+        reads = S3Reads(client, 4)
+        client.get_object(Bucket="photos", Key=KEYS[0])
+        assert reads.read("photos", KEYS[1]) == (KEYS[1].encode() if is_known else None)
