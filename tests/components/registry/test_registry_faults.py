@@ -64,3 +64,18 @@ def test_a_push_that_the_store_refuses_is_named_and_leaves_nothing(root, proxy, 
     proxy.clear()
     assert store_of(root).below(f"{root}/1/") == []
     assert registry.push(tmp_path / "model", recorded(blessed=True)).version == 1
+
+
+@pytest.mark.parametrize("first", [1, 2, 3])
+def test_a_folder_that_could_not_be_added_is_added_by_the_next_try(root, proxy, tmp_path, first):
+    for name in ("a", "b", "last"):
+        (tmp_path / "schema").mkdir(exist_ok=True)
+        (tmp_path / "schema" / name).write_text(name)
+    registry = open_registry(root)
+    proxy.fault = Fault("PUT", "503", first=first, times=None)
+    with pytest.raises((RegistryError, OSError), match=f"{root}/schema/"):
+        registry.add_folder(tmp_path / "schema", "schema", last="last")
+    proxy.clear()
+    assert registry.add_folder(tmp_path / "schema", "schema", last="last")
+    assert not registry.add_folder(tmp_path / "schema", "schema", last="last")
+    assert len(store_of(root).below(f"{root}/schema/")) == 3
