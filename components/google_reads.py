@@ -9,7 +9,6 @@ import functools
 import importlib
 import os
 import urllib.request
-from http.client import HTTPException
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -31,6 +30,7 @@ class GoogleReads:
         """
         self._credentials = client._credentials
         self._address = client.api_endpoint.rstrip("/")
+        self._host = urlsplit(self._address).netloc
         self._kept = connections
         self._refused: set[str] = set()
 
@@ -40,17 +40,18 @@ class GoogleReads:
             return None
         path = _OBJECT.format(bucket=quote(bucket, safe=""), key=quote(key, safe=""))
         # Otherwise objects with `Content-Encoding: gzip` would be decompressed.
-        headers = {"accept-encoding": "gzip"}
+        headers = {"host": self._host, "accept-encoding": "gzip"}
         try:
             self._credentials.before_request(
                 self._token_request, "GET", self._address + path, headers
             )
             answer = self._connections.get(path, headers)
-        except (OSError, HTTPException, self._credentials_error):
+        except (OSError, self._credentials_error):
             return None
         if answer.is_refusal:
             self._refused.add(bucket)
-        return answer.content if answer.is_object and _has_its_checksum(answer) else None
+        content = answer.found
+        return content if content is not None and _has_its_checksum(content, answer) else None
 
     @functools.cached_property
     def _connections(self) -> Connections | None:
@@ -75,11 +76,11 @@ class GoogleReads:
         return error
 
 
-def _has_its_checksum(answer: Answer) -> bool:
+def _has_its_checksum(content: bytes, answer: Answer) -> bool:
     """Returns whether a content has the CRC32C that the store sends along with each."""
-    given = ",".join(answer.headers.get_all("x-goog-hash", []))
-    hashes = dict(part.strip().partition("=")[::2] for part in given.split(","))
-    return hashes.get("crc32c") == base64.b64encode(_crc32c(answer.content)).decode()
+    given = answer.headers.get("x-goog-hash", "").split(",")
+    hashes = dict(part.strip().partition("=")[::2] for part in given)
+    return hashes.get("crc32c") == base64.b64encode(_crc32c(content)).decode()
 
 
 def _crc32c(content: bytes) -> bytes:

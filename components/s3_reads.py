@@ -14,7 +14,6 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Mapping
-from http.client import HTTPException
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -90,11 +89,12 @@ class S3Reads:
         headers = signed(known.host, path, known.scope, credentials, time.gmtime())
         try:
             answer = known.connections.get(path, headers)
-        except (OSError, HTTPException):
+        except OSError:
             return None
         if answer.is_refusal:
             self._refused.add(bucket)
-        return answer.content if answer.is_object and _is_whole(answer) else None
+        content = answer.found
+        return content if content is not None and _has_its_checksums(content, answer) else None
 
     def _learn(
         self,
@@ -199,12 +199,10 @@ def _quoted(key: str) -> str:
     return quote(key, safe="/~")
 
 
-def _is_whole(answer: Answer) -> bool:
-    """Returns whether a content is whole, and has the checksums that the store sends along."""
-    if not {"content-length", "transfer-encoding"} & {name.lower() for name in answer.headers}:
-        return False  # it ends where the connection ends
+def _has_its_checksums(content: bytes, answer: Answer) -> bool:
+    """Returns whether a content has the checksums that the store sends along."""
     given = {name: answer.headers.get(_CHECKSUM + name, "-") for name in _CHECKSUMS}
     return all(
-        "-" in checksum or checksum == base64.b64encode(_CHECKSUMS[name](answer.content)).decode()
+        "-" in checksum or checksum == base64.b64encode(_CHECKSUMS[name](content)).decode()
         for name, checksum in given.items()
     )

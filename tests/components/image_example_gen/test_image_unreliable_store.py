@@ -32,9 +32,10 @@ def photos(tmp_path_factory) -> Path:
 def store(request, photos) -> Iterator[tuple[str, FaultyStore]]:
     """A bucket with the pictures, and the proxy in front of it, which the environment names."""
     server, address = STORES[request.param]
-    root = f"{request.param}://photos"
+    # Stand-ins of S3 in one process share their buckets.
+    root = f"{request.param}://forty-photos"
     with (
-        server("photos") as variables,
+        server("forty-photos") as variables,
         faulty_store(urlsplit(variables[address]).port) as proxy,
         pytest.MonkeyPatch.context() as patch,
     ):
@@ -81,7 +82,7 @@ def test_an_object_that_can_never_be_read_ends_the_ingestion_and_is_named(
     proxy.fault = Fault("GET", fault, first=9, times=None)
     with pytest.raises(StoreError) as error:
         ingested(store[0], tmp_path / "bucket")
-    key = proxy.fault.path.rpartition("/photos/")[2].removeprefix("o/")
+    key = proxy.fault.path.rpartition("/forty-photos/")[2].removeprefix("o/")
     assert str(error.value).startswith(f"{store[0]}/{key} can't be read")
     assert "check that" in str(error.value)
     assert [path.name for path in (tmp_path / "bucket").iterdir()] == ["listing-00000"]
