@@ -20,10 +20,10 @@ RULES = shards.Rules(positive_class="dogs", max_side=0, max_pixels=10**8)
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:
-    """Forty pictures, one of them broken."""
+    """Pictures, one of them broken."""
     folder = tmp_path_factory.mktemp("photos")
-    write_pictures(folder / "cats", 30, first_seed=0)
-    write_pictures(folder / "dogs", 9, first_seed=100)
+    write_pictures(folder / "cats", 18, first_seed=0)
+    write_pictures(folder / "dogs", 5, first_seed=100)
     (folder / "dogs" / "broken.jpg").write_bytes(b"no picture")
     return folder
 
@@ -33,9 +33,9 @@ def store(request, photos) -> Iterator[tuple[str, FaultyStore]]:
     """A bucket with the pictures, and the proxy in front of it, which the environment names."""
     server, address = STORES[request.param]
     # Stand-ins of S3 in one process share their buckets.
-    root = f"{request.param}://forty-photos"
+    root = f"{request.param}://unreliable-photos"
     with (
-        server("forty-photos") as variables,
+        server("unreliable-photos") as variables,
         faulty_store(urlsplit(variables[address]).port) as proxy,
         pytest.MonkeyPatch.context() as patch,
     ):
@@ -82,7 +82,7 @@ def test_an_object_that_can_never_be_read_ends_the_ingestion_and_is_named(
     proxy.fault = Fault("GET", fault, first=9, times=None)
     with pytest.raises(StoreError) as error:
         ingested(store[0], tmp_path / "bucket")
-    key = proxy.fault.path.rpartition("/forty-photos/")[2].removeprefix("o/")
+    key = proxy.fault.path.rpartition("/unreliable-photos/")[2].removeprefix("o/")
     assert str(error.value).startswith(f"{store[0]}/{key} can't be read")
     assert "check that" in str(error.value)
     assert [path.name for path in (tmp_path / "bucket").iterdir()] == ["listing-00000"]
