@@ -1,8 +1,12 @@
-# The image for all steps of the pipeline, with two targets pinned by one lock file:
+# The image for all steps of the pipeline, with three targets pinned by one lock file:
 #   cpu (the default):          docker build --tag outnumbered:0.1.0 .
 #   gpu (with CUDA libraries):  docker build --target gpu --tag outnumbered:0.1.0-gpu .
+#   worker (for the engines of Beam that start containers, --sdk_container_image):
+#                               docker build --target worker --tag outnumbered:0.1.0-worker .
 # The base image must have Python 3.11 as python3 and its venv module.
 ARG BASE=python:3.11-slim-bookworm
+# Of the version of Beam in uv.lock; only the target worker uses it.
+ARG BEAM=apache/beam_python3.11_sdk:2.77.0
 
 FROM ${BASE} AS build
 # Such as "--extra mlflow --extra model-registry".
@@ -45,6 +49,17 @@ COPY pipeline pipeline
 RUN --mount=type=cache,target=/root/.cache/uv \
     /opt/uv/bin/uv sync --frozen --no-dev $EXTRAS --no-editable --extra gpu
 
+FROM build AS build-worker
+ARG EXTRAS
+COPY README.md LICENSE ./
+COPY components components
+COPY pipeline pipeline
+# Beam's program does not start a worker without pip, even if it installs nothing.
+RUN --mount=type=cache,target=/root/.cache/uv \
+    /opt/uv/bin/uv sync --frozen --no-dev $EXTRAS --no-editable --group worker
+
+FROM ${BEAM} AS beam
+
 FROM ${BASE} AS runtime
 ARG BASE
 ARG VERSION=0.1.0
@@ -84,6 +99,14 @@ FROM runtime AS gpu
 ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=build-gpu /opt/outnumbered /opt/outnumbered
+
+FROM runtime AS worker
+COPY --from=build-worker /opt/outnumbered /opt/outnumbered
+COPY --from=beam /opt/apache/beam/boot /opt/apache/beam/LICENSE /opt/apache/beam/LICENSE.python \
+    /opt/apache/beam/NOTICE /opt/apache/beam/
+# Otherwise Beam's program makes an environment of its own per worker, in a folder of root.
+ENV RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1
+ENTRYPOINT ["/opt/apache/beam/boot"]
 
 FROM runtime AS cpu
 COPY --from=build-cpu /opt/outnumbered /opt/outnumbered

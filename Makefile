@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 RUN := .venv/bin
 
-.PHONY: demo test check lint format types engines fuzz faults audit sbom next-kfp image gateway-image messages clean
+.PHONY: demo test check lint format types engines engines-check fuzz faults faults-short audit sbom next-kfp image gateway-image messages clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready  ## run the whole pipeline on a drawn data set
@@ -12,7 +12,7 @@ demo: .venv/ready  ## run the whole pipeline on a drawn data set
 	$(RUN)/outnumbered run --preset demo --output runs/demo
 
 test: .venv/ready  ## run the tests
-	$(RUN)/pytest -n auto --dist loadfile
+	$(RUN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: lint types  ## run the lint, format and type checks
 
@@ -39,6 +39,9 @@ $(PRISM):
 	    go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(BEAM)
 	mv .engines/new/prism $@
 
+engines-check: .venv/ready engines  ## run the components on Prism in more ways; takes two minutes
+	$(RUN)/pytest tests/engines -m engines_check
+
 FUZZ_SECONDS ?= 300
 
 fuzz: .venv/ready  ## fuzz everything that reads what users and data give, for FUZZ_SECONDS
@@ -46,6 +49,9 @@ fuzz: .venv/ready  ## fuzz everything that reads what users and data give, for F
 
 faults: .venv/ready  ## inject faults into whole runs; takes an hour or more
 	$(RUN)/python -m benchmarks.faults
+
+faults-short: .venv/ready  ## inject the faults that say the most; takes ten minutes
+	$(RUN)/python -m benchmarks.faults --short
 
 audit: $(filter .uv/bin/uv,$(UV))  ## look for known vulnerabilities of the locked packages
 	$(PYTHON) deploy/audit.py --uv $(UV)
@@ -70,9 +76,9 @@ BUILDER ?= $(firstword $(foreach tool,docker podman buildah,$(if $(shell command
 IMAGE ?= outnumbered:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 TARGET ?= cpu
 
-image:  ## build the container image of the steps; TARGET=gpu for GPU nodes
+image:  ## build the container image of the steps; TARGET=gpu for GPU nodes, worker for Beam's engines
 	$(if $(BUILDER),,$(error docker, podman or buildah is required; set BUILDER= to use another builder))
-	$(BUILDER) build --target $(TARGET) $(IMAGE_ARGS) --tag $(IMAGE)$(if $(filter gpu,$(TARGET)),-gpu) \
+	$(BUILDER) build --target $(TARGET) $(IMAGE_ARGS) --tag $(IMAGE)$(if $(filter-out cpu,$(TARGET)),-$(TARGET)) \
 	    --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) .
 
 GATEWAY_IMAGE ?= $(subst outnumbered:,outnumbered-gateway:,$(IMAGE))

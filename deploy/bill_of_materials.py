@@ -22,15 +22,18 @@ class Image(NamedTuple):
     Attributes:
       dockerfile: path of its Dockerfile, relative to the project.
       packages: options with which uv selects the packages that it contains.
+      programs: build arguments that name the images from which programs are copied into it.
     """
 
     dockerfile: str
     packages: tuple[str, ...]
+    programs: tuple[str, ...] = ()
 
 
 IMAGES = {
     "outnumbered": Image("Dockerfile", ("--no-dev",)),
     "outnumbered-gpu": Image("Dockerfile", ("--no-dev", "--extra", "gpu")),
+    "outnumbered-worker": Image("Dockerfile", ("--no-dev", "--group", "worker"), ("BEAM",)),
     "outnumbered-gateway": Image(
         "deploy/gateway/Dockerfile",
         ("--only-group", "gateway", "--only-group", "gateway-s3", "--only-group", "gateway-gcs"),
@@ -66,9 +69,10 @@ def bill(name: str, image: Image, uv: str) -> str:
     metadata = document["metadata"]
     del metadata["timestamp"]
     metadata["component"] |= {"type": "container", "name": name}
-    base = _base(ROOT / image.dockerfile)
-    document["components"].append(base)
-    document["dependencies"].append({"ref": base["bom-ref"]})
+    dockerfile = ROOT / image.dockerfile
+    for found in (_base(dockerfile), *(_program(dockerfile, each) for each in image.programs)):
+        document["components"].append(found)
+        document["dependencies"].append({"ref": found["bom-ref"]})
     del document["serialNumber"]
     content = json.dumps(document, sort_keys=True)
     document["serialNumber"] = uuid.uuid5(uuid.NAMESPACE_OID, content).urn
@@ -88,16 +92,30 @@ def _exported(image: Image, uv: str) -> dict[str, Any]:
 
 def _base(dockerfile: Path) -> dict[str, Any]:
     """Returns the base image, which has Python and the packages of its operating system."""
-    lines = dockerfile.read_text(encoding="utf-8").splitlines()
-    base = next(line.removeprefix("ARG BASE=") for line in lines if line.startswith("ARG BASE="))
-    name, _, version = base.partition(":")
     note = (
         "the default of the build argument BASE; its operating system's packages are those of "
         "the base image, and the image adds none"
     )
+    return _component("container", "base", _default(dockerfile, "BASE"), note)
+
+
+def _program(dockerfile: Path, argument: str) -> dict[str, Any]:
+    """Returns the program that is copied from another image."""
+    note = f"the default of the build argument {argument}, from which /opt/apache/beam is copied"
+    return _component("application", "program", _default(dockerfile, argument), note)
+
+
+def _default(dockerfile: Path, argument: str) -> str:
+    """Returns the default of a build argument."""
+    lines, start = dockerfile.read_text(encoding="utf-8").splitlines(), f"ARG {argument}="
+    return next(line.removeprefix(start) for line in lines if line.startswith(start))
+
+
+def _component(kind: str, role: str, image: str, note: str) -> dict[str, Any]:
+    name, _, version = image.partition(":")
     return {
-        "type": "container",
-        "bom-ref": f"base-{base}",
+        "type": kind,
+        "bom-ref": f"{role}-{image}",
         "name": name,
         "version": version,
         "properties": [{"name": "outnumbered:note", "value": note}],

@@ -30,9 +30,9 @@ from components.schema_gen.component import SchemaGen
 from components.statistics_gen.component import StatisticsGen
 from components.trainer import executor as trainer_executor
 from components.trainer.component import trainer
-from pipeline.beam_options import beam_args
+from pipeline.beam_options import beam_args, image_workers
 from pipeline.features import feature_extractor, frozen_backbone
-from pipeline.settings import ImageSettings, Settings
+from pipeline.settings import Beam, ImageSettings, Settings
 from pipeline.study.settings import AnySettings
 
 # A column with more distinct values is not compared with the kept schema's.
@@ -157,7 +157,7 @@ def _nodes(
     settings: Settings, places: Places, parameters: TrainingParameters | None
 ) -> list[BaseNode]:
     finder = _champion_finder(settings, places)
-    ingest = example_gen(settings, places, parameters)
+    ingest = example_gen(settings, settings.beam, places, parameters)
     images = ingest.outputs[names.EXAMPLES]
     statistics_gen, schema_gen, validator = _validation(settings, places, images)
     anomalies = validator.outputs[names.ANOMALIES]
@@ -241,11 +241,11 @@ def _nodes(
 
 
 def example_gen(
-    settings: ImageSettings, places: Places, parameters: RunParameters | None
+    settings: ImageSettings, beam: Beam, places: Places, parameters: RunParameters | None
 ) -> ImageExampleGen:
     """The component that reads the images."""
     data = settings.data
-    return ImageExampleGen(
+    component = ImageExampleGen(
         source=parameters.source if parameters else data.source,
         manifest=data.manifest,
         positive_class=data.positive_class,
@@ -266,6 +266,8 @@ def example_gen(
         span_store=places.span_store if data.has_spans else "",
         pipeline_root=parameters.pipeline_root if parameters and data.has_spans else None,
     )
+    component.with_beam_pipeline_args([image_workers(beam.runner, beam.options, beam.workers)])
+    return component
 
 
 def _validation(

@@ -24,12 +24,13 @@ from components.code_version import project_version
 from components.in_progress import owned_name
 from components.reporter.files import METRICS_FILE, REPORT_FILE
 from components.whole_file import write_text
-from pipeline import left_over, metadata_store
+from pipeline import engine, left_over, metadata_store
+from pipeline.beam_options import beam_args
 from pipeline.console import RunView, captured_output, followed
 from pipeline.kept_outputs import KeptOutputs
 from pipeline.ledgers import ledger_places
 from pipeline.metadata_store import MetadataStoreError
-from pipeline.settings import Settings
+from pipeline.settings import Beam, Settings
 
 if TYPE_CHECKING:
     from tfx.orchestration.pipeline import Pipeline
@@ -184,12 +185,23 @@ def execute(
       it.
 
     Raises:
-      RunError: the folder is not writable, in use or damaged, or a component failed.
+      RunError: the folder is not writable, in use or damaged, Beam's engine can't be reached, or a
+        component failed.
     """
     output = output.absolute()
     _check_latest(output)
+    _check_engine(getattr(settings, "beam", None))
     with locked(output, "lock"):
         return _execute(settings, output, make_dag, result=result, use_cache=use_cache)
+
+
+def _check_engine(beam: Beam | None) -> None:
+    if beam is None:
+        return
+    try:
+        engine.check(beam_args(beam.runner, beam.options))
+    except engine.EngineError as error:
+        raise RunError(str(error)) from error
 
 
 def _execute(
@@ -270,7 +282,7 @@ def _run_locally(dag: "Pipeline", screen: TextIO) -> None:
     absl_logging.set_verbosity(absl_logging.INFO)
     view = RunView(screen, [node.id for node in dag.components])
     try:
-        with view, followed(view):
+        with view, followed(view), engine.reported(dag.beam_pipeline_args or []):
             LocalDagRunner().run(dag)
             stop_signals.raise_received()
     except Exception as error:

@@ -437,6 +437,12 @@ class Beam(Section):
     options: list[str] = Field(
         default=[], description='Beam options, such as ["--direct_num_workers=2"].'
     )
+    workers: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        default="auto",
+        description="Number of processes in which each Beam worker decodes the images of "
+        "`ImageExampleGen`. `auto`: one per core with `FnApiRunner`, if there are 2,000 images or "
+        "more; 1 with other runners, which start several workers themselves.",
+    )
 
     @field_validator("options")
     @classmethod

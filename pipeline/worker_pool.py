@@ -6,8 +6,8 @@ job. Start one pool for each core. It must have the environment variables of the
 submits jobs, such as the address and credentials of a store.
 """
 
-# Before all else: TFDV and TFMA, which a job may send first, can't be imported before it.
-import tfx  # noqa: F401, I001
+# Before all else: it makes TFDV and TFMA importable.
+import pipeline.worker_setup  # noqa: F401, I001
 
 import argparse
 import logging
@@ -15,8 +15,6 @@ import threading
 from collections.abc import Sequence
 
 from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
-
-from components import object_store
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -29,7 +27,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--service_port", type=int, required=True, help="port of this service")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO)
-    object_store.register()
     address, _ = BeamFnExternalWorkerPoolServicer.start(port=given.service_port)
     logging.getLogger("outnumbered.worker_pool").info("workers can be asked for at %s", address)
     threading.Event().wait()

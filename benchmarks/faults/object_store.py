@@ -13,7 +13,7 @@ import logging
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -24,10 +24,10 @@ from benchmarks.faults import results, spans
 from benchmarks.faults.baseline import SPLITS
 from benchmarks.faults.cases import Bench, Case, Verdict
 from benchmarks.faults.faulty_store import FAULTS, VERBS, Fault, FaultyStore, faulty_store
-from benchmarks.faults.runner import Process, Runner
+from benchmarks.faults.runner import Runner
+from benchmarks.faults.steps import starter
 from pipeline.sample.dataset import MANIFEST
 
-_ENTRYPOINT = "pipeline.kubeflow.entrypoint:main"
 # Names of their own: stand-ins of S3 in one process share their buckets.
 _ARTIFACTS, _PHOTOS = "faults-artifacts", "faults-photos"
 _SPAN = spans.NAMES[-1]
@@ -207,15 +207,8 @@ class _Cluster:
             secrets={"store": _SECRET},
             claims={"registry": self._registry},
         )
-        cluster.start = self._start
+        cluster.start = starter(self._runner)
         return cluster
-
-    def _start(
-        self, command: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path
-    ) -> "_Step":
-        arguments = command[command.index("pipeline.kubeflow.entrypoint") + 1 :]
-        process = self._runner.start(arguments, env=environment, cwd=folder, command=_ENTRYPOINT)
-        return _Step(process, log)
 
     def _compiled(self) -> Path:
         from pipeline.kubeflow.compile import compile_pipeline
@@ -260,22 +253,6 @@ class _Cluster:
                 ],
             },
         }
-
-
-class _Step:
-    """A started step, with what the launcher reads of a process."""
-
-    def __init__(self, process: Process, log: Path):
-        self._process, self._log = process, log
-        self.pid = process.pid
-        self.returncode: int | None = None
-
-    def wait(self) -> int:
-        """Waits for its end, and keeps what it printed."""
-        outcome = self._process.wait(600)
-        self._log.write_text(outcome.text, encoding="utf-8")
-        self.returncode = outcome.code
-        return outcome.code
 
 
 def _digest(path: Path) -> str:

@@ -23,7 +23,7 @@ def fuzz(name: str, *, seconds: float, seed: int, output: Path) -> None:
 
     Args:
       name: name of the target.
-      seconds: time after the imports during which cases are started.
+      seconds: time after the imports during which cases are started; there is at least one.
       seed: seed of the cases.
       output: the folder of the fuzzer's output.
     """
@@ -59,13 +59,13 @@ def _with_hypothesis(recorder: Recorder, seconds: float, seed: int) -> None:
     )
 
     def one(data: bytes) -> None:
-        if time.monotonic() < end:
+        if not recorder.cases or time.monotonic() < end:
             recorder.run(data)
 
     recorder.load()
     bound_memory()
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while not recorder.cases or time.monotonic() < end:
         hypothesis.seed(seed)(options(hypothesis.given(STRATEGIES[recorder.name])(one)))()
         seed += 1
 
@@ -80,7 +80,7 @@ def _with_atheris(
             importlib.import_module(module)
 
     def one(data: bytes) -> None:
-        if time.monotonic() >= end:
+        if recorder.cases and time.monotonic() >= end:
             finish()
             os._exit(0)  # libFuzzer has no other way to end in time
         recorder.run(data)

@@ -70,10 +70,15 @@ def write(rows: pa.Table, uri: str, *, index: int, count: int) -> None:
 def write_list(uri: str) -> None:
     """Writes the list of the artifact's files, which `read` checks.
 
+    Removes the hidden files that killed workers have left.
+
     Args:
       uri: URI of the artifact, with all of its predictions.
     """
-    listed = (str(name) for name in fileio.listdir(uri))
+    listed = [str(name) for name in fileio.listdir(uri)]
+    for name in listed:
+        if name.startswith(f".{_PREFIX}"):
+            fileio.remove(os.path.join(uri, name))
     files = [name for name in listed if name.startswith(_PREFIX) and name.endswith(_SUFFIX)]
     entries = [
         artifact_files.describe(uri, name, len(_read_file(os.path.join(uri, name), [])))

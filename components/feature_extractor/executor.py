@@ -153,12 +153,7 @@ class Executor(BaseBeamExecutor):
                 | "Spread" >> beam.Reshuffle()
                 | "Rewrite" >> beam.ParDo(_Rewrite(store.folder, uri))
                 | "ListFiles" >> beam.combiners.ToList()
-                | "WriteList"
-                >> beam.Map(
-                    lambda entries: artifact_files.write_list(
-                        uri, entries, check_digests=check_digests
-                    )
-                )
+                | "WriteList" >> beam.Map(_write_list, uri, check_digests)
             )
         if fileio.exists(scratch):  # a bucket has no empty folders
             fileio.rmtree(scratch)
@@ -263,6 +258,12 @@ class _Rewrite(beam.DoFn):
             for record in _records(source.path):
                 writer.write(_with_features(record, self._reader))
         yield artifact_files.describe(self._uri, name, source.records)
+
+
+def _write_list(entries: Iterable[Described], uri: str, check_digests: bool) -> None:
+    path, scratch = os.path.join(uri, artifact_files.LIST_FILE), os.path.join(uri, _SCRATCH)
+    with bundle_file(path, scratch) as hidden, fileio.open(hidden, "w") as file:
+        file.write(artifact_files.list_text(entries, check_digests=check_digests))
 
 
 def _with_features(record: bytes, reader: FeatureReader) -> bytes:

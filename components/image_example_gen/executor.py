@@ -5,8 +5,7 @@
    folder; it returns only digests and refusals, in one small file per shard.
 3. This process finds duplicates and label conflicts from the digests of all images, writes the
    quarantine list and checks whether too many images were refused.
-4. In Beam, one call per shard moves it to its final name; only shards that lose an image are
-   rewritten.
+4. Shards are moved to their final names. Those that lose an image are written anew, in Beam.
 
 So the output is byte for byte the same for any number of workers.
 
@@ -36,6 +35,7 @@ from components.artifact_files import Described
 from components.checked_artifacts import checked
 from components.image_example_gen import files, parts, spans_file, verdict
 from components.image_example_gen.abandoned import remove_abandoned, staging_folder
+from components.image_example_gen.parallel import image_workers
 from components.image_example_gen.parts import Part
 from components.image_example_gen.shards import (
     Outcome,
@@ -51,6 +51,7 @@ from components.image_example_gen.span_listing import Asked, SpanImages, list_sp
 from components.image_example_gen.span_store import SpanStore, in_parallel
 from components.image_example_gen.spans import parse_window
 from components.image_example_gen.spans_file import KeptImage
+from components.images import isolated
 from components.progress import watched
 from components.spelling import composed
 
@@ -172,12 +173,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     def _ingest(self, unread: Sequence[Part], staging: Staging, rules: Rules) -> None:
         shards = [shard for part in unread for shard in part.write_listings(staging)]
         total = sum(len(part.span.records) for part in unread)
+        workers = image_workers(map(str, self._beam_pipeline_args), total)
         if not shards:
             return
         with watched(
             lambda: staging.finished() * total // len(shards), total=total, logger=_LOGGER.name
         ):
-            self._for_each("Ingest", shards, beam.Map(ingest, staging, rules))
+            self._for_each("Ingest", shards, beam.Map(ingest, staging, rules, workers))
+        isolated.end_children()
         for part in unread:
             part.read_outcomes(staging)
 
@@ -186,15 +189,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     ) -> list[Described]:
         """Moves all shards to their final names; returns their entries in the list of files."""
         fileio.makedirs(example_files.split_dir(uri, names.ALL))
-        entries = {shard: plan.entry for shard, plan in plans.items()}
-        known = [shard for shard, entry in entries.items() if entry]
-        in_parallel(lambda shard: move(staging.examples(shard), plans[shard]), known)
-        unknown = [shard for shard, entry in entries.items() if not entry]
-        for shard in unknown:
+        moved = [shard for shard, plan in plans.items() if plan.kept is None]
+        in_parallel(lambda shard: move(staging.examples(shard), plans[shard]), moved)
+        rewritten = [shard for shard, plan in plans.items() if plan.kept is not None]
+        for shard in rewritten:
             staging.write_plan(shard, plans[shard])
-        if unknown:
-            self._for_each("Finalize", unknown, beam.Map(finalize, staging))
-        return [entry or staging.read_entry(shard) for shard, entry in entries.items()]
+        if rewritten:
+            self._for_each("Finalize", rewritten, beam.Map(finalize, staging))
+        return [plan.entry or staging.read_entry(shard) for shard, plan in plans.items()]
 
     def _for_each(self, name: str, shards: Iterable[int], work: beam.PTransform) -> None:
         with self._make_beam_pipeline() as pipeline:
@@ -252,7 +254,7 @@ def _shard_plans(uri: str, found: Sequence[Part], judged: verdict.Verdict) -> di
     """Returns the plan of each shard that keeps an image; the remaining shards are renumbered."""
     shards = [each for part in found for each in part.numbered()]
     kept = {shard: _kept(outcome, judged) for shard, outcome, _ in shards}
-    known = {shard: entry for shard, _, entry in shards if entry}
+    entries = {shard: entry for shard, _, entry in shards}
     remaining = [shard for shard, is_kept in kept.items() if any(is_kept)]
     folder = os.path.basename(example_files.split_dir(uri, names.ALL))
     return {
@@ -261,8 +263,8 @@ def _shard_plans(uri: str, found: Sequence[Part], judged: verdict.Verdict) -> di
             name=os.path.join(folder, example_files.shard_name(index, len(remaining))),
             records=sum(kept[shard]),
             kept=None if all(kept[shard]) else kept[shard],
-            size=known[shard].size if shard in known else 0,
-            sha256=known[shard].sha256 if shard in known else "",
+            size=entries[shard].size,
+            sha256=entries[shard].sha256,
         )
         for index, shard in enumerate(remaining)
     }

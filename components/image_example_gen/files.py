@@ -276,7 +276,7 @@ def read_bytes(path: str) -> bytes:
       OSError: it can't be read.
     """
     if not is_remote(path):
-        with open(path, "rb") as file:
+        with open(path, "rb", buffering=0) as file:  # a buffer would only be copied from
             return file.read()
     first_answer(path)
     if store := store_of(path):

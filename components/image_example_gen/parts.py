@@ -29,7 +29,7 @@ class Part:
       row: index of its first image in the listing of all spans.
       key: see `span_store.keys`; empty if the span is not kept.
       is_kept: whether an earlier run has read it.
-      entries: its shards in the store, if they are there.
+      entries: the sizes and digests of its shards.
       outcomes: of its shards, with rows in the listing of all spans.
     """
 
@@ -58,14 +58,16 @@ class Part:
             staging.write_listing(self.first + at, self.row + start, images)
             yield self.first + at
 
-    def numbered(self) -> Iterator[tuple[int, Outcome, Described | None]]:
-        """Yields the index of each shard, its outcome, and its entry if it is in the store."""
-        for at, outcome in enumerate(self.outcomes):
-            yield self.first + at, outcome, self.entries[at] if self.entries else None
+    def numbered(self) -> Iterator[tuple[int, Outcome, Described]]:
+        """Yields the index of each shard, its outcome, and its entry."""
+        numbers = range(self.first, self.first + self.shards)
+        yield from zip(numbers, self.outcomes, self.entries, strict=True)
 
     def read_outcomes(self, staging: Staging) -> None:
-        """Reads the outcomes of its shards, once these are ingested."""
-        self.outcomes = [staging.read_outcome(self.first + at) for at in range(self.shards)]
+        """Reads the outcomes and the entries of its shards, once these are ingested."""
+        numbers = range(self.first, self.first + self.shards)
+        self.outcomes = [staging.read_outcome(shard) for shard in numbers]
+        self.entries = [staging.read_entry(shard) for shard in numbers]
 
     def keep(self, staging: Staging, store: SpanStore, key_now: str | None) -> None:
         """Keeps it for later runs, unless its files changed while they were read, or may be back.
@@ -81,7 +83,8 @@ class Part:
             _LOGGER.warning("span %s changed while it was read; it is not kept", self.span.name)
             return
         outcomes = [outcome.moved(-self.row) for outcome in self.outcomes]
-        self.entries = store.add(self.span.name, self.key, outcomes, staging, self.first)
+        shards = [staging.examples(self.first + at) for at in range(self.shards)]
+        store.add(self.span.name, self.key, outcomes, dict(zip(shards, self.entries, strict=True)))
 
     def look_up(self, staging: Staging, store: SpanStore) -> None:
         """Takes its shards and outcomes from the store, if an earlier run has read it."""

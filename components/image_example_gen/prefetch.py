@@ -14,6 +14,7 @@ from functools import partial
 from components.image_example_gen import files
 from components.image_example_gen.image_bytes import read_file
 from components.image_example_gen.sources import ImageRecord
+from components.stores import StoreError
 
 IMAGES_AHEAD = 32
 """The most images that are being read, or wait in memory, at a time."""
@@ -29,7 +30,7 @@ Read = Callable[[], bytes]
 def reads(records: Sequence[ImageRecord], max_pixels: int) -> Iterator[Iterator[Read]]:
     """Yields an iterator of functions that return the contents of images, in the same order.
 
-    Each must be called before the next one is taken.
+    Each is called once, by any thread. What was taken from the iterator is not counted any more.
 
     Args:
       records: the images.
@@ -79,7 +80,8 @@ class _Ahead:
         """Ends the threads after the reads that have begun."""
         with contextlib.suppress(queue.Empty):
             while True:
-                self._tasks.get_nowait()
+                if task := self._tasks.get_nowait():
+                    task.drop()
         for _ in range(self._threads):
             self._tasks.put(None)
 
@@ -101,6 +103,10 @@ class _Task:
             self._done.put(self._function())
         except BaseException as error:  # the waiting thread raises it
             self._done.put(error)
+
+    def drop(self) -> None:
+        """Ends the waiting for a result that will not be there."""
+        self._done.put(StoreError("it was not read, since the reading of all images has ended"))
 
     def result(self) -> bytes:
         """Waits; may be called once."""

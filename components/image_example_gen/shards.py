@@ -5,6 +5,7 @@ are returned, in a small file next to the shard. Files are written under a tempo
 that a bundle which a runner retries leaves no partial file.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -18,7 +19,8 @@ from tfx.dsl.io import fileio
 from components import artifact_files, names
 from components.artifact_files import Described
 from components.bundle_file import bundle_file
-from components.image_example_gen.prefetch import reads
+from components.image_example_gen.parallel import map_in_order
+from components.image_example_gen.prefetch import Read, reads
 from components.image_example_gen.sources import ImageRecord
 from components.image_example_gen.verdict import Refusal
 from components.images import isolated, reader
@@ -96,21 +98,21 @@ class ShardPlan:
       name: path of the final file, relative to `uri`.
       records: number of its records.
       kept: for each record of the shard, in order, whether it is kept; None keeps all.
-      size: of the shard in bytes, if its digest is known.
-      sha256: digest of the shard, 64 hex digits; empty if it is not known.
+      size: of the shard in bytes, with all of its records.
+      sha256: digest of the shard with all of its records, 64 hex digits.
     """
 
     uri: str
     name: str
     records: int
     kept: list[bool] | None
-    size: int = 0
-    sha256: str = ""
+    size: int
+    sha256: str
 
     @property
     def entry(self) -> Described | None:
-        """Entry of the final file in the list of the artifact's files; None if it is not known."""
-        if self.kept is not None or not self.sha256:
+        """Entry of the final file in the list of the artifact's files; None if some are dropped."""
+        if self.kept is not None:
             return None
         return Described(self.name, self.records, self.size, self.sha256)
 
@@ -166,7 +168,7 @@ class Staging:
         return ShardPlan(**_read_json(self._path("plan", shard)))
 
     def write_entry(self, shard: int, entry: Described) -> None:
-        """Writes the entry of a shard's final file in the list of the artifact's files."""
+        """Writes the entry of a shard's file in a list of files."""
         _write_json(self._path("entry", shard), entry._asdict())
 
     def read_entry(self, shard: int) -> Described:
@@ -183,36 +185,56 @@ class Staging:
         return sum(str(name).startswith("outcome-") for name in fileio.listdir(self.folder))
 
 
-def ingest(shard: int, staging: Staging, rules: Rules) -> None:
-    """Reads the images of a shard's listing and writes its examples and its outcome.
+def ingest(shard: int, staging: Staging, rules: Rules, workers: int = 1) -> None:
+    """Reads the images of a shard's listing; writes its examples, their entry and its outcome.
+
+    Args:
+      shard: index of the shard.
+      staging: has its listing.
+      rules: how images are read.
+      workers: number of processes that decode them; 1 for this one.
 
     Raises:
       StoreError: a file could not be read, for a reason that does not lie in the file.
     """
     first_row, records = staging.read_listing(shard)
     outcome = Outcome([], [])
+    read = functools.partial(_read, rules=rules, in_child=workers > 1)
     with (
+        reads(records, rules.max_pixels) as contents,
         bundle_file(staging.examples(shard)) as path,
         tf.io.TFRecordWriter(path) as writer,
-        reads(records, rules.max_pixels) as contents,
     ):
-        for row, (record, read) in enumerate(zip(records, contents, strict=True), start=first_row):
-            try:
-                example, ingested = _ingest_image(row, record, read(), rules)
-            except reader.RefusedImageError as error:
-                outcome.refusals.append(Refusal(row, error.reason, error.detail))
-            else:
-                writer.write(example)
-                outcome.ingested.append(ingested)
+        images = map_in_order(read, contents, threads=workers)
+        for row, (record, found) in enumerate(zip(records, images, strict=True), start=first_row):
+            if isinstance(found, reader.RefusedImageError):
+                outcome.refusals.append(Refusal(row, found.reason, found.detail))
+                continue
+            ingested = _ingested(row, *found)
+            writer.write(_example(record, found[0], ingested, rules.positive_class))
+            outcome.ingested.append(ingested)
+    name = os.path.basename(staging.examples(shard))
+    entry = artifact_files.describe(staging.folder, name, len(outcome.ingested))
+    staging.write_entry(shard, entry)
     staging.write_outcome(shard, outcome)
 
 
-def _ingest_image(
-    row: int, record: ImageRecord, data: bytes, rules: Rules
-) -> tuple[bytes, IngestedImage]:
-    image = isolated.read_image(data, max_pixels=rules.max_pixels, max_side=rules.max_side)
-    image_id = hashlib.sha256(data).hexdigest()
-    ingested = IngestedImage(
+def _read(
+    content: Read, *, rules: Rules, in_child: bool
+) -> tuple[reader.ReadImage, str] | reader.RefusedImageError:
+    """Returns an image and the SHA-256 of its file, or why it is refused."""
+    try:
+        data = content()
+        image = isolated.read_image(
+            data, max_pixels=rules.max_pixels, max_side=rules.max_side, in_child=in_child
+        )
+    except reader.RefusedImageError as error:
+        return error
+    return image, hashlib.sha256(data).hexdigest()
+
+
+def _ingested(row: int, image: reader.ReadImage, image_id: str) -> IngestedImage:
+    return IngestedImage(
         row,
         image_id,
         as_hex(image.perceptual_hash),
@@ -220,7 +242,6 @@ def _ingest_image(
         brightness=image.brightness,
         sharpness=image.sharpness,
     )
-    return _example(record, image, ingested, rules.positive_class), ingested
 
 
 def _example(
@@ -261,7 +282,7 @@ def _serialized(example: tf.train.Example) -> bytes:
 
 
 def finalize(shard: int, staging: Staging) -> None:
-    """Moves a shard to its destination, without the records that are dropped."""
+    """Writes a shard to its destination without the records that are dropped, and its entry."""
     plan = staging.read_plan(shard)
     move(staging.examples(shard), plan)
     staging.write_entry(shard, artifact_files.describe(plan.uri, plan.name, plan.records))

@@ -22,7 +22,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,38 +177,28 @@ class SpanStore:
         return True
 
     def add(
-        self, span: str, digest: str, outcomes: Sequence[Outcome], staging: Staging, first: int
-    ) -> list[Described]:
+        self, span: str, digest: str, outcomes: Sequence[Outcome], shards: Mapping[str, Described]
+    ) -> None:
         """Keeps a span that was read; another run may keep the same at the same time.
 
         Args:
           span: its name.
           digest: see `keys`.
           outcomes: of its shards, with rows that count from 0 in the span.
-          staging: has its shards.
-          first: index of its first shard there.
-
-        Returns:
-          The entries of its shards in its list of files.
+          shards: paths of its shards, in order, with their entries.
         """
         folder = self._folder(span, digest)
-        counts = [len(outcome.ingested) for outcome in outcomes]
         text = json.dumps([vars(outcome) for outcome in outcomes])
         with _being_written(folder) as new:
-            names = [f"examples-{number:05d}" for number in range(len(counts))]
-            sources = [staging.examples(first + number) for number in range(len(counts))]
-            in_parallel(lambda name, path: _transfer(path, os.path.join(new, name)), names, sources)
             entries = [
-                artifact_files.describe(staging.folder, os.path.basename(path), records)
-                for path, records in zip(sources, counts, strict=True)
+                entry._replace(name=f"examples-{number:05d}")
+                for number, entry in enumerate(shards.values())
             ]
-            entries = [
-                entry._replace(name=name) for name, entry in zip(names, entries, strict=True)
-            ]
+            targets = [os.path.join(new, entry.name) for entry in entries]
+            in_parallel(_transfer, shards, targets)
             _write(os.path.join(new, OUTCOME_FILE), text)
             outcome = artifact_files.describe_content(OUTCOME_FILE, text.encode())
             artifact_files.write_list(new, [*entries, outcome], check_digests=True)
-        return entries
 
     def _folder(self, span: str, digest: str) -> str:
         return os.path.join(self._root, f"{span}-{digest[:_KEY_DIGITS]}")

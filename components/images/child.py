@@ -16,6 +16,8 @@ _CPU_SECONDS = 60
 _CPU_PIXELS = 50_000_000
 """Pixels for which `_CPU_SECONDS` are allowed; a larger `max_pixels` has a multiple of them."""
 
+_NUMBERS = [field.name for field in dataclasses.fields(reader.ReadImage) if field.name != "data"]
+
 
 def main() -> None:
     """Reads images until the parent process ends."""
@@ -31,9 +33,9 @@ def main() -> None:
             head, data = read_frame(requests)
         except EOFError:
             return
-        limits = json.loads(head)
-        _limit(limits["max_pixels"])
-        _answer(answers, data, limits)
+        max_pixels, max_side = json.loads(head)
+        _limit(max_pixels)
+        _answer(answers, data, max_pixels, max_side)
 
 
 def _limit(max_pixels: int) -> None:
@@ -45,17 +47,17 @@ def _limit(max_pixels: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (end, resource.RLIM_INFINITY))
 
 
-def _answer(answers: IO[bytes], data: bytes, limits: dict[str, int]) -> None:
+def _answer(answers: IO[bytes], data: bytes, max_pixels: int, max_side: int) -> None:
     try:
-        image = reader.read_image(data, **limits)
+        image = reader.read_image(data, max_pixels=max_pixels, max_side=max_side)
     except reader.RefusedImageError as error:
         _refuse(answers, error.reason, error.detail)
     except MemoryError:
         _refuse(answers, reader.TOO_LARGE, "decoding it takes too much memory; make it smaller")
     else:
-        numbers = dataclasses.asdict(image)
-        data = numbers.pop("data")
-        write_frame(answers, json.dumps(numbers).encode(), data)
+        is_unchanged = image.data is data
+        head = {name: getattr(image, name) for name in _NUMBERS} | {"is_unchanged": is_unchanged}
+        write_frame(answers, json.dumps(head).encode(), b"" if is_unchanged else image.data)
 
 
 def _refuse(answers: IO[bytes], reason: str, detail: str) -> None:

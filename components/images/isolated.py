@@ -5,6 +5,7 @@ image is read in a child process, which has limits of memory and CPU time and on
 process's environment variables. A child process reads many images and ends with its parent.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -35,15 +36,24 @@ os.register_at_fork(after_in_child=_idle.clear)
 
 
 def read_image(
-    data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, max_side: int = 0
+    data: bytes,
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    max_side: int = 0,
+    in_child: bool = False,
 ) -> reader.ReadImage:
     """Returns what `reader.read_image` returns; safe for use by many threads.
+
+    Args:
+      data: see `reader.read_image`, as `max_pixels` and `max_side`.
+      in_child: whether a child process also reads small JPEGs and PNGs, so that threads decode at
+        the same time.
 
     Raises:
       RefusedImageError: see `reader.read_image`. Also if reading takes too much memory
         (`too_large`) or CPU time (`too_slow`), or crashes the child process (`undecodable`).
     """
-    if len(data) <= _SMALL_BYTES and data.startswith(_HARMLESS):
+    if not in_child and len(data) <= _SMALL_BYTES and data.startswith(_HARMLESS):
         return reader.read_image(data, max_pixels=max_pixels, max_side=max_side)
     reader.check_bytes(len(data), max_pixels)
     for attempt in range(1, _TRIES + 1):
@@ -60,6 +70,15 @@ def read_image(
         _keep(child)
         return image
     raise AssertionError  # the last attempt returns or raises
+
+
+def end_children() -> None:
+    """Ends the child processes of this process that are idle; more are started when needed."""
+    with _lock:
+        ended = [*_idle]
+        _idle.clear()
+    for child in ended:
+        child.end()
 
 
 def _running_child() -> "_Child":
@@ -130,8 +149,14 @@ class _Child:
     def is_running(self) -> bool:
         return self._process.poll() is None
 
+    def end(self) -> None:
+        with contextlib.suppress(BrokenPipeError):  # it has ended already
+            self._input.close()
+        self._output.close()
+        self._process.wait()
+
     def read(self, data: bytes, max_pixels: int, max_side: int) -> reader.ReadImage:
-        limits = json.dumps({"max_pixels": max_pixels, "max_side": max_side}).encode()
+        limits = f"[{max_pixels},{max_side}]".encode()
         try:
             write_frame(self._input, limits, data)
             head, pixels = read_frame(self._output)
@@ -141,7 +166,7 @@ class _Child:
         answer = json.loads(head)
         if "reason" in answer:
             raise reader.RefusedImageError(answer["reason"], answer["detail"])
-        return reader.ReadImage(data=pixels, **answer)
+        return reader.ReadImage(data if answer.pop("is_unchanged") else pixels, **answer)
 
 
 def write_frame(stream: IO[bytes], head: bytes, body: bytes) -> None:

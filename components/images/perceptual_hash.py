@@ -12,6 +12,7 @@ from PIL import Image
 _GRID = 32
 _SIZE = (_GRID, _GRID)
 _FREQUENCIES = 8
+_MIDDLE = (_FREQUENCIES**2 // 2 - 1, _FREQUENCIES**2 // 2)
 
 
 def _cosines() -> np.ndarray:
@@ -43,16 +44,10 @@ def perceptual_hash(image: Image.Image) -> int:
     pixels = np.frombuffer(small.tobytes(), dtype=np.uint8).reshape(_SIZE).astype(np.float64)
     # All numbers are integers below 2**53, so the result is exact and does not depend on the
     # order of the additions, which differs between machines.
-    spectrum = (_COSINES @ pixels @ _COSINES.T).ravel().tolist()
+    spectrum = (_COSINES @ pixels @ _COSINES.T).ravel()
     spectrum[0] = 0.0
-    # For 64 numbers, Python's sort and loop are faster than NumPy.
-    ranked = sorted(spectrum)
-    middle = _FREQUENCIES**2 // 2
-    median = (ranked[middle - 1] + ranked[middle]) / 2
-    bits = 0
-    for value in spectrum:
-        bits = bits << 1 | (value > median)
-    return bits
+    below, above = np.partition(spectrum, _MIDDLE)[[*_MIDDLE]]
+    return int.from_bytes(np.packbits(spectrum > (below + above) / 2).tobytes())
 
 
 def as_hex(value: int) -> str:

@@ -92,7 +92,8 @@ def _check_sixteen_bits(image: Image.Image) -> None:
 
 def _tiff_bits(image: Image.Image) -> int:
     """Returns the largest number of bits of a TIFF's channels; 0 for other formats."""
-    return int(np.max(_tiff_tag(image, TiffImagePlugin.BITSPERSAMPLE, 0)))
+    bits = _tiff_tag(image, TiffImagePlugin.BITSPERSAMPLE, 0)
+    return int(np.max(bits)) if bits else 0
 
 
 def _tiff_tag(image: Image.Image, tag: int, default: int) -> int | tuple[int, ...]:

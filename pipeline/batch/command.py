@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NoReturn
 
 import typer
@@ -17,6 +17,7 @@ from pipeline.batch.formats import OutputError
 from pipeline.batch.job import Job, Summary
 from pipeline.batch.listing import ListingError, Request
 from pipeline.batch.work import JobError
+from pipeline.beam_options import DATAFLOW, beam_args
 from pipeline.options import Exit, fail
 from pipeline.predict import PredictError
 from pipeline.settings import Beam, SettingsError, apply_overrides, parse_as
@@ -80,6 +81,8 @@ def _job(
             "--output rows.jsonl"
         )
     beam = parse_as(_Overrides, apply_overrides({}, overrides), origin="--set").beam
+    if beam.runner == DATAFLOW:
+        _check_in_buckets({"PATH": images, "--model": [model], "--output": [output]})
     return Job(
         Request(
             tuple(paths.given_source("PATH", image) for image in images),
@@ -87,8 +90,18 @@ def _job(
         ),
         paths.given_source("--model", model),
         paths.given_source("--output", output),
-        (f"--runner={beam.runner}", *beam.options),
+        tuple(beam_args(beam.runner, beam.options)),
     )
+
+
+def _check_in_buckets(given: Mapping[str, Sequence[str]]) -> None:
+    for name, values in given.items():
+        for value in values:
+            if "://" not in value:
+                raise OutputError(
+                    f"{name} must be in a bucket for {DATAFLOW}, whose workers see no folder of "
+                    f"this machine, such as gs://bucket/folder. Received: {value!r}"
+                )
 
 
 def _sentence(summary: Summary) -> str:

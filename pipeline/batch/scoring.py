@@ -16,6 +16,7 @@ from components.image_example_gen.files import FoundFile
 from components.image_example_gen.image_bytes import MISSING, UNREADABLE, read_file
 from components.images import isolated, reader
 from components.images.rules import ReadingRules
+from pipeline import engine
 from pipeline.batch import formats
 from pipeline.batch.work import Work
 from pipeline.predict import BATCH_SIZE, batches, outputs_of
@@ -117,8 +118,15 @@ def score(shards: Iterable[int], step: ScoreShard, options: Sequence[str]) -> No
       shards: their numbers.
       step: scores one of them.
       options: of Beam, with `--runner`.
+
+    Raises:
+      EngineError: the runner's engine can't be reached.
     """
-    with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
+    engine.check(options)
+    with (
+        engine.reported(options),
+        beam.Pipeline(options=PipelineOptions(list(options))) as pipeline,
+    ):
         _ = (
             pipeline
             | "Shards" >> beam.Create(list(shards), reshuffle=False)

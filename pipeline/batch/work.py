@@ -23,6 +23,8 @@ _KEY_FILE = "job.json"
 _LOCK_FILE = "lock"
 _IMAGES, _ROWS = "images", "rows"
 _SHARD_FILE = re.compile(rf"({_IMAGES}|{_ROWS})-(\d{{6}})\.jsonl")
+# As `whole_file` names a file until it is complete. One of a killed worker stays.
+_HIDDEN_FILE = re.compile(r"\.[^@]+@\d+-[0-9a-f]{32}-(.+)")
 
 
 class JobError(RuntimeError):
@@ -97,7 +99,7 @@ class _Local:
 
     def remove(self, names: Iterable[str]) -> None:
         for name in names:
-            Path(self.path, name).unlink()
+            Path(self.path, name).unlink(missing_ok=True)
 
     def remove_folder(self) -> None:
         Path(self.path, _LOCK_FILE).unlink(missing_ok=True)
@@ -239,6 +241,8 @@ class Work:
 
 
 def _is_of_a_job(name: str) -> bool:
+    if hidden := _HIDDEN_FILE.fullmatch(name):
+        name = hidden[1]
     return name == _KEY_FILE or _SHARD_FILE.fullmatch(name) is not None
 
 

@@ -21,12 +21,15 @@ from components.champion_finder.component import ChampionFinder
 from components.feature_extractor.executor import WEIGHTS
 from components.image_example_gen.component import ImageExampleGen
 from components.schema_gen.component import SchemaGen
+from pipeline import beam_options
 from pipeline.kubeflow.settings import STORE_VARIABLES, Kubeflow, Secret, Steps, Volume
 
 # Steps that write to none of the paths in their parameters.
 _READERS = (ImageExampleGen, SchemaGen, ChampionFinder)
 # Parameters that a reporter only shows: all settings of the run, with paths that it does not open.
 _SHOWN = frozenset({"settings", "study"})
+# How a place begins; the addresses of servers are URLs too.
+_PLACES = ("/", "file://", *(f"{each}://" for of in STORE_VARIABLES.values() for each in of))
 # The launcher takes the store's credentials from the environment, except for this scheme: for it,
 # the launcher reads the key of Kubeflow Pipelines' own store from the cluster.
 _KEY_FROM_CLUSTER = "minio"
@@ -138,13 +141,12 @@ def _path(text: str) -> PurePosixPath | None:
 def _places(node: BaseNode, dag: Pipeline) -> Iterator[_Place]:
     """Yields the paths and URIs in a step's parameters, and in the Beam options if it uses them."""
     for key, text in _texts(dict(node.exec_properties)):
-        if "://" in text or text.startswith("/"):
+        if text.startswith(_PLACES):
             yield _Place(text, is_written=not isinstance(node, _READERS) and key != WEIGHTS)
     if isinstance(node.executor_spec, BeamExecutorSpec):
-        for option in dag.beam_pipeline_args or []:
-            value = str(option).partition("=")[2]
-            if "://" in value or value.startswith("/"):
-                yield _Place(value, is_written=True)
+        for option, value in beam_options.parsed(dag.beam_pipeline_args or []).items():
+            if value.startswith(_PLACES):
+                yield _Place(value, is_written=option in beam_options.WRITTEN)
 
 
 def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:

@@ -53,6 +53,7 @@ def compile_pipeline(settings: Settings, output: Path, *, data_version: str = ""
       CompileError: a setting is missing, or the cluster can't run the pipeline.
     """
     kubeflow = _section(settings.kubeflow)
+    _check_runner(settings.beam)
     settings = settings.model_copy(update={"kubeflow": kubeflow})
     _check_beam(settings.beam)
     _check_kfp()
@@ -96,6 +97,7 @@ def compile_study(study: StudySettings, output: Path, *, data_version: str = "")
       CompileError: a setting is missing, or the cluster can't run the study.
     """
     kubeflow = _section(study.kubeflow)
+    _check_runner(study.beam)
     study = study.model_copy(update={"kubeflow": kubeflow})
     _check_beam(study.beam)
     _check_kfp()
@@ -130,6 +132,16 @@ def _section(kubeflow: Kubeflow | None) -> Kubeflow:
             "kubeflow.pipeline_root"
         )
     return kubeflow.model_copy(update={"auth": Auth()})
+
+
+def _check_runner(beam: Beam) -> None:
+    if beam.runner == DATAFLOW:
+        raise CompileError(
+            f"beam.runner must not be {DATAFLOW}: the artifacts of a step are files of its pod, of "
+            "which the launcher keeps copies in the bucket, and Dataflow's workers see the bucket "
+            "only. Use the in-process runner, with kubeflow.resources for its cores, or an engine "
+            f"whose workers see the folder of `outnumbered run`. Received: {beam.runner!r}"
+        )
 
 
 def _parameter(name: str, default: str | int) -> "RuntimeParameter":

@@ -45,7 +45,7 @@ def build(
 def _nodes(
     study: StudySettings, places: Places, parameters: RunParameters | None
 ) -> list[BaseNode]:
-    images = example_gen(study, places, parameters)
+    images = example_gen(study, study.beam, places, parameters)
     drawn = sampler(study, images.outputs[names.EXAMPLES], places, parameters)
     examples = drawn.outputs[names.DRAWN_EXAMPLES]
     extractors = _extractors(study, places, examples)

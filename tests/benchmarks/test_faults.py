@@ -1,4 +1,4 @@
-"""Whole runs survive faults: the short form of `make faults`.
+"""Whole runs survive faults: some kinds of `make faults-short`, the short form of `make faults`.
 
 One output folder suffers a kill, a SIGTERM or a full disk in all its components in turn, and the
 last run is compared. Left out, compared with `make faults`: a comparison after each single kill,
@@ -15,8 +15,8 @@ from benchmarks.faults.kinds import SHORT
 from benchmarks.faults.results import Result, differences
 from benchmarks.faults.runner import Runner
 
-AT_LEAST = {"disk_full": 0, "folders": 0}
-"""The least number of faults; disks can't be mounted everywhere."""
+KINDS = [kind for kind in SHORT if kind in ("sigterm", "damage", "bucket")]
+"""Those for which no other test starts a whole run, and that take the least time."""
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +26,11 @@ def bench(tmp_path_factory):
         yield Bench(runner, folder)
 
 
-@pytest.mark.parametrize("kind", SHORT)
+@pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_lost_by_faults_of_a_kind(kind, bench, capfd):
     found = inject(bench, kinds=[kind], each=10, seed=1, short=True)
     said = capfd.readouterr().err
-    assert found["survived"] == found["injected"] >= AT_LEAST.get(kind, 1), said
+    assert found["survived"] == found["injected"] >= 1, said
     assert found["lost"] == 0, said
 
 

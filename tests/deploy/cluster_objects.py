@@ -41,7 +41,12 @@ def pods(objects):
     templates = [
         item["spec"]["template"] for item in objects if item["kind"] in {"Deployment", "Job"}
     ]
-    return templates + [as_pod(item) for item in objects if item["kind"] == "InferenceService"]
+    templates += [as_pod(item) for item in objects if item["kind"] == "InferenceService"]
+    clusters = [item for item in objects if item["kind"] == "FlinkDeployment"]
+    return templates + [as_flink_pod(item, of) for item in clusters for of in FLINK_MANAGERS]
+
+
+FLINK_MANAGERS = ("jobManager", "taskManager")
 
 
 GATEWAY_NAMES = {"gateway", "transformer-container"}
@@ -81,6 +86,24 @@ def as_pod(service):
     containers = [{"name": "kserve-container", "image": image, **model}, *predictor["containers"]]
     labels = {"serving.kserve.io/inferenceservice": service["metadata"]["name"]}
     return {"metadata": {"labels": labels}, "spec": {**predictor, "containers": containers}}
+
+
+def as_flink_pod(cluster, manager):
+    """Returns the pod that Flink's operator creates for a job manager or a task manager.
+
+    To the main container of the template it adds the image, the command and the resources.
+    """
+    spec = cluster["spec"]
+    asked = spec[manager]["resource"]
+    amount = {"cpu": str(asked["cpu"]), "memory": asked["memory"].replace("m", "Mi")}
+    added = {"image": spec["image"], "resources": {"requests": amount, "limits": amount}}
+    template = spec[manager]["podTemplate"]
+    found = [
+        {**each, **added} if each["name"] == "flink-main-container" else each
+        for each in template["spec"]["containers"]
+    ]
+    account = {"serviceAccountName": spec["serviceAccount"]}
+    return {**template, "spec": {**template["spec"], **account, "containers": found}}
 
 
 def matches(selector, labels):

@@ -36,8 +36,8 @@ def every_container(objects):
     return [(pod["spec"], each) for pod in pods(objects) for each in containers(pod)]
 
 
-def test_every_container_has_a_restricted_security_context(rendered, jobs):
-    for pod, each in every_container(rendered + jobs):
+def test_every_container_has_a_restricted_security_context(rendered, jobs, engine):
+    for pod, each in every_container(rendered + jobs + engine):
         context = each["securityContext"]
         assert context["allowPrivilegeEscalation"] is False
         assert context["readOnlyRootFilesystem"] is True
@@ -50,8 +50,8 @@ def test_every_container_has_a_restricted_security_context(rendered, jobs):
         assert not any("hostPath" in volume for volume in pod["volumes"])
 
 
-def test_every_container_has_requests_and_limits(rendered, jobs):
-    for _, each in every_container(rendered + jobs):
+def test_every_container_has_requests_and_limits(rendered, jobs, engine):
+    for _, each in every_container(rendered + jobs + engine):
         for kind in ("requests", "limits"):
             assert each["resources"][kind].keys() == {"cpu", "memory"}
 
@@ -82,25 +82,25 @@ def test_an_overlay_may_give_digests(tmp_path):
     assert not is_pinned("registry.example.com/outnumbered@sha256:0123")
 
 
-def test_every_image_has_an_explicit_tag_or_digest(rendered, jobs):
-    for _, each in every_container(rendered + jobs):
+def test_every_image_has_an_explicit_tag_or_digest(rendered, jobs, engine):
+    for _, each in every_container(rendered + jobs + engine):
         assert is_pinned(each["image"])
 
 
-def test_no_deployed_pod_can_run_on_a_gpu_node(rendered, jobs):
-    for pod, each in every_container(rendered + jobs):
+def test_no_deployed_pod_can_run_on_a_gpu_node(rendered, jobs, engine):
+    for pod, each in every_container(rendered + jobs + engine):
         assert "tolerations" not in pod
         assert "nodeSelector" not in pod
         assert not any("gpu" in key for key in each["resources"]["limits"])
 
 
-def test_no_pod_mounts_a_service_account_token(rendered, jobs):
-    for pod, _ in every_container(rendered + jobs):
+def test_no_pod_mounts_a_service_account_token(rendered, jobs, engine):
+    for pod, _ in every_container(rendered + jobs + engine):
         assert pod["automountServiceAccountToken"] is False
 
 
-def test_the_manifests_contain_no_secret(rendered, jobs):
-    assert not named(rendered + jobs, "Secret")
+def test_the_manifests_contain_no_secret(rendered, jobs, engine):
+    assert not named(rendered + jobs + engine, "Secret")
 
 
 def test_roles_have_no_wildcards(rendered):

@@ -45,6 +45,27 @@ def test_a_target_adds_only_the_environment_to_the_runtime_stage(target):
     assert f"FROM runtime AS {target}" in (ROOT / "Dockerfile").read_text()
 
 
+def test_the_worker_target_adds_beams_program_with_its_licences_and_pip():
+    text = (ROOT / "Dockerfile").read_text()
+    (image,) = re.findall(r"^ARG BEAM=(.*)$", text, re.MULTILINE)
+    lock = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+    beam = next(each["version"] for each in lock if each["name"] == "apache-beam")
+    assert image == f"apache/beam_python3.11_sdk:{beam}"
+    assert "FROM ${BEAM} AS beam" in text
+    assert stages()["beam"] == []
+    environment, program = copied("worker")
+    assert environment == ["--from=build-worker", "/opt/outnumbered"]
+    assert program[0] == "--from=beam"
+    folder = "/opt/apache/beam"
+    assert {f"{folder}/boot", f"{folder}/LICENSE", f"{folder}/NOTICE"} <= {*program[1:]}
+    assert f'ENTRYPOINT ["{folder}/boot"]' in stages()["worker"]
+    # In an environment of its own, a worker would not find what is in the image's.
+    assert "ENV RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1" in stages()["worker"]
+    (sync,) = [line for line in stages()["build-worker"] if "uv sync" in line]
+    assert "--group worker" in sync
+    assert "FROM runtime AS worker" in text
+
+
 def test_a_build_without_a_target_builds_the_cpu_image():
     assert list(stages())[-1] == "cpu"
 
@@ -58,7 +79,7 @@ def test_the_runtime_stage_installs_nothing_and_does_not_run_as_root(dockerfile)
 
 def test_packages_are_installed_from_the_lock_file_without_the_dev_group():
     syncs = [line for lines in stages().values() for line in lines if "uv sync" in line]
-    assert len(syncs) == 4
+    assert len(syncs) == 5
     assert all("--frozen" in line and "--no-dev" in line for line in syncs)
     assert all("--extra gpu" in line for line in stages()["build-gpu"] if "uv sync" in line)
 

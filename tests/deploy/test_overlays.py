@@ -32,9 +32,17 @@ def test_the_schemas_accept_every_object(rendered, version):
 
 
 @pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
-def test_the_schemas_accept_the_manual_jobs(jobs, version):
-    for job in jobs:
-        check(job, version)
+def test_the_schemas_accept_the_manual_jobs_and_the_engine(jobs, engine, version):
+    for item in jobs + engine:
+        check(item, version)
+
+
+@pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
+def test_the_pods_of_the_managers_of_flink_are_valid(engine, version):
+    for pod in pods(engine):
+        kubernetes_validate.validate(
+            {"apiVersion": "v1", "kind": "Pod", **pod}, version, strict=True
+        )
 
 
 @pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
@@ -44,8 +52,8 @@ def test_the_pod_fields_of_an_inference_service_are_a_valid_pod(rendered, versio
         kubernetes_validate.validate(pod, version, strict=True)
 
 
-def test_a_misspelt_field_is_refused(rendered):
-    for item in rendered:
+def test_a_misspelt_field_is_refused(rendered, engine):
+    for item in rendered + engine:
         wrong = json.loads(json.dumps(item))
         wrong["spec" if "spec" in item else "metadata"]["minReplica"] = 1
         with pytest.raises((kubernetes_validate.ValidationError, jsonschema.ValidationError)):

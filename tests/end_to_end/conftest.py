@@ -53,4 +53,4 @@ def small_settings(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def finished(small_settings: Path, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     """The first run of the small pipeline, with `--json`."""
     output = tmp_path_factory.mktemp("first") / "runs"
-    return run_pipeline("--settings", small_settings, output=output)
+    return run_pipeline("--settings", small_settings, output=output, anew=True)

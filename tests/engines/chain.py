@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ SIZE = 71
 
 
 def write_photos(folder: Path) -> Path:
-    """Writes 26 images of two classes, of which one can't be read and one is there twice."""
+    """Writes 34 images of two classes, of which one can't be read and one is there twice."""
     write_pictures(folder / "cats", 20, first_seed=0)
     write_pictures(folder / "dogs", 12, first_seed=100)
     (folder / "cats" / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
@@ -53,7 +54,8 @@ class Chain:
     options: Sequence[str]
 
     def run(self, photos: Path, model: Path) -> dict[str, Any]:
-        """Runs all, and returns what they gave; files that are to be equal, by their digests."""
+        """Runs all, and returns what they gave; files that must be equal, by their digests."""
+        self.root.mkdir()
         self.ingest(photos)
         self.describe()
         self.sample()
@@ -64,8 +66,10 @@ class Chain:
             "files": self.files(
                 "examples", "quarantine", "drawn_examples", "sampling", "predictions"
             ),
+            "names": self.names(),
             "statistics": self.statistics(),
             "features": self.features(),
+            "stored": self.stored(),
             "metrics": self.metrics(),
             "rows": rows,
         }
@@ -79,6 +83,20 @@ class Chain:
             for name in artifacts
             for entry in artifact_files.described(self.uri(name))
         }
+
+    def names(self) -> list[str]:
+        """Returns the paths of all files, including hidden ones, except for the store's.
+
+        Without the numbers of shards: TFMA's writers make one of each bundle.
+        """
+        files = (path.relative_to(self.root) for path in self.root.rglob("*") if path.is_file())
+        found = (str(path) for path in files if path.parts[0] != "features")
+        return sorted({re.sub(r"-\d+-of-\d+", "", name) for name in found})
+
+    def stored(self) -> list[str]:
+        """Returns the images in the store of features, one as often as it is there."""
+        listings = Path(self.uri("features")).glob("*/[!.]*.ids")
+        return sorted(line for listing in listings for line in listing.read_text().splitlines())
 
     def uri(self, name: str) -> str:
         return str(self.root / name)
@@ -224,6 +242,6 @@ class Chain:
 
         # Relative to this process's folder, in which no worker is.
         with contextlib.chdir(photos.parent):
-            output, serving = f"rows-{self.root.name}.jsonl", model.name + "/Format-Serving"
+            output, serving = f"{self.root.name}/rows.jsonl", f"{model.name}/Format-Serving"
             job.run(job.Job(Request((photos.name,)), serving, output, tuple(self.options)), print)
             return [json.loads(line) for line in Path(output).read_text().splitlines()]

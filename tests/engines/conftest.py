@@ -1,37 +1,20 @@
-"""Prism, Beam's portable engine, and processes that are its workers."""
+"""Prism, Beam's portable engine."""
 
-import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prism_process import program, running_prism
 
-_ROOT = Path(__file__).parents[2]
+
+@pytest.fixture(scope="session")
+def prism_program() -> Path:
+    """The program of Prism."""
+    return program()
 
 
 @pytest.fixture(scope="session")
 def prism(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Starts Prism, and yields the address of its job service."""
-    from apache_beam.version import __version__
-
-    program = _ROOT / ".engines" / f"prism-{__version__}"
-    if not program.exists():
-        pytest.skip("Prism is not there; `make engines` fetches it, if Go is installed")
-    command = [str(program), "--job_port=0", "--serve_http=false", "--log_kind=json"]
-    log = tmp_path_factory.mktemp("prism") / "log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, stderr=out)
-    try:
-        yield _address(process, log)
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _address(process: subprocess.Popen, log: Path) -> str:
-    while process.poll() is None:
-        for line in log.read_text().splitlines():
-            if endpoint := json.loads(line).get("endpoint"):
-                return str(endpoint)
-    raise AssertionError(f"Prism has ended: {log.read_text()}")
+    with running_prism(tmp_path_factory.mktemp("prism") / "log") as address:
+        yield address

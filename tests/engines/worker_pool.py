@@ -10,6 +10,7 @@ bundle. So a bundle can fail and be repeated by another process, as Flink and Da
 import ctypes
 import itertools
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import queue
 import socket
@@ -24,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
+import small_network
 from apache_beam.portability.api import beam_fn_api_pb2 as api
 from apache_beam.portability.api import beam_fn_api_pb2_grpc as rpc
 from apache_beam.portability.api import endpoints_pb2
@@ -33,17 +36,36 @@ _ATTEMPT = "+"
 _END: Any = object()
 _CODE = str(Path(__file__).parents[2])
 _NEW_MOUNTS, _BIND, _PRIVATE = 0x20000, 0x1000, 0x44000
-# A process that has imported all, from which others are forked in no time.
+_WRITABLE = 0x1020  # a change of a bound folder's mount, without the flag of a read-only one
+_MOUNT_SETATTR, _RECURSIVE, _READ_ONLY = 442, 0x8000, 1
 _WARM = multiprocessing.get_context("forkserver")
-_WARM.set_forkserver_preload(["pipeline.worker_pool", "tensorflow_model_analysis"])
+_IMPORTED = [
+    "pipeline.worker_pool",
+    "small_network",
+    "components.image_example_gen.executor",
+    "components.statistics_gen.executor",
+    "components.imbalance_sampler.executor",
+    "components.feature_extractor.executor",
+    "components.feature_extractor.inference",
+    "apache_beam.ml.inference.tensorflow_inference",
+    "components.evaluator.executor",
+    "pipeline.batch.scoring",
+]
+
+
+def start_warm() -> None:
+    """Has processes forked from one that has imported all, which takes no time."""
+    # There is one for all tests. That of tests before may have imported less.
+    multiprocessing.forkserver._forkserver._stop()
+    _WARM.set_forkserver_preload(_IMPORTED)
 
 
 class Process:
     """A process with a pool of one worker, and a temporary folder that no other process has.
 
     Attributes:
-      is_isolated: whether it sees nothing of the temporary folder of this machine apart from
-        `visible`, which takes the right to mount.
+      is_isolated: whether `visible` is the only folder that it can write to and others can read,
+        which takes the right to mount.
     """
 
     def __init__(self, folder: Path, visible: Path):
@@ -89,36 +111,59 @@ def _serve(folder: str, visible: str, port: int, ready: Any) -> None:
     log = os.open(os.path.join(folder, "log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    isolated = _hide_temporary_files(visible)
+    isolated = _isolate(visible)
     own = tempfile.gettempdir() if isolated else folder
     os.environ["TMPDIR"] = tempfile.tempdir = own
     os.chdir(own)
     ready.send(isolated)
+    small_network.use(pytest.MonkeyPatch())
     from pipeline.worker_pool import main
 
     main([f"--service_port={port}"])
 
 
-def _hide_temporary_files(visible: str) -> bool:
-    """Gives this process an empty temporary folder; `visible` in it is as before."""
+def _isolate(visible: str) -> bool:
+    """Leaves this process no folder that it can write to and others can read, except `visible`.
+
+    The folders that programs write to by default are empty and its own; the rest is read-only.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(_NEW_MOUNTS) or libc.mount(b"none", b"/", None, _PRIVATE, None):
+
+    def mount(source: str, target: str, kind: bytes | None, flags: int) -> bool:
+        return not libc.mount(source.encode(), target.encode(), kind, flags, None)
+
+    read_only = (ctypes.c_uint64 * 4)(_READ_ONLY)
+    if (
+        libc.unshare(_NEW_MOUNTS)
+        or not mount("none", "/", None, _PRIVATE)
+        or libc.syscall(_MOUNT_SETATTR, -1, b"/", _RECURSIVE, read_only, ctypes.sizeof(read_only))
+    ):
         return False
-    temporary = tempfile.gettempdir()
-    # The code may be in the temporary folder too. Opened now, as they must be of the new mounts.
-    shown = [
-        visible,
-        *(each for each in (_CODE, sys.prefix) if Path(each).is_relative_to(temporary)),
-    ]
-    kept = {folder: os.open(folder, os.O_PATH) for folder in shown}
-    if libc.mount(b"tmpfs", temporary.encode(), b"tmpfs", 0, None):
-        return False
+    hidden = {tempfile.gettempdir(), str(Path.home()), "/var/tmp", "/dev/shm"} - {"/"}
+    # The code may be in a hidden folder too. Opened now, as they must be of the new mounts.
+    shown = [each for each in (_CODE, sys.prefix, sys.base_prefix) if _is_below(each, hidden)]
+    kept = {folder: os.open(folder, os.O_PATH) for folder in (*shown, visible)}
+    for folder in filter(os.path.isdir, hidden):
+        if not mount("tmpfs", folder, b"tmpfs", 0):
+            return False
     for folder, opened in kept.items():
         os.makedirs(folder, exist_ok=True)
-        source = f"/proc/self/fd/{opened}"
-        if libc.mount(source.encode(), folder.encode(), None, _BIND, None):
+        if not mount(f"/proc/self/fd/{opened}", folder, None, _BIND):
             raise OSError(f"{folder} can't be shown: {os.strerror(ctypes.get_errno())}")
-    return True
+    return mount("none", visible, None, _WRITABLE)
+
+
+def _is_below(path: str, folders: set[str]) -> bool:
+    return any(Path(path).is_relative_to(folder) for folder in folders)
+
+
+Fault = Callable[[set[str], int, Process], bool]
+"""Whether a bundle that a process has done fails: its steps, the number of the try, the process."""
+
+
+def no_fault(steps: set[str], attempt: int, process: Process) -> bool:
+    """Lets no bundle fail."""
+    return False
 
 
 @dataclass
@@ -140,6 +185,7 @@ class Pool(rpc.BeamFnExternalWorkerPoolServicer):
       endpoint: address for `--environment_config`.
       bundles: number of bundles that each process has finished.
       repeated: number of bundles that were repeated.
+      fault: is asked when a process has done a bundle.
     """
 
     def __init__(self, processes: list[Process]):
@@ -151,7 +197,7 @@ class Pool(rpc.BeamFnExternalWorkerPoolServicer):
         self.processes = processes
         self.bundles: Counter[int] = Counter()
         self.repeated = 0
-        self.fault: Callable[[int, Process], bool] = lambda attempt, process: False
+        self.fault: Fault = no_fault
         self._sessions: dict[str, _Session] = {}
         self._server = _server()
         rpc.add_BeamFnExternalWorkerPoolServicer_to_server(self, self._server)
@@ -187,6 +233,7 @@ class _Session:
         self.state = rpc.BeamFnStateStub(self._channel)
         self.lock = threading.RLock()
         self.bundles: dict[str, _Bundle] = {}
+        self.steps: dict[str, set[str]] = {}
         self._responses: queue.SimpleQueue = queue.SimpleQueue()
         self._elements: queue.SimpleQueue = queue.SimpleQueue()
         self.workers = [
@@ -249,7 +296,8 @@ class _Session:
             bundle = self.bundles.get(identity)
             if bundle is None or bundle.worker is not worker or str(bundle.attempts) != attempt:
                 return
-            if not response.error and self.pool.fault(bundle.attempts, worker.process):
+            steps = self.steps[bundle.request.process_bundle.process_bundle_descriptor_id]
+            if not response.error and self.pool.fault(steps, bundle.attempts, worker.process):
                 self.pool.repeated += 1
                 self._try(identity, bundle)
                 return
@@ -346,6 +394,8 @@ class _Worker(rpc.BeamFnControlServicer, rpc.BeamFnDataServicer, rpc.BeamFnState
     def GetProcessBundleDescriptor(self, request: Any, context: Any) -> Any:  # noqa: N802
         control, metadata = self._session.control, self._session.metadata
         found = control.GetProcessBundleDescriptor(request, metadata=metadata)
+        names = [transform.unique_name.split("/") for transform in found.transforms.values()]
+        self._session.steps[request.process_bundle_descriptor_id] = set().union(*names)
         found.state_api_service_descriptor.url = self._url
         for transform in found.transforms.values():
             if transform.spec.urn in ("beam:runner:source:v1", "beam:runner:sink:v1"):

@@ -12,6 +12,8 @@ from launcher import Cluster
 from moto.server import ThreadedMotoServer
 from store_on_localhost import ARTIFACTS, PHOTOS, ObjectStore
 
+from benchmarks.faults.runner import Runner
+from benchmarks.faults.steps import starter
 from pipeline.sample.dataset import make_sample
 
 ROOT = f"s3://{ARTIFACTS}/root"
@@ -64,6 +66,17 @@ def cluster(object_store: ObjectStore, bytecode: dict[str, str], tmp_path: Path)
         default_root=ROOT,
         environment=bytecode,
     )
+
+
+@pytest.fixture
+def forking(cluster: Cluster, tmp_path: Path) -> Iterator[Cluster]:
+    """The cluster with pods that have done their imports, which take most of a small step's time.
+
+    `test_launcher_run` starts each step's own command.
+    """
+    with Runner(tmp_path / "processes") as runner:
+        cluster.start = starter(runner)
+        yield cluster
 
 
 @pytest.fixture

@@ -452,6 +452,19 @@ def test_settings_without_the_section_are_rejected(tmp_path: Path):
         compile_pipeline(settings("kubeflow=null"), tmp_path / "refused.yaml")
 
 
+def test_dataflow_is_rejected_whose_workers_do_not_see_the_files_of_a_pod(tmp_path: Path):
+    options = [
+        *("--project=my-project", "--region=europe-west4", "--temp_location=gs://bucket/temp"),
+        "--sdk_container_image=registry.example/outnumbered:1",
+    ]
+    beam = json.dumps({"runner": "DataflowRunner", "options": options})
+    given = settings(f"beam={beam}", "kubeflow.pipeline_root=gs://bucket/root")
+    with pytest.raises(
+        CompileError, match=r"beam\.runner must not be DataflowRunner: the artifacts"
+    ):
+        compile_pipeline(given, tmp_path / "refused.yaml")
+
+
 def test_a_missing_kfp_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(compiler, "_is_installed", lambda name: name != "kfp.kubernetes")
     with pytest.raises(CompileError, match=r"kfp\.kubernetes can't be imported"):

@@ -62,7 +62,7 @@ def receiver():
 
 
 def test_two_runs_of_a_schedule_read_new_images_only_and_replace_only_a_worse_champion(
-    cluster: Cluster,
+    forking: Cluster,
     object_store: ObjectStore,
     settings: dict[str, Any],
     spans: list[Path],
@@ -70,13 +70,13 @@ def test_two_runs_of_a_schedule_read_new_images_only_and_replace_only_a_worse_ch
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    cluster.claims = {}
-    cluster.secrets = {**cluster.secrets, "n": {"url": receiver.url}}
+    forking.claims = {}
+    forking.secrets = {**forking.secrets, "n": {"url": receiver.url}}
     package = compile_pipeline(parse(settings, origin="test"), tmp_path / "loop.yaml")
     runs = []
     for span in spans:
         object_store.upload(span, PHOTOS, f"{PREFIX}/{span.name}")
-        runs.append(cluster.run(package, {}, pipeline_root=settings["kubeflow"]["pipeline_root"]))
+        runs.append(forking.run(package, {}, pipeline_root=settings["kubeflow"]["pipeline_root"]))
     first, second = (report(object_store, run) for run in runs)
     new = sum(1 for path in spans[1].rglob("*") if path.is_file())
     assert [images_read(run) for run in runs] == [165 - new, new]

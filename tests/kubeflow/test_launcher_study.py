@@ -67,7 +67,7 @@ def has_kept_a_replicate(store: ObjectStore) -> bool:
 
 
 def test_a_compiled_study_gives_the_same_figures_as_a_local_run(
-    cluster: Cluster,
+    forking: Cluster,
     object_store: ObjectStore,
     study_tree: dict[str, Any],
     sample: Path,
@@ -81,10 +81,10 @@ def test_a_compiled_study_gives_the_same_figures_as_a_local_run(
         if pod.task == "Trainer-cnn" and pod.attempt == 1:
             threading.Thread(target=kill_after_a_replicate, args=(pod, object_store)).start()
 
-    cluster.on_pod = on_pod
+    forking.on_pod = on_pod
     package = compile_study(study(study_tree), tmp_path / "study.yaml")
     root = f"s3://{ARTIFACTS}/{ROOT}"
-    steps = cluster.run(package, {"span": SPAN, "pipeline_root": root}, pipeline_root=root)
+    steps = forking.run(package, {"span": SPAN, "pipeline_root": root}, pipeline_root=root)
 
     # The arm's first pod was killed; the second resumed from the run's pipeline root.
     first, second = (pod for pod in pods if pod.task == "Trainer-cnn")

@@ -247,3 +247,21 @@ def test_in_a_study_only_the_step_that_keeps_features_may_write(tmp_path):
     assert all(step.startswith("FeatureExtractor") for step in writers)
     assert found["StudyReporter"] == (NONE, NONE, READER)
     assert found["ImageExampleGen"] == (NONE, STORE, READER)
+
+
+@pytest.mark.parametrize(
+    ("options", "granted_to"),
+    [
+        # The address of an engine, and a program that is only read.
+        (["--flink_master=http://flink:8081", "--parallelism=2"], (NONE, NONE, READER)),
+        (["--semi_persist_dir=/registry/beam"], (REGISTRY, NONE, READER)),
+        (["--temp_location=/registry/beam"], (REGISTRY, NONE, WRITER)),
+        (["--temp_location", "/registry/beam"], (REGISTRY, NONE, WRITER)),
+        (["--temp_location=s3://bucket/beam"], (NONE, STORE, READER)),
+    ],
+)
+def test_steps_that_use_beam_get_what_its_options_name(tmp_path, options, granted_to):
+    beam = json.dumps({"runner": "FnApiRunner", "options": options})
+    found = granted(compiled(tmp_path, f"beam={beam}"))
+    assert found["StatisticsGen"] == found["Evaluator"] == granted_to
+    assert found["Calibrator"] == (NONE, NONE, READER)

@@ -38,6 +38,16 @@ def write(folder, parts: list[pa.Table]) -> str:
     return str(folder)
 
 
+def test_a_file_that_a_killed_worker_left_is_removed(tmp_path):
+    (tmp_path / "predictions").mkdir()
+    left = tmp_path / "predictions" / ".predictions-00000-of-00001.parquet-0123"
+    left.touch()
+    predictions.write(table(10, 2), str(left.parent), index=0, count=1)
+    predictions.write_list(str(left.parent))
+    assert not left.exists()
+    assert len(predictions.read(str(left.parent))) == 10
+
+
 def summarize(rows) -> dict:
     groups = [({"breed": name}, found) for name, found in rows.groupby("breed", observed=True)]
     slices = [

@@ -54,7 +54,14 @@ def _features(example) -> dict[str, Any]:
 def ingest(tmp_path):
     """Runs the component's executor in its own folder; keywords are the component's."""
 
-    def run(source: Path, *, workers: int = 1, name: str = "out", **settings: Any) -> Ingested:
+    def run(
+        source: Path,
+        *,
+        workers: int = 1,
+        name: str = "out",
+        image_workers: int = 1,
+        **settings: Any,
+    ) -> Ingested:
         from tfx.types import standard_artifacts
 
         from components.artifacts import Quarantine
@@ -66,7 +73,8 @@ def ingest(tmp_path):
         quarantine.uri = str(tmp_path / name / "quarantine" / "1")
         settings = {"positive_class": "dogs", "max_bad_fraction": 1.0, **settings}
         component = ImageExampleGen(source=str(source), **settings)
-        executor = Executor(Executor.Context(beam_pipeline_args=_beam_options(workers)))
+        options = [*_beam_options(workers), f"--image_workers={image_workers}"]
+        executor = Executor(Executor.Context(beam_pipeline_args=options))
         outputs = {"examples": [examples], "quarantine": [quarantine]}
         executor.Do({}, outputs, dict(component.spec.exec_properties))
         return Ingested(

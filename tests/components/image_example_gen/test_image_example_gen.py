@@ -13,6 +13,7 @@ from components import artifact_files, example_files, names, slice_columns
 from components.image_example_gen import shards
 from components.image_example_gen.sources import ImageRecord, SourceError, data_version, list_images
 from components.image_example_gen.verdict import BadImagesError
+from components.images import isolated
 from components.images.perceptual_hash import as_hex
 from components.images.reader import read_image
 
@@ -207,6 +208,19 @@ def test_the_output_does_not_depend_on_the_workers_and_the_order_of_the_manifest
     two = ingest(many, manifest="backward.csv", name="two", workers=2)
     assert one.contents == two.contents
     assert (one.summary, one.quarantine) == (two.summary, two.quarantine)
+
+
+def test_the_output_does_not_depend_on_the_processes_that_decode(many, ingest, monkeypatch):
+    one = ingest(many, name="one")
+    write(many / "cats/0000.gif", encoded(picture(3).quantize(64), "GIF"))
+    # Decoding in this process is an error now.
+    monkeypatch.setattr(isolated, "_SMALL_BYTES", None)
+    two = ingest(many, name="two", image_workers=2)
+    (many / "cats/0000.gif").unlink()
+    three = ingest(many, name="three", image_workers=2)
+    assert one.contents == three.contents != two.contents
+    assert (one.summary, one.quarantine) == (three.summary, three.quarantine)
+    assert two.summary["accepted"] == one.summary["accepted"] + 1
 
 
 def test_a_shard_that_loses_all_its_images_leaves_no_gap(tmp_path, ingest):

@@ -118,6 +118,15 @@ def test_threads_end_when_the_reader_stops(bucket):
     assert len(bucket.begun) <= IMAGES_AHEAD + 1
 
 
+def test_who_waits_for_an_image_when_the_reader_stops_does_not_wait_for_ever(bucket):
+    bucket.allowed = threading.Semaphore(0)
+    with reads(records(range(MANY)), BYTES_AHEAD) as each:
+        last = [next(each) for _ in range(IMAGES_AHEAD + 9)][-1]
+    with pytest.raises(StoreError, match="reading of all images has ended"):
+        last()
+    bucket.allowed.release(MANY)
+
+
 def test_files_on_disk_are_read_where_they_are_used(bucket):
     found = records(range(MANY), root="/photos")
     with reads(found, 10**9) as each:

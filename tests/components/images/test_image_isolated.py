@@ -108,3 +108,13 @@ def test_children_that_ended_between_two_images_are_replaced():
         os.kill(child._process.pid, signal.SIGKILL)
         child._process.wait()
     assert isolated.read_image(GIF) == reader.read_image(GIF)
+
+
+def test_idle_children_end_when_they_are_no_longer_needed():
+    assert isolated.read_image(GIF) == reader.read_image(GIF)
+    children = [*isolated._idle]
+    os.kill(children[0]._process.pid, signal.SIGKILL)
+    isolated.end_children()
+    assert isolated._idle == []
+    assert all(child._process.returncode is not None for child in children)
+    assert isolated.read_image(GIF) == reader.read_image(GIF)

@@ -367,6 +367,8 @@ def test_a_whole_jpeg_is_recognized():
     assert jpeg.is_whole(JPEG[:-2] + b"\xff\xff\xfe\x00\x02\xff\xd9")
     assert jpeg.is_whole(JPEG + JPEG)
     assert not jpeg.is_whole(JPEG[:-2] + b"\xff\xfe\x00\x01\xff\xd9")
+    # No marker, though it takes a search that goes back at each byte hours to find that out.
+    assert jpeg.is_whole(JPEG[:-2] + bytes(10) + b"\xff" * (1 << 20) + b"\x00\xff\xd9")
     assert not jpeg.is_whole(JPEG[:-2])
     assert not jpeg.is_whole(JPEG[:-2] + b"\xff\xfe")
     assert not jpeg.is_whole(PLAIN["PNG"])

@@ -221,6 +221,16 @@ def test_two_jobs_with_one_output_do_not_mix(registry: Path, photos: Path, tmp_p
     assert run(photos, registry, tmp_path / "rows.csv").rows == 70
 
 
+def test_what_a_killed_worker_of_another_machine_left_is_removed(
+    registry: Path, photos: Path, tmp_path: Path
+):
+    parts = Path(tmp_path, "rows.csv.parts")
+    parts.mkdir()
+    Path(parts, f".other@12-{'0' * 32}-rows-000000.jsonl").touch()
+    assert run(photos, registry, tmp_path / "rows.csv").rows == 70
+    assert not parts.exists()
+
+
 @pytest.mark.parametrize("name", ["mine.txt", "images-of-mine.jsonl"])
 def test_a_folder_of_somebody_else_is_not_emptied(
     registry: Path, photos: Path, tmp_path: Path, name: str
@@ -357,6 +367,25 @@ def test_the_speed_and_the_time_left_are_shown(
     assert any(" of 70 images, " in line and " a second, " in line for line in caplog.messages)
 
 
+def test_an_engine_that_can_not_be_reached_is_named(registry: Path, photos: Path, tmp_path: Path):
+    options = (
+        *("--runner=PortableRunner", "--job_endpoint=localhost:1"),
+        *("--environment_type=EXTERNAL", "--environment_config=localhost:50000"),
+    )
+    request, output = Request((str(photos),)), str(tmp_path / "rows.jsonl")
+    with pytest.raises(JobError, match="--job_endpoint can't be reached from this machine"):
+        job.run(Job(request, str(registry), output, options), print)
+
+
+DATAFLOW = json.dumps(
+    {
+        "runner": "DataflowRunner",
+        "options": [
+            *("--project=my-project", "--region=europe-west4", "--temp_location=gs://bucket/temp"),
+            "--sdk_container_image=registry.example/outnumbered:1-worker",
+        ],
+    }
+)
 WRONG = [
     (["--output", "rows.xlsx"], "--output must end in one of"),
     (["--manifest", "list.csv"], "--output is required"),
@@ -365,6 +394,10 @@ WRONG = [
     (["--output", "ftp://host/rows.csv"], "ftp:// is not supported"),
     (["--output", "rows.csv", "--set", "trainer.epochs=5"], "trainer"),
     (["--output", "rows.csv", "--set", 'beam.options=["--runner=x"]'], "set beam.runner instead"),
+    (
+        ["--output", "gs://bucket/rows.csv", "--set", f"beam={DATAFLOW}"],
+        "PATH must be in a bucket for DataflowRunner",
+    ),
     (["--output", "photos/rows.csv", "--model", "nowhere"], "--model must be"),
     (["--output", "photos/1.png/rows.csv"], "--output must be a folder"),
     (["--manifest", "list.csv", "--output", "./list.csv"], "must be another file than what is"),
