@@ -42,8 +42,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         given = arguments.source or (PHOTOGRAPHS if PHOTOGRAPHS.is_dir() else None)
-        images = _images_of(given) if given else noise(root / "noise", arguments.images)
-        source = _copied(_sample(images, arguments.images), root / "source")
+        images = images_of(given) if given else noise(root / "noise", arguments.images)
+        source = _copied(sample(images, arguments.images), root / "source")
         small = _copied(_one_per_class(images), root / "small")
         figures = _measure(source, small, arguments.repetitions, cores)
     print(json.dumps({"data": "photographs" if given else "noise", **figures}))
@@ -57,7 +57,8 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _images_of(source: Path) -> list[Path]:
+def images_of(source: Path) -> list[Path]:
+    """Returns the images in a folder with one folder per class."""
     images = sorted(path for path in source.glob("*/*") if path.is_file())
     if not images:
         raise SystemExit(
@@ -77,7 +78,8 @@ def noise(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def _sample(images: list[Path], count: int) -> list[Path]:
+def sample(images: list[Path], count: int) -> list[Path]:
+    """Returns at most so many of the images, the same at each call."""
     return random.Random(0).sample(images, min(count, len(images)))
 
 
@@ -96,15 +98,15 @@ def _copied(images: Iterable[Path], folder: Path) -> Path:
 def _measure(
     source: Path, small: Path, repetitions: int, cores: Collection[int]
 ) -> dict[str, float]:
-    paths = [str(path) for path in _images_of(source)]
+    paths = [str(path) for path in images_of(source)]
     _bare(paths[:100])
     _component(small)
-    fixed = [_seconds(lambda: _component(small)) for _ in range(repetitions)]
+    fixed = [seconds(lambda: _component(small)) for _ in range(repetitions)]
     rounds = [
         (
-            _seconds(lambda: _bare(paths)),
-            _seconds(lambda: _component(source)),
-            _seconds(lambda: _on_cores(cores, source)),
+            seconds(lambda: _bare(paths)),
+            seconds(lambda: _component(source)),
+            seconds(lambda: _on_cores(cores, source)),
         )
         for _ in range(repetitions)
     ]
@@ -121,7 +123,8 @@ def _measure(
     }
 
 
-def _seconds(work: Callable[[], None]) -> float:
+def seconds(work: Callable[[], None]) -> float:
+    """Returns how long a call takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
@@ -145,16 +148,24 @@ def _on_cores(cores: Collection[int], source: Path) -> None:
 
 
 def _component(source: Path, workers: int = 1) -> None:
+    component(str(source), min(path.name for path in source.iterdir()), workers)
+
+
+def component(source: str, positive_class: str, workers: int = 1) -> None:
+    """Runs ImageExampleGen.
+
+    Args:
+      source: folder or URL with one folder per class.
+      positive_class: one of the classes.
+      workers: processes that decode the images; 1 for this one.
+    """
     from tfx.types import standard_artifacts
 
     from components import artifacts, names
     from components.image_example_gen.component import ImageExampleGen
     from components.image_example_gen.executor import Executor
 
-    component = ImageExampleGen(
-        source=str(source),
-        positive_class=min(path.name for path in source.iterdir()),
-    )
+    made = ImageExampleGen(source=source, positive_class=positive_class)
     # This runner ignores the container image, but with it TFX doesn't package itself.
     options = ["--runner=FnApiRunner", "--sdk_container_image=unused"]
     options.append(f"--image_workers={workers}")
@@ -163,7 +174,7 @@ def _component(source: Path, workers: int = 1) -> None:
         examples, quarantine = standard_artifacts.Examples(), artifacts.Quarantine()
         examples.uri, quarantine.uri = f"{folder}/examples", f"{folder}/quarantine"
         outputs = {names.EXAMPLES: [examples], names.QUARANTINE: [quarantine]}
-        executor.Do({}, outputs, dict(component.spec.exec_properties))
+        executor.Do({}, outputs, dict(made.spec.exec_properties))
 
 
 if __name__ == "__main__":

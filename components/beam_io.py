@@ -10,6 +10,7 @@ import queue
 import re
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from types import ModuleType
 from typing import Any
 
@@ -27,6 +28,9 @@ _CLIENTS = {"gs": "google.cloud.storage", "s3": "boto3"}
 # Logs a traceback with each attempt, which would hide the error message.
 _RETRIES = "apache_beam.utils.retry"
 _answered: set[str] = set()
+# Queries that have not been answered yet.
+_asked: dict[str, "Future[Exception | None]"] = {}
+_asked_lock = threading.Lock()
 
 
 def beam_io() -> ModuleType:
@@ -107,6 +111,8 @@ def checksum(path: str) -> str:
 def first_answer(path: str) -> Exception | None:
     """Waits for the first answer of a store, for which its client would retry for minutes.
 
+    Of several threads, the first one asks and the others wait for the same answer.
+
     Args:
       path: in the store, such as `gs://bucket/photos`.
 
@@ -119,10 +125,28 @@ def first_answer(path: str) -> Exception | None:
     match = _STORE.match(path)
     if match is None or match[0] in _answered:
         return None
+    with _asked_lock:
+        is_asked = match[0] in _asked
+        answer = _asked.setdefault(match[0], Future())
+    if is_asked:
+        return answer.result()
+    try:
+        answer.set_result(_answer_of(path, match["scheme"], match[0]))
+        _answered.add(match[0])
+    except BaseException as error:
+        answer.set_exception(error)
+        raise
+    finally:
+        with _asked_lock:
+            del _asked[match[0]]
+    return answer.result()
+
+
+def _answer_of(path: str, scheme: str, store: str) -> Exception | None:
     answer: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
     beam = beam_io()
     with contextlib.suppress(ImportError):
-        importlib.import_module(_CLIENTS.get(match["scheme"], __name__))
+        importlib.import_module(_CLIENTS.get(scheme, __name__))
     retries = logging.getLogger(_RETRIES)
     level = retries.level
     retries.setLevel(logging.ERROR)
@@ -132,12 +156,11 @@ def first_answer(path: str) -> Exception | None:
         error = answer.get(timeout=CONTACT_SECONDS)
     except queue.Empty:
         raise TimeoutError(
-            f"{match[0]} did not answer within {CONTACT_SECONDS:g} seconds; check the network, "
+            f"{store} did not answer within {CONTACT_SECONDS:g} seconds; check the network, "
             "HTTPS_PROXY if there is a proxy, and the store's address and credentials in the "
             "environment"
         ) from None
     retries.setLevel(level)
-    _answered.add(match[0])
     return error
 
 

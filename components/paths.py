@@ -20,6 +20,10 @@ BUCKET_SCHEMES = ("gs", "s3")
 """Schemes from which images and manifests may be read, besides local folders."""
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+_OUTPUT_ADVICE = (
+    "give a folder of a disk; data.source, data.manifest, sampler.ledger and pusher.registry may "
+    "be in a bucket"
+)
 _PATTERN_CHARACTERS = re.compile(r"[\[\]*?]")
 
 
@@ -123,7 +127,11 @@ def output_folder(path: str | os.PathLike[str]) -> Path:
     Raises:
       PathError: the path can't be used, or TFX would read it as a pattern.
     """
-    folder = given("--output", path).absolute()
+    try:
+        # Mounted buckets lack the locks and renames on which the metadata and the outputs depend.
+        folder = Path(_without_scheme(str(path), _OUTPUT_ADVICE)).absolute()
+    except ValueError as error:
+        raise PathError(f"--output {error}. Received: {str(path)!r}") from error
     try:
         literal(str(folder))
     except ValueError as error:

@@ -14,13 +14,18 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from components.google_reads import GoogleReads
+from components.s3_reads import S3Reads
 
 _BODY_TRIES = 3
 _PAUSE_SECONDS = 2.0
 _DELETED_AT_ONCE = 1_000
+# Of a client; a thread more closes its connection after each request.
+_CONNECTIONS = 64
 _GOOGLE_RETRY_SECONDS = 30.0
 _GOOGLE_FIRST_PAUSE_SECONDS = 1.0
 _MISSING = 404
@@ -28,6 +33,8 @@ _MISSING = 404
 _CONDITION_FAILED, _CONFLICT = 412, 409
 _CONTENT_TYPE = "application/octet-stream"
 _NO_BUCKET = ("NoSuchBucket", "bucket does not exist")
+
+_Read = TypeVar("_Read")
 
 _clients_lock = threading.Lock()
 
@@ -203,11 +210,28 @@ def _parts(path: str) -> tuple[str, str]:
     return bucket, key
 
 
+def _whole(read: Callable[[], _Read], damage: type[Exception]) -> _Read:
+    """Returns what a function returns, which is called again if the content was damaged."""
+    for attempt in itertools.count(1):
+        try:
+            return read()
+        except damage:
+            if attempt == _BODY_TRIES:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+    raise AssertionError  # the last attempt returns or raises
+
+
 class _S3:
     """S3; the client repeats failed requests, and `read` those whose body is incomplete."""
 
     def read(self, path: str) -> bytes:
-        return self.read_tagged(path)[0]
+        bucket, key = _parts(path)
+        with store_errors(path):
+            with _clients_lock:
+                reads = _s3_reads(_environment("AWS_"), os.getpid())
+            content = reads.read(bucket, key)
+        return self.read_tagged(path)[0] if content is None else content
 
     def read_tagged(self, path: str) -> tuple[bytes, str]:
         from botocore.exceptions import BotoCoreError
@@ -244,8 +268,14 @@ class _S3:
             self._client().upload_file(str(source), *_parts(path))
 
     def download(self, path: str, target: Path) -> None:
+        from botocore.exceptions import FlexibleChecksumError
+
         with store_errors(path):
-            self._client().download_file(*_parts(path), str(target))
+            # It repeats all but this error itself.
+            _whole(
+                lambda: self._client().download_file(*_parts(path), str(target)),
+                FlexibleChecksumError,
+            )
 
     def find(self, path: str) -> StoredFile | None:
         bucket, key = _parts(path)
@@ -317,8 +347,17 @@ class _Google:
 
     def read(self, path: str) -> bytes:
         with store_errors(path):
+            with _clients_lock:
+                reads = _google_reads(self._environment(), os.getpid())
+            if (content := reads.read(*_parts(path))) is not None:
+                return content
             # Otherwise objects with `Content-Encoding: gzip` would be decompressed.
-            return bytes(self._blob(path).download_as_bytes(raw_download=True, retry=self._retry()))
+            return _whole(
+                lambda: bytes(
+                    self._blob(path).download_as_bytes(raw_download=True, retry=self._retry())
+                ),
+                self._damage(),
+            )
 
     def read_tagged(self, path: str) -> tuple[bytes, str]:
         bucket, key = _parts(path)
@@ -350,8 +389,11 @@ class _Google:
 
     def download(self, path: str, target: Path) -> None:
         with store_errors(path):
-            self._blob(path).download_to_filename(
-                str(target), raw_download=True, retry=self._retry()
+            _whole(
+                lambda: self._blob(path).download_to_filename(
+                    str(target), raw_download=True, retry=self._retry()
+                ),
+                self._damage(),
             )
 
     def find(self, path: str) -> StoredFile | None:
@@ -408,7 +450,19 @@ class _Google:
     def _client() -> Any:
         """Returns the process's client, which takes 0.1 s; a new one if the environment changed."""
         with _clients_lock:
-            return _google_client(_environment("GOOGLE_", "STORAGE_", "CLOUDSDK_"), os.getpid())
+            return _google_client(_Google._environment(), os.getpid())
+
+    @staticmethod
+    def _environment() -> tuple[tuple[str, str], ...]:
+        return _environment("GOOGLE_", "STORAGE_", "CLOUDSDK_")
+
+    @staticmethod
+    def _damage() -> type[Exception]:
+        """Returns the error of a content that differs from its checksum."""
+        error: type[Exception] = importlib.import_module(
+            "google.cloud.storage.exceptions"
+        ).DataCorruption
+        return error
 
     @staticmethod
     def _retry() -> Any:
@@ -433,8 +487,15 @@ def _environment(*prefixes: str) -> tuple[tuple[str, str], ...]:
 @functools.lru_cache(maxsize=8)
 def _s3_client(environment: tuple[tuple[str, str], ...], process: int) -> Any:
     import boto3
+    from botocore.config import Config
 
-    return boto3.session.Session().client("s3")
+    config = Config(max_pool_connections=_CONNECTIONS)
+    return boto3.session.Session().client("s3", config=config)
+
+
+@functools.lru_cache(maxsize=8)
+def _s3_reads(environment: tuple[tuple[str, str], ...], process: int) -> S3Reads:
+    return S3Reads(_s3_client(environment, process), _CONNECTIONS)
 
 
 @functools.lru_cache(maxsize=8)
@@ -446,3 +507,8 @@ def _google_client(environment: tuple[tuple[str, str], ...], process: int) -> An
         return storage.Client(project=None)
     except exceptions.DefaultCredentialsError:
         return storage.Client.create_anonymous_client()  # public buckets only
+
+
+@functools.lru_cache(maxsize=8)
+def _google_reads(environment: tuple[tuple[str, str], ...], process: int) -> GoogleReads:
+    return GoogleReads(_google_client(environment, process), _CONNECTIONS)

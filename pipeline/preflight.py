@@ -10,18 +10,19 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from components import names, paths
+from components.beam_io import files_below
 from components.image_example_gen import sources
 from components.image_example_gen.contents import Verify
 from components.image_example_gen.span_listing import Asked, list_spans, records_of
 from components.imbalance_sampler import census, demand
-from components.imbalance_sampler.request import check_class_names, parse_request
+from components.imbalance_sampler.request import STABLE, check_class_names, parse_request
 from components.notifications.settings import check_variables
 from components.registry import RegistryError, open_registry
 from components.tracking.settings import check_installed
 from components.trainer import weights
 from components.trainer.settings import TrainerSettings
 from pipeline.beam_options import DATAFLOW
-from pipeline.settings import Beam, ImageSettings, Settings
+from pipeline.settings import Beam, ImageSettings, Sampler, Settings
 
 
 class Checked(NamedTuple):
@@ -64,6 +65,16 @@ def _check_registry(registry: str) -> None:
         raise paths.PathError(f"pusher.registry can't be used: {error}") from error
 
 
+def _check_ledger(sampler: Sampler) -> None:
+    if sampler.assignment != STABLE or sampler.ledger is None or "://" not in sampler.ledger:
+        return
+    try:
+        # The metadata of an object doesn't tell whether there is such a bucket.
+        next(files_below(sampler.ledger), None)
+    except (OSError, ValueError) as error:
+        raise paths.PathError(f"sampler.ledger can't be used: {error}") from error
+
+
 def check_beam(beam: Beam) -> None:
     """Refuses a runner whose workers don't see folders, where the outputs are in one.
 
@@ -85,9 +96,11 @@ def check_data(settings: ImageSettings) -> str:
       A digest of the listing, which changes with the data.
 
     Raises:
+      PathError: the ledger can't be looked up in its bucket.
       SourceError: the source or its manifest is invalid.
       SamplingError: a split requests more images than exist, or a class that does not exist.
     """
+    _check_ledger(settings.sampler)
     records = records_of(list_spans(_asked(settings)))
     _check_splits(settings, Counter(record.class_name for record in records))
     return _data_version(records, settings.data.verify)

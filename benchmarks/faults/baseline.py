@@ -126,7 +126,7 @@ def undisturbed(
     return Baseline(command, settings, output, saved, results.read(output), seconds, before)
 
 
-def write_run(folder: Path, sample: Path, name: str = "run", **changes: Any) -> Path:
+def write_run(folder: Path, sample: Path | str, name: str = "run", **changes: Any) -> Path:
     """Writes the settings of a run of about 10 s, in a file of a name; returns its path."""
     return _write(folder / f"{name}.yaml", _common("faults", sample) | changes)
 
@@ -142,7 +142,7 @@ def write_study(folder: Path, sample: Path, **changes: Any) -> Path:
     return _write(folder / "study.yaml", tree | {"arms": arms, "replicates": 2} | changes)
 
 
-def _common(name: str, sample: Path) -> dict[str, Any]:
+def _common(name: str, sample: Path | str) -> dict[str, Any]:
     return {
         "name": name,
         "data": {

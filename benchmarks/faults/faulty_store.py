@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -24,7 +25,8 @@ class Fault:
 
     Attributes:
       verb: one of `VERBS`.
-      name: one of `FAULTS`, `delay`, or `lost`: the request is done, and its answer is lost.
+      name: one of `FAULTS`; `delay`; `damage`: one bit of the body is another; or `lost`: the
+        request is done, and its answer is lost.
       first: the number of the first request of the verb that it hits, from 1.
       times: how many requests of the same path it hits; None: all that follow.
       path: of the first request that it has hit; empty before.
@@ -47,27 +49,58 @@ class Fault:
         return True
 
 
+class Unreliable:
+    """A store with a fault now and then, which passes: no request is hit twice in a row.
+
+    Attributes:
+      hits: verb and path of what was hit, with the fault.
+    """
+
+    def __init__(self, every: int):
+        """Starts with the first fault.
+
+        Args:
+          every: of so many requests one is hit.
+        """
+        self.hits: dict[tuple[str, str], str] = {}
+        self._every = every
+        self._asked = 0
+
+    def fault(self, verb: str, path: str) -> str:
+        """Returns the fault of a request; empty if it has none."""
+        self._asked += 1
+        if verb not in VERBS or self._asked % self._every or (verb, path) in self.hits:
+            return ""
+        names = ("503", "reset", "delay", *(("cut", "damage") if verb == "GET" else ()))
+        return self.hits.setdefault((verb, path), names[len(self.hits) % len(names)])
+
+
 class FaultyStore(ThreadingHTTPServer):
     """Forwards requests to another server, except for the next ones for objects with a fault.
 
     Attributes:
-      faults: name of the fault by key, one of `FAULTS` or `delay`.
+      faults: name of the fault by key, see `Fault`.
       times: how often each fault occurs, by key; a missing key: always.
       requests: number of GET requests by key.
       fault: of a verb, in addition to those of keys.
+      unreliable: faults of all requests, in addition to the others.
       verbs: number of requests by verb.
       delay_seconds: of the fault `delay`.
     """
 
     daemon_threads = True
 
-    def __init__(self, port: int):
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None):
         super().__init__(("127.0.0.1", 0), _Handler)
+        self._scheme = "https" if tls else "http"
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_side=True)
         self.target = port
         self.faults: dict[str, str] = {}
         self.times: dict[str, int] = {}
         self.requests: dict[str, int] = {}
         self.fault: Fault | None = None
+        self.unreliable: Unreliable | None = None
         self.verbs: dict[str, int] = {}
         self.delay_seconds = 0.3
         self._lock = threading.Lock()
@@ -75,7 +108,7 @@ class FaultyStore(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         """Its address."""
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self.server_address[1]}"
 
     def next_fault(self, command: str, path: str) -> str:
         """Returns the fault of this request; empty if it is forwarded."""
@@ -84,6 +117,8 @@ class FaultyStore(ThreadingHTTPServer):
             number = self.verbs[verb] = self.verbs.get(verb, 0) + 1
             if self.fault is not None and self.fault.hit(verb, unquote(path), number):
                 return self.fault.name
+            if self.unreliable and (name := self.unreliable.fault(verb, unquote(path))):
+                return name
             key = path.split("/", 2)[-1]
             return self._fault_of_key(key) if command == "GET" and key else ""
 
@@ -100,7 +135,7 @@ class FaultyStore(ThreadingHTTPServer):
         """Removes all faults and counts."""
         for values in (self.faults, self.times, self.requests, self.verbs):
             values.clear()
-        self.fault = None
+        self.fault = self.unreliable = None
 
 
 def verb_of(command: str, path: str) -> str:
@@ -117,9 +152,14 @@ def verb_of(command: str, path: str) -> str:
 
 
 @contextmanager
-def faulty_store(port: int) -> Iterator[FaultyStore]:
-    """Yields a running proxy in front of the server at a local port."""
-    with FaultyStore(port) as store:
+def faulty_store(port: int, tls: ssl.SSLContext | None = None) -> Iterator[FaultyStore]:
+    """Yields a running proxy in front of the server at a local port.
+
+    Args:
+      port: of the server.
+      tls: with the proxy's certificate; None: it speaks plain HTTP.
+    """
+    with FaultyStore(port, tls) as store:
         threading.Thread(target=store.serve_forever, daemon=True).start()
         yield store
         store.shutdown()
@@ -147,17 +187,19 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if fault == "delay":
             time.sleep(self.server.delay_seconds)
-        self._forward(body, cut=fault == "cut")
+        self._forward(body, fault)
 
-    def _forward(self, body: bytes, *, cut: bool) -> None:
+    def _forward(self, body: bytes, fault: str) -> None:
         answer, content = self._forwarded(body)
         self.send_response(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in {"transfer-encoding", "connection", "date", "server"}:
                 self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(content[: len(content) // 2] if cut else content)
-        self.close_connection = cut
+        if fault == "damage":
+            content = content[:-1] + bytes([content[-1] ^ 1])
+        self.wfile.write(content[: len(content) // 2] if fault == "cut" else content)
+        self.close_connection = fault == "cut"
 
     def _forwarded(self, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
         with closing(http.client.HTTPConnection("127.0.0.1", self.server.target)) as connection:

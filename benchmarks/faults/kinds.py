@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from random import Random
 
 from benchmarks.faults import (
+    bucket,
     damage,
     disk_full,
     folders,
@@ -28,6 +29,7 @@ KINDS: Mapping[str, Cases] = {
     "damage": damage.cases,
     "images": images.cases,
     "retrain": retrain.cases,
+    "bucket": bucket.cases,
     "object_store": object_store.cases,
 }
 """The cases of each kind, by its name."""
@@ -40,6 +42,9 @@ SHORT: Mapping[str, Cases] = {
     "damage": damage.short,
     "images": images.short,
     "retrain": retrain.short,
-    "object_store": object_store.short,
+    "bucket": bucket.short,
 }
-"""The short form of the kinds, for the tests; kills of a run are among those of a retraining."""
+"""The short form of the kinds, for the tests; kills of a run are among those of a retraining.
+
+The whole path of a cluster with an undisturbed object store is in `tests/kubeflow`.
+"""

@@ -41,7 +41,6 @@ _STATE = "registry/dogs/registry.json"
 _DELAY_SECONDS = 2.0
 _TRIES = "2"
 _LAUNCHER = Path(__file__).parents[2] / "tests" / "kubeflow"
-_SHORT = 2
 
 
 def cases(bench: Bench, random: Random) -> Iterator[Case]:
@@ -50,8 +49,8 @@ def cases(bench: Bench, random: Random) -> Iterator[Case]:
         (verb, name, times)
         for times in (1, None)
         for verb in VERBS
-        for name in (*FAULTS, "delay")
-        if name != "cut" or verb == "GET"  # only these have a body
+        for name in (*FAULTS, "damage", "delay")
+        if name not in ("cut", "damage") or verb == "GET"  # only these have a body
     ]
     random.shuffle(drawn)
     with _Cluster(bench.runner, bench.folder / "object_store", bench.sample) as cluster:
@@ -60,11 +59,6 @@ def cases(bench: Bench, random: Random) -> Iterator[Case]:
             label = f"{name} of {verb} {first} {'once' if times else 'for good'}"
             fault = Fault(verb, name, first, times)
             yield Case("object_store", label, partial(_inject, cluster, fault))
-
-
-def short(bench: Bench, random: Random) -> Iterator[Case]:
-    """Yields the first of `cases`."""
-    yield from itertools.islice(cases(bench, random), _SHORT)
 
 
 def _inject(cluster: "_Cluster", fault: Fault, _: Bench) -> Verdict:

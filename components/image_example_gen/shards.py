@@ -19,8 +19,8 @@ from tfx.dsl.io import fileio
 from components import artifact_files, names
 from components.artifact_files import Described
 from components.bundle_file import bundle_file
-from components.image_example_gen.image_bytes import read_file
 from components.image_example_gen.parallel import map_in_order
+from components.image_example_gen.prefetch import Read, reads
 from components.image_example_gen.sources import ImageRecord
 from components.image_example_gen.verdict import Refusal
 from components.images import isolated, reader
@@ -200,8 +200,12 @@ def ingest(shard: int, staging: Staging, rules: Rules, workers: int = 1) -> None
     first_row, records = staging.read_listing(shard)
     outcome = Outcome([], [])
     read = functools.partial(_read, rules=rules, in_child=workers > 1)
-    images = map_in_order(read, records, threads=workers)
-    with bundle_file(staging.examples(shard)) as path, tf.io.TFRecordWriter(path) as writer:
+    with (
+        reads(records, rules.max_pixels) as contents,
+        bundle_file(staging.examples(shard)) as path,
+        tf.io.TFRecordWriter(path) as writer,
+    ):
+        images = map_in_order(read, contents, threads=workers)
         for row, (record, found) in enumerate(zip(records, images, strict=True), start=first_row):
             if isinstance(found, reader.RefusedImageError):
                 outcome.refusals.append(Refusal(row, found.reason, found.detail))
@@ -216,11 +220,11 @@ def ingest(shard: int, staging: Staging, rules: Rules, workers: int = 1) -> None
 
 
 def _read(
-    record: ImageRecord, *, rules: Rules, in_child: bool
+    content: Read, *, rules: Rules, in_child: bool
 ) -> tuple[reader.ReadImage, str] | reader.RefusedImageError:
     """Returns an image and the SHA-256 of its file, or why it is refused."""
     try:
-        data = read_file(record.path, record.size, rules.max_pixels)
+        data = content()
         image = isolated.read_image(
             data, max_pixels=rules.max_pixels, max_side=rules.max_side, in_child=in_child
         )

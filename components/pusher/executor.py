@@ -111,5 +111,15 @@ def _keep_schema(input_dict: dict[str, list[Artifact]], folder: str, version: in
     schema = artifact_utils.get_single_uri(input_dict[names.SCHEMA])
     statistics = artifact_utils.get_single_uri(input_dict[names.STATISTICS])
     # A kept schema that was deleted during the run is not written again.
-    if not baseline.was_kept(schema) and baseline.keep(folder, schema, statistics, version):
+    if baseline.was_kept(schema):
+        return
+    if baseline.keep(folder, schema, statistics, version):
         _logger.info("kept the schema of version %d in %s", version, folder)
+    elif not baseline.is_kept(folder):
+        _logger.warning(
+            "the schema of version %d was not kept: there is an incomplete one in %s/schema, which "
+            "another push is writing, or has left. If there is none running, delete it; else it is "
+            "replaced by the first push a day later",
+            version,
+            folder,
+        )

@@ -84,14 +84,19 @@ class _Bucket:
         if not self._may_add(name, last):
             return False
         names = sorted(path.name for path in source.iterdir() if path.name != last)
-        for number, file in enumerate([*names, last]):
-            path, content = self.uri(f"{name}/{file}"), (source / file).read_bytes()
-            if number and file != last:
-                self._store.write(path, content)
-            # The first file is a claim, and the last one completes the folder.
-            elif not self._store.write_if(path, content, None):
-                return False
-        return True
+        contents = {self.uri(f"{name}/{file}"): source / file for file in [*names, last]}
+        # The first file is a claim, and the last one completes the folder.
+        claim, *others, end = contents
+        if not self._store.write_if(claim, contents[claim].read_bytes(), None):
+            return False
+        try:
+            for path in others:
+                self._store.write(path, contents[path].read_bytes())
+            return self._store.write_if(end, contents[end].read_bytes(), None)
+        except BaseException:  # Or the claim would keep the next push from adding the folder.
+            with contextlib.suppress(OSError):
+                self._store.delete([*reversed(contents)])
+            raise
 
     def fetch(self, version: int, folder: Path, check: Callable[[Path], object]) -> Path:
         target = folder / str(version)

@@ -56,13 +56,19 @@ def read_kept(registry: str) -> Baseline | None:
     Raises:
       SchemaError: one of its files is missing or can't be read.
     """
+    if not is_kept(registry):
+        return None
+    folder = os.path.join(registry, FOLDER)
+    found = load(folder)
+    return Baseline(found.schema, found.statistics, {**found.origin, "folder": folder})
+
+
+def is_kept(registry: str) -> bool:
+    """Returns whether a registry has a schema, which may be damaged."""
     folder = os.path.join(registry, FOLDER)
     # In a bucket, the schema is written last.
     is_bucket = "://" in registry
-    if not fileio.exists(os.path.join(folder, SCHEMA_FILE) if is_bucket else folder):
-        return None
-    found = load(folder)
-    return Baseline(found.schema, found.statistics, {**found.origin, "folder": folder})
+    return bool(fileio.exists(os.path.join(folder, SCHEMA_FILE) if is_bucket else folder))
 
 
 def digest(registry: str) -> str:

@@ -4,7 +4,7 @@ One output folder suffers a kill, a SIGTERM or a full disk in all its components
 last run is compared. Left out, compared with `make faults`: a comparison after each single kill,
 signal and size; kills of runs without a history, and of studies; signals in studies, in `predict`
 and in a step's pod; HOME and folders for temporary files; two runs at once in each component, and
-with one feature store.
+with one feature store; the object store of a cluster, and most faults of that of a local run.
 """
 
 import pytest

@@ -19,7 +19,7 @@ ADDRESSES = {"s3": "AWS_ENDPOINT_URL", "gs": "STORAGE_EMULATOR_HOST"}
 PASSING = [
     (verb, name)
     for verb in ("GET", "PUT", "LIST", "HEAD")
-    for name in ("503", "reset", "delay", *(["cut"] if verb == "GET" else []))
+    for name in ("503", "reset", "delay", *(["cut", "damage"] if verb == "GET" else []))
 ]
 
 
@@ -83,11 +83,13 @@ def test_a_fault_that_stays_is_an_error_that_names_what_was_asked_for(proxy, pat
     proxy.fault = Fault(verb, name, times=None)
     with pytest.raises(StoreError, match=rf"{path} can't be read or written .* \(.+\); check"):
         ask(verb, path)
-    assert 1 <= proxy.fault.hits <= (1 if name == "403" else 30)
+    # An object is asked for without the store's client, then with it.
+    assert 1 <= proxy.fault.hits <= (2 if name == "403" else 30)
 
 
-def test_an_object_that_is_always_cut_is_an_error_that_names_it(proxy, path):
-    proxy.fault = Fault("GET", "cut", times=None)
+@pytest.mark.parametrize("name", ["cut", "damage"])
+def test_an_object_that_is_never_whole_is_an_error_that_names_it(proxy, path, name):
+    proxy.fault = Fault("GET", name, times=None)
     with pytest.raises(StoreError, match=path):
         ask("GET", path)
 
@@ -149,6 +151,21 @@ def test_a_large_file_is_uploaded_and_downloaded(proxy, path, tmp_path):
     assert filecmp.cmp(source, target, shallow=False)
     with pytest.raises(FileNotFoundError):
         store_of(path).download(f"{path}.gone", target)
+
+
+@pytest.mark.parametrize("name", ["503", "reset", "cut", "damage"])
+def test_a_download_is_repeated_until_it_is_whole(proxy, path, tmp_path, name):
+    proxy.fault = Fault("GET", name)
+    store_of(path).download(path, tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == b"a cat" * 999
+    assert proxy.fault.hits == 1
+
+
+def test_an_object_is_read_with_one_request(proxy, path):
+    store_of(path).read(path)
+    proxy.clear()
+    assert store_of(path).read(path) == b"a cat" * 999
+    assert proxy.verbs == {"GET": 1}
 
 
 def test_all_objects_are_read_with_one_client_and_one_request_each(proxy, path, monkeypatch):

@@ -93,8 +93,6 @@ def test_pattern_characters_in_a_parent_folder_are_refused(tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("arguments", "option"),
     [
-        ((*RUN, "--output", "gs://bucket/runs"), "--output"),
-        ((*STUDY, "--output", "s3://bucket/runs"), "--output"),
         (("run", "--settings", "gs://bucket/mine.yaml"), "--settings"),
         (("study", "--settings", "gs://bucket/mine.yaml"), "--settings"),
         (("settings", "--settings", "gs://bucket/mine.yaml"), "--settings"),
@@ -109,6 +107,15 @@ def test_an_unsupported_scheme_in_a_path_option_is_refused(arguments, option):
     assert "Received: '" in message
 
 
+@pytest.mark.parametrize("command", [RUN, STUDY, ("retrain", *RUN[1:])])
+@pytest.mark.parametrize("output", ["gs://bucket/runs", "s3://bucket/runs"])
+def test_an_output_in_a_bucket_is_refused_with_what_may_be_in_one(command, output):
+    message = refused(*command, "--output", output)
+    assert "--output must be a path on this machine" in message
+    assert "pusher.registry may be in a bucket" in message
+    assert f"Received: '{output}'" in message
+
+
 def test_a_registry_in_a_bucket_that_does_not_exist_is_refused_before_images_are_listed(
     monkeypatch,
 ):
@@ -117,6 +124,18 @@ def test_a_registry_in_a_bucket_that_does_not_exist_is_refused_before_images_are
             monkeypatch.setenv(name, value)
         message = refused(*RUN, "--set", "pusher.registry=s3://nowhere/models")
     assert "can't read registry s3://nowhere/models: " in message
+    assert "NoSuchBucket" in message
+
+
+def test_a_ledger_in_a_bucket_that_does_not_exist_is_refused_before_images_are_listed(
+    monkeypatch,
+):
+    with amazon("other") as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        ledger = ("sampler.assignment=stable", "sampler.ledger=s3://lost/a.ledger")
+        message = refused(*RUN, *(word for each in ledger for word in ("--set", each)))
+    assert "sampler.ledger can't be used: s3://lost/a.ledger can't be read" in message
     assert "NoSuchBucket" in message
 
 

@@ -1,10 +1,8 @@
 """Messages to a webhook, Slack and an e-mail relay, and what is said if one is not delivered."""
 
-import datetime
 import email
 import hashlib
 import hmac
-import ipaddress
 import json
 import logging
 import socket
@@ -14,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from receivers import HttpReceiver, relay
 from test_message import notification
+from tls_on_localhost import localhost_tls
 
 from components.notifications import http
 from components.notifications import notify as notify_module
@@ -242,35 +238,3 @@ def test_a_call_that_does_not_return_is_given_up_and_an_error_of_one_that_does_i
 def _with(given: tuple[Notifications, dict[str, str]], told: Any = None) -> Any:
     found, environment = given
     return found, told or notification(), environment
-
-
-def localhost_tls(folder: Path) -> tuple[Path, ssl.SSLContext]:
-    """A certificate of localhost, and the context of a server that has it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    files = folder / "localhost.pem", folder / "localhost.key"
-    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    files[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*files)
-    return files[0], context

@@ -6,10 +6,11 @@ import pytest
 import tensorflow as tf
 from damage import DAMAGES, flip_a_bit
 from listed import listed
+from stores_on_localhost import amazon
 from tensorflow_metadata.proto.v0.schema_pb2 import Feature, Schema
 from tfx.types import Channel, standard_artifacts
 
-from components import names
+from components import names, object_store
 from components.artifact_files import DamagedArtifactError
 from components.code_version import project_version
 from components.evaluator import blessing, summary
@@ -21,6 +22,7 @@ from components.pusher.pushed_file import FILE, PushedFile
 from components.registry import Pushed, PushError, local, open_registry
 from components.schema_gen import baseline, value_counts
 from components.schema_gen.value_counts import Statistics
+from components.stores import store_of
 
 
 class Doubler(tf.Module):
@@ -56,6 +58,7 @@ def push(
     images: int = 9,
     damage=lambda model: None,
     settings: dict | None = None,
+    registry: str | None = None,
 ):
     """Pushes a real SavedModel with a gate of recall >= 0.9; None for no verdict."""
     model = artifact(standard_artifacts.Model, root / "model")
@@ -73,7 +76,10 @@ def push(
     executor.Executor().Do(
         inputs,
         {names.PUSHED_MODEL: [record]},
-        {executor.REGISTRY: str(root / "models"), executor.SETTINGS: json.dumps(settings or {})},
+        {
+            executor.REGISTRY: registry or f"{root}/models",
+            executor.SETTINGS: json.dumps(settings or {}),
+        },
     )
     return record
 
@@ -171,6 +177,19 @@ def test_an_existing_registry_gets_the_schema_of_the_next_blessed_run(tmp_path):
     shutil.rmtree(tmp_path / "models" / "schema")
     push(tmp_path, recall=0.95, images=7)
     assert kept(tmp_path).origin["images"] == 7
+
+
+def test_a_schema_that_another_push_has_left_incomplete_is_told(tmp_path, monkeypatch, caplog):
+    object_store.register()
+    with amazon("models") as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        # Stand-ins of S3 in one process share their buckets.
+        registry = f"s3://models/of{tmp_path}"
+        store_of(registry).write(f"{registry}/schema/files.json", b"")
+        push(tmp_path, recall=0.95, registry=registry)
+    assert "schema of version 1 was not kept: there is an incomplete one in" in caplog.text
+    assert f"{registry}/schema" in caplog.text
 
 
 def test_a_kept_schema_that_was_deleted_during_the_run_stays_deleted(tmp_path):

@@ -1,0 +1,88 @@
+"""An ingestion from an unreliable store gives what one from disk gives, or names the object."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from pictures_on_disk import write_pictures
+from stores_on_localhost import amazon, google
+
+from benchmarks.faults.faulty_store import Fault, FaultyStore, Unreliable, faulty_store
+from components import stores
+from components.image_example_gen import shards
+from components.image_example_gen.sources import list_images
+from components.stores import StoreError, store_of
+
+STORES = {"s3": (amazon, "AWS_ENDPOINT_URL"), "gs": (google, "STORAGE_EMULATOR_HOST")}
+RULES = shards.Rules(positive_class="dogs", max_side=0, max_pixels=10**8)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    """Pictures, one of them broken."""
+    folder = tmp_path_factory.mktemp("photos")
+    write_pictures(folder / "cats", 18, first_seed=0)
+    write_pictures(folder / "dogs", 5, first_seed=100)
+    (folder / "dogs" / "broken.jpg").write_bytes(b"no picture")
+    return folder
+
+
+@pytest.fixture(scope="module", params=list(STORES))
+def store(request, photos) -> Iterator[tuple[str, FaultyStore]]:
+    """A bucket with the pictures, and the proxy in front of it, which the environment names."""
+    server, address = STORES[request.param]
+    # Stand-ins of S3 in one process share their buckets.
+    root = f"{request.param}://unreliable-photos"
+    with (
+        server("unreliable-photos") as variables,
+        faulty_store(urlsplit(variables[address]).port) as proxy,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        proxy.delay_seconds = 0.1
+        for name, value in {**variables, address: proxy.url, "AWS_MAX_ATTEMPTS": "2"}.items():
+            patch.setenv(name, value)
+        patch.setattr(stores, "_PAUSE_SECONDS", 0)
+        patch.setattr(stores, "_GOOGLE_FIRST_PAUSE_SECONDS", 0.01)
+        patch.setattr(stores, "_GOOGLE_RETRY_SECONDS", 0.2)
+        for path in photos.glob("*/*"):
+            store_of(root).upload(path, f"{root}/{path.relative_to(photos)}")
+        yield root, proxy
+
+
+@pytest.fixture
+def proxy(store) -> Iterator[FaultyStore]:
+    store[1].clear()
+    yield store[1]
+    store[1].clear()
+
+
+def ingested(source: object, folder: Path) -> tuple[bytes, shards.Outcome]:
+    """The records and the outcome of one shard of all images."""
+    folder.mkdir()
+    staging = shards.Staging(str(folder))
+    staging.write_listing(0, 0, list_images(str(source)))
+    shards.ingest(0, staging, RULES)
+    return Path(staging.examples(0)).read_bytes(), staging.read_outcome(0)
+
+
+def test_an_unreliable_store_gives_the_records_of_the_disk(store, proxy, photos, tmp_path):
+    proxy.unreliable = Unreliable(3)
+    found = ingested(store[0], tmp_path / "bucket")
+    assert set(proxy.unreliable.hits.values()) >= {"503", "reset", "delay", "cut", "damage"}
+    assert found == ingested(photos, tmp_path / "disk")
+    assert [refusal.reason for refusal in found[1].refusals] == ["not_an_image"]
+
+
+@pytest.mark.parametrize("fault", ["503", "cut"])
+def test_an_object_that_can_never_be_read_ends_the_ingestion_and_is_named(
+    store, proxy, tmp_path, fault
+):
+    list_images(store[0])
+    proxy.fault = Fault("GET", fault, first=9, times=None)
+    with pytest.raises(StoreError) as error:
+        ingested(store[0], tmp_path / "bucket")
+    key = proxy.fault.path.rpartition("/unreliable-photos/")[2].removeprefix("o/")
+    assert str(error.value).startswith(f"{store[0]}/{key} can't be read")
+    assert "check that" in str(error.value)
+    assert [path.name for path in (tmp_path / "bucket").iterdir()] == ["listing-00000"]
