@@ -81,6 +81,10 @@ IMAGES_READ = "images_read"
 
 _LOGGER = logging.getLogger("outnumbered.image_example_gen")
 
+_IN_PROCESS = "FnApiRunner"
+# Their results are in memory only when they are written, so that an interruption costs one shard.
+_SHARDS_AT_ONCE = 16
+
 QUARANTINE_FILE = "quarantine.jsonl"
 SUMMARY_FILE = "summary.json"
 
@@ -179,7 +183,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         with watched(
             lambda: staging.finished() * total // len(shards), total=total, logger=_LOGGER.name
         ):
-            self._for_each("Ingest", shards, beam.Map(ingest, staging, rules, workers))
+            groups = self._groups(shards)
+            self._for_each("Ingest", groups, beam.Map(ingest, staging, rules, workers))
         isolated.end_children()
         for part in unread:
             part.read_outcomes(staging)
@@ -198,7 +203,13 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             self._for_each("Finalize", rewritten, beam.Map(finalize, staging))
         return [plan.entry or staging.read_entry(shard) for shard, plan in plans.items()]
 
-    def _for_each(self, name: str, shards: Iterable[int], work: beam.PTransform) -> None:
+    def _groups(self, shards: Sequence[int]) -> list[Sequence[int]]:
+        """Returns the shards that one call ingests: several if there is one worker for all."""
+        is_alone = f"--runner={_IN_PROCESS}" in self._beam_pipeline_args
+        size = _SHARDS_AT_ONCE if is_alone else 1
+        return [shards[start : start + size] for start in range(0, len(shards), size)]
+
+    def _for_each(self, name: str, shards: Iterable[Any], work: beam.PTransform) -> None:
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline

@@ -30,8 +30,8 @@ class ImageWorkerOptions(PipelineOptions):
         parser.add_argument(
             "--image_workers",
             default="1",
-            help="Processes in which a Beam worker decodes images: a number, or auto for one per "
-            "core of the machine.",
+            help="Processes in which a Beam worker decodes images: a number, or auto for one "
+            "more than there are cores.",
         )
 
 
@@ -45,7 +45,9 @@ def image_workers(beam_args: Iterable[str], images: int) -> int:
     given = PipelineOptions(list(beam_args)).view_as(ImageWorkerOptions).image_workers
     if given != AUTO:
         return int(given)
-    return cores() if images >= _MIN_IMAGES else 1
+    if images < _MIN_IMAGES or cores() == 1:
+        return 1
+    return cores() + 1  # so that no core is idle while this process passes on what it has read
 
 
 def cores() -> int:

@@ -1,15 +1,16 @@
-"""The work on one shard of images: ingests it, then writes its final file.
+"""The work on shards of images: ingests them, then writes their final files.
 
-One call copies images from the source's files to the shard's file; only their hashes and refusals
+One call copies images from the source's files to the shards' files; only their hashes and refusals
 are returned, in a small file next to the shard. Files are written under a temporary name first, so
 that a bundle which a runner retries leaves no partial file.
 """
 
 import functools
 import hashlib
+import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -185,28 +186,41 @@ class Staging:
         return sum(str(name).startswith("outcome-") for name in fileio.listdir(self.folder))
 
 
-def ingest(shard: int, staging: Staging, rules: Rules, workers: int = 1) -> None:
-    """Reads the images of a shard's listing; writes its examples, their entry and its outcome.
+def ingest(shards: Sequence[int], staging: Staging, rules: Rules, workers: int = 1) -> None:
+    """Reads the images of some shards; writes the examples, the entry and the outcome of each.
+
+    The first images of a shard are read while the one before is written.
 
     Args:
-      shard: index of the shard.
-      staging: has its listing.
+      shards: their indices.
+      staging: has their listings.
       rules: how images are read.
       workers: number of processes that decode them; 1 for this one.
 
     Raises:
       StoreError: a file could not be read, for a reason that does not lie in the file.
     """
-    first_row, records = staging.read_listing(shard)
-    outcome = Outcome([], [])
+    listings = [staging.read_listing(shard) for shard in shards]
     read = functools.partial(_read, rules=rules, in_child=workers > 1)
-    with (
-        reads(records, rules.max_pixels) as contents,
-        bundle_file(staging.examples(shard)) as path,
-        tf.io.TFRecordWriter(path) as writer,
-    ):
+    every = [record for _, records in listings for record in records]
+    with reads(every, rules.max_pixels) as contents:
         images = map_in_order(read, contents, threads=workers)
-        for row, (record, found) in enumerate(zip(records, images, strict=True), start=first_row):
+        for shard, (first_row, records) in zip(shards, listings, strict=True):
+            of_shard = itertools.islice(images, len(records))
+            found = enumerate(zip(records, of_shard, strict=True), start=first_row)
+            _write(shard, ((row, *each) for row, each in found), staging, rules)
+
+
+def _write(
+    shard: int,
+    images: Iterable[tuple[int, ImageRecord, "_Read"]],
+    staging: Staging,
+    rules: Rules,
+) -> None:
+    """Writes a shard of images, each with its row."""
+    outcome = Outcome([], [])
+    with bundle_file(staging.examples(shard)) as path, tf.io.TFRecordWriter(path) as writer:
+        for row, record, found in images:
             if isinstance(found, reader.RefusedImageError):
                 outcome.refusals.append(Refusal(row, found.reason, found.detail))
                 continue
@@ -219,10 +233,11 @@ def ingest(shard: int, staging: Staging, rules: Rules, workers: int = 1) -> None
     staging.write_outcome(shard, outcome)
 
 
-def _read(
-    content: Read, *, rules: Rules, in_child: bool
-) -> tuple[reader.ReadImage, str] | reader.RefusedImageError:
-    """Returns an image and the SHA-256 of its file, or why it is refused."""
+_Read = tuple[reader.ReadImage, str] | reader.RefusedImageError
+"""An image and the SHA-256 of its file, or why it is refused."""
+
+
+def _read(content: Read, *, rules: Rules, in_child: bool) -> _Read:
     try:
         data = content()
         image = isolated.read_image(

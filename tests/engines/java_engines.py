@@ -51,6 +51,7 @@ def job_server_command(runner: str, folder: Path, options: list[str]) -> list[st
 def assert_same_as_in_process(folder: Path, options: list[str]) -> None:
     """Runs all components with a worker pool on an engine, and in process, and compares."""
     # They import TFX, which takes longer than the other tests.
+    import small_network
     from chain import Chain, write_model, write_photos
     from test_chain import assert_same
     from worker_pool import Process, start_warm

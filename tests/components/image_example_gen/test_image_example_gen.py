@@ -164,7 +164,7 @@ def test_a_file_that_is_deleted_after_the_listing_is_missing(tmp_path):
     record = ImageRecord("cats/1.jpg", str(tmp_path / "1.jpg"), "cats", (), 10, 0)
     staging.write_listing(0, 7, [record])
     rules = shards.Rules(positive_class="dogs", max_side=0, max_pixels=1000)
-    shards.ingest(0, staging, rules)
+    shards.ingest([0], staging, rules)
     (refusal,) = staging.read_outcome(0).refusals
     assert (refusal.row, refusal.reason) == (7, "missing")
 

@@ -52,9 +52,11 @@ def test_an_error_is_raised_in_place_of_its_result_and_ends_the_rest():
     assert max(done) < 100
 
 
-def test_auto_takes_a_process_per_core_if_there_are_many_images(monkeypatch):
+def test_auto_takes_the_cores_if_there_are_many_images(monkeypatch):
+    monkeypatch.setattr(parallel, "cores", lambda: 1)
+    assert image_workers(["--runner=FnApiRunner", "--image_workers=auto"], 100_000) == 1
     monkeypatch.setattr(parallel, "cores", lambda: 6)
-    assert image_workers(["--runner=FnApiRunner", "--image_workers=auto"], 100_000) == 6
+    assert image_workers(["--runner=FnApiRunner", "--image_workers=auto"], 100_000) == 7
     assert image_workers(["--image_workers=auto"], 30) == 1
     assert image_workers(["--image_workers=4"], 30) == 4
     assert image_workers([], 100_000) == 1

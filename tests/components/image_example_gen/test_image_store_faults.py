@@ -88,7 +88,7 @@ def test_an_object_that_vanishes_after_the_listing_is_quarantined(store, tmp_pat
     (record, *_) = list_images(f"s3://{BUCKET}")
     staging = shards.Staging(str(tmp_path))
     staging.write_listing(0, 0, [record._replace(path=f"{record.path}.gone")])
-    shards.ingest(0, staging, shards.Rules(positive_class="dogs", max_side=0, max_pixels=9**9))
+    shards.ingest([0], staging, shards.Rules(positive_class="dogs", max_side=0, max_pixels=9**9))
     assert [refusal.reason for refusal in staging.read_outcome(0).refusals] == ["missing"]
 
 
@@ -101,7 +101,9 @@ def test_a_disk_that_fails_is_not_a_bad_image(tmp_path, monkeypatch):
     staging = shards.Staging(str(tmp_path))
     staging.write_listing(0, 0, [record])
     with pytest.raises(StoreError, match=r"/disk/a\.jpg can't be read .* check the disk"):
-        shards.ingest(0, staging, shards.Rules(positive_class="dogs", max_side=0, max_pixels=9**9))
+        shards.ingest(
+            [0], staging, shards.Rules(positive_class="dogs", max_side=0, max_pixels=9**9)
+        )
 
 
 def test_all_objects_are_read_with_one_client_and_one_request_each(store, monkeypatch):

@@ -62,7 +62,7 @@ def ingested(source: object, folder: Path) -> tuple[bytes, shards.Outcome]:
     folder.mkdir()
     staging = shards.Staging(str(folder))
     staging.write_listing(0, 0, list_images(str(source)))
-    shards.ingest(0, staging, RULES)
+    shards.ingest([0], staging, RULES)
     return Path(staging.examples(0)).read_bytes(), staging.read_outcome(0)
 
 
