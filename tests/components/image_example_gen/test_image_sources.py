@@ -676,7 +676,8 @@ def test_a_bucket_that_does_not_exist_is_refused():
 
 
 @pytest.mark.parametrize("path", ["nowhere://bucket/m.csv", "gs://m.csv"])
-def test_a_manifest_in_a_bucket_that_does_not_exist_is_refused(source, path):
+def test_a_manifest_in_a_bucket_that_does_not_exist_is_refused(source, path, monkeypatch):
+    monkeypatch.setattr(beam_io, "CONTACT_SECONDS", 1)
     listing_fails(source, "manifest .* can't be read", manifest=path)
 
 
