@@ -55,7 +55,6 @@ def compile_pipeline(settings: Settings, output: Path, *, data_version: str = ""
     kubeflow = _section(settings.kubeflow)
     _check_runner(settings.beam)
     settings = settings.model_copy(update={"kubeflow": kubeflow})
-    _check_beam(settings.beam)
     _check_kfp()
     from pipeline.dag import Places, TrainingParameters, build
 
@@ -99,7 +98,6 @@ def compile_study(study: StudySettings, output: Path, *, data_version: str = "")
     kubeflow = _section(study.kubeflow)
     _check_runner(study.beam)
     study = study.model_copy(update={"kubeflow": kubeflow})
-    _check_beam(study.beam)
     _check_kfp()
     from pipeline.dag import Places, RunParameters
     from pipeline.study.dag import build
@@ -230,16 +228,6 @@ def _check_mounted(key: str, folder: str | None, kubeflow: Kubeflow) -> str:
             f"Received: {folder!r}"
         )
     return folder
-
-
-def _check_beam(beam: Beam) -> None:
-    """Refuses a runner whose workers don't see the files of a step's pod."""
-    if beam.runner == DATAFLOW:
-        raise CompileError(
-            f"beam.runner must not be {DATAFLOW} on a cluster: a step's artifacts are files of its "
-            "pod while it runs, and the workers of Dataflow see buckets only. Use FnApiRunner. "
-            f"Received: {beam.runner!r}"
-        )
 
 
 def _check_kfp() -> None:

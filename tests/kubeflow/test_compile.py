@@ -438,15 +438,6 @@ def test_a_registry_in_a_bucket_needs_no_volume(registry: str, tmp_path: Path):
     assert not [name for name, config in platform(documents).items() if "pvcMount" in config]
 
 
-def test_a_runner_whose_workers_see_no_files_of_a_pod_is_rejected(tmp_path: Path):
-    options = ["project=p", "region=r", "temp_location=gs://b/t", "sdk_container_image=i"]
-    given = settings(
-        "beam.runner=DataflowRunner", f"beam.options={[f'--{option}' for option in options]}"
-    )
-    with pytest.raises(CompileError, match=r"beam\.runner must not be DataflowRunner on a cluster"):
-        compile_pipeline(given, tmp_path / "refused.yaml")
-
-
 def test_settings_without_the_section_are_rejected(tmp_path: Path):
     with pytest.raises(CompileError, match="the section kubeflow of the settings is required"):
         compile_pipeline(settings("kubeflow=null"), tmp_path / "refused.yaml")

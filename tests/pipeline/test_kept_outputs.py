@@ -351,7 +351,7 @@ def test_only_outputs_of_the_same_code_are_reused(tmp_path):
     given = settings(data={**TREE["data"], "source": str(tmp_path / "photos")})
 
     def run(code_version: str) -> list[str]:
-        node = example_gen(given, places(tmp_path, code_version), None)
+        node = example_gen(given, given.beam, places(tmp_path, code_version), None)
         return launch(tmp_path / "runs", [node])
 
     assert run("old") == ["ImageExampleGen"]
