@@ -60,19 +60,24 @@ class Unreliable:
         """Starts with the first fault.
 
         Args:
-          every: of so many requests one is hit.
+          every: of so many different requests one is hit, when it is made first. So their number
+            does not depend on the order in which threads make them.
         """
         self.hits: dict[tuple[str, str], str] = {}
         self._every = every
-        self._asked = 0
+        self._asked: set[tuple[str, str]] = set()
+        self._lock = threading.Lock()
 
     def fault(self, verb: str, path: str) -> str:
         """Returns the fault of a request; empty if it has none."""
-        self._asked += 1
-        if verb not in VERBS or self._asked % self._every or (verb, path) in self.hits:
-            return ""
-        names = ("503", "reset", "delay", *(("cut", "damage") if verb == "GET" else ()))
-        return self.hits.setdefault((verb, path), names[len(self.hits) % len(names)])
+        with self._lock:
+            if verb not in VERBS or (verb, path) in self._asked:
+                return ""
+            self._asked.add((verb, path))
+            if len(self._asked) % self._every:
+                return ""
+            names = ("503", "reset", "delay", *(("cut", "damage") if verb == "GET" else ()))
+            return self.hits.setdefault((verb, path), names[len(self.hits) % len(names)])
 
 
 class FaultyStore(ThreadingHTTPServer):

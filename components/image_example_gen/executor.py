@@ -81,8 +81,7 @@ IMAGES_READ = "images_read"
 
 _LOGGER = logging.getLogger("outnumbered.image_example_gen")
 
-_IN_PROCESS = "FnApiRunner"
-# Their results are in memory only when they are written, so that an interruption costs one shard.
+# A pause after so many shards, in which nothing is read, does not matter.
 _SHARDS_AT_ONCE = 16
 
 QUARANTINE_FILE = "quarantine.jsonl"
@@ -180,12 +179,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         workers = image_workers(map(str, self._beam_pipeline_args), total)
         if not shards:
             return
-        with watched(
-            lambda: staging.finished() * total // len(shards), total=total, logger=_LOGGER.name
-        ):
-            groups = self._groups(shards)
-            self._for_each("Ingest", groups, beam.Map(ingest, staging, rules, workers))
-        isolated.end_children()
+        groups = self._groups(shards)
+        try:
+            with watched(
+                lambda: staging.finished() * total // len(shards), total=total, logger=_LOGGER.name
+            ):
+                self._for_each("Ingest", groups, beam.Map(ingest, staging, rules, workers))
+        finally:
+            isolated.end_children()
         for part in unread:
             part.read_outcomes(staging)
 
@@ -205,8 +206,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
     def _groups(self, shards: Sequence[int]) -> list[Sequence[int]]:
         """Returns the shards that one call ingests: several if there is one worker for all."""
-        is_alone = f"--runner={_IN_PROCESS}" in self._beam_pipeline_args
-        size = _SHARDS_AT_ONCE if is_alone else 1
+        given = [*map(str, self._beam_pipeline_args)]
+        has_several = any(option.startswith("--direct_num_workers") for option in given)
+        size = _SHARDS_AT_ONCE if "--runner=FnApiRunner" in given and not has_several else 1
         return [shards[start : start + size] for start in range(0, len(shards), size)]
 
     def _for_each(self, name: str, shards: Iterable[Any], work: beam.PTransform) -> None:

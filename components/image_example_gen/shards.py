@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -205,22 +205,27 @@ def ingest(shards: Sequence[int], staging: Staging, rules: Rules, workers: int =
     every = [record for _, records in listings for record in records]
     with reads(every, rules.max_pixels) as contents:
         images = map_in_order(read, contents, threads=workers)
-        for shard, (first_row, records) in zip(shards, listings, strict=True):
-            of_shard = itertools.islice(images, len(records))
-            found = enumerate(zip(records, of_shard, strict=True), start=first_row)
-            _write(shard, ((row, *each) for row, each in found), staging, rules)
+        for shard, listing in zip(shards, listings, strict=True):
+            _write(shard, listing, images, staging, rules)
+
+
+_Found = tuple[reader.ReadImage, str] | reader.RefusedImageError
+"""An image and the SHA-256 of its file, or why it is refused."""
 
 
 def _write(
     shard: int,
-    images: Iterable[tuple[int, ImageRecord, "_Read"]],
+    listing: tuple[int, list[ImageRecord]],
+    images: Iterator[_Found],
     staging: Staging,
     rules: Rules,
 ) -> None:
-    """Writes a shard of images, each with its row."""
+    """Writes a shard, whose images are the next ones."""
+    first_row, records = listing
     outcome = Outcome([], [])
+    of_shard = zip(records, itertools.islice(images, len(records)), strict=True)
     with bundle_file(staging.examples(shard)) as path, tf.io.TFRecordWriter(path) as writer:
-        for row, record, found in images:
+        for row, (record, found) in enumerate(of_shard, start=first_row):
             if isinstance(found, reader.RefusedImageError):
                 outcome.refusals.append(Refusal(row, found.reason, found.detail))
                 continue
@@ -233,11 +238,7 @@ def _write(
     staging.write_outcome(shard, outcome)
 
 
-_Read = tuple[reader.ReadImage, str] | reader.RefusedImageError
-"""An image and the SHA-256 of its file, or why it is refused."""
-
-
-def _read(content: Read, *, rules: Rules, in_child: bool) -> _Read:
+def _read(content: Read, *, rules: Rules, in_child: bool) -> _Found:
     try:
         data = content()
         image = isolated.read_image(

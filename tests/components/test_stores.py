@@ -3,19 +3,17 @@
 import filecmp
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import urlsplit
 
 import pytest
+from faulty_bucket import SCHEMES, faulty_bucket
 from google.cloud import storage
-from stores_on_localhost import amazon, google
 
-from benchmarks.faults.faulty_store import Fault, FaultyStore, faulty_store
+from benchmarks.faults.faulty_store import Fault, FaultyStore
 from components import stores
 from components.beam_io import file_at, files_below
 from components.image_example_gen import files
 from components.stores import StoreError, store_of
 
-ADDRESSES = {"s3": "AWS_ENDPOINT_URL", "gs": "STORAGE_EMULATOR_HOST"}
 PASSING = [
     (verb, name)
     for verb in ("GET", "PUT", "LIST", "HEAD")
@@ -23,20 +21,11 @@ PASSING = [
 ]
 
 
-@pytest.fixture(scope="module", params=["s3", "gs"])
+@pytest.fixture(scope="module", params=SCHEMES)
 def server(request: pytest.FixtureRequest) -> Iterator[tuple[str, FaultyStore]]:
     """A bucket's URI and the proxy in front of it, which the environment names."""
-    kind = {"s3": amazon, "gs": google}[request.param]
-    with kind("photos") as variables, pytest.MonkeyPatch.context() as patch:
-        address = ADDRESSES[request.param]
-        with faulty_store(urlsplit(variables[address]).port) as proxy:
-            proxy.delay_seconds = 0.01
-            for name, value in {**variables, address: proxy.url, "AWS_MAX_ATTEMPTS": "2"}.items():
-                patch.setenv(name, value)
-            patch.setattr(stores, "_PAUSE_SECONDS", 0)
-            patch.setattr(stores, "_GOOGLE_FIRST_PAUSE_SECONDS", 0.01)
-            patch.setattr(stores, "_GOOGLE_RETRY_SECONDS", 0.2)
-            yield f"{request.param}://photos", proxy
+    with faulty_bucket(request.param, "photos") as found:
+        yield found
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Requests to Kubeflow Pipelines over HTTP: their content, retries and error messages."""
 
 import datetime
-import ipaddress
 import json
 import socket
 import ssl
@@ -9,12 +8,10 @@ from pathlib import Path
 
 import kfp_server_api
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from kfp_samples import section, write_package
 from kfp_server import KfpServer
 from proxy_on_localhost import Proxy, unused_port
+from tls_on_localhost import localhost_tls
 
 from pipeline.kubeflow import package, runs, transport
 from pipeline.kubeflow.client import connect, run_name
@@ -292,41 +289,19 @@ def test_the_error_page_of_a_proxy_is_shown_without_html_tags(server, api):
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate for localhost and its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
-    path.write_bytes(
-        made.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return path
+def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
+    """A certificate of localhost, and the context of a server that has it."""
+    return localhost_tls(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
-def tls_server(certificate):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    with KfpServer(tls=context) as running:
+def certificate(tls) -> Path:
+    return tls[0]
+
+
+@pytest.fixture
+def tls_server(tls):
+    with KfpServer(tls=tls[1]) as running:
         yield running
 
 

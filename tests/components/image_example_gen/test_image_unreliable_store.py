@@ -2,19 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
+from faulty_bucket import SCHEMES, faulty_bucket
 from pictures_on_disk import write_pictures
-from stores_on_localhost import amazon, google
 
-from benchmarks.faults.faulty_store import Fault, FaultyStore, Unreliable, faulty_store
-from components import stores
+from benchmarks.faults.faulty_store import Fault, FaultyStore, Unreliable
 from components.image_example_gen import shards
 from components.image_example_gen.sources import list_images
 from components.stores import StoreError, store_of
 
-STORES = {"s3": (amazon, "AWS_ENDPOINT_URL"), "gs": (google, "STORAGE_EMULATOR_HOST")}
 RULES = shards.Rules(positive_class="dogs", max_side=0, max_pixels=10**8)
 
 
@@ -28,23 +25,11 @@ def photos(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=list(STORES))
+@pytest.fixture(scope="module", params=SCHEMES)
 def store(request, photos) -> Iterator[tuple[str, FaultyStore]]:
     """A bucket with the pictures, and the proxy in front of it, which the environment names."""
-    server, address = STORES[request.param]
     # Stand-ins of S3 in one process share their buckets.
-    root = f"{request.param}://unreliable-photos"
-    with (
-        server("unreliable-photos") as variables,
-        faulty_store(urlsplit(variables[address]).port) as proxy,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        proxy.delay_seconds = 0.1
-        for name, value in {**variables, address: proxy.url, "AWS_MAX_ATTEMPTS": "2"}.items():
-            patch.setenv(name, value)
-        patch.setattr(stores, "_PAUSE_SECONDS", 0)
-        patch.setattr(stores, "_GOOGLE_FIRST_PAUSE_SECONDS", 0.01)
-        patch.setattr(stores, "_GOOGLE_RETRY_SECONDS", 0.2)
+    with faulty_bucket(request.param, "unreliable-photos", delay_seconds=0.1) as (root, proxy):
         for path in photos.glob("*/*"):
             store_of(root).upload(path, f"{root}/{path.relative_to(photos)}")
         yield root, proxy

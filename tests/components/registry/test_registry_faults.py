@@ -2,36 +2,21 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
+from faulty_bucket import SCHEMES, faulty_bucket
 from model_folders import make_model, recorded
-from stores_on_localhost import amazon, google
 
-from benchmarks.faults.faulty_store import Fault, FaultyStore, Unreliable, faulty_store
-from components import stores
+from benchmarks.faults.faulty_store import Fault, FaultyStore, Unreliable
 from components.registry import RegistryError, open_registry
 from components.stores import store_of
 
-STORES = {"s3": (amazon, "AWS_ENDPOINT_URL"), "gs": (google, "STORAGE_EMULATOR_HOST")}
 
-
-@pytest.fixture(scope="module", params=list(STORES))
+@pytest.fixture(scope="module", params=SCHEMES)
 def store(request: pytest.FixtureRequest) -> Iterator[tuple[str, FaultyStore]]:
     """A bucket's URI, and the proxy in front of it, which the environment names."""
-    server, address = STORES[request.param]
-    with (
-        server("models") as variables,
-        faulty_store(urlsplit(variables[address]).port) as proxy,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        proxy.delay_seconds = 0.01
-        for name, value in {**variables, address: proxy.url, "AWS_MAX_ATTEMPTS": "2"}.items():
-            patch.setenv(name, value)
-        patch.setattr(stores, "_PAUSE_SECONDS", 0)
-        patch.setattr(stores, "_GOOGLE_FIRST_PAUSE_SECONDS", 0.01)
-        patch.setattr(stores, "_GOOGLE_RETRY_SECONDS", 0.2)
-        yield f"{request.param}://models", proxy
+    with faulty_bucket(request.param, "models") as found:
+        yield found
 
 
 @pytest.fixture
@@ -47,7 +32,7 @@ def root(store: tuple[str, FaultyStore], tmp_path: Path) -> str:
 
 def test_a_push_through_an_unreliable_store_is_complete(root, proxy, tmp_path):
     registry = open_registry(root)
-    proxy.unreliable = Unreliable(2)
+    proxy.unreliable = Unreliable(1)
     pushed = registry.push(make_model(tmp_path / "model"), recorded(blessed=True))
     assert len(proxy.unreliable.hits) >= 6
     assert {verb for verb, _ in proxy.unreliable.hits} >= {"GET", "PUT"}
