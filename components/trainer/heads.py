@@ -10,13 +10,13 @@ Each replicate has its own weights, order of images and learning rate, so its re
 as if it were trained alone.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from components.trainer.features import Rows
-from components.trainer.settings import FOCAL_GAMMA
+from components.trainer.losses import Loss
 
 _STACK_BYTES = 16 * 2**20
 _MAX_STACK = 16
@@ -31,40 +31,21 @@ Weights = list[np.ndarray]
 Blocks = list[tf.Variable]
 """An array, split into blocks of consecutive rows."""
 
-Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-
 
 def stack_size(parameters: int) -> int:
     """Returns how many heads of this many parameters to train together; 1 if that isn't faster."""
     return max(1, min(_MAX_STACK, _STACK_BYTES // (4 * parameters)))
 
 
-def crossentropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Returns the binary cross-entropy per image."""
-    return tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
-
-
-def focal_crossentropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Returns the focal loss per image, with gamma 2 and without class balancing.
-
-    Source: T.-Y. Lin et al., Focal Loss for Dense Object Detection, ICCV 2017.
-    """
-    wrong = tf.sigmoid(tf.where(labels > 0, -logits, logits))
-    return wrong**FOCAL_GAMMA * crossentropy(labels, logits)
-
-
-LOSSES: dict[str, Loss] = {"binary_crossentropy": crossentropy, "focal": focal_crossentropy}
-
-
 class HeadStack:
     """Heads of the same architecture: dense layers with relu between them, and a final sigmoid."""
 
-    def __init__(self, weights: Sequence[Weights], *, loss: str, penalty: float = 0.0):
+    def __init__(self, weights: Sequence[Weights], *, loss: Loss, penalty: float = 0.0):
         """Creates the heads.
 
         Args:
           weights: initial weights of each of r replicates.
-          loss: a key of `LOSSES`.
+          loss: the loss of each image.
           penalty: factor of the sum of squares of the last kernel in the loss.
         """
         self._weights = [[_blocks(array) for array in arrays] for arrays in weights]
@@ -76,7 +57,7 @@ class HeadStack:
             for head in self._weights
         ]
         self._steps = tf.Variable(0.0)
-        self._loss = LOSSES[loss]
+        self._loss = loss
         self._penalty = penalty
 
     def get_weights(self, replicate: int) -> Weights:

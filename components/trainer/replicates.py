@@ -15,14 +15,19 @@ import numpy as np
 import tensorflow as tf
 
 from components import checked_file
-from components.trainer import arrays, history
+from components.trainer import arrays, history, post_hoc
 from components.trainer.checkpoint import Checkpoint
 from components.trainer.devices import DevicePolicy
 from components.trainer.features import Rows, row_batches
-from components.trainer.heads import LOSSES, HeadStack, Weights, stack_size
+from components.trainer.heads import HeadStack, Weights, stack_size
 from components.trainer.history import Epoch
 from components.trainer.models import Network, build_head, build_network, pooled_penalty
-from components.trainer.sampling import epoch_order, epoch_size, loss_weights
+from components.trainer.sampling import (
+    epoch_order,
+    epoch_size,
+    epoch_weights,
+    training_loss,
+)
 from components.trainer.settings import TrainerSettings
 from components.trainer.training import (
     TRAIN,
@@ -126,16 +131,12 @@ class _HeadTraining:
         self._replicates = [Replicate(seed) for seed in seeds]
         labels = rows.train.labels
         images = epoch_size(labels, settings.sampling_strategy)
+        self._loss = training_loss(labels, settings)
+        self._shift = post_hoc.shift(labels, settings)
         self._stack = HeadStack(
             [_head(settings, seed, rows.train).get_weights() for seed in seeds],
-            loss=settings.loss,
+            loss=self._loss,
             penalty=pooled_penalty(images) if settings.head == "pooled" else 0.0,
-        )
-        weights = loss_weights(
-            labels, strategy=settings.sampling_strategy, class_weight=settings.class_weight
-        )
-        self._loss_weights = np.array(
-            [weights[label] if weights else 1.0 for label in labels], np.float32
         )
 
     def run(self) -> list[Replicate]:
@@ -148,6 +149,7 @@ class _HeadTraining:
             self._run_epoch(running)
         for index, replicate in enumerate(self._replicates):
             if replicate.status == TRAINED:
+                replicate.weights = post_hoc.shifted(replicate.weights, self._shift)
                 self._stack.set_weights(index, replicate.weights)
         self._evaluate()
         return self._replicates
@@ -185,7 +187,7 @@ class _HeadTraining:
             self._rows.train,
             orders,
             batch_size=settings.batch_size,
-            loss_weights=self._loss_weights,
+            loss_weights=self._loss_weights(epoch),
             rates=rates,
         )
         val = self._evaluate_val()
@@ -195,6 +197,11 @@ class _HeadTraining:
             logs = epoch_metrics(labels[orders[index]], probabilities, float(losses.mean()))
             logs |= val[index]
             self._record(index, epoch, logs, rates[index], seconds)
+
+    def _loss_weights(self, epoch: int) -> np.ndarray:
+        labels = self._rows.train.labels
+        weights = epoch_weights(labels, self._settings, done=epoch)
+        return np.array([weights[label] if weights else 1.0 for label in labels], np.float32)
 
     def _rate(self, replicate: Replicate) -> float:
         settings = self._settings
@@ -208,7 +215,7 @@ class _HeadTraining:
         val = self._rows.evaluated[self._rows.val]
         logits = self._stack.logits(val)
         labels = np.broadcast_to(val.labels.astype(np.float32), logits.shape)
-        losses = LOSSES[self._settings.loss](labels, logits).numpy().mean(axis=1)
+        losses = self._loss(labels, logits).numpy().mean(axis=1)
         losses = losses + self._stack.penalties()
         probabilities = tf.sigmoid(logits).numpy()
         return [
@@ -288,7 +295,9 @@ def train_network(
     except TrainingDivergedError as error:
         replicate.detail = str(error)
         return replicate
-    replicate.weights = network.trained.get_weights()
+    shift = post_hoc.shift(rows.train.labels, settings)
+    replicate.weights = post_hoc.shifted(network.trained.get_weights(), shift)
+    network.trained.set_weights(replicate.weights)
     replicate.probabilities = {
         name: _predict(network, split_rows) for name, split_rows in rows.evaluated.items()
     }

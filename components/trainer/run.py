@@ -17,7 +17,7 @@ from tfx.dsl.io import fileio
 
 from components import names
 from components.images.rules import ReadingRules
-from components.trainer import executor, history, warm_start
+from components.trainer import executor, history, post_hoc, warm_start
 from components.trainer.checkpoint import Checkpoint, training_identity
 from components.trainer.data import Split, read_split
 from components.trainer.devices import DevicePolicy, precision, use_devices
@@ -108,7 +108,11 @@ def _train(
                 checkpoint=checkpoint,
                 on_epoch=log.write,
             )
-            return network, training.run()
+            epochs = training.run()
+        shift = post_hoc.shift(splits[0].labels, settings)
+        trained = network.trained
+        trained.set_weights(post_hoc.shifted(trained.get_weights(), shift))
+        return network, epochs
 
 
 @contextmanager

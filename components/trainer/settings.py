@@ -5,7 +5,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from components.paths import WeightsPath
-from components.section import PositiveCount, Section, WholeNumber
+from components.section import Number, PositiveCount, Section, WholeNumber
+from components.trainer import methods
+from components.trainer.methods import Ldam
 
 # The smallest image side, in pixels, at which every layer of Xception has an output.
 XCEPTION_MIN_SIZE = 71
@@ -76,8 +78,8 @@ class TrainerSettings(Section):
     class_weight: Literal["balanced"] | ClassWeight | None = Field(
         default=None, description="Weights in the loss; balanced: n / (2 × images of the side)."
     )
-    loss: Literal["binary_crossentropy", "focal"] = Field(
-        default="binary_crossentropy", description="The loss to minimise."
+    loss: Literal["binary_crossentropy", "focal", "logit_adjusted", "balanced_softmax", "ldam"] = (
+        Field(default="binary_crossentropy", description="The loss to minimise.")
     )
     augmentation: bool = Field(
         default=False, description="Random mirrors, zooms and shifts while training."
@@ -102,6 +104,24 @@ class TrainerSettings(Section):
         ),
     )
 
+    tau: Annotated[Number, Field(gt=0)] = Field(
+        default=1.0,
+        description="Factor of the log prior odds in the loss logit_adjusted and in post_hoc.",
+    )
+    ldam: Ldam | None = Field(
+        default=None, description="Margins and weights of the loss ldam; null: their defaults."
+    )
+    label_smoothing: Annotated[Number, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="Share of each label that is replaced by 0.5 in the loss."
+    )
+    post_hoc: Literal["logit_adjusted"] | None = Field(
+        default=None,
+        description=(
+            "logit_adjusted: after training, tau times the log prior odds of the training images "
+            "are subtracted from the log odds of all scores."
+        ),
+    )
+
     @model_validator(mode="after")
     def _model_fits(self) -> Self:
         if self.model == "xception" and self.image_size < XCEPTION_MIN_SIZE:
@@ -114,6 +134,11 @@ class TrainerSettings(Section):
                 "trainer.fine_tune requires a pretrained model; set trainer.model to 'xception' or "
                 f"trainer.fine_tune to false. Received: {self.model!r}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _methods_fit(self) -> Self:
+        methods.check(self)
         return self
 
     @property

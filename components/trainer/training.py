@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import keras
 import numpy as np
@@ -19,9 +18,10 @@ from components.trainer.checkpoint import Arrays, Checkpoint, TrainingState
 from components.trainer.devices import DevicePolicy
 from components.trainer.features import Rows, row_batches
 from components.trainer.history import Epoch
+from components.trainer.losses import KerasLoss
 from components.trainer.models import Network, unfreeze
-from components.trainer.sampling import epoch_indices, epoch_size, loss_weights
-from components.trainer.settings import FOCAL_GAMMA, TrainerSettings
+from components.trainer.sampling import epoch_indices, epoch_size, epoch_weights, training_loss
+from components.trainer.settings import TrainerSettings
 
 _LOGGER = logging.getLogger("outnumbered.trainer")
 
@@ -141,16 +141,16 @@ class Training:
         model, top = self._network.trained, self._network.top
         if phase.name == FINE_TUNE and top is not None:
             unfreeze(top)
-        loss = _LOSSES[self._settings.loss]
+        loss = training_loss(self._train.labels, self._settings)
         model.compile(
             optimizer=keras.optimizers.Adam(phase.learning_rate),
-            loss=loss(),
+            loss=KerasLoss(loss),
             metrics=_metrics(),
             jit_compile=self._policy.jit_compile,
         )
         model.optimizer.build(model.trainable_variables)
         self._evaluate = _evaluation(
-            model, loss(reduction=None), jit_compile=self._policy.jit_compile
+            model, KerasLoss(loss, reduction=None), jit_compile=self._policy.jit_compile
         )
 
     def _run_epoch(self, phase: Phase, done: Sequence[Epoch], *, index: int) -> Epoch:
@@ -161,7 +161,7 @@ class Training:
         model.optimizer.learning_rate = rate
         name = f"{_EPOCH_NAMES[phase.name]} {len(done) + 1}/{settings.epochs}"
         started = time.monotonic()
-        logs = self._fit(index, name)
+        logs = self._fit(index, name, done=len(done))
         if not math.isfinite(logs["loss"]):
             # A training that diverged would diverge again if it resumed.
             self._checkpoint.clear()
@@ -179,15 +179,11 @@ class Training:
         self._log_epoch(name, [*done, epoch])
         return epoch
 
-    def _fit(self, index: int, name: str) -> dict[str, float]:
+    def _fit(self, index: int, name: str, *, done: int) -> dict[str, float]:
         settings = self._settings
         fitted = self._network.trained.fit(
             self._train_batches(index),
-            class_weight=loss_weights(
-                self._train.labels,
-                strategy=settings.sampling_strategy,
-                class_weight=settings.class_weight,
-            ),
+            class_weight=epoch_weights(self._train.labels, settings, done=done),
             callbacks=[_BatchProgress(name, self._epoch_size(), settings.batch_size)],
             verbose=0,
         )
@@ -236,12 +232,6 @@ class Training:
             last[history.MONITORED],
             time_left(seconds, len(done), self._settings.epochs),
         )
-
-
-_LOSSES = {
-    "binary_crossentropy": keras.losses.BinaryCrossentropy,
-    "focal": partial(keras.losses.BinaryFocalCrossentropy, gamma=FOCAL_GAMMA),
-}
 
 
 def _metrics() -> list[keras.Metric]:
