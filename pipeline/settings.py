@@ -3,7 +3,7 @@
 import datetime
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
 
@@ -66,7 +66,7 @@ from pipeline.kubeflow.settings import Kubeflow
 
 PRESETS_DIR = Path(__file__).parent / "presets"
 # A union reports an error per member, with the member's name in the error's path.
-_UNION_MEMBER = re.compile(r"literal\[.*\]|ClassWeight|Mixture|Ldam")
+_UNION_MEMBER = re.compile(r"literal\[.*\]|ClassWeight|Ldam|Mixture|Named|Smote")
 # Settings of one rule of the Calibrator. The others have a default, or are used by all rules.
 _ONLY_WITH_THEIR_RULE = (rules.BETA, rules.RECALL_FLOOR, rules.ALERTS)
 # Of a message, in characters.
@@ -723,10 +723,11 @@ def error_message(
       details: the error.
       advice: see `Tree`.
     """
-    path = [str(part) for part in details["loc"] if not _UNION_MEMBER.fullmatch(str(part))]
+    whole = [str(part) for part in details["loc"]]
+    path = [part for part in whole if not _UNION_MEMBER.fullmatch(part)]
     key = ".".join(path)
     if details["type"] == "extra_forbidden":
-        known = _known_keys(kind, path[:-1])
+        known = _known_keys(kind, whole[:-1])
         return f"{key}: no such setting{_nearest(path[-1], known)}; known: {', '.join(known)}"
     if details["type"] == "missing":
         return f"{key}: is required"
@@ -744,9 +745,13 @@ def _received(message: str, value: object) -> str:
 
 
 def _known_keys(kind: type[BaseModel], path: Sequence[str]) -> list[str]:
-    parts = iter(path)
+    """The keys of the section at a path, which may name the members of unions."""
+    parts, members = iter(path), dict[str, type[BaseModel]]()
     for part in parts:
         if part.isdigit():  # an index: `section_of` has returned the section of the list's items
+            continue
+        if part in members:
+            kind = members[part]
             continue
         field = kind.model_fields.get(part)
         inner = section_of(field.annotation) if field else None
@@ -754,16 +759,22 @@ def _known_keys(kind: type[BaseModel], path: Sequence[str]) -> list[str]:
             return []
         if get_origin(field.annotation) is dict:  # of named sections: the name follows
             next(parts, None)
-        kind = inner
+        kind, members = inner, {each.__name__: each for each in sections_of(field.annotation)}
     return sorted(kind.model_fields)
 
 
 def section_of(annotation: Any) -> type[BaseModel] | None:
     """The section that a field holds, also if optional or in a list; None for a plain value."""
-    for part in (annotation, *get_args(annotation)):
-        if isinstance(part, type) and issubclass(part, BaseModel):
-            return part
-    return None
+    return next(sections_of(annotation), None)
+
+
+def sections_of(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The sections that a field may hold, of which a union has several."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+        return
+    for part in get_args(annotation):
+        yield from sections_of(part)
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:

@@ -3,12 +3,12 @@
 Imports neither TensorFlow nor TFX.
 """
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from components.section import Number, Section
+from components.section import Number, PositiveCount, Section
 
 if TYPE_CHECKING:
     from components.trainer.settings import TrainerSettings
@@ -22,6 +22,10 @@ _BALANCING_LOSSES = (LOGIT_ADJUSTED, BALANCED_SOFTMAX, LDAM)
 """Losses that depend on the numbers of images of the two sides."""
 
 REPRESENTATIVE = "representative"
+BALANCED: Literal["balanced"] = "balanced"
+SMOTE: Literal["smote"] = "smote"
+BORDERLINE_SMOTE: Literal["borderline_smote"] = "borderline_smote"
+LOWER = "lower"
 
 
 class Ldam(Section):
@@ -41,6 +45,48 @@ class Ldam(Section):
     def reweights(self, done: int, *, epochs: int) -> bool:
         """Returns whether the sides are weighted in the epoch after `done` of `epochs`."""
         return self.reweight_after is not None and done >= self.reweight_after * epochs
+
+
+class Smote(Section):
+    """New features of the smaller side, between those of its images, by imbalanced-learn."""
+
+    kind: Literal["smote", "borderline_smote"] = Field(
+        description="borderline_smote: only from images whose neighbours are mostly of the other."
+    )
+    ratio: Annotated[Number, Field(gt=0, le=1)] = Field(
+        default=1.0, description="Size of the smaller side, divided by that of the larger."
+    )
+    k_neighbors: PositiveCount = Field(
+        default=5, description="Nearest images of its side, with one of which an image is mixed."
+    )
+    m_neighbors: PositiveCount = Field(
+        default=10,
+        description="Nearest images of both sides, by which borderline_smote finds the border.",
+    )
+    few: Literal["error", "lower"] = Field(
+        default="error",
+        description="With too few images for k_neighbors: an error, or as many as there are.",
+    )
+
+
+def smote_of(strategy: object) -> Smote | None:
+    """Returns the settings of a strategy that makes new features; None for another."""
+    if isinstance(strategy, Smote):
+        return strategy
+    named = next((kind for kind in (SMOTE, BORDERLINE_SMOTE) if kind == strategy), None)
+    return Smote(kind=named) if named else None
+
+
+def smote_sizes(counts: Sequence[int], smote: Smote) -> list[int]:
+    """Returns the sizes of two sides with the new rows of the smaller, as imbalanced-learn does.
+
+    Args:
+      counts: numbers of images of the two sides.
+      smote: the settings.
+    """
+    smaller, larger = sorted(counts)
+    smaller += max(0, int(smote.ratio * larger - smaller))
+    return [smaller, larger] if counts[0] <= counts[1] else [larger, smaller]
 
 
 def ldam_of(settings: "TrainerSettings") -> Ldam | None:
@@ -68,6 +114,9 @@ def check(settings: "TrainerSettings") -> None:
 def _contradictions(settings: "TrainerSettings") -> Iterator[str]:
     yield from _of_losses(settings)
     yield from _of_post_hoc(settings)
+    yield from _of_features(settings)
+    yield from _of_mixup(settings)
+    yield from _of_bagging(settings)
 
 
 def _of_losses(settings: "TrainerSettings") -> Iterator[str]:
@@ -96,6 +145,65 @@ def _of_post_hoc(settings: "TrainerSettings") -> Iterator[str]:
             f"Received: {settings.post_hoc!r}"
         )
     yield from _twice_balanced(settings, f"trainer.post_hoc {settings.post_hoc!r}")
+
+
+def _of_features(settings: "TrainerSettings") -> Iterator[str]:
+    """Yields what keeps a method from features that are computed once per image."""
+    methods = []
+    if smote := smote_of(settings.sampling_strategy):
+        methods.append(f"trainer.sampling_strategy {smote.kind!r}")
+    if settings.bagging is not None:
+        methods.append("trainer.bagging")
+        if settings.head != "pooled":
+            yield (
+                "trainer.bagging requires trainer.head 'pooled', whose mean over the heads is one "
+                f"head; set it, or trainer.bagging to null. Received: {settings.head!r}"
+            )
+    for method in methods:
+        if not settings.trains_on_features:
+            yield (
+                f"{method} can't be combined with a network that is trained on pixels: it requires "
+                "the features of a pretrained model, so trainer.model must not be 'cnn', and "
+                "trainer.fine_tune and trainer.augmentation must be false. Received: trainer.model "
+                f"{settings.model!r}, trainer.fine_tune {settings.fine_tune}, "
+                f"trainer.augmentation {settings.augmentation}"
+            )
+
+
+def _of_mixup(settings: "TrainerSettings") -> Iterator[str]:
+    if settings.mixup is None:
+        return
+    reason = "as a mixed image has no side of its own whose weight or margin it could have"
+    if settings.class_weight is not None:
+        yield (
+            f"trainer.mixup can't be combined with trainer.class_weight, {reason}; set one of them "
+            f"to null. Received: {settings.class_weight!r}"
+        )
+    if settings.loss == LDAM:
+        yield (
+            f"trainer.mixup can't be combined with trainer.loss {LDAM!r}, {reason}; set one of "
+            f"them to its default. Received: {settings.mixup:g}"
+        )
+
+
+def _of_bagging(settings: "TrainerSettings") -> Iterator[str]:
+    if settings.bagging is None:
+        return
+    yield from _twice_balanced(settings, "trainer.bagging")
+    if settings.loss in _BALANCING_LOSSES or settings.post_hoc is not None:
+        other = (
+            f"trainer.loss {settings.loss!r}" if settings.post_hoc is None else "trainer.post_hoc"
+        )
+        yield (
+            f"trainer.bagging can't be combined with {other}, which changes nothing for heads on "
+            f"balanced images; set one of them to its default. Received: {settings.bagging}"
+        )
+    for name in ("early_stopping", "warm_start"):
+        if (value := getattr(settings, name)) is not None:
+            yield (
+                f"trainer.bagging can't be combined with trainer.{name}, as its heads have no "
+                f"epoch and no start in common; set one of them to null. Received: {value!r}"
+            )
 
 
 def _twice_balanced(settings: "TrainerSettings", method: str) -> Iterator[str]:

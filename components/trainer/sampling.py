@@ -13,6 +13,8 @@ Strategies, named as in imbalanced-learn:
 - a `Mixture` of undersample u and oversample o: first the larger side is undersampled
   until the smaller is `u` times its size, then the smaller is repeated until it is `o` times the
   larger's size. A ratio that is already reached is ignored; either is optional.
+- `smote` and `borderline_smote`: every image once, and new features of the smaller side, which
+  `components.trainer.smote` adds to the rows before the first epoch.
 
 In each, the sides are interleaved evenly, and the order of each epoch is a function of seed and
 epoch, so a training that resumes at epoch k sees the same images as an uninterrupted one.
@@ -57,9 +59,12 @@ def side_sizes(labels: np.ndarray, strategy: Strategy) -> list[int]:
             return [max(counts)] * 2
         case Mixture():
             return _mixed(counts, strategy.undersample, strategy.oversample)
+    if (smote := methods.smote_of(strategy)) is not None:
+        return methods.smote_sizes(counts, smote)
     raise ValueError(
         "sampling_strategy must be one of 'representative', 'balanced', 'undersample', "
-        f"'oversample' or a mixture. Received: {strategy!r}"
+        "'oversample', 'smote', 'borderline_smote', a mixture or the settings of SMOTE. "
+        f"Received: {strategy!r}"
     )
 
 
@@ -206,7 +211,7 @@ def training_balance(labels: np.ndarray, settings: TrainerSettings) -> TrainingB
       labels: int64 (n,) of 0 and 1, those of the train split.
       settings: the trainer's settings.
     """
-    strategy = settings.sampling_strategy
+    strategy: Strategy = methods.BALANCED if settings.bagging else settings.sampling_strategy
     negatives, positives = side_sizes(labels, strategy)
     weights = epoch_weights(labels, settings, done=settings.epochs - 1) or {}
     if adjusted := methods.adjustment(settings):

@@ -1,13 +1,13 @@
 """The trainer's settings as a typed object. Imports neither TensorFlow nor TFX."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from components.paths import WeightsPath
 from components.section import Number, PositiveCount, Section, WholeNumber
 from components.trainer import methods
-from components.trainer.methods import Ldam
+from components.trainer.methods import Ldam, Smote
 
 # The smallest image side, in pixels, at which every layer of Xception has an output.
 XCEPTION_MIN_SIZE = 71
@@ -41,7 +41,29 @@ class Mixture(Section):
     oversample: Ratio | None = None
 
 
-Strategy = Literal["representative", "balanced", "undersample", "oversample"] | Mixture
+def _kind_of_strategy(value: Any) -> str:
+    """Returns the tag of the member of `Strategy` that a value is meant as."""
+    if isinstance(value, Smote) or (isinstance(value, dict) and value.keys() & Smote.model_fields):
+        return "Smote"
+    return "Mixture" if isinstance(value, Mixture | dict) else "Named"
+
+
+Strategy = Annotated[
+    Annotated[
+        Literal[
+            "representative",
+            "balanced",
+            "undersample",
+            "oversample",
+            "smote",
+            "borderline_smote",
+        ],
+        Tag("Named"),
+    ]
+    | Annotated[Mixture, Tag("Mixture")]
+    | Annotated[Smote, Tag("Smote")],
+    Discriminator(_kind_of_strategy),
+]
 """The images of an epoch, see `components.trainer.sampling`."""
 
 
@@ -72,7 +94,8 @@ class TrainerSettings(Section):
         default="representative",
         description=(
             "balanced, or undersample: fewer images of the larger side; oversample: the smaller "
-            "side repeated; or both, up to ratios of the smaller to the larger."
+            "side repeated; or both, up to ratios of the smaller to the larger; smote, "
+            "borderline_smote: new features of the smaller side."
         ),
     )
     class_weight: Literal["balanced"] | ClassWeight | None = Field(
@@ -121,6 +144,17 @@ class TrainerSettings(Section):
             "are subtracted from the log odds of all scores."
         ),
     )
+    mixup: Annotated[Number, Field(gt=0)] | None = Field(
+        default=None,
+        description="Alpha of mixup, such as 0.2: train on weighted means of two images.",
+    )
+    bagging: Annotated[WholeNumber, Field(ge=2, le=100)] | None = Field(
+        default=None,
+        description=(
+            "Number of heads, each on all images of the smaller side and as many of the larger; "
+            "the mean of their log odds is one head."
+        ),
+    )
 
     @model_validator(mode="after")
     def _model_fits(self) -> Self:
@@ -140,6 +174,11 @@ class TrainerSettings(Section):
     def _methods_fit(self) -> Self:
         methods.check(self)
         return self
+
+    @property
+    def trains_on_features(self) -> bool:
+        """Whether only a head is trained, on features that are computed once per image."""
+        return self.model != "cnn" and not self.fine_tune and not self.augmentation
 
     @property
     def pixel_range(self) -> tuple[float, float]:

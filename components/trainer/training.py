@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from components.evaluator import metrics
 from components.progress import Progress, time_left
-from components.trainer import history
+from components.trainer import history, mixup, smote
 from components.trainer.augmentation import augment_batches
 from components.trainer.checkpoint import Arrays, Checkpoint, TrainingState
 from components.trainer.devices import DevicePolicy
@@ -88,7 +88,8 @@ class Training:
             interruption.
         """
         self._network = network
-        self._train = train
+        strategy, seed = settings.sampling_strategy, settings.random_state
+        self._train = smote.enlarged(train, strategy, [seed]).rows
         self._val = val
         self._settings = settings
         self._policy = policy
@@ -214,6 +215,15 @@ class Training:
         batches = row_batches(self._train, indices, batch_size=settings.batch_size)
         if settings.augmentation:
             batches = augment_batches(batches, random_state=settings.random_state, epoch=index)
+        if settings.mixup is not None:
+            mixing = mixup.draw(
+                self._epoch_size(),
+                batch_size=settings.batch_size,
+                alpha=settings.mixup,
+                random_state=settings.random_state,
+                epoch=index,
+            )
+            batches = mixup.mix_batches(batches, mixing, batch_size=settings.batch_size)
         return batches
 
     def _val_batches(self) -> tf.data.Dataset:
@@ -236,14 +246,24 @@ class Training:
 
 def _metrics() -> list[keras.Metric]:
     return [
-        keras.metrics.TruePositives(name="tp"),
-        keras.metrics.FalsePositives(name="fp"),
-        keras.metrics.TrueNegatives(name="tn"),
-        keras.metrics.FalseNegatives(name="fn"),
-        keras.metrics.BinaryAccuracy(name="accuracy"),
-        keras.metrics.Precision(name="precision"),
-        keras.metrics.Recall(name="recall"),
+        _of_sides(keras.metrics.TruePositives)(name="tp"),
+        _of_sides(keras.metrics.FalsePositives)(name="fp"),
+        _of_sides(keras.metrics.TrueNegatives)(name="tn"),
+        _of_sides(keras.metrics.FalseNegatives)(name="fn"),
+        _of_sides(keras.metrics.BinaryAccuracy)(name="accuracy"),
+        _of_sides(keras.metrics.Precision)(name="precision"),
+        _of_sides(keras.metrics.Recall)(name="recall"),
     ]
+
+
+def _of_sides(metric: type[keras.Metric]) -> type[keras.Metric]:
+    """Returns a metric that counts a mixed image for the side that has the larger share in it."""
+
+    class OfSides(metric):
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            return super().update_state(keras.ops.round(y_true), y_pred, sample_weight)
+
+    return OfSides
 
 
 def _evaluation(

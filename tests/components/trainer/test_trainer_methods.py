@@ -1,5 +1,7 @@
 import pytest
 
+PRETRAINED = {"model": "xception", "image_size": 71}
+
 
 @pytest.mark.parametrize(
     ("changes", "named"),
@@ -20,6 +22,28 @@ import pytest
         ),
         ({"post_hoc": "logit_adjusted", "loss": "focal"}, ("post_hoc", "loss")),
         ({"post_hoc": "logit_adjusted", "loss": "logit_adjusted"}, ("post_hoc", "loss")),
+        ({"sampling_strategy": "smote"}, ("sampling_strategy 'smote'", "model")),
+        (
+            {"sampling_strategy": "borderline_smote", **PRETRAINED, "fine_tune": True},
+            ("sampling_strategy 'borderline_smote'", "fine_tune"),
+        ),
+        (
+            {"sampling_strategy": {"kind": "smote"}, **PRETRAINED, "augmentation": True},
+            ("sampling_strategy 'smote'", "augmentation"),
+        ),
+        ({"bagging": 5}, ("bagging", "model")),
+        ({"bagging": 5, **PRETRAINED, "head": "flatten"}, ("bagging", "head")),
+        ({"bagging": 5, **PRETRAINED, "class_weight": "balanced"}, ("bagging", "class_weight")),
+        (
+            {"bagging": 5, **PRETRAINED, "sampling_strategy": "oversample"},
+            ("bagging", "sampling_strategy"),
+        ),
+        ({"bagging": 5, **PRETRAINED, "loss": "ldam"}, ("bagging", "loss 'ldam'")),
+        ({"bagging": 5, **PRETRAINED, "post_hoc": "logit_adjusted"}, ("bagging", "post_hoc")),
+        ({"bagging": 5, **PRETRAINED, "early_stopping": 3}, ("bagging", "early_stopping")),
+        ({"bagging": 5, **PRETRAINED, "warm_start": "champion"}, ("bagging", "warm_start")),
+        ({"mixup": 0.2, "class_weight": "balanced"}, ("mixup", "class_weight")),
+        ({"mixup": 0.2, "loss": "ldam"}, ("mixup", "loss 'ldam'")),
         ({"ldam": {"margin": 1.0}}, ("ldam", "loss")),
         ({"tau": 0.5}, ("tau", "loss")),
         ({"tau": 0.5, "loss": "balanced_softmax"}, ("tau", "loss")),
@@ -41,6 +65,10 @@ def test_methods_that_contradict_each_other_are_refused_by_both_names(
         {"loss": "ldam", "ldam": {"margin": 2, "reweight_after": None}},
         {"loss": "focal", "class_weight": "balanced", "label_smoothing": 0.1},
         {"post_hoc": "logit_adjusted", "tau": 2, "label_smoothing": 0.1},
+        {"sampling_strategy": "smote", **PRETRAINED, "mixup": 0.2},
+        {"sampling_strategy": "smote", **PRETRAINED, "head": "flatten", "loss": "focal"},
+        {"bagging": 5, **PRETRAINED, "label_smoothing": 0.1, "mixup": 1},
+        {"mixup": 0.2, "loss": "logit_adjusted", "augmentation": True},
     ],
 )
 def test_methods_that_fit_can_be_combined(make_settings, changes):
@@ -51,6 +79,9 @@ def test_methods_that_fit_can_be_combined(make_settings, changes):
     "changes",
     [
         {"label_smoothing": 1},
+        {"mixup": 0},
+        {"bagging": 1, **PRETRAINED},
+        {"sampling_strategy": {"kind": "smote", "ratio": 1.1}, **PRETRAINED},
         {"label_smoothing": -0.1},
         {"tau": 0, "loss": "logit_adjusted"},
         {"loss": "ldam", "ldam": {"margin": 0}},
