@@ -59,6 +59,7 @@ from components.section import (
 )
 from components.spelling import composed
 from components.tracking.settings import Tracking
+from components.trainer import methods
 from components.trainer.settings import TrainerSettings
 from pipeline import beam_options, yaml_text
 from pipeline.beam_options import IN_PROCESS_RUNNER
@@ -495,6 +496,21 @@ class ImageSettings(Section):
             )
         return self
 
+    def check_resampling(self, trainer: TrainerSettings, split: str) -> None:
+        """Checks that a split has enough images for SMOTE, if the numbers are in the settings.
+
+        Raises:
+          ValueError: its smaller side has too few.
+        """
+        request = parse_request(self.sampler.splits, assignment=self.sampler.assignment)
+        sizes = next(each.sizes for each in request.splits if each.name == split)
+        counts = [0, 0]
+        for size in sizes:
+            if not isinstance(size.amount, int):
+                return  # the number is known when the images are drawn
+            counts[size.key in (POSITIVE, self.data.positive_class)] += size.amount
+        methods.check_images(trainer.sampling_strategy, counts)
+
     def parameters(self) -> dict[str, Any]:
         """Returns, as JSON, the settings that decide what a run does: not who is told of it."""
         return self.model_dump(mode="json", exclude={"notifications"})
@@ -526,6 +542,7 @@ class Settings(ImageSettings):
                 f"sampler.splits must have {TRAIN}, {VAL} and {TEST}; missing: "
                 f"{', '.join(missing)}. Received: {sorted(splits)}"
             )
+        self.check_resampling(self.trainer, TRAIN)
         return self
 
     @model_validator(mode="after")

@@ -89,6 +89,42 @@ def smote_sizes(counts: Sequence[int], smote: Smote) -> list[int]:
     return [smaller, larger] if counts[0] <= counts[1] else [larger, smaller]
 
 
+def neighbors(smote: Smote, images: int) -> int:
+    """Returns how many neighbours of an image are used.
+
+    Args:
+      smote: the settings.
+      images: number of images of the smaller side.
+
+    Raises:
+      ValueError: there are too few images.
+    """
+    needed = 2 if smote.few == LOWER else smote.k_neighbors + 1
+    if images < needed:
+        hint = "" if smote.few == LOWER else ", lower k_neighbors, or set few: lower"
+        raise ValueError(
+            f"trainer.sampling_strategy {smote.kind!r} with k_neighbors {smote.k_neighbors} "
+            f"requires {needed} images of the smaller side in the split to train on; request more "
+            f"in sampler.splits{hint}. Received: {images}"
+        )
+    return min(smote.k_neighbors, images - 1)
+
+
+def check_images(strategy: object, counts: Sequence[int]) -> None:
+    """Checks that a strategy that makes new features can do so from so many images.
+
+    Args:
+      strategy: the sampling strategy.
+      counts: numbers of images of the two sides.
+
+    Raises:
+      ValueError: as `neighbors`.
+    """
+    smote = smote_of(strategy)
+    if smote is not None and smote_sizes(counts, smote) != list(counts):
+        neighbors(smote, min(counts))
+
+
 def ldam_of(settings: "TrainerSettings") -> Ldam | None:
     """Returns the settings of the loss `ldam`; None with another loss."""
     return (settings.ldam or Ldam()) if settings.loss == LDAM else None

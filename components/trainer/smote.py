@@ -103,20 +103,8 @@ def _sampler(smote: Smote, images: int, random_state: int) -> "BaseOverSampler":
     options = {
         "sampling_strategy": smote.ratio,
         "random_state": random_state,
-        "k_neighbors": _neighbors(smote, images),
+        "k_neighbors": methods.neighbors(smote, images),
     }
     if smote.kind == BORDERLINE_SMOTE:
         return BorderlineSMOTE(**options, m_neighbors=smote.m_neighbors)
     return SMOTE(**options)
-
-
-def _neighbors(smote: Smote, images: int) -> int:
-    needed = 2 if smote.few == methods.LOWER else smote.k_neighbors + 1
-    if images < needed:
-        hint = "" if smote.few == methods.LOWER else ", lower k_neighbors, or set few: lower"
-        raise ValueError(
-            f"trainer.sampling_strategy {smote.kind!r} with k_neighbors {smote.k_neighbors} "
-            f"requires {needed} images of the smaller side; request more in sampler.splits{hint}. "
-            f"Received: {images}"
-        )
-    return min(smote.k_neighbors, images - 1)

@@ -99,7 +99,12 @@ class StudySettings(ImageSettings):
         for arm in self.arms:
             self._check_splits(arm)
             self._check_baseline(arm)
-            if self.trainer_of(arm).warm_start is not None:
+            trainer = self.trainer_of(arm)
+            try:
+                self.check_resampling(trainer, arm.train)
+            except ValueError as error:
+                raise ValueError(f"arm {arm.name!r}: {error}") from error
+            if trainer.warm_start is not None:
                 raise ValueError(
                     f"arm {arm.name!r}: trainer.warm_start must be null in a study, whose arms are "
                     "compared from the same start. Received: 'champion'"
