@@ -8,7 +8,7 @@ probabilities.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,17 +38,17 @@ class CalibratedArm:
       maps: name of each replicate's map.
       scores: probabilities of the replicates by stage.
       quality: `QUALITY` of each replicate at the prevalence, by stage.
-      recalibration: `quality.METRICS` of each replicate at the prevalence, by stage.
       at_half: counts and rates of each replicate at a threshold of 0.5, by stage, at the split's
         own balance.
+      recalibration: `quality.METRICS` of each replicate at the prevalence, by stage.
     """
 
     prevalence: float
     maps: list[str]
     scores: Mapping[str, SplitScores]
     quality: Mapping[str, Values]
-    recalibration: Mapping[str, Values]
     at_half: Mapping[str, Values]
+    recalibration: Mapping[str, Values] = field(default_factory=dict)
 
     def predicted_positive(self, stage: str) -> NDArray[np.bool_]:
         """Returns the images that each replicate classifies as positive at 0.5, (replicates, n)."""
@@ -107,10 +107,10 @@ def evaluate(
         maps=[each.map.name for each in calibrated],
         scores=stages,
         quality={stage: _quality(each, share) for stage, each in stages.items()},
+        at_half={stage: scores.at_thresholds(each, halves) for stage, each in stages.items()},
         recalibration={
             stage: quality.figures(each, share, costs) for stage, each in stages.items()
         },
-        at_half={stage: scores.at_thresholds(each, halves) for stage, each in stages.items()},
     )
 
 
