@@ -3,7 +3,7 @@
 import datetime
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
 
@@ -59,6 +59,7 @@ from components.section import (
 )
 from components.spelling import composed
 from components.tracking.settings import Tracking
+from components.trainer import methods
 from components.trainer.settings import TrainerSettings
 from pipeline import beam_options, yaml_text
 from pipeline.beam_options import IN_PROCESS_RUNNER
@@ -66,7 +67,7 @@ from pipeline.kubeflow.settings import Kubeflow
 
 PRESETS_DIR = Path(__file__).parent / "presets"
 # A union reports an error per member, with the member's name in the error's path.
-_UNION_MEMBER = re.compile(r"literal\[.*\]|ClassWeight|Mixture")
+_UNION_MEMBER = re.compile(r"literal\[.*\]|ClassWeight|Ldam|Mixture|Named|Smote")
 # Settings of one rule of the Calibrator. The others have a default, or are used by all rules.
 _ONLY_WITH_THEIR_RULE = (rules.BETA, rules.RECALL_FLOOR, rules.ALERTS)
 # Of a message, in characters.
@@ -495,6 +496,21 @@ class ImageSettings(Section):
             )
         return self
 
+    def check_resampling(self, trainer: TrainerSettings, split: str) -> None:
+        """Checks that a split has enough images for SMOTE, if the numbers are in the settings.
+
+        Raises:
+          ValueError: its smaller side has too few.
+        """
+        request = parse_request(self.sampler.splits, assignment=self.sampler.assignment)
+        sizes = next(each.sizes for each in request.splits if each.name == split)
+        counts = [0, 0]
+        for size in sizes:
+            if not isinstance(size.amount, int):
+                return  # the number is known when the images are drawn
+            counts[size.key in (POSITIVE, self.data.positive_class)] += size.amount
+        methods.check_images(trainer.sampling_strategy, counts)
+
     def parameters(self) -> dict[str, Any]:
         """Returns, as JSON, the settings that decide what a run does: not who is told of it."""
         return self.model_dump(mode="json", exclude={"notifications"})
@@ -526,6 +542,7 @@ class Settings(ImageSettings):
                 f"sampler.splits must have {TRAIN}, {VAL} and {TEST}; missing: "
                 f"{', '.join(missing)}. Received: {sorted(splits)}"
             )
+        self.check_resampling(self.trainer, TRAIN)
         return self
 
     @model_validator(mode="after")
@@ -723,10 +740,11 @@ def error_message(
       details: the error.
       advice: see `Tree`.
     """
-    path = [str(part) for part in details["loc"] if not _UNION_MEMBER.fullmatch(str(part))]
+    whole = [str(part) for part in details["loc"]]
+    path = [part for part in whole if not _UNION_MEMBER.fullmatch(part)]
     key = ".".join(path)
     if details["type"] == "extra_forbidden":
-        known = _known_keys(kind, path[:-1])
+        known = _known_keys(kind, whole[:-1])
         return f"{key}: no such setting{_nearest(path[-1], known)}; known: {', '.join(known)}"
     if details["type"] == "missing":
         return f"{key}: is required"
@@ -744,9 +762,13 @@ def _received(message: str, value: object) -> str:
 
 
 def _known_keys(kind: type[BaseModel], path: Sequence[str]) -> list[str]:
-    parts = iter(path)
+    """The keys of the section at a path, which may name the members of unions."""
+    parts, members = iter(path), dict[str, type[BaseModel]]()
     for part in parts:
         if part.isdigit():  # an index: `section_of` has returned the section of the list's items
+            continue
+        if part in members:
+            kind = members[part]
             continue
         field = kind.model_fields.get(part)
         inner = section_of(field.annotation) if field else None
@@ -754,16 +776,22 @@ def _known_keys(kind: type[BaseModel], path: Sequence[str]) -> list[str]:
             return []
         if get_origin(field.annotation) is dict:  # of named sections: the name follows
             next(parts, None)
-        kind = inner
+        kind, members = inner, {each.__name__: each for each in sections_of(field.annotation)}
     return sorted(kind.model_fields)
 
 
 def section_of(annotation: Any) -> type[BaseModel] | None:
     """The section that a field holds, also if optional or in a list; None for a plain value."""
-    for part in (annotation, *get_args(annotation)):
-        if isinstance(part, type) and issubclass(part, BaseModel):
-            return part
-    return None
+    return next(sections_of(annotation), None)
+
+
+def sections_of(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The sections that a field may hold, of which a union has several."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+        return
+    for part in get_args(annotation):
+        yield from sections_of(part)
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from pipeline.settings import Settings, section_of
+from pipeline.settings import Settings, section_of, sections_of
 from pipeline.study.settings import Arm, StudySettings
 
 PATH = Path(__file__).parents[1] / "docs" / "settings.md"
@@ -68,10 +68,10 @@ def _sections(name: str, model: type[BaseModel]) -> Iterator[str]:
     """A section's table, then those of its nested sections that have descriptions."""
     yield _section(name, model)
     for key, field in model.model_fields.items():
-        inner = section_of(field.annotation)
-        if inner is not None and any(part.description for part in inner.model_fields.values()):
-            named = typing.get_origin(field.annotation) is dict
-            yield from _sections(f"{name}.{key}.NAME" if named else f"{name}.{key}", inner)
+        named = typing.get_origin(field.annotation) is dict
+        for inner in sections_of(field.annotation):
+            if any(part.description for part in inner.model_fields.values()):
+                yield from _sections(f"{name}.{key}.NAME" if named else f"{name}.{key}", inner)
 
 
 def _section(name: str, model: type[BaseModel]) -> str:

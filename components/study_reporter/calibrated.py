@@ -8,7 +8,7 @@ probabilities.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from components.calibrator.calibration import Calibration, calibrate
 from components.evaluator import probability_quality
-from components.study_reporter import scores
+from components.evaluator.metrics import Costs
+from components.study_reporter import quality, scores
 from components.study_reporter.record import Arm, SplitScores
 from components.study_reporter.scores import Values
 from components.training_balance import TrainingBalance
@@ -39,6 +40,7 @@ class CalibratedArm:
       quality: `QUALITY` of each replicate at the prevalence, by stage.
       at_half: counts and rates of each replicate at a threshold of 0.5, by stage, at the split's
         own balance.
+      recalibration: `quality.METRICS` of each replicate at the prevalence, by stage.
     """
 
     prevalence: float
@@ -46,6 +48,7 @@ class CalibratedArm:
     scores: Mapping[str, SplitScores]
     quality: Mapping[str, Values]
     at_half: Mapping[str, Values]
+    recalibration: Mapping[str, Values] = field(default_factory=dict)
 
     def predicted_positive(self, stage: str) -> NDArray[np.bool_]:
         """Returns the images that each replicate classifies as positive at 0.5, (replicates, n)."""
@@ -80,7 +83,10 @@ def calibrations(arm: Arm, prevalence: float | None) -> list[Calibration]:
 
 
 def evaluate(
-    found: SplitScores, calibrated: Sequence[Calibration], prevalence: float | None
+    found: SplitScores,
+    calibrated: Sequence[Calibration],
+    prevalence: float | None,
+    costs: Costs = quality.EQUAL_COSTS,
 ) -> CalibratedArm:
     """Evaluates an arm on a test split.
 
@@ -88,6 +94,7 @@ def evaluate(
       found: probabilities of the trained replicates.
       calibrated: the calibration of each, in the same order.
       prevalence: the population's share of positives; None for the split's own.
+      costs: costs of the wrong decisions.
     """
     rows = [
         each.probabilities(row) for each, row in zip(calibrated, found.probabilities, strict=True)
@@ -101,6 +108,9 @@ def evaluate(
         scores=stages,
         quality={stage: _quality(each, share) for stage, each in stages.items()},
         at_half={stage: scores.at_thresholds(each, halves) for stage, each in stages.items()},
+        recalibration={
+            stage: quality.figures(each, share, costs) for stage, each in stages.items()
+        },
     )
 
 
@@ -117,7 +127,11 @@ def summary(arm: CalibratedArm) -> dict[str, Any]:
         "prevalence": arm.prevalence,
         "maps": dict(Counter(arm.maps)),
         **{
-            stage: {**scores.estimates(arm.quality[stage]), **scores.estimates(arm.at_half[stage])}
+            stage: {
+                **scores.estimates(arm.quality[stage]),
+                **scores.estimates(arm.at_half[stage]),
+                **quality.estimates(arm.recalibration[stage]),
+            }
             for stage in STAGES
         },
     }

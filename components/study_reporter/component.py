@@ -31,7 +31,8 @@ def study_reporter(
       study: plain JSON values: `name`; `comparisons`, `all` (the default), `baseline` or a
         list of pairs of arms; `baseline`, an arm, or None for the first; `settings` of the
         whole study; `prevalence`, the real world's share of positives, as a number or as
-        weights by class or side, or None.
+        weights by class or side, or None; `costs`, `missed` and `false_alarm`, or None for equal
+        costs.
 
     Raises:
       ValueError: `arms` is empty.

@@ -12,7 +12,7 @@ from tfx.types import Artifact, artifact_utils
 
 from components import names
 from components.checked_artifacts import checked
-from components.study_reporter import record, summary, tables
+from components.study_reporter import quality, record, summary, tables
 
 TITLE = "title"
 ARMS = "arms"
@@ -60,7 +60,8 @@ class Executor(BaseExecutor):
         ]
         target = artifact_utils.get_single_uri(output_dict[names.STUDY_REPORT])
         study = json.loads(exec_properties[STUDY])
-        tests = summary.evaluate(arms, summary.real_prevalence(arms, study.get("prevalence")))
+        prevalence = summary.real_prevalence(arms, study.get("prevalence"))
+        tests = summary.evaluate(arms, prevalence, quality.costs_of(study))
         figures = summary.summarize(arms, tests, title=exec_properties[TITLE], study=study)
         text = json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False)
         _write(target, JSON_FILE, text.encode())

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from components import html_page
 from components.reporter import provenance
 from components.reporter import wording as run_wording
-from components.study_reporter import calibrated, plots, scores, wording
+from components.study_reporter import calibrated, plots, quality, scores, wording
 from components.study_reporter.comparisons import COMPARED, Tests
 from components.study_reporter.plots import Mark
 from components.study_reporter.ranking import SIGNIFICANCE
@@ -56,6 +56,7 @@ def render(figures: Mapping[str, Any], tests: Tests) -> str:
             for split in tests
         },
         quality=("f1", *calibrated.QUALITY),
+        recalibration=quality.METRICS,
         stages=calibrated.STAGES,
         mcnemar={split: _mcnemar(figures, split) for split in tests},
         figures={split: _split_figures(figures, tests, split) for split in tests},

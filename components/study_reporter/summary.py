@@ -2,17 +2,20 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from components.evaluator import intervals
+from components.evaluator.metrics import Costs
 from components.imbalance_sampler import census
 from components.study_reporter import (
     answer,
     bootstrap,
     calibrated,
     comparisons,
+    quality,
     record,
     scores,
 )
@@ -33,7 +36,7 @@ def summarize(
       arms: in the study's order.
       tests: the evaluated arms, see `evaluate`.
       title: title of the page.
-      study: `name`, `comparisons`, `baseline`, `settings` and `prevalence`, see
+      study: `name`, `comparisons`, `baseline`, `settings`, `prevalence` and `costs`, see
         `components.study_reporter.component`.
 
     Raises:
@@ -49,6 +52,7 @@ def summarize(
         "title": title,
         "name": study["name"],
         "prevalence": prevalence,
+        "costs": asdict(quality.costs_of(study)),
         "positive_classes": positive_classes(arms),
         "splits": _splits(arms, tests),
         "arms": [_arm(arm, tests, prevalence) for arm in arms],
@@ -63,12 +67,15 @@ def summarize(
     return plain(figures)
 
 
-def evaluate(arms: Sequence[Arm], prevalence: float | None) -> dict[str, dict[str, EvaluatedArm]]:
+def evaluate(
+    arms: Sequence[Arm], prevalence: float | None, costs: Costs = quality.EQUAL_COSTS
+) -> dict[str, dict[str, EvaluatedArm]]:
     """Evaluates each arm with a trained replicate.
 
     Args:
       arms: in the study's order.
       prevalence: see `real_prevalence`; the arms' own thresholds and calibrations are for it.
+      costs: costs of the wrong decisions.
 
     Returns:
       The evaluated arms, by test split and arm.
@@ -98,7 +105,7 @@ def evaluate(arms: Sequence[Arm], prevalence: float | None) -> dict[str, dict[st
                 replicates=numbers,
                 thresholds=thresholds,
                 values=values,
-                calibrated=calibrated.evaluate(found, calibrations, prevalence),
+                calibrated=calibrated.evaluate(found, calibrations, prevalence, costs),
             )
     return tests
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from components.study_reporter import calibrated, scores
+from components.study_reporter import calibrated, quality, scores
 from components.study_reporter.calibrated import CalibratedArm
 from components.study_reporter.comparisons import EvaluatedArm, Tests
 from components.study_reporter.record import Arm, Replicate
 
 _SETTINGS = ("model", "sampling_strategy", "class_weight", "learning_rate")
-_CALIBRATED = ("f1", *calibrated.QUALITY)
+_CALIBRATED = ("f1", *calibrated.QUALITY, *quality.METRICS)
 _AT = [
     f"{metric}_{threshold}"
     for threshold in scores.THRESHOLDS
@@ -97,7 +97,7 @@ def _run(
 def _calibration(arm: CalibratedArm, index: int) -> dict[str, Any]:
     row: dict[str, Any] = {"calibration": arm.maps[index]}
     for stage in calibrated.STAGES:
-        values = {**arm.at_half[stage], **arm.quality[stage]}
+        values = {**arm.at_half[stage], **arm.quality[stage], **arm.recalibration[stage]}
         row |= {f"{metric}_{stage}": _cell(values[metric][index]) for metric in _CALIBRATED}
     return row
 

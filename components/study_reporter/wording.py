@@ -15,6 +15,9 @@ LABELS = {
     "log_loss": "log loss",
     "brier": "Brier score",
     "ece": "ECE",
+    "slope": "slope",
+    "intercept": "intercept",
+    "expected_cost": "expected cost",
 }
 """Names of metrics in a sentence."""
 

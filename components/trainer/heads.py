@@ -10,13 +10,14 @@ Each replicate has its own weights, order of images and learning rate, so its re
 as if it were trained alone.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from components.trainer.features import Rows
-from components.trainer.settings import FOCAL_GAMMA
+from components.trainer.losses import Loss
+from components.trainer.mixup import Mixing, mixed
 
 _STACK_BYTES = 16 * 2**20
 _MAX_STACK = 16
@@ -31,40 +32,21 @@ Weights = list[np.ndarray]
 Blocks = list[tf.Variable]
 """An array, split into blocks of consecutive rows."""
 
-Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-
 
 def stack_size(parameters: int) -> int:
     """Returns how many heads of this many parameters to train together; 1 if that isn't faster."""
     return max(1, min(_MAX_STACK, _STACK_BYTES // (4 * parameters)))
 
 
-def crossentropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Returns the binary cross-entropy per image."""
-    return tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
-
-
-def focal_crossentropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Returns the focal loss per image, with gamma 2 and without class balancing.
-
-    Source: T.-Y. Lin et al., Focal Loss for Dense Object Detection, ICCV 2017.
-    """
-    wrong = tf.sigmoid(tf.where(labels > 0, -logits, logits))
-    return wrong**FOCAL_GAMMA * crossentropy(labels, logits)
-
-
-LOSSES: dict[str, Loss] = {"binary_crossentropy": crossentropy, "focal": focal_crossentropy}
-
-
 class HeadStack:
     """Heads of the same architecture: dense layers with relu between them, and a final sigmoid."""
 
-    def __init__(self, weights: Sequence[Weights], *, loss: str, penalty: float = 0.0):
+    def __init__(self, weights: Sequence[Weights], *, loss: Loss, penalty: float = 0.0):
         """Creates the heads.
 
         Args:
           weights: initial weights of each of r replicates.
-          loss: a key of `LOSSES`.
+          loss: the loss of each image.
           penalty: factor of the sum of squares of the last kernel in the loss.
         """
         self._weights = [[_blocks(array) for array in arrays] for arrays in weights]
@@ -76,7 +58,7 @@ class HeadStack:
             for head in self._weights
         ]
         self._steps = tf.Variable(0.0)
-        self._loss = LOSSES[loss]
+        self._loss = loss
         self._penalty = penalty
 
     def get_weights(self, replicate: int) -> Weights:
@@ -104,6 +86,7 @@ class HeadStack:
         batch_size: int,
         loss_weights: np.ndarray,
         rates: Sequence[float],
+        mixings: Sequence[Mixing] = (),
     ) -> tuple[np.ndarray, np.ndarray]:
         """Trains for one epoch with Adam.
 
@@ -113,12 +96,13 @@ class HeadStack:
           batch_size: images per step; the last step may have fewer.
           loss_weights: float32 (m,), the weight in the loss of each of the rows' m images.
           rates: learning rate of each replicate.
+          mixings: what the images of each replicate are mixed with; empty without mixup.
 
         Returns:
           float32 (r, n) each: the probability of each image before the step that trains on it,
           and its loss, including weight and penalty.
         """
-        batches = _batches(rows, orders, loss_weights, batch_size=batch_size)
+        batches = _batches(rows, orders, loss_weights, batch_size=batch_size, mixings=mixings)
         probabilities, losses = self._run(batches, tf.constant(rates, tf.float32))
         return probabilities.numpy().T, losses.numpy().T
 
@@ -240,7 +224,12 @@ def _parts(rows: Rows) -> Iterator[np.ndarray]:
 
 
 def _batches(
-    rows: Rows, orders: np.ndarray, loss_weights: np.ndarray, *, batch_size: int
+    rows: Rows,
+    orders: np.ndarray,
+    loss_weights: np.ndarray,
+    *,
+    batch_size: int,
+    mixings: Sequence[Mixing],
 ) -> tf.data.Dataset:
     """Returns an epoch's steps: values (r, b, d), labels and loss weights (r, b), all float32."""
     values = _flat(rows.values)
@@ -250,12 +239,25 @@ def _batches(
         chosen = chosen.T
         return values[chosen].astype(np.float32), labels[chosen], loss_weights[chosen]
 
-    def gather(chosen: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        parts = tf.numpy_function(take, [chosen], [tf.float32] * 3, stateful=False)
+    def take_mixed(
+        chosen: np.ndarray, others: np.ndarray, shares: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        values, labels, weights = (
+            mixed(*pair, shares.T) for pair in zip(take(chosen), take(others), strict=True)
+        )
+        return values, labels, weights
+
+    def gather(*steps: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        function = take_mixed if mixings else take
+        parts = tf.numpy_function(function, steps, [tf.float32] * 3, stateful=False)
         for part, width in zip(parts, [values.shape[1:], (), ()], strict=True):
             part.set_shape((len(orders), None, *width))
         return tuple(parts)
 
     # In the transposed orders the images of a step are consecutive.
-    steps = tf.data.Dataset.from_tensor_slices(orders.T).batch(batch_size)
+    whole = [orders.T]
+    if mixings:
+        others = [order[each.partners] for order, each in zip(orders, mixings, strict=True)]
+        whole += [np.stack(others, axis=1), np.stack([each.shares for each in mixings], axis=1)]
+    steps = tf.data.Dataset.from_tensor_slices(tuple(whole)).batch(batch_size)
     return steps.map(gather, num_parallel_calls=2, deterministic=True).prefetch(4)

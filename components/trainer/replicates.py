@@ -15,14 +15,21 @@ import numpy as np
 import tensorflow as tf
 
 from components import checked_file
-from components.trainer import arrays, history
+from components.trainer import arrays, bagging, history, mixup, post_hoc, smote
 from components.trainer.checkpoint import Checkpoint
 from components.trainer.devices import DevicePolicy
 from components.trainer.features import Rows, row_batches
-from components.trainer.heads import LOSSES, HeadStack, Weights, stack_size
+from components.trainer.heads import HeadStack, Weights, stack_size
 from components.trainer.history import Epoch
+from components.trainer.losses import CrossEntropy
+from components.trainer.mixup import Mixing
 from components.trainer.models import Network, build_head, build_network, pooled_penalty
-from components.trainer.sampling import epoch_order, epoch_size, loss_weights
+from components.trainer.sampling import (
+    epoch_order,
+    epoch_size,
+    epoch_weights,
+    training_loss,
+)
 from components.trainer.settings import TrainerSettings
 from components.trainer.training import (
     TRAIN,
@@ -97,11 +104,46 @@ def train_heads(
     Yields:
       the replicates of one stack.
     """
+    if settings.bagging is not None:
+        yield from ([train_bagged(settings, seed, rows, on_epoch=on_epoch)] for seed in seeds)
+        return
     first = _head(settings, seeds[0], rows.train)
     size = stack_size(first.count_params())
     for start in range(0, len(seeds), size):
         yield _HeadTraining(settings, seeds[start : start + size], rows, on_epoch).run()
         keras.backend.clear_session()
+
+
+def train_bagged(
+    settings: TrainerSettings, seed: int, rows: ArmRows, *, on_epoch: Callable[[Epoch], None]
+) -> Replicate:
+    """Trains the heads of one replicate and makes them one, see `components.trainer.bagging`.
+
+    Args:
+      settings: the trainer's settings, with `bagging`; their seed is ignored.
+      seed: seed of the choices, weights and batches of all heads.
+      rows: features.
+      on_epoch: called with the means of the heads' metrics, after all are trained.
+    """
+    own_val = {rows.val: rows.evaluated[rows.val]}
+    stacks = train_heads(
+        bagging.member_settings(settings),
+        bagging.member_seeds(seed, settings.bagging or 1),
+        ArmRows(train=rows.train, val=rows.val, evaluated=own_val),
+        on_epoch=lambda epoch: None,
+    )
+    members = [member for stack in stacks for member in stack]
+    if diverged := [member.detail for member in members if member.detail]:
+        return Replicate(seed, detail=f"of {len(members)} heads, {len(diverged)}: {diverged[0]}")
+    epochs = bagging.mean_epochs([member.epochs for member in members])
+    replicate = Replicate(seed, epochs=epochs)
+    replicate.weights = bagging.averaged([member.weights for member in members])
+    head = HeadStack([replicate.weights], loss=CrossEntropy())
+    for name, split in rows.evaluated.items():
+        replicate.probabilities[name] = tf.sigmoid(head.logits(split)).numpy()[0]
+    for epoch in epochs:
+        on_epoch(epoch)
+    return replicate
 
 
 def _head(settings: TrainerSettings, seed: int, train: Rows) -> keras.Model:
@@ -124,18 +166,15 @@ class _HeadTraining:
         self._on_epoch = on_epoch
         self._rows = rows
         self._replicates = [Replicate(seed) for seed in seeds]
+        self._train = smote.enlarged(rows.train, settings.sampling_strategy, seeds)
         labels = rows.train.labels
         images = epoch_size(labels, settings.sampling_strategy)
+        self._loss = training_loss(labels, settings)
+        self._shift = post_hoc.shift(labels, settings)
         self._stack = HeadStack(
             [_head(settings, seed, rows.train).get_weights() for seed in seeds],
-            loss=settings.loss,
+            loss=self._loss,
             penalty=pooled_penalty(images) if settings.head == "pooled" else 0.0,
-        )
-        weights = loss_weights(
-            labels, strategy=settings.sampling_strategy, class_weight=settings.class_weight
-        )
-        self._loss_weights = np.array(
-            [weights[label] if weights else 1.0 for label in labels], np.float32
         )
 
     def run(self) -> list[Replicate]:
@@ -148,6 +187,7 @@ class _HeadTraining:
             self._run_epoch(running)
         for index, replicate in enumerate(self._replicates):
             if replicate.status == TRAINED:
+                replicate.weights = post_hoc.shifted(replicate.weights, self._shift)
                 self._stack.set_weights(index, replicate.weights)
         self._evaluate()
         return self._replicates
@@ -169,32 +209,57 @@ class _HeadTraining:
         epoch = max(len(replicate.epochs) for replicate in replicates)
         rates = [self._rate(replicate) for replicate in replicates]
         started = time.monotonic()
-        labels = self._rows.train.labels
-        orders = np.stack(
-            [
-                epoch_order(
-                    labels,
-                    strategy=settings.sampling_strategy,
-                    random_state=replicate.random_state,
-                    epoch=epoch,
-                )
-                for replicate in replicates
-            ]
-        )
+        orders = np.stack([self._order(index, epoch) for index in range(len(replicates))])
+        mixings = self._mixings(orders.shape[1], epoch)
         outputs = self._stack.run_epoch(
-            self._rows.train,
+            self._train.rows,
             orders,
             batch_size=settings.batch_size,
-            loss_weights=self._loss_weights,
+            loss_weights=self._loss_weights(epoch),
             rates=rates,
+            mixings=mixings,
         )
         val = self._evaluate_val()
         seconds = (time.monotonic() - started) / len(replicates)
         for index in running:
             probabilities, losses = outputs[0][index], outputs[1][index]
-            logs = epoch_metrics(labels[orders[index]], probabilities, float(losses.mean()))
+            labels = self._train.rows.labels[orders[index]]
+            if mixings:
+                others = labels[mixings[index].partners]
+                labels = mixup.mixed(labels, others, mixings[index].shares).round().astype(int)
+            logs = epoch_metrics(labels, probabilities, float(losses.mean()))
             logs |= val[index]
             self._record(index, epoch, logs, rates[index], seconds)
+
+    def _order(self, index: int, epoch: int) -> np.ndarray:
+        members = self._train.members[index]
+        order = epoch_order(
+            self._train.rows.labels[members],
+            strategy=self._settings.sampling_strategy,
+            random_state=self._replicates[index].random_state,
+            epoch=epoch,
+        )
+        return members[order]
+
+    def _mixings(self, images: int, epoch: int) -> list[Mixing]:
+        settings = self._settings
+        if settings.mixup is None:
+            return []
+        return [
+            mixup.draw(
+                images,
+                batch_size=settings.batch_size,
+                alpha=settings.mixup,
+                random_state=replicate.random_state,
+                epoch=epoch,
+            )
+            for replicate in self._replicates
+        ]
+
+    def _loss_weights(self, epoch: int) -> np.ndarray:
+        weights = epoch_weights(self._rows.train.labels, self._settings, done=epoch) or {}
+        labels = self._train.rows.labels
+        return np.array([weights.get(int(label), 1.0) for label in labels], np.float32)
 
     def _rate(self, replicate: Replicate) -> float:
         settings = self._settings
@@ -208,7 +273,7 @@ class _HeadTraining:
         val = self._rows.evaluated[self._rows.val]
         logits = self._stack.logits(val)
         labels = np.broadcast_to(val.labels.astype(np.float32), logits.shape)
-        losses = LOSSES[self._settings.loss](labels, logits).numpy().mean(axis=1)
+        losses = self._loss(labels, logits).numpy().mean(axis=1)
         losses = losses + self._stack.penalties()
         probabilities = tf.sigmoid(logits).numpy()
         return [
@@ -265,6 +330,8 @@ def train_network(
     """
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
+    if settings.bagging is not None:
+        return train_bagged(settings, seed, rows, on_epoch=on_epoch)
     settings = settings.model_copy(update={"random_state": seed})
     images = epoch_size(rows.train.labels, settings.sampling_strategy)
     network = build_network(settings, epoch_images=images)
@@ -288,7 +355,9 @@ def train_network(
     except TrainingDivergedError as error:
         replicate.detail = str(error)
         return replicate
-    replicate.weights = network.trained.get_weights()
+    shift = post_hoc.shift(rows.train.labels, settings)
+    replicate.weights = post_hoc.shifted(network.trained.get_weights(), shift)
+    network.trained.set_weights(replicate.weights)
     replicate.probabilities = {
         name: _predict(network, split_rows) for name, split_rows in rows.evaluated.items()
     }

@@ -5,7 +5,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from tfx.dsl.io import fileio
 
 from components import names
 from components.images.rules import ReadingRules
-from components.trainer import executor, history, warm_start
+from components.trainer import executor, history, post_hoc, warm_start
 from components.trainer.checkpoint import Checkpoint, training_identity
 from components.trainer.data import Split, read_split
 from components.trainer.devices import DevicePolicy, precision, use_devices
@@ -26,10 +26,11 @@ from components.trainer.features import Rows, compute_rows, feature_rows
 from components.trainer.history import Epoch
 from components.trainer.models import Network, build_network
 from components.trainer.preprocessing import Preprocessing
+from components.trainer.replicates import ArmRows, train_bagged
 from components.trainer.sampling import epoch_size, training_balance
 from components.trainer.settings import TrainerSettings
 from components.trainer.tensorboard import TensorBoardLog
-from components.trainer.training import Training
+from components.trainer.training import Training, TrainingDivergedError
 from components.trainer.warm_start import ChampionWeights
 from components.training_balance import TrainingBalance
 
@@ -99,6 +100,8 @@ def _train(
         with _rows_folder(checkpoint) as folder:
             train, val = (_rows(split, network, settings, policy, folder) for split in splits)
             log = TensorBoardLog(os.path.join(model_run_dir, "tensorboard"))
+            if settings.bagging is not None:
+                return network, _bag(network, settings, train, val, on_epoch=log.write)
             training = Training(
                 network,
                 train=train,
@@ -108,7 +111,29 @@ def _train(
                 checkpoint=checkpoint,
                 on_epoch=log.write,
             )
-            return network, training.run()
+            epochs = training.run()
+        shift = post_hoc.shift(splits[0].labels, settings)
+        trained = network.trained
+        trained.set_weights(post_hoc.shifted(trained.get_weights(), shift))
+        return network, epochs
+
+
+def _bag(
+    network: Network,
+    settings: TrainerSettings,
+    train: Rows,
+    val: Rows,
+    *,
+    on_epoch: Callable[[Epoch], None],
+) -> list[Epoch]:
+    rows = ArmRows(train=train, val=names.VAL, evaluated={names.VAL: val})
+    found = train_bagged(settings, settings.random_state, rows, on_epoch=on_epoch)
+    if found.detail:
+        raise TrainingDivergedError(
+            f"training diverged: {found.detail}; lower trainer.learning_rate"
+        )
+    network.trained.set_weights(found.weights)
+    return found.epochs
 
 
 @contextmanager

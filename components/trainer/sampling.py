@@ -1,7 +1,7 @@
 """The images of an epoch: which ones, how often, in which order, and with what weight.
 
 The images of the train split are chosen before, by `components.imbalance_sampler`. A new
-strategy is a case of `_side_sizes` here and a value of `settings.Strategy`.
+strategy is a case of `side_sizes` here and a value of `settings.Strategy`.
 
 Strategies, named as in imbalanced-learn:
 
@@ -13,6 +13,8 @@ Strategies, named as in imbalanced-learn:
 - a `Mixture` of undersample u and oversample o: first the larger side is undersampled
   until the smaller is `u` times its size, then the smaller is repeated until it is `o` times the
   larger's size. A ratio that is already reached is ignored; either is optional.
+- `smote` and `borderline_smote`: every image once, and new features of the smaller side, which
+  `components.trainer.smote` adds to the rows before the first epoch.
 
 In each, the sides are interleaved evenly, and the order of each epoch is a function of seed and
 epoch, so a training that resumes at epoch k sees the same images as an uninterrupted one.
@@ -26,6 +28,8 @@ import numpy as np
 import tensorflow as tf
 
 from components import names
+from components.trainer import losses, methods
+from components.trainer.losses import Loss
 from components.trainer.settings import (
     FOCAL_GAMMA,
     ClassWeight,
@@ -40,10 +44,10 @@ _NEGATIVE_AND_POSITIVE = (names.NEGATIVE_LABEL, names.POSITIVE_LABEL)
 
 def epoch_size(labels: np.ndarray, strategy: Strategy) -> int:
     """Returns the number of images per epoch, including repetitions."""
-    return sum(_side_sizes(labels, strategy))
+    return sum(side_sizes(labels, strategy))
 
 
-def _side_sizes(labels: np.ndarray, strategy: Strategy) -> list[int]:
+def side_sizes(labels: np.ndarray, strategy: Strategy) -> list[int]:
     """Returns the numbers of negative and positive images per epoch."""
     counts = [int(np.sum(labels == side)) for side in _NEGATIVE_AND_POSITIVE]
     match strategy:
@@ -55,9 +59,12 @@ def _side_sizes(labels: np.ndarray, strategy: Strategy) -> list[int]:
             return [max(counts)] * 2
         case Mixture():
             return _mixed(counts, strategy.undersample, strategy.oversample)
+    if (smote := methods.smote_of(strategy)) is not None:
+        return methods.smote_sizes(counts, smote)
     raise ValueError(
         "sampling_strategy must be one of 'representative', 'balanced', 'undersample', "
-        f"'oversample' or a mixture. Received: {strategy!r}"
+        "'oversample', 'smote', 'borderline_smote', a mixture or the settings of SMOTE. "
+        f"Received: {strategy!r}"
     )
 
 
@@ -98,7 +105,7 @@ def _sides(
 ) -> list[np.ndarray]:
     """Returns the images of each side, in the order of the epoch."""
     sides = []
-    for label, size in zip(_NEGATIVE_AND_POSITIVE, _side_sizes(labels, strategy), strict=True):
+    for label, size in zip(_NEGATIVE_AND_POSITIVE, side_sizes(labels, strategy), strict=True):
         members = np.flatnonzero(labels == label)
         if size < len(members):
             members = np.random.default_rng(random_state).choice(members, size, replace=False)
@@ -154,7 +161,7 @@ def loss_weights(
     if class_weight is None:
         return None
     if class_weight == "balanced":
-        sizes = _side_sizes(labels, strategy)
+        sizes = side_sizes(labels, strategy)
         return {side: sum(sizes) / (2 * sizes[side]) for side in _NEGATIVE_AND_POSITIVE}
     return {
         names.NEGATIVE_LABEL: class_weight.negative,
@@ -162,20 +169,57 @@ def loss_weights(
     }
 
 
-def training_balance(labels: np.ndarray, settings: TrainerSettings) -> TrainingBalance:
-    """Returns the balance that the loss of an epoch has, for the Calibrator.
+def training_loss(labels: np.ndarray, settings: TrainerSettings) -> Loss:
+    """Returns the loss of a training, which may depend on the numbers of images of an epoch.
 
     Args:
       labels: int64 (n,) of 0 and 1, those of the train split.
       settings: the trainer's settings.
     """
-    strategy = settings.sampling_strategy
-    negatives, positives = _side_sizes(labels, strategy)
-    weights = loss_weights(labels, strategy=strategy, class_weight=settings.class_weight) or {}
+    negatives, positives = side_sizes(labels, settings.sampling_strategy)
+    return losses.of_settings(settings, positives=positives, negatives=negatives)
+
+
+def epoch_weights(
+    labels: np.ndarray, settings: TrainerSettings, *, done: int
+) -> dict[int, float] | None:
+    """Returns the weight of each label in the loss of an epoch, or None if they are equal.
+
+    They are those of `loss_weights`, or those of deferred re-weighting, see `Ldam`.
+
+    Args:
+      labels: int64 (n,) of 0 and 1, those of the train split.
+      settings: the trainer's settings.
+      done: number of epochs before this one.
+    """
+    strategy, class_weight = settings.sampling_strategy, settings.class_weight
+    deferred = methods.ldam_of(settings)
+    if deferred and deferred.reweights(done, epochs=settings.epochs):
+        negatives, positives = side_sizes(labels, strategy)
+        class_weight = losses.deferred_weights(positives, negatives, beta=deferred.beta)
+    return loss_weights(labels, strategy=strategy, class_weight=class_weight)
+
+
+def training_balance(labels: np.ndarray, settings: TrainerSettings) -> TrainingBalance:
+    """Returns the balance that the loss of the last epoch has, for the Calibrator.
+
+    Logit adjustment changes the odds of the scores as a weight of the positive images would, and
+    is recorded as that weight. Margins, label smoothing and mixup have no closed form here: what
+    they change in addition to the balance is left to the Calibrator's map.
+
+    Args:
+      labels: int64 (n,) of 0 and 1, those of the train split.
+      settings: the trainer's settings.
+    """
+    strategy: Strategy = methods.BALANCED if settings.bagging else settings.sampling_strategy
+    negatives, positives = side_sizes(labels, strategy)
+    weights = epoch_weights(labels, settings, done=settings.epochs - 1) or {}
+    if adjusted := methods.adjustment(settings):
+        weights = {names.POSITIVE_LABEL: (negatives / positives) ** adjusted}
     return TrainingBalance(
         positive_images=positives,
         negative_images=negatives,
         positive_weight=weights.get(names.POSITIVE_LABEL, 1.0),
         negative_weight=weights.get(names.NEGATIVE_LABEL, 1.0),
-        focal_gamma=FOCAL_GAMMA if settings.loss == "focal" else 0.0,
+        focal_gamma=FOCAL_GAMMA if settings.loss == methods.FOCAL else 0.0,
     )

@@ -1,11 +1,13 @@
 """The trainer's settings as a typed object. Imports neither TensorFlow nor TFX."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from components.paths import WeightsPath
-from components.section import PositiveCount, Section, WholeNumber
+from components.section import Number, PositiveCount, Section, WholeNumber
+from components.trainer import methods
+from components.trainer.methods import Ldam, Smote
 
 # The smallest image side, in pixels, at which every layer of Xception has an output.
 XCEPTION_MIN_SIZE = 71
@@ -39,7 +41,29 @@ class Mixture(Section):
     oversample: Ratio | None = None
 
 
-Strategy = Literal["representative", "balanced", "undersample", "oversample"] | Mixture
+def _kind_of_strategy(value: Any) -> str:
+    """Returns the tag of the member of `Strategy` that a value is meant as."""
+    if isinstance(value, Smote) or (isinstance(value, dict) and value.keys() & Smote.model_fields):
+        return "Smote"
+    return "Mixture" if isinstance(value, Mixture | dict) else "Named"
+
+
+Strategy = Annotated[
+    Annotated[
+        Literal[
+            "representative",
+            "balanced",
+            "undersample",
+            "oversample",
+            "smote",
+            "borderline_smote",
+        ],
+        Tag("Named"),
+    ]
+    | Annotated[Mixture, Tag("Mixture")]
+    | Annotated[Smote, Tag("Smote")],
+    Discriminator(_kind_of_strategy),
+]
 """The images of an epoch, see `components.trainer.sampling`."""
 
 
@@ -70,14 +94,15 @@ class TrainerSettings(Section):
         default="representative",
         description=(
             "balanced, or undersample: fewer images of the larger side; oversample: the smaller "
-            "side repeated; or both, up to ratios of the smaller to the larger."
+            "side repeated; or both, up to ratios of the smaller to the larger; smote, "
+            "borderline_smote: new features of the smaller side."
         ),
     )
     class_weight: Literal["balanced"] | ClassWeight | None = Field(
         default=None, description="Weights in the loss; balanced: n / (2 × images of the side)."
     )
-    loss: Literal["binary_crossentropy", "focal"] = Field(
-        default="binary_crossentropy", description="The loss to minimise."
+    loss: Literal["binary_crossentropy", "focal", "logit_adjusted", "balanced_softmax", "ldam"] = (
+        Field(default="binary_crossentropy", description="The loss to minimise.")
     )
     augmentation: bool = Field(
         default=False, description="Random mirrors, zooms and shifts while training."
@@ -102,6 +127,35 @@ class TrainerSettings(Section):
         ),
     )
 
+    tau: Annotated[Number, Field(gt=0)] = Field(
+        default=1.0,
+        description="Factor of the log prior odds in the loss logit_adjusted and in post_hoc.",
+    )
+    ldam: Ldam | None = Field(
+        default=None, description="Margins and weights of the loss ldam; null: their defaults."
+    )
+    label_smoothing: Annotated[Number, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="Share of each label that is replaced by 0.5 in the loss."
+    )
+    post_hoc: Literal["logit_adjusted"] | None = Field(
+        default=None,
+        description=(
+            "logit_adjusted: after training, tau times the log prior odds of the training images "
+            "are subtracted from the log odds of all scores."
+        ),
+    )
+    mixup: Annotated[Number, Field(gt=0)] | None = Field(
+        default=None,
+        description="Alpha of mixup, such as 0.2: train on weighted means of two images.",
+    )
+    bagging: Annotated[WholeNumber, Field(ge=2, le=100)] | None = Field(
+        default=None,
+        description=(
+            "Number of heads, each on all images of the smaller side and as many of the larger; "
+            "the mean of their log odds is one head."
+        ),
+    )
+
     @model_validator(mode="after")
     def _model_fits(self) -> Self:
         if self.model == "xception" and self.image_size < XCEPTION_MIN_SIZE:
@@ -115,6 +169,16 @@ class TrainerSettings(Section):
                 f"trainer.fine_tune to false. Received: {self.model!r}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _methods_fit(self) -> Self:
+        methods.check(self)
+        return self
+
+    @property
+    def trains_on_features(self) -> bool:
+        """Whether only a head is trained, on features that are computed once per image."""
+        return self.model != "cnn" and not self.fine_tune and not self.augmentation
 
     @property
     def pixel_range(self) -> tuple[float, float]:

@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import keras
 import numpy as np
@@ -13,15 +12,16 @@ import tensorflow as tf
 
 from components.evaluator import metrics
 from components.progress import Progress, time_left
-from components.trainer import history
+from components.trainer import history, mixup, smote
 from components.trainer.augmentation import augment_batches
 from components.trainer.checkpoint import Arrays, Checkpoint, TrainingState
 from components.trainer.devices import DevicePolicy
 from components.trainer.features import Rows, row_batches
 from components.trainer.history import Epoch
+from components.trainer.losses import KerasLoss
 from components.trainer.models import Network, unfreeze
-from components.trainer.sampling import epoch_indices, epoch_size, loss_weights
-from components.trainer.settings import FOCAL_GAMMA, TrainerSettings
+from components.trainer.sampling import epoch_indices, epoch_size, epoch_weights, training_loss
+from components.trainer.settings import TrainerSettings
 
 _LOGGER = logging.getLogger("outnumbered.trainer")
 
@@ -88,7 +88,8 @@ class Training:
             interruption.
         """
         self._network = network
-        self._train = train
+        strategy, seed = settings.sampling_strategy, settings.random_state
+        self._train = smote.enlarged(train, strategy, [seed]).rows
         self._val = val
         self._settings = settings
         self._policy = policy
@@ -141,16 +142,16 @@ class Training:
         model, top = self._network.trained, self._network.top
         if phase.name == FINE_TUNE and top is not None:
             unfreeze(top)
-        loss = _LOSSES[self._settings.loss]
+        loss = training_loss(self._train.labels, self._settings)
         model.compile(
             optimizer=keras.optimizers.Adam(phase.learning_rate),
-            loss=loss(),
+            loss=KerasLoss(loss),
             metrics=_metrics(),
             jit_compile=self._policy.jit_compile,
         )
         model.optimizer.build(model.trainable_variables)
         self._evaluate = _evaluation(
-            model, loss(reduction=None), jit_compile=self._policy.jit_compile
+            model, KerasLoss(loss, reduction=None), jit_compile=self._policy.jit_compile
         )
 
     def _run_epoch(self, phase: Phase, done: Sequence[Epoch], *, index: int) -> Epoch:
@@ -161,7 +162,7 @@ class Training:
         model.optimizer.learning_rate = rate
         name = f"{_EPOCH_NAMES[phase.name]} {len(done) + 1}/{settings.epochs}"
         started = time.monotonic()
-        logs = self._fit(index, name)
+        logs = self._fit(index, name, done=len(done))
         if not math.isfinite(logs["loss"]):
             # A training that diverged would diverge again if it resumed.
             self._checkpoint.clear()
@@ -179,15 +180,11 @@ class Training:
         self._log_epoch(name, [*done, epoch])
         return epoch
 
-    def _fit(self, index: int, name: str) -> dict[str, float]:
+    def _fit(self, index: int, name: str, *, done: int) -> dict[str, float]:
         settings = self._settings
         fitted = self._network.trained.fit(
             self._train_batches(index),
-            class_weight=loss_weights(
-                self._train.labels,
-                strategy=settings.sampling_strategy,
-                class_weight=settings.class_weight,
-            ),
+            class_weight=epoch_weights(self._train.labels, settings, done=done),
             callbacks=[_BatchProgress(name, self._epoch_size(), settings.batch_size)],
             verbose=0,
         )
@@ -218,6 +215,15 @@ class Training:
         batches = row_batches(self._train, indices, batch_size=settings.batch_size)
         if settings.augmentation:
             batches = augment_batches(batches, random_state=settings.random_state, epoch=index)
+        if settings.mixup is not None:
+            mixing = mixup.draw(
+                self._epoch_size(),
+                batch_size=settings.batch_size,
+                alpha=settings.mixup,
+                random_state=settings.random_state,
+                epoch=index,
+            )
+            batches = mixup.mix_batches(batches, mixing, batch_size=settings.batch_size)
         return batches
 
     def _val_batches(self) -> tf.data.Dataset:
@@ -238,22 +244,26 @@ class Training:
         )
 
 
-_LOSSES = {
-    "binary_crossentropy": keras.losses.BinaryCrossentropy,
-    "focal": partial(keras.losses.BinaryFocalCrossentropy, gamma=FOCAL_GAMMA),
-}
-
-
 def _metrics() -> list[keras.Metric]:
     return [
-        keras.metrics.TruePositives(name="tp"),
-        keras.metrics.FalsePositives(name="fp"),
-        keras.metrics.TrueNegatives(name="tn"),
-        keras.metrics.FalseNegatives(name="fn"),
-        keras.metrics.BinaryAccuracy(name="accuracy"),
-        keras.metrics.Precision(name="precision"),
-        keras.metrics.Recall(name="recall"),
+        _of_sides(keras.metrics.TruePositives)(name="tp"),
+        _of_sides(keras.metrics.FalsePositives)(name="fp"),
+        _of_sides(keras.metrics.TrueNegatives)(name="tn"),
+        _of_sides(keras.metrics.FalseNegatives)(name="fn"),
+        _of_sides(keras.metrics.BinaryAccuracy)(name="accuracy"),
+        _of_sides(keras.metrics.Precision)(name="precision"),
+        _of_sides(keras.metrics.Recall)(name="recall"),
     ]
+
+
+def _of_sides(metric: type[keras.Metric]) -> type[keras.Metric]:
+    """Returns a metric that counts a mixed image for the side that has the larger share in it."""
+
+    class OfSides(metric):
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            return super().update_state(keras.ops.round(y_true), y_pred, sample_weight)
+
+    return OfSides
 
 
 def _evaluation(

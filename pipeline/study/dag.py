@@ -66,7 +66,8 @@ def _nodes(
         study={
             "name": study.name,
             "baseline": study.baseline_name,
-            "comparisons": study.comparisons,
+            "comparisons": study.compared,
+            "costs": study.costs.model_dump() if study.costs else None,
             "prevalence": study.population.prevalence,
             "settings": study.parameters(),
         },

@@ -16,6 +16,7 @@ from components.trainer.settings import TrainerSettings
 from pipeline.kubeflow.settings import Kubeflow
 from pipeline.settings import (
     Beam,
+    Costs,
     ImageSettings,
     Settings,
     SettingsError,
@@ -26,6 +27,8 @@ from pipeline.settings import (
     read,
     settings_file,
 )
+
+BASELINE = "baseline"
 
 PRESETS_DIR = Path(__file__).parent / "presets"
 
@@ -50,6 +53,13 @@ class Arm(Section):
     trainer: dict[str, Any] = Field(
         default={}, description="Overrides of the study's trainer settings."
     )
+    baseline: str | None = Field(
+        default=None,
+        description=(
+            "Arm that this one is compared with, instead of the study's baseline, with "
+            "comparisons: baseline."
+        ),
+    )
 
 
 class StudySettings(ImageSettings):
@@ -68,6 +78,10 @@ class StudySettings(ImageSettings):
     feature_store: LocalPath | None = Field(
         default=None, description="Folder of features for all runs; null: OUTPUT/features."
     )
+    costs: Costs | None = Field(
+        default=None,
+        description="Costs of wrong decisions, for the expected cost of each arm; null: both 1.",
+    )
     notifications: Notifications = Field(default=Notifications(), exclude_if=Notifications.is_off)
     beam: Beam = Beam()
     kubeflow: Kubeflow | None = None
@@ -84,7 +98,13 @@ class StudySettings(ImageSettings):
             )
         for arm in self.arms:
             self._check_splits(arm)
-            if self.trainer_of(arm).warm_start is not None:
+            self._check_baseline(arm)
+            trainer = self.trainer_of(arm)
+            try:
+                self.check_resampling(trainer, arm.train)
+            except ValueError as error:
+                raise ValueError(f"arm {arm.name!r}: {error}") from error
+            if trainer.warm_start is not None:
                 raise ValueError(
                     f"arm {arm.name!r}: trainer.warm_start must be null in a study, whose arms are "
                     "compared from the same start. Received: 'champion'"
@@ -111,6 +131,19 @@ class StudySettings(ImageSettings):
                 f"threshold. Received: {arm.test}"
             )
 
+    def _check_baseline(self, arm: Arm) -> None:
+        others = sorted(each.name for each in self.arms if each is not arm)
+        if arm.baseline is not None and arm.baseline not in others:
+            raise ValueError(
+                f"arm {arm.name!r}: baseline must be one of the other arms: {others}. "
+                f"Received: {arm.baseline!r}"
+            )
+        if arm.baseline is not None and self.comparisons != BASELINE:
+            raise ValueError(
+                f"arm {arm.name!r}: baseline requires comparisons: baseline. "
+                f"Received: {self.comparisons!r}"
+            )
+
     def trainer_of(self, arm: Arm) -> TrainerSettings:
         """Returns the trainer settings of an arm: the study's, overridden by the arm's.
 
@@ -129,6 +162,14 @@ class StudySettings(ImageSettings):
     def baseline_name(self) -> str:
         """The name of the arm that the others are compared with."""
         return self.baseline or self.arms[0].name
+
+    @property
+    def compared(self) -> str | list[tuple[str, str]]:
+        """The comparisons: `all`, `baseline`, or pairs if an arm has a baseline of its own."""
+        if all(arm.baseline is None for arm in self.arms):
+            return self.comparisons
+        pairs = [(arm.name, arm.baseline or self.baseline_name) for arm in self.arms]
+        return [pair for pair in pairs if pair[0] != pair[1]]
 
 
 AnySettings = Settings | StudySettings

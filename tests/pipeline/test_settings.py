@@ -126,6 +126,19 @@ def test_overrides_do_not_change_their_input():
         ("trainer.model=resnet", ["trainer.model", "'cnn' or 'xception'", "'resnet'"]),
         ("trainer.class_weight=heavy", ["trainer.class_weight", "'heavy'", "balanced"]),
         ("trainer.class_weight={dogs: 2}", ["trainer.class_weight.dogs: no such setting"]),
+        (
+            "trainer.sampling_strategy={undersampel: 0.5}",
+            ["sampling_strategy.undersampel: no such setting", "did you mean 'undersample'"],
+        ),
+        (
+            "trainer.sampling_strategy={kind: smote, k_neighbours: 3}",
+            ["sampling_strategy.k_neighbours: no such setting", "did you mean 'k_neighbors'"],
+        ),
+        ("trainer.sampling_strategy={ratio: 0.5}", ["sampling_strategy.kind: is required"]),
+        (
+            "trainer.sampling_strategy=smoty",
+            ["sampling_strategy: Input should be 'representative'", "Received: 'smoty'"],
+        ),
         ("data.max_bad_fraction=2", ["data.max_bad_fraction", "2"]),
         ("sampler.splits.train.dogs=-1", ["train", "dogs", "-1"]),
         ("sampler.splits.val.dogs=0", ["val", "dogs"]),

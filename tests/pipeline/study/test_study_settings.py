@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 import yaml
 
+from components.trainer.methods import Smote
 from pipeline.settings import SettingsError
 from pipeline.study.settings import load_study, scaled_splits, study_presets
 
@@ -24,6 +25,8 @@ TREE: dict[str, Any] = {
     ],
     "replicates": 2,
 }
+
+ON_FEATURES = {"model": "xception", "image_size": 71, "sampling_strategy": "smote"}
 
 
 @pytest.fixture
@@ -85,6 +88,28 @@ def test_the_first_arm_is_the_baseline_unless_another_is_named(load):
             "arm 'other': trainer.warm_start must be null in a study.*Received: 'champion'",
         ),
         ({"baseline": "none"}, "baseline must be one of the arms.*Received: 'none'"),
+        (
+            {"arms": [_arm(baseline="none")], "comparisons": "baseline"},
+            "arm 'other': baseline must be one of the other arms.*Received: 'none'",
+        ),
+        (
+            {"arms": [_arm(baseline="other")], "comparisons": "baseline"},
+            "arm 'other': baseline must be one of the other arms.*Received: 'other'",
+        ),
+        (
+            {"arms": [_arm(name="first"), _arm(baseline="first")]},
+            "arm 'other': baseline requires comparisons: baseline. Received: 'all'",
+        ),
+        ({"costs": {"missed": 0, "false_alarm": 0}}, "costs: must not both be 0"),
+        (
+            {"arms": [_arm(trainer={"sampling_strategy": "smote"})]},
+            "arm 'other': trainer.sampling_strategy 'smote' can't be combined with a network",
+        ),
+        (
+            {"arms": [_arm(train="train_rare", trainer=ON_FEATURES)]},
+            "arm 'other': trainer.sampling_strategy 'smote' with k_neighbors 5 requires 6 images "
+            "of the smaller side.*Received: 2",
+        ),
         ({"arm": []}, "no such setting .did you mean 'arms'"),
         ({"arms": [_arm(trian="x")]}, r"arms.0.trian: no such setting .did you mean 'train'"),
     ],
@@ -132,6 +157,34 @@ def test_half_of_the_images_suffice_for_the_notebook_s_presets():
         splits = load_study(preset, None, scale=0.5).sampler.splits.values()
         for name in ("cats", "dogs"):
             assert sum(split[name] for split in splits) <= 2500
+
+
+def test_an_arm_may_have_a_baseline_of_its_own(load):
+    arms = [_arm(name=name) for name in "abc"]
+    assert load(arms=arms, comparisons="baseline").compared == "baseline"
+    arms[2]["baseline"] = "b"
+    found = load(arms=arms, comparisons="baseline").compared
+    assert found == [("b", "a"), ("c", "b")]
+    found = load(arms=arms, comparisons="baseline", baseline="c").compared
+    assert found == [("a", "c"), ("b", "c"), ("c", "b")]
+
+
+def test_the_preset_methods_fits_the_public_set_and_a_fifth_of_it_2500_images_of_a_class():
+    for scale, images in ((1, 12_500), (0.2, 2_500)):
+        study = load_study("methods", None, scale=scale)
+        for name in ("cats", "dogs"):
+            assert sum(split[name] for split in study.sampler.splits.values()) <= images
+    smallest = min(split["dogs"] for split in study.sampler.splits.values())
+    smote = Smote(kind="smote")
+    assert smallest == smote.k_neighbors + 1
+
+
+def test_each_method_is_compared_with_cross_entropy_on_the_same_images():
+    study = load_study("methods", None)
+    train = {arm.name: arm.train for arm in study.arms}
+    for first, second in study.compared:
+        if not first.startswith("plain"):
+            assert train[first] == train[second] == f"train_{second.removeprefix('plain_')}"
 
 
 def test_exactly_one_of_preset_and_file_is_required():
