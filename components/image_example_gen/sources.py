@@ -375,16 +375,16 @@ def _from_manifest(
     _check_columns(manifest, columns_of(rows), slices)
     _check_values(manifest, rows, slices)
     _check_schemes(manifest, source, rows)
-    paths = {row.line: possible_paths(source, row.uri) for row in rows}
-    _check_roots(manifest, rows, paths, roots)
+    _check_roots(manifest, source, rows, roots)
     listing = {f.path: f for f in _walk(source, roots)} if files.is_remote(source) else {}
-    found = [(row, _find(source, paths[row.line], listing)) for row in rows]
-    _check_found(manifest, source, [row for row, file in found if file is None])
-    rows_of = {row.line: file for row, file in found if file}
-    _check_agreement(manifest, rows, {line: file.path for line, file in rows_of.items()}, slices)
-    records = ImageTable(
-        _record(rows_of[row.line], row.label, _slices(row, slices)) for row in rows
-    )
+    records, missing = ImageTable(), []
+    for row in rows:
+        if file := _find(source, possible_paths(source, row.uri), listing):
+            records.append(_record(file, row.label, _slices(row, slices)))
+        else:
+            missing.append(row)
+    _check_found(manifest, source, missing)
+    _check_agreement(manifest, rows, records, slices)
     lines = {row.label: f"line {row.line}" for row in reversed(rows)}
     _check_spelling(records, f"manifest {manifest}", lines)
     return records
@@ -459,15 +459,14 @@ def possible_paths(source: str, uri: str) -> list[str]:
     return list(dict.fromkeys((path, composed(path), unicodedata.normalize("NFD", path))))
 
 
-def _check_roots(
-    manifest: str, rows: Sequence[Row], paths: Mapping[int, Sequence[str]], roots: Roots
-) -> None:
+def _check_roots(manifest: str, source: str, rows: Sequence[Row], roots: Roots) -> None:
     """Refuses rows that lead out of the roots, before any file is looked up."""
-    outside = [row for row in rows if not all(map(roots.contains, paths[row.line]))]
+    outside = [row for row in rows if not all(map(roots.contains, possible_paths(source, row.uri)))]
     if outside:
         raise SourceError(
             f"manifest {manifest} leads out of the source; move the files there, or add their "
-            f"folder or bucket to data.roots: {outside_text(roots, paths[outside[0].line])}. "
+            f"folder or bucket to data.roots: "
+            f"{outside_text(roots, possible_paths(source, outside[0].uri))}. "
             f"Received: {_shown(outside)}"
         )
 
@@ -502,13 +501,22 @@ def _shown(rows: Sequence[Row]) -> str:
 
 
 def _check_agreement(
-    manifest: str, rows: Iterable[Row], paths: Mapping[int, str], slices: Sequence[str]
+    manifest: str, rows: Sequence[Row], records: ImageTable, slices: Sequence[str]
 ) -> None:
-    """Refuses two rows for one file that differ in a slice, since either may be right."""
+    """Refuses two rows for one file that differ in a slice, since either may be right.
+
+    Args:
+      manifest: for the message.
+      rows: of the manifest.
+      records: the image of each row.
+      slices: the slice columns.
+    """
+    if not slices:
+        return
     first: dict[str, Row] = {}
-    for row in rows:
-        other = first.setdefault(paths[row.line], row)
-        for column, value in _slices(row, slices):
+    for row, record in zip(rows, records, strict=True):
+        other = first.setdefault(record.path, row)
+        for column, value in record.slices:
             if (before := other.columns.get(column, "")) != value:
                 raise SourceError(
                     f"manifest {manifest} has two values of {column!r} for {row.uri!r}; remove or "
