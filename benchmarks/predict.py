@@ -50,7 +50,7 @@ def main() -> None:
         manifest = root / "images.jsonl"
         uris = [str(path.resolve()) for path in found[: arguments.images]]
         manifest.write_text("".join(json.dumps({"uri": uri}) + "\n" for uri in uris))
-        _save_model(root / "model")
+        save_model(root / "model")
         figures = _measure(root, uris, arguments.kills, random.Random(arguments.seed))
     print(json.dumps({"data": "photographs" if source else "noise", **figures}))
 
@@ -116,8 +116,12 @@ def _finished(process: subprocess.Popen[str]) -> dict[str, object]:
     return json.loads(output)
 
 
-def _save_model(folder: Path) -> None:
-    """Saves a small network with random weights, which says nothing about the images."""
+def save_model(folder: Path) -> None:
+    """Saves a small network with random weights, which says nothing about the images.
+
+    Args:
+      folder: of the SavedModel.
+    """
     import keras
     import tensorflow as tf
 

@@ -1,19 +1,21 @@
-"""Time, memory and disk of the components that read all images, by the number of images.
+"""Time, memory and disk of the whole pipeline without training, by the number of images.
 
     python -m benchmarks.scale --sizes 10000 100000 1000000 --folder /data/scale
 
 Draws small JPEGs, 64 x 64 pixels of smooth noise, ten cats to a dog, and runs ImageExampleGen,
-StatisticsGen, SchemaGen, ExampleValidator and ImbalanceSampler on them, each in a process of its
-own, which also decodes the images. Small images make visible what does not depend on the pixels;
-`benchmarks.ingest` measures photographs. What is done is kept in the folder, so that the command
-goes on after an interruption; another folder, or `--again`, measures anew. A million images need
-10 GiB and about an hour.
+StatisticsGen, SchemaGen, ExampleValidator, ImbalanceSampler, FeatureExtractor and Evaluator, each
+in a process of its own, which also decodes the images. Backbone and model have one layer, and
+features are 8 numbers, so that all but the networks is measured. Small images make visible what
+does not depend on the pixels; `benchmarks.ingest` measures photographs. What is done is kept in the
+folder, so that the command goes on after an interruption; another folder, or `--again`, measures
+anew. A million images need 12 GiB and about an hour.
 
 The last line is one JSON object. `images_per_core_second` is the largest number of images divided
 by the CPU time of all components. `memory_ratio` is the largest component's peak
 memory at the largest size, divided by that at the smallest. `runs` has for each size and component
-`seconds`, `core_seconds` (user and system), `peak_mib`, `output_mib`, and `scratch_mib`, which is
-what a component leaves besides its outputs.
+`read`, the images that it reads (FeatureExtractor those of train and val, Evaluator those of test,
+the others all), `seconds`, `core_seconds` (user and system), `peak_mib`, `output_mib`, and
+`scratch_mib`, which is what a component leaves besides its outputs.
 """
 
 import argparse
@@ -40,6 +42,9 @@ _SIDE, _COARSE = 64, 16
 _CATS_PER_DOG = 10
 _IN_FOLDER = 1000
 _FIGURES = "figures.jsonl"
+# Of all images, by split.
+_SPLITS = {"train": 0.5, "val": 0.1, "test": 0.1}
+_SHARES = {"FeatureExtractor": _SPLITS["train"] + _SPLITS["val"], "Evaluator": _SPLITS["test"]}
 
 
 def main() -> None:
@@ -95,7 +100,9 @@ def _run(size: int, root: Path) -> dict[str, Any]:
         draw(folder / "images", size)
     for name in COMPONENTS:
         if name not in known:
-            known[name] = {"images": size, "component": name, **_in_process(name, folder)}
+            read = round(size * _SHARES.get(name, 1.0))
+            found = _in_process(name, folder)
+            known[name] = {"images": size, "component": name, "read": read, **found}
             with kept.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(known[name]) + "\n")
         print(f"{size:>9,} images: {name:<16} {_text(known[name])}", flush=True)
@@ -103,10 +110,10 @@ def _run(size: int, root: Path) -> dict[str, Any]:
 
 
 def _text(found: dict[str, Any]) -> str:
-    per_image = 1e6 * found["core_seconds"] / found["images"]
+    per_image = 1e6 * found["core_seconds"] / found["read"]
     return (
         f"{found['seconds']:8.1f} s, {found['core_seconds']:8.1f} core s ({per_image:,.0f} us an "
-        f"image), peak {found['peak_mib']:,} MiB, {found['output_mib']:,.1f} MiB written, "
+        f"image read), peak {found['peak_mib']:,} MiB, {found['output_mib']:,.1f} MiB written, "
         f"{found['scratch_mib']:,.1f} MiB left besides"
     )
 
@@ -257,9 +264,8 @@ def _imbalance_sampler(folder: Path) -> Callable[[], None]:
     component = ImbalanceSampler(
         examples=_channel(standard_artifacts.Examples),
         splits={
-            names.TRAIN: {"total": count // 2, "ratio": ratio},
-            names.VAL: {"total": count // 10, "ratio": ratio},
-            names.TEST: {"total": count // 10, "ratio": ratio},
+            split: {"total": round(count * share), "ratio": ratio}
+            for split, share in _SPLITS.items()
         },
     )
     outputs = {
@@ -267,6 +273,76 @@ def _imbalance_sampler(folder: Path) -> Callable[[], None]:
         names.SAMPLING: artifacts.Sampling,
     }
     return _work(component, folder, {names.EXAMPLES: _examples(folder)}, outputs)
+
+
+def _feature_extractor(folder: Path) -> Callable[[], None]:
+    import keras
+    from tfx.types import standard_artifacts
+
+    from components import names
+    from components.feature_extractor.component import FeatureExtractor
+
+    keras.applications.Xception = _small_network
+    component = FeatureExtractor(
+        _channel(standard_artifacts.Examples),
+        weights="none",
+        pooled=True,
+        image_size=_SIDE,
+        input_scale="-1..1",
+        store=str(folder / "FeatureExtractor" / "store"),
+        splits=[names.TRAIN, names.VAL],
+    )
+    outputs = {names.FEATURED_EXAMPLES: standard_artifacts.Examples}
+    return _work(component, folder, {names.EXAMPLES: _drawn_examples(folder)}, outputs)
+
+
+def _small_network(
+    *, weights: None, include_top: bool, input_shape: tuple[int, int, int], pooling: str | None
+) -> Any:
+    """Takes the arguments of `keras.applications.Xception`."""
+    import keras
+
+    images = keras.Input(input_shape)
+    found = keras.layers.Conv2D(8, 3, strides=4, activation="relu")(images)
+    if pooling:
+        found = keras.layers.GlobalAveragePooling2D()(found)
+    return keras.Model(images, found)
+
+
+def _evaluator(folder: Path) -> Callable[[], None]:
+    # TFX before TFMA, see above.
+    from tfx.types import standard_artifacts  # isort: skip
+
+    from benchmarks.predict import save_model
+    from components import artifact_files, artifacts, names
+    from components.evaluator.component import Evaluator
+
+    component = Evaluator(
+        _channel(standard_artifacts.Examples),
+        _channel(standard_artifacts.Model),
+        _channel(artifacts.Sampling),
+        slices=[],
+        bands=names.BANDS,
+        gates=["recall >= 0.1"],
+    )
+    model = _artifact(standard_artifacts.Model, folder, "model", names.MODEL)
+    serving = Path(model.uri, "Format-Serving")
+    if not serving.exists():
+        save_model(serving)
+        point = {"threshold": 0.5, "rule": "best_f1"}
+        (serving / "assets" / "operating_point.json").write_text(json.dumps(point))
+        artifact_files.list_all(model.uri)
+    inputs = {
+        names.EXAMPLES: _drawn_examples(folder),
+        names.MODEL: model,
+        names.SAMPLING: _artifact(artifacts.Sampling, folder, "ImbalanceSampler", names.SAMPLING),
+    }
+    outputs = {
+        names.EVALUATION: standard_artifacts.ModelEvaluation,
+        names.PREDICTIONS: artifacts.Predictions,
+        names.BLESSING: standard_artifacts.ModelBlessing,
+    }
+    return _work(component, folder, inputs, outputs)
 
 
 def _channel(kind: Any) -> Any:
@@ -282,6 +358,17 @@ def _examples(folder: Path) -> Any:
 
     found = _artifact(standard_artifacts.Examples, folder, "ImageExampleGen", names.EXAMPLES)
     found.split_names = artifact_utils.encode_split_names([names.ALL])
+    return found
+
+
+def _drawn_examples(folder: Path) -> Any:
+    from tfx.types import artifact_utils, standard_artifacts
+
+    from components import names
+
+    kind = standard_artifacts.Examples
+    found = _artifact(kind, folder, "ImbalanceSampler", names.DRAWN_EXAMPLES)
+    found.split_names = artifact_utils.encode_split_names(list(_SPLITS))
     return found
 
 
@@ -318,6 +405,8 @@ COMPONENTS: dict[str, Callable[[Path], Callable[[], None]]] = {
     "SchemaGen": _schema_gen,
     "ExampleValidator": _example_validator,
     "ImbalanceSampler": _imbalance_sampler,
+    "FeatureExtractor": _feature_extractor,
+    "Evaluator": _evaluator,
 }
 
 

@@ -6,9 +6,10 @@ decides by it which slices to compute. Examples of older versions have no such f
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from numpy.typing import ArrayLike
 from tfx.dsl.io import fileio
 
 from components import artifact_files, bands, names
@@ -24,12 +25,12 @@ VALUES = "values"
 
 
 def summarize(
-    measures: Mapping[names.Band, Sequence[float]], columns: Mapping[str, int]
+    measures: Mapping[names.Band, ArrayLike], columns: Mapping[str, int]
 ) -> dict[str, Any]:
     """Returns the content of the file.
 
     Args:
-      measures: of all images, by name.
+      measures: (n,) of all images, by name.
       columns: number of distinct values by column of the manifest.
 
     Returns:

@@ -102,7 +102,7 @@ def check_data(settings: ImageSettings) -> str:
     """
     _check_ledger(settings.sampler)
     records = records_of(list_spans(_asked(settings)))
-    _check_splits(settings, Counter(record.class_name for record in records))
+    _check_splits(settings, records.classes.counts())
     return _data_version(records, settings.data.verify)
 
 

@@ -18,11 +18,12 @@ from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import Artifact, artifact_utils
 
-from components import artifact_files, example_files, names
+from components import artifact_files, example_files, names, tfrecords
 from components.artifact_files import Described, Shard
 from components.bundle_file import bundle_file
 from components.checked_artifacts import checked
 from components.feature_extractor.backbone import Backbone
+from components.feature_extractor.keys import Keys
 from components.feature_extractor.store import FeatureReader, FeatureStore
 from components.progress import watched
 from components.whole_file import whole_file
@@ -91,10 +92,10 @@ class Executor(BaseBeamExecutor):
     def _extract(
         self, shards: Sequence[Shard], backbone: Backbone, body: "keras.Model", store: FeatureStore
     ) -> None:
-        images = set(_image_keys(shards))
+        images = Keys(_image_keys(shards))
         store.discard_damaged(images)
         known = store.image_ids()
-        missing = len(images - known)
+        missing = images.without(known)
         _LOGGER.info("features of %s images exist, %s to compute", len(known), missing)
         if not missing:
             return
@@ -117,7 +118,7 @@ class Executor(BaseBeamExecutor):
             min_batch_size=_BATCH,
             max_batch_size=_BATCH,
         )
-        before = len(known)
+        before = store.count()
         with (
             watched(lambda: store.count() - before, total=missing, logger=_LOGGER.name),
             self._make_beam_pipeline() as pipeline,
@@ -190,15 +191,10 @@ def _key(image: bytes) -> str:
 
 
 def _images(file: str) -> Iterator[tuple[str, bytes]]:
-    for record in _records(file):
+    for record in tfrecords.records(file):
         features = tf.train.Example.FromString(record).features.feature
         image = features[names.IMAGE].bytes_list.value[0]
         yield _key(image), image
-
-
-def _records(file: str) -> Iterator[bytes]:
-    for batch in example_files.record_batches(file, _BATCH):
-        yield from batch.numpy()
 
 
 class _Missing(beam.DoFn):
@@ -255,7 +251,7 @@ class _Rewrite(beam.DoFn):
         target = os.path.join(self._uri, name)
         scratch = os.path.join(self._uri, _SCRATCH)
         with bundle_file(target, scratch) as hidden, tf.io.TFRecordWriter(hidden) as writer:
-            for record in _records(source.path):
+            for record in tfrecords.records(source.path):
                 writer.write(_with_features(record, self._reader))
         yield artifact_files.describe(self._uri, name, source.records)
 

@@ -7,6 +7,7 @@ ignored. The name of a part is a digest of its identities, so repeated work leav
 runs may use a store at the same time, since every file is written atomically.
 """
 
+import functools
 import hashlib
 import io
 from collections.abc import Iterable, Sequence, Set
@@ -15,7 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from components import checked_file, in_progress
+from components.feature_extractor.keys import Keys, as_array
 from components.whole_file import write_text
+
+# Each takes a file descriptor, of which a process has a thousand by default.
+_OPEN_PARTS = 128
 
 
 class FeatureStore:
@@ -28,6 +33,7 @@ class FeatureStore:
           folder: local or mounted folder, of one backbone only.
         """
         self.folder = folder
+        self._counted: dict[Path, int] = {}
 
     def add(self, image_ids: Sequence[str], features: np.ndarray) -> None:
         """Adds the features of some images atomically.
@@ -60,13 +66,19 @@ class FeatureStore:
                 listing.unlink(missing_ok=True)
         in_progress.remove_abandoned(self.folder.glob(".*"))
 
-    def image_ids(self) -> set[str]:
+    def image_ids(self) -> Keys:
         """Returns the identities of all images in the store."""
-        return {image_id for _, image_ids in self._parts() for image_id in image_ids}
+        return Keys(image_id for _, image_ids in self._parts() for image_id in image_ids)
 
     def count(self) -> int:
-        """Returns the number of images in the store."""
-        return len(self.image_ids())
+        """Returns how many images were added, which reads only what was added since the last call.
+
+        An image that two runs have added counts twice.
+        """
+        for listing in self._listings():
+            if listing not in self._counted:
+                self._counted[listing] = listing.read_bytes().count(b"\n")
+        return sum(self._counted.values())
 
     def reader(self) -> "FeatureReader":
         """Returns access to the current content."""
@@ -101,13 +113,17 @@ class FeatureReader:
 
     def __init__(self, parts: Iterable[tuple[Path, list[str]]]):
         """Reads the identities of all parts."""
-        self._rows: list[np.ndarray] = []
-        self._positions: dict[str, tuple[int, int]] = {}
-        for number, (path, image_ids) in enumerate(parts):
-            self._rows.append(np.load(path, mmap_mode="r"))
-            self._positions.update(
-                {image_id: (number, row) for row, image_id in enumerate(image_ids)}
-            )
+        self._paths: list[Path] = []
+        keys = [as_array(())]
+        for path, image_ids in parts:
+            self._paths.append(path)
+            keys.append(as_array(image_ids))
+        # Where each part starts among the rows of all parts.
+        self._starts = np.cumsum([len(each) for each in keys[:-1]])
+        together = np.concatenate(keys)
+        self._order = np.argsort(together, kind="stable")
+        self._sorted = together[self._order]
+        self._rows = functools.lru_cache(_OPEN_PARTS)(self._open)
 
     def __getitem__(self, image_id: str) -> np.ndarray:
         """Returns the features of one image, float16.
@@ -115,5 +131,14 @@ class FeatureReader:
         Raises:
           KeyError: the image is not in the store.
         """
-        part, row = self._positions[image_id]
-        return self._rows[part][row]
+        (key,) = as_array([image_id])
+        at = int(np.searchsorted(self._sorted, key, side="right")) - 1
+        if at < 0 or self._sorted[at] != key:
+            raise KeyError(image_id)
+        row = int(self._order[at])
+        part = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return self._rows(part)[row - self._starts[part]]
+
+    def _open(self, part: int) -> np.ndarray:
+        rows: np.ndarray = np.load(self._paths[part], mmap_mode="r")
+        return rows

@@ -35,10 +35,10 @@ from components.artifact_files import Described
 from components.checked_artifacts import checked
 from components.image_example_gen import files, parts, spans_file, verdict
 from components.image_example_gen.abandoned import remove_abandoned, staging_folder
+from components.image_example_gen.image_table import ImageTable
 from components.image_example_gen.parallel import image_workers
 from components.image_example_gen.parts import Part
 from components.image_example_gen.shards import (
-    Outcome,
     Rules,
     ShardPlan,
     Staging,
@@ -46,11 +46,10 @@ from components.image_example_gen.shards import (
     ingest,
     move,
 )
-from components.image_example_gen.sources import ImageRecord
 from components.image_example_gen.span_listing import Asked, SpanImages, list_spans, records_of
 from components.image_example_gen.span_store import SpanStore, in_parallel
 from components.image_example_gen.spans import parse_window
-from components.image_example_gen.spans_file import KeptImage
+from components.image_example_gen.spans_file import KeptImages
 from components.images import isolated
 from components.progress import watched
 from components.spelling import composed
@@ -125,18 +124,17 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             with staging_folder(examples.uri) as folder:
                 staging = Staging(folder)
                 found = self._read(spans, staging, exec_properties)
-                outcomes = [outcome for part in found for outcome in part.outcomes]
-                judged = verdict.judge(records, _decoded(outcomes), _refusals(outcomes))
+                judged = verdict.judge(records, _decoded(found), _refusals(found))
                 data = spans_file.summarize(
-                    _kept_images(found, records, judged, composed(exec_properties[POSITIVE_CLASS]))
+                    _kept_images(found, records, judged),
+                    class_names=records.classes.values,
+                    positive_class=composed(exec_properties[POSITIVE_CLASS]),
                 )
                 summary = _summary(records, judged, exec_properties, passed_over, data)
                 _write_quarantine(quarantine.uri, summary, records, judged)
                 plans = _shard_plans(examples.uri, found, judged)
                 entries = self._finalize(plans, staging, examples.uri)
-                columns = slice_columns.write(
-                    _slice_columns(records, outcomes, judged), examples.uri
-                )
+                columns = slice_columns.write(_slice_columns(records, found, judged), examples.uri)
                 artifact_files.write_list(
                     examples.uri,
                     [
@@ -251,31 +249,30 @@ def _rules(exec_properties: Mapping[str, Any]) -> Rules:
     )
 
 
-def _decoded(outcomes: Iterable[Outcome]) -> verdict.Decoded:
-    images = [image for outcome in outcomes for image in outcome.ingested]
+def _decoded(found: Sequence[Part]) -> verdict.Decoded:
     return verdict.Decoded(
-        rows=np.array([image.row for image in images], dtype=np.int64),
-        digests=np.array([bytes.fromhex(image.image_id) for image in images], dtype="S32"),
+        rows=np.concatenate([part.read.images["row"] for part in found]),
+        digests=np.concatenate([part.read.images["digest"] for part in found]),
     )
 
 
-def _refusals(outcomes: Iterable[Outcome]) -> list[verdict.Refusal]:
-    return [refusal for outcome in outcomes for refusal in outcome.refusals]
+def _refusals(found: Sequence[Part]) -> list[verdict.Refusal]:
+    return [refusal for part in found for refusal in part.read.refusals]
 
 
 def _shard_plans(uri: str, found: Sequence[Part], judged: verdict.Verdict) -> dict[int, ShardPlan]:
     """Returns the plan of each shard that keeps an image; the remaining shards are renumbered."""
     shards = [each for part in found for each in part.numbered()]
-    kept = {shard: _kept(outcome, judged) for shard, outcome, _ in shards}
+    kept = {shard: judged.kept[images["row"]] for shard, images, _ in shards}
     entries = {shard: entry for shard, _, entry in shards}
-    remaining = [shard for shard, is_kept in kept.items() if any(is_kept)]
+    remaining = [shard for shard, is_kept in kept.items() if is_kept.any()]
     folder = os.path.basename(example_files.split_dir(uri, names.ALL))
     return {
         shard: ShardPlan(
             uri=uri,
             name=os.path.join(folder, example_files.shard_name(index, len(remaining))),
-            records=sum(kept[shard]),
-            kept=None if all(kept[shard]) else kept[shard],
+            records=int(kept[shard].sum()),
+            kept=None if kept[shard].all() else kept[shard].tolist(),
             size=entries[shard].size,
             sha256=entries[shard].sha256,
         )
@@ -284,45 +281,44 @@ def _shard_plans(uri: str, found: Sequence[Part], judged: verdict.Verdict) -> di
 
 
 def _kept_images(
-    found: Sequence[Part],
-    records: Sequence[ImageRecord],
-    judged: verdict.Verdict,
-    positive_class: str,
-) -> dict[str, list[KeptImage]]:
+    found: Sequence[Part], records: ImageTable, judged: verdict.Verdict
+) -> dict[str, KeptImages]:
     """Returns the images of each span that are in the examples."""
+    classes = np.asarray(records.classes.numbers)
     return {
-        part.span.name: [
-            KeptImage(image.image_id, name, name == positive_class)
-            for outcome in part.outcomes
-            for image in outcome.ingested
-            if image.row in judged.kept
-            for name in [records[image.row].class_name]
-        ]
+        part.span.name: KeptImages(
+            _of_kept(part, "digest", judged), classes[_of_kept(part, "row", judged)]
+        )
         for part in found
     }
 
 
-def _kept(outcome: Outcome, judged: verdict.Verdict) -> list[bool]:
-    return [image.row in judged.kept for image in outcome.ingested]
+def _of_kept(part: Part, column: str, judged: verdict.Verdict) -> np.ndarray:
+    """Returns a column of the images of a part that are kept."""
+    images = part.read.images
+    return images[column][judged.kept[images["row"]]]
 
 
 def _slice_columns(
-    records: Sequence[ImageRecord], outcomes: Iterable[Outcome], judged: verdict.Verdict
+    records: ImageTable, found: Sequence[Part], judged: verdict.Verdict
 ) -> dict[str, Any]:
     """Returns what is known of the slice columns of the kept images."""
-    kept = [image for outcome in outcomes for image in outcome.ingested if image.row in judged.kept]
+    kept = {
+        column: np.concatenate([_of_kept(part, column, judged) for part in found])
+        for column in ("row", *names.BANDS)
+    }
     values: defaultdict[str, set[str]] = defaultdict(set)
-    for image in kept:
-        for column, value in records[image.row].slices:
+    for number in np.unique(np.asarray(records.slices.numbers)[kept["row"]]):
+        for column, value in records.slices.values[number]:
             values[column].add(value)
     return slice_columns.summarize(
-        {measure: [getattr(image, measure) for image in kept] for measure in names.BANDS},
+        {measure: kept[measure] for measure in names.BANDS},
         {column: len(found) for column, found in values.items()},
     )
 
 
 def _summary(
-    records: Sequence[ImageRecord],
+    records: ImageTable,
     judged: verdict.Verdict,
     exec_properties: Mapping[str, Any],
     passed_over: Mapping[str, int],
@@ -342,7 +338,7 @@ def _summary(
 def _write_quarantine(
     uri: str,
     summary: Mapping[str, Any],
-    records: Sequence[ImageRecord],
+    records: ImageTable,
     judged: verdict.Verdict,
 ) -> None:
     """Writes the quarantine artifact; raises BadImagesError if the run must stop."""

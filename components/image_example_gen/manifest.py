@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -213,8 +214,9 @@ def _row(path: str, line: int, columns: dict[str, str]) -> Row:
         line,
         # Not normalized: the file is searched for under each of Unicode's forms.
         uri=columns.get(URI_COLUMN, "").strip(),
-        label=_normalized(columns.get(LABEL_COLUMN, "")),
-        columns={name: _normalized(value) for name, value in columns.items()},
+        # Most values occur in many rows, and are kept once.
+        label=sys.intern(_normalized(columns.get(LABEL_COLUMN, ""))),
+        columns={name: sys.intern(_normalized(value)) for name, value in columns.items()},
     )
     for name, value in ((URI_COLUMN, row.uri), (LABEL_COLUMN, row.label)):
         _filled(path, line, name, value)

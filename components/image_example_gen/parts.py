@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from components.artifact_files import Described
 from components.image_example_gen import span_store
 from components.image_example_gen.contents import Verify
-from components.image_example_gen.shards import Outcome, Rules, Staging
+from components.image_example_gen.read_images import Images, ReadImages
+from components.image_example_gen.shards import Rules, Staging
 from components.image_example_gen.sources import SourceError
 from components.image_example_gen.span_listing import Asked, SpanImages, list_again
 from components.image_example_gen.span_store import SpanStore, in_parallel
@@ -30,7 +31,7 @@ class Part:
       key: see `span_store.keys`; empty if the span is not kept.
       is_kept: whether an earlier run has read it.
       entries: the sizes and digests of its shards.
-      outcomes: of its shards, with rows in the listing of all spans.
+      read: what its shards hold, with rows in the listing of all spans.
     """
 
     span: SpanImages
@@ -39,7 +40,7 @@ class Part:
     key: str = ""
     is_kept: bool = False
     entries: list[Described] = field(default_factory=list)
-    outcomes: list[Outcome] = field(default_factory=list)
+    read: ReadImages = field(default_factory=lambda: ReadImages.of(()))
 
     @property
     def shards(self) -> int:
@@ -50,6 +51,10 @@ class Part:
     def _size(self) -> int:
         return max(_SHARD_IMAGES, math.ceil(len(self.span.records) / _MAX_SHARDS))
 
+    @property
+    def _numbers(self) -> range:
+        return range(self.first, self.first + self.shards)
+
     def write_listings(self, staging: Staging) -> Iterator[int]:
         """Writes the list of each shard's images, and yields the index of the shard."""
         for at in range(self.shards):
@@ -58,16 +63,14 @@ class Part:
             staging.write_listing(self.first + at, self.row + start, images)
             yield self.first + at
 
-    def numbered(self) -> Iterator[tuple[int, Outcome, Described]]:
-        """Yields the index of each shard, its outcome, and its entry."""
-        numbers = range(self.first, self.first + self.shards)
-        yield from zip(numbers, self.outcomes, self.entries, strict=True)
+    def numbered(self) -> Iterator[tuple[int, Images, Described]]:
+        """Yields the index of each shard, its images, and its entry."""
+        yield from zip(self._numbers, self.read.by_shard(), self.entries, strict=True)
 
     def read_outcomes(self, staging: Staging) -> None:
         """Reads the outcomes and the entries of its shards, once these are ingested."""
-        numbers = range(self.first, self.first + self.shards)
-        self.outcomes = [staging.read_outcome(shard) for shard in numbers]
-        self.entries = [staging.read_entry(shard) for shard in numbers]
+        self.read = ReadImages.of(map(staging.read_outcome, self._numbers))
+        self.entries = [staging.read_entry(shard) for shard in self._numbers]
 
     def keep(self, staging: Staging, store: SpanStore, key_now: str | None) -> None:
         """Keeps it for later runs, unless its files changed while they were read, or may be back.
@@ -77,13 +80,13 @@ class Part:
           store: where it is kept.
           key_now: its key after it was read.
         """
-        if not self.key or not span_store.may_be_kept(self.outcomes):
+        if not self.key or not span_store.may_be_kept(self.read.refusals):
             return
         if self.key != key_now:
             _LOGGER.warning("span %s changed while it was read; it is not kept", self.span.name)
             return
-        outcomes = [outcome.moved(-self.row) for outcome in self.outcomes]
-        shards = [staging.examples(self.first + at) for at in range(self.shards)]
+        outcomes = [staging.read_outcome(shard).moved(-self.row) for shard in self._numbers]
+        shards = [staging.examples(shard) for shard in self._numbers]
         store.add(self.span.name, self.key, outcomes, dict(zip(shards, self.entries, strict=True)))
 
     def look_up(self, staging: Staging, store: SpanStore) -> None:
@@ -91,7 +94,7 @@ class Part:
         kept = store.find(self.span.name, self.key)
         if kept and len(kept.shards) == self.shards and store.fetch(kept, staging, self.first):
             self.is_kept, self.entries = True, kept.shards
-            self.outcomes = [outcome.moved(self.row) for outcome in kept.outcomes]
+            self.read = ReadImages.of(outcome.moved(self.row) for outcome in kept.outcomes)
 
 
 def of_spans(

@@ -12,11 +12,11 @@ import posixpath
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from components import names
 from components.image_example_gen import files
 from components.image_example_gen.contents import Verify, content_digests
+from components.image_example_gen.image_table import ImageRecord, ImageTable
 from components.image_example_gen.manifest import (
     Row,
     SourceError,
@@ -29,6 +29,7 @@ from components.spelling import composed, folded, spelled_differently
 
 __all__ = [
     "ImageRecord",
+    "ImageTable",
     "SourceError",
     "UnreachableError",
     "absolute_folder",
@@ -52,32 +53,6 @@ _WEB = frozenset({"http", "https", "ftp", "ftps", "sftp"})
 Slices = tuple[tuple[str, str], ...]
 
 
-class ImageRecord(NamedTuple):
-    """An image as listed by the source, not read yet.
-
-    Attributes:
-      uri: path relative to the source, separated by `/`; if the manifest points outside of
-        the source, the path as written there.
-      path: the path that opens it: absolute, or with its scheme.
-      class_name: the class as the user named it, in Unicode's composed form (NFC).
-      slices: pairs of slice column and value, in the requested order; the value is empty if
-        the manifest has none.
-      size: bytes; -1 if the file can't be accessed.
-      mtime_ns: modification time in nanoseconds since 1970.
-      checksum: the store's own, of an object in a bucket; empty for any other file.
-      span: name of the data span; empty if the source has no spans.
-    """
-
-    uri: str
-    path: str
-    class_name: str
-    slices: tuple[tuple[str, str], ...]
-    size: int
-    mtime_ns: int
-    checksum: str = ""
-    span: str = ""
-
-
 def list_images(
     source: str,
     *,
@@ -87,7 +62,7 @@ def list_images(
     positive_class: str | None = None,
     known_classes: Collection[str] | None = None,
     passed_over: Counter[str] | None = None,
-) -> list[ImageRecord]:
+) -> ImageTable:
     """Returns the images of a source, sorted by uri and class; the listing's order is ignored.
 
     Without a manifest each folder of the source is a class, and every file in it, at any
@@ -130,7 +105,7 @@ def unchecked_images(
     roots: Sequence[str],
     passed_over: Counter[str],
     rows: Sequence[Row] | None = None,
-) -> list[ImageRecord]:
+) -> ImageTable:
     """Returns what `list_images` returns, without checks of the classes.
 
     Args:
@@ -146,14 +121,13 @@ def unchecked_images(
         records = _from_manifest(source, path, found, slices, Roots(source, roots))
     else:
         records = _from_folders(source, slices, Roots(source, roots), passed_over)
-    # Without size and time, which may change between two accesses to a file.
-    unique = {(record.uri, record.class_name, record.path): record for record in records}
-    return [unique[key] for key in sorted(unique)]
+    # Equal ones may differ in size and time, which may change between two accesses to a file.
+    return records.in_order()
 
 
-def class_names(records: Iterable[ImageRecord]) -> list[str]:
+def class_names(records: ImageTable) -> list[str]:
     """Returns the classes of the images, sorted."""
-    return sorted({record.class_name for record in records})
+    return sorted(records.classes.values)
 
 
 def data_version(
@@ -339,36 +313,46 @@ def _join(source: str, uri: str) -> str:
 
 def _from_folders(
     source: str, slices: Sequence[str], roots: Roots, passed_over: Counter[str]
-) -> list[ImageRecord]:
+) -> ImageTable:
     if slices:
         raise SourceError(
             "slices require a manifest with these columns, which folders of images don't have. "
             f"Received: {list(slices)}"
         )
-    found = _walk(source, roots, passed_over)
-    in_folders = [file for file in found if "/" in file.relative]
-    if not found:
-        note = f" ({files.passed_over_text(passed_over)})" if passed_over else ""
-        raise SourceError(
-            f"no images found: the source is empty{note}; put one folder per class there. "
-            f"Received: {source}"
-        )
-    if not in_folders:
-        raise SourceError(
-            f"{source} has no class folders; put the images of each class in a folder named after "
-            f"it, or give a manifest. Received: {len(found)} files directly in it, such as "
-            f"{min(file.relative for file in found)!r}"
-        )
-    if outside := len(found) - len(in_folders):
-        passed_over["files beside the class folders"] += outside
-    records = [_record(file, file.relative.partition("/")[0], ()) for file in in_folders]
+    records, outside = ImageTable(), []
+    for file in _walk(source, roots, passed_over):
+        class_name, slash, _ = file.relative.partition("/")
+        if slash:
+            records.append(_record(file, class_name, ()))
+        else:
+            outside.append(file.relative)
+    if not records:
+        raise SourceError(_without_class_folders(source, outside, passed_over))
+    if outside:
+        passed_over["files beside the class folders"] += len(outside)
     _check_spelling(records, source, dict.fromkeys(class_names(records), "a folder"))
     return records
 
 
-def _check_spelling(records: Iterable[ImageRecord], where: str, origins: Mapping[str, str]) -> None:
+def _without_class_folders(
+    source: str, outside: Sequence[str], passed_over: Mapping[str, int]
+) -> str:
+    if not outside:
+        note = f" ({files.passed_over_text(passed_over)})" if passed_over else ""
+        return (
+            f"no images found: the source is empty{note}; put one folder per class there. "
+            f"Received: {source}"
+        )
+    return (
+        f"{source} has no class folders; put the images of each class in a folder named after "
+        f"it, or give a manifest. Received: {len(outside)} files directly in it, such as "
+        f"{min(outside)!r}"
+    )
+
+
+def _check_spelling(records: ImageTable, where: str, origins: Mapping[str, str]) -> None:
     """Refuses one class in two spellings, between which its images would be split."""
-    if spellings := spelled_differently(record.class_name for record in records):
+    if spellings := spelled_differently(records.classes.values):
         found = " and ".join(f"{name!r} ({origins[name]})" for name in spellings)
         raise SourceError(
             f"{where} has two classes that differ only in spelling; use one spelling throughout, "
@@ -378,27 +362,29 @@ def _check_spelling(records: Iterable[ImageRecord], where: str, origins: Mapping
 
 def _walk(
     source: str, roots: Roots, passed_over: Counter[str] | None = None
-) -> list[files.FoundFile]:
+) -> Iterator[files.FoundFile]:
     try:
-        return list(files.walk(source, passed_over, roots.check_link))
+        yield from files.walk(source, passed_over, roots.check_link)
     except OSError as error:
         raise UnreachableError(f"cannot list the images of {source}: {error}") from error
 
 
 def _from_manifest(
     source: str, manifest: str, rows: Sequence[Row], slices: Sequence[str], roots: Roots
-) -> list[ImageRecord]:
+) -> ImageTable:
     _check_columns(manifest, columns_of(rows), slices)
     _check_values(manifest, rows, slices)
     _check_schemes(manifest, source, rows)
-    paths = {row.line: possible_paths(source, row.uri) for row in rows}
-    _check_roots(manifest, rows, paths, roots)
+    _check_roots(manifest, source, rows, roots)
     listing = {f.path: f for f in _walk(source, roots)} if files.is_remote(source) else {}
-    found = [(row, _find(source, paths[row.line], listing)) for row in rows]
-    _check_found(manifest, source, [row for row, file in found if file is None])
-    rows_of = {row.line: file for row, file in found if file}
-    _check_agreement(manifest, rows, {line: file.path for line, file in rows_of.items()}, slices)
-    records = [_record(rows_of[row.line], row.label, _slices(row, slices)) for row in rows]
+    records, missing = ImageTable(), []
+    for row in rows:
+        if file := _find(source, possible_paths(source, row.uri), listing):
+            records.append(_record(file, row.label, _slices(row, slices)))
+        else:
+            missing.append(row)
+    _check_found(manifest, source, missing)
+    _check_agreement(manifest, rows, records, slices)
     lines = {row.label: f"line {row.line}" for row in reversed(rows)}
     _check_spelling(records, f"manifest {manifest}", lines)
     return records
@@ -473,15 +459,14 @@ def possible_paths(source: str, uri: str) -> list[str]:
     return list(dict.fromkeys((path, composed(path), unicodedata.normalize("NFD", path))))
 
 
-def _check_roots(
-    manifest: str, rows: Sequence[Row], paths: Mapping[int, Sequence[str]], roots: Roots
-) -> None:
+def _check_roots(manifest: str, source: str, rows: Sequence[Row], roots: Roots) -> None:
     """Refuses rows that lead out of the roots, before any file is looked up."""
-    outside = [row for row in rows if not all(map(roots.contains, paths[row.line]))]
+    outside = [row for row in rows if not all(map(roots.contains, possible_paths(source, row.uri)))]
     if outside:
         raise SourceError(
             f"manifest {manifest} leads out of the source; move the files there, or add their "
-            f"folder or bucket to data.roots: {outside_text(roots, paths[outside[0].line])}. "
+            f"folder or bucket to data.roots: "
+            f"{outside_text(roots, possible_paths(source, outside[0].uri))}. "
             f"Received: {_shown(outside)}"
         )
 
@@ -516,13 +501,22 @@ def _shown(rows: Sequence[Row]) -> str:
 
 
 def _check_agreement(
-    manifest: str, rows: Iterable[Row], paths: Mapping[int, str], slices: Sequence[str]
+    manifest: str, rows: Sequence[Row], records: ImageTable, slices: Sequence[str]
 ) -> None:
-    """Refuses two rows for one file that differ in a slice, since either may be right."""
+    """Refuses two rows for one file that differ in a slice, since either may be right.
+
+    Args:
+      manifest: for the message.
+      rows: of the manifest.
+      records: the image of each row.
+      slices: the slice columns.
+    """
+    if not slices:
+        return
     first: dict[str, Row] = {}
-    for row in rows:
-        other = first.setdefault(paths[row.line], row)
-        for column, value in _slices(row, slices):
+    for row, record in zip(rows, records, strict=True):
+        other = first.setdefault(record.path, row)
+        for column, value in record.slices:
             if (before := other.columns.get(column, "")) != value:
                 raise SourceError(
                     f"manifest {manifest} has two values of {column!r} for {row.uri!r}; remove or "

@@ -7,7 +7,7 @@ the standard library only, as `sources` does.
 
 import posixpath
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from components.image_example_gen.manifest import (
     columns_of,
     read_rows,
 )
-from components.image_example_gen.sources import ImageRecord
+from components.image_example_gen.sources import ImageRecord, ImageTable
 from components.image_example_gen.spans import Span, Window
 from components.spelling import composed
 
@@ -69,10 +69,10 @@ class SpanImages(NamedTuple):
     """
 
     name: str
-    records: list[ImageRecord]
+    records: ImageTable
 
 
-_Unlisted = tuple[Span, Callable[[], list[ImageRecord]]]
+_Unlisted = tuple[Span, Callable[[], ImageTable]]
 """A span, and what lists its images."""
 
 
@@ -99,10 +99,8 @@ def list_spans(asked: Asked, passed_over: Counter[str] | None = None) -> list[Sp
         for span in found:
             in_span = sources.class_names(span.records)
             sources.check_known_classes(f"in span {span.name}", in_span, asked.classes)
-    together = [record for span in found for record in span.records]
-    sources.check_classes(
-        asked.source, sources.class_names(together), asked.positive_class, asked.classes, counted
-    )
+    together = sorted({name for span in found for name in span.records.classes.values})
+    sources.check_classes(asked.source, together, asked.positive_class, asked.classes, counted)
     if asked.classes is None:
         _check_new_classes(found, asked.positive_class)
     _check_agreement(found)
@@ -122,9 +120,11 @@ def list_again(asked: Asked, wanted: Collection[str]) -> list[SpanImages]:
     return _in_spans(asked, Counter(), set(wanted))
 
 
-def records_of(found: Iterable[SpanImages]) -> list[ImageRecord]:
+def records_of(found: Sequence[SpanImages]) -> ImageTable:
     """Returns the images of all spans, the oldest span's first."""
-    return [record for span in found for record in span.records]
+    if len(found) == 1:
+        return found[0].records
+    return ImageTable(record for span in found for record in span.records)
 
 
 def _check_request(asked: Asked) -> None:
@@ -210,7 +210,7 @@ def _listed(
     passed_over: Counter[str],
     span: Span | None = None,
     rows: Sequence[Row] | None = None,
-) -> list[ImageRecord]:
+) -> ImageTable:
     source, manifest, *roots = (
         spans.filled(path, span) if span else path
         for path in (asked.source, asked.manifest or "", *asked.roots)
@@ -246,10 +246,10 @@ def _of_span(
     *,
     below: str = "",
     rows: Sequence[Row] | None = None,
-) -> list[ImageRecord]:
+) -> ImageTable:
     """Lists the images of a span; `below` is its folder, relative to that of all spans."""
     found = _listed(asked, passed_over, span, rows)
-    return [_named(record, span, below) for record in found]
+    return ImageTable(_named(record, span, below) for record in found)
 
 
 def _named(record: ImageRecord, span: Span, below: str) -> ImageRecord:
@@ -278,9 +278,12 @@ def _check_new_classes(found: Sequence[SpanImages], positive_class: str) -> None
 
 def _check_agreement(found: Sequence[SpanImages]) -> None:
     """Refuses an image that two spans list with another class or slice: either may be right."""
-    first: dict[str, ImageRecord] = {}
-    for record in records_of(found):
-        other = first.setdefault(record.path, record)
+    if len(found) == 1:
+        return
+    records = records_of(found)
+    first: dict[str, int] = {}
+    for row, record in enumerate(records):
+        other = records[first.setdefault(record.path, row)]
         if other.span == record.span:
             continue
         for what, before, now in (

@@ -39,6 +39,7 @@ from components.image_example_gen.image_bytes import MISSING, UNREADABLE
 from components.image_example_gen.shards import Outcome, Rules, Staging
 from components.image_example_gen.sources import data_versions
 from components.image_example_gen.span_listing import SpanImages
+from components.image_example_gen.verdict import Refusal
 
 OUTCOME_FILE = "outcome.json"
 
@@ -108,11 +109,9 @@ def _code_version() -> str:
     return modules_version(*_READING, libraries=("numpy", "pillow"))
 
 
-def may_be_kept(outcomes: Iterable[Outcome]) -> bool:
+def may_be_kept(refusals: Iterable[Refusal]) -> bool:
     """Returns whether another run would decide the same about a span's images."""
-    return not any(
-        refusal.reason in _PASSING for outcome in outcomes for refusal in outcome.refusals
-    )
+    return not any(refusal.reason in _PASSING for refusal in refusals)
 
 
 class SpanStore:

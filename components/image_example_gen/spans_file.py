@@ -6,9 +6,11 @@ ImageExampleGen writes the file `spans.json`. Examples of older versions have no
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from tfx.dsl.io import fileio
 
@@ -17,20 +19,19 @@ from components.artifact_files import Described
 
 FILE = "spans.json"
 SCHEMA_VERSION = 1
+_DIGEST_BYTES = 32
 
 
-class KeptImage(NamedTuple):
-    """An image that is in the examples.
+class KeptImages(NamedTuple):
+    """Images that are in the examples, each once.
 
     Attributes:
-      image_id: SHA-256 of the source's bytes, in hex.
-      class_name: its class.
-      is_positive: whether that is the positive class.
+      digests: S32 (n,), SHA-256 of the source's bytes.
+      classes: int (n,), positions in the names of the classes.
     """
 
-    image_id: str
-    class_name: str
-    is_positive: bool
+    digests: NDArray[np.bytes_]
+    classes: NDArray[np.integer[Any]]
 
 
 class _Record(BaseModel):
@@ -72,25 +73,34 @@ class DataRecord(_Record):
     digest: str
 
 
-def summarize(kept: Mapping[str, Iterable[KeptImage]]) -> DataRecord:
+def summarize(
+    kept: Mapping[str, KeptImages], *, class_names: Sequence[str], positive_class: str
+) -> DataRecord:
     """Returns the record of the examples.
 
     Args:
       kept: the images that are kept of each span, oldest span first.
+      class_names: of all classes.
+      positive_class: one of them.
     """
-    images = {span: list(found) for span, found in kept.items()}
-    together = [image for found in images.values() for image in found]
+    is_positive = np.array([name == positive_class for name in class_names], bool)
+    spans = tuple(
+        SpanRecord(
+            span=span,
+            images=len(found.digests),
+            positives=int(is_positive[found.classes].sum()),
+            digest=_digest(found, class_names),
+        )
+        for span, found in kept.items()
+    )
+    digests, classes = zip(*kept.values(), strict=True)
+    together = KeptImages(np.concatenate(digests), np.concatenate(classes))
     return DataRecord(
         schema_version=SCHEMA_VERSION,
-        spans=tuple(
-            SpanRecord(
-                span=span, images=len(found), positives=_positives(found), digest=_digest(found)
-            )
-            for span, found in images.items()
-        ),
-        images=len(together),
-        positives=_positives(together),
-        digest=_digest(together),
+        spans=spans,
+        images=sum(span.images for span in spans),
+        positives=sum(span.positives for span in spans),
+        digest=spans[0].digest if len(spans) == 1 else _digest(together, class_names),
     )
 
 
@@ -119,12 +129,11 @@ def read(uri: str) -> DataRecord | None:
         raise artifact_files.damaged(listed[0].path, f"it can't be read: {error}") from error
 
 
-def _positives(images: Iterable[KeptImage]) -> int:
-    return sum(image.is_positive for image in images)
-
-
-def _digest(images: Iterable[KeptImage]) -> str:
+def _digest(images: KeptImages, class_names: Sequence[str]) -> str:
     digest = hashlib.sha256()
-    for image in sorted(images):
-        digest.update(json.dumps([image.image_id, image.class_name]).encode() + b"\n")
+    texts = [json.dumps(name) for name in class_names]
+    for row in np.argsort(images.digests):
+        # numpy takes off the zeros at the end.
+        image_id = images.digests[row].ljust(_DIGEST_BYTES, b"\0").hex()
+        digest.update(f'["{image_id}", {texts[images.classes[row]]}]\n'.encode())
     return digest.hexdigest()

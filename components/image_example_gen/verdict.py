@@ -1,6 +1,6 @@
 """Decides which images to keep, over all images at once: finds duplicates and label conflicts.
 
-Works on digests only and uses about 100 bytes of memory per image, in the process that runs the
+Works on digests only and uses about 150 bytes of memory per image, in the process that runs the
 executor.
 """
 
@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from components.image_example_gen.sources import ImageRecord, class_names
+from components.image_example_gen.image_table import ImageRecord, ImageTable
+from components.image_example_gen.sources import class_names
 
 LABEL_CONFLICT = "label_conflict"
 
@@ -54,17 +56,17 @@ class Verdict:
     """Which images are kept and which are not.
 
     Attributes:
-      kept: rows of the images that are kept.
+      kept: bool (listed,), whether each image of the listing is kept.
       duplicates: number of images dropped because another has the same bytes.
       refusals: the quarantined images, in the order of the listing.
     """
 
-    kept: set[int]
+    kept: NDArray[np.bool_]
     duplicates: int
     refusals: list[Refusal]
 
 
-def judge(records: Sequence[ImageRecord], decoded: Decoded, refusals: Sequence[Refusal]) -> Verdict:
+def judge(records: ImageTable, decoded: Decoded, refusals: Sequence[Refusal]) -> Verdict:
     """Returns which images to keep: one of equal images, none if their classes differ.
 
     Of equal images the one with the smallest uri is kept. If the same bytes are listed under two
@@ -75,17 +77,17 @@ def judge(records: Sequence[ImageRecord], decoded: Decoded, refusals: Sequence[R
       decoded: the images that decode.
       refusals: the images that don't.
     """
-    classes = class_names(records)
-    index = {name: position for position, name in enumerate(classes)}
-    labels = np.array([index[records[row].class_name] for row in decoded.rows], dtype=np.int64)
+    labels = np.asarray(records.classes.numbers)[decoded.rows]
     _, first, group = np.unique(decoded.digests, return_index=True, return_inverse=True)
     conflicting = _is_mixed(labels, group, len(first))
     kept = np.zeros(len(labels), dtype=bool)
     kept[first] = True
     kept &= ~conflicting
     conflicts = _conflicts(records, decoded.rows[conflicting], group[conflicting])
+    kept_rows = np.zeros(len(records), dtype=bool)
+    kept_rows[decoded.rows[kept]] = True
     return Verdict(
-        kept=set(decoded.rows[kept].tolist()),
+        kept=kept_rows,
         duplicates=int((~kept & ~conflicting).sum()),
         refusals=sorted([*refusals, *conflicts], key=lambda refusal: refusal.row),
     )
@@ -93,16 +95,14 @@ def judge(records: Sequence[ImageRecord], decoded: Decoded, refusals: Sequence[R
 
 def _is_mixed(labels: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
     """Returns for each image whether its group has more than one label."""
-    lowest = np.full(groups, np.iinfo(np.int64).max)
-    highest = np.full(groups, -1)
+    lowest = np.full(groups, np.iinfo(labels.dtype).max, labels.dtype)
+    highest = np.zeros(groups, labels.dtype)
     np.minimum.at(lowest, group, labels)
     np.maximum.at(highest, group, labels)
     return (lowest != highest)[group]
 
 
-def _conflicts(
-    records: Sequence[ImageRecord], rows: np.ndarray, group: np.ndarray
-) -> list[Refusal]:
+def _conflicts(records: ImageTable, rows: np.ndarray, group: np.ndarray) -> list[Refusal]:
     members = collections.defaultdict(list)
     for row, key in zip(rows.tolist(), group.tolist(), strict=True):
         members[key].append(row)
@@ -119,7 +119,7 @@ def _conflict(record: ImageRecord, copies: Sequence[ImageRecord]) -> str:
 
 
 def summary(
-    records: Sequence[ImageRecord],
+    records: ImageTable,
     verdict: Verdict,
     *,
     positive_class: str,
@@ -135,22 +135,24 @@ def summary(
       reason), `by_class` (count of accepted images per listed class), `passed_over` (count of
       files and folders that were not listed, by kind), `positive_class` and `max_bad_fraction`.
     """
-    accepted = collections.Counter(records[row].class_name for row in verdict.kept)
+    numbers = np.asarray(records.classes.numbers)[verdict.kept]
+    accepted = np.bincount(numbers, minlength=len(records.classes.values)).tolist()
+    by_class = dict(zip(records.classes.values, accepted, strict=True))
     reasons = collections.Counter(refusal.reason for refusal in verdict.refusals)
     return {
         "listed": len(records),
-        "accepted": len(verdict.kept),
+        "accepted": int(verdict.kept.sum()),
         "duplicates": verdict.duplicates,
         "quarantined": len(verdict.refusals),
         "by_reason": dict(sorted(reasons.items())),
         "passed_over": dict(sorted(passed_over.items())),
-        "by_class": {name: accepted[name] for name in class_names(records)},
+        "by_class": {name: by_class[name] for name in class_names(records)},
         "positive_class": positive_class,
         "max_bad_fraction": max_bad_fraction,
     }
 
 
-def quarantine_rows(records: Sequence[ImageRecord], verdict: Verdict) -> list[dict[str, str]]:
+def quarantine_rows(records: ImageTable, verdict: Verdict) -> list[dict[str, str]]:
     """Returns one row per quarantined image: `uri`, `class_name`, `reason`, `detail`."""
     return [
         {
@@ -202,8 +204,8 @@ def failure(
     )
 
 
-def refused_of_spans(records: Sequence[ImageRecord], verdict: Verdict) -> list[Refused]:
+def refused_of_spans(records: ImageTable, verdict: Verdict) -> list[Refused]:
     """Returns the numbers of refused images of each span; empty if there are no spans."""
-    listed = collections.Counter(record.span for record in records if record.span)
-    refused = collections.Counter(records[refusal.row].span for refusal in verdict.refusals)
-    return [Refused(span, refused[span], count) for span, count in listed.items()]
+    refused = collections.Counter(records.spans[refusal.row] for refusal in verdict.refusals)
+    listed = records.spans.counts()
+    return [Refused(span, refused[span], count) for span, count in listed.items() if span]

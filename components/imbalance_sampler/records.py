@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from components import names
+from components import names, tfrecords
 from components.bundle_file import bundle_file
 from components.example_files import record_batches, shard_name
 from components.imbalance_sampler.request import SamplingError, quoted
@@ -32,10 +32,10 @@ def check_features(shards: Sequence[str], group_by: str) -> None:
     Raises:
       SamplingError: a feature is missing or is not text, or there is no record.
     """
-    record = next((record for shard in shards for record in record_batches(shard, 1)), None)
+    record = next((record for shard in shards for record in tfrecords.records(shard)), None)
     if record is None:
         raise SamplingError("the examples contain no image, so there is nothing to draw from")
-    features = tf.train.Example.FromString(record[0].numpy()).features.feature
+    features = tf.train.Example.FromString(record).features.feature
     kinds = {name: feature.WhichOneof("kind") for name, feature in features.items()}
     for name in (names.IMAGE_ID, names.CLASS_NAME, names.LABEL):
         if name not in kinds:
@@ -95,19 +95,15 @@ def copy_records(
       The number of records written, by outcome.
     """
     written: Counter[int] = Counter()
-    position = 0
     with contextlib.ExitStack() as stack:
         writers = {}
         for outcome, target in targets.items():
             hidden = stack.enter_context(bundle_file(target, scratch))
             writers[outcome] = stack.enter_context(tf.io.TFRecordWriter(hidden))
-        for batch in record_batches(path, _BATCH):
-            for record in batch.numpy():
-                outcome = int(outcomes[position])
-                if outcome in writers:
-                    writers[outcome].write(record)
-                    written[outcome] += 1
-                position += 1
+        for record, outcome in zip(tfrecords.records(path), outcomes.tolist(), strict=True):
+            if outcome in writers:
+                writers[outcome].write(record)
+                written[outcome] += 1
     return dict(written)
 
 

@@ -32,6 +32,40 @@ def test_features_are_read_from_disk_only_when_requested(tmp_path):
     assert isinstance(store.reader()["a"], np.memmap)
 
 
+def test_few_parts_are_open_at_a_time(tmp_path):
+    store = FeatureStore(tmp_path / "store")
+    for number in range(300):
+        store.add([f"{number}"], _features(number))
+    reader, before = store.reader(), _open_files()
+    for number in range(300):
+        np.testing.assert_array_equal(reader[f"{number}"], [number] * 3)
+    assert _open_files() - before <= 128
+
+
+def _open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_of_an_image_in_two_parts_one_is_read(tmp_path):
+    store = FeatureStore(tmp_path / "store")
+    store.add(["a", "b"], _features(1, 2))
+    store.add(["b", "c"], _features(2, 3))
+    reader = store.reader()
+    np.testing.assert_array_equal([reader[key][0] for key in "abc"], [1, 2, 3])
+    assert len(store.image_ids()) == 3
+    with pytest.raises(KeyError, match="bb"):
+        reader["bb"]
+
+
+def test_images_are_counted_as_they_are_added(tmp_path):
+    store = FeatureStore(tmp_path / "store")
+    counts = [store.count()]
+    for number in range(2):
+        store.add([f"{number}", f"{number}x"], _features(1, 2))
+        counts.append(store.count())
+    assert counts == [0, 2, 4]
+
+
 def test_an_incomplete_part_is_ignored(tmp_path):
     store = FeatureStore(tmp_path / "store")
     store.add(["a"], _features(1))

@@ -2,7 +2,7 @@ import hashlib
 
 import numpy as np
 
-from components.image_example_gen.sources import ImageRecord
+from components.image_example_gen.image_table import ImageRecord, ImageTable
 from components.image_example_gen.verdict import (
     Decoded,
     Refusal,
@@ -22,7 +22,7 @@ IMAGES = [
     ("b/3.jpg", "dogs", "three"),
     ("c/1.jpg", "dogs", None),
 ]
-RECORDS = [ImageRecord(uri, f"/s/{uri}", label, (), 1, 0) for uri, label, _ in IMAGES]
+RECORDS = ImageTable(ImageRecord(uri, f"/s/{uri}", label, (), 1, 0) for uri, label, _ in IMAGES)
 REFUSALS = [Refusal(6, "undecodable", "JPEG: truncated")]
 
 
@@ -49,7 +49,7 @@ def counts(verdict=VERDICT, max_bad_fraction=1.0):
 
 
 def test_of_equal_images_the_one_with_the_smallest_uri_is_kept():
-    assert VERDICT.kept == {0, 5}
+    assert np.flatnonzero(VERDICT.kept).tolist() == [0, 5]
     assert VERDICT.duplicates == 1
 
 
@@ -120,5 +120,6 @@ def test_a_class_without_images_left_is_a_failure():
 def test_a_source_of_which_no_image_decodes_is_a_failure():
     everything = [Refusal(row, "empty", "0 bytes") for row in range(len(RECORDS))]
     verdict = judge(RECORDS, decoded([]), everything)
-    assert (verdict.kept, verdict.duplicates) == (set(), 0)
+    assert not verdict.kept.any()
+    assert verdict.duplicates == 0
     assert "no image of class 'cats' is left" in failure(counts(verdict), [])

@@ -1,0 +1,44 @@
+import os
+
+import pytest
+import tensorflow as tf
+
+from components import tfrecords
+from components.artifact_files import DamagedArtifactError
+
+RECORDS = [b"", b"one", os.urandom(300_000), b"\x00" * 20]
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "records"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for record in RECORDS:
+            writer.write(record)
+    return path
+
+
+def test_the_records_are_those_that_tensorflow_wrote(path):
+    assert list(tfrecords.records(str(path))) == RECORDS
+
+
+def test_a_file_without_records_has_none(tmp_path):
+    tf.io.TFRecordWriter(str(tmp_path / "empty")).close()
+    assert list(tfrecords.records(str(tmp_path / "empty"))) == []
+
+
+@pytest.mark.parametrize("at", [0, 9, 16 + 12, 16 + 12 + 3])
+def test_a_changed_byte_of_length_record_or_checksum_is_an_error(path, at):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DamagedArtifactError, match=rf"{path} is damaged: corrupted record at \d+"):
+        list(tfrecords.records(str(path)))
+
+
+@pytest.mark.parametrize("lost", [1, 4, 20, 24, 30])
+def test_a_file_that_was_cut_off_is_an_error(path, lost):
+    content = path.read_bytes()
+    path.write_bytes(content[:-lost])
+    with pytest.raises(DamagedArtifactError, match=rf"{path} is damaged: truncated record at \d+"):
+        list(tfrecords.records(str(path)))
