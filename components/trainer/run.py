@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.dsl.io import fileio
 
-from components import names
+from components import feature_records, names
 from components.images.rules import ReadingRules
 from components.trainer import executor, history, post_hoc, warm_start
 from components.trainer.checkpoint import Checkpoint, training_identity
@@ -70,7 +70,8 @@ def run_fn(fn_args: FnArgs) -> None:
         **fn_args.custom_config["reading"],
     )
     balance = training_balance(splits[0].labels, settings)
-    _export(network, settings, rules, balance, fn_args.serving_model_dir)
+    exact = splits[0].features_type == feature_records.EXACT
+    _export(network, settings, rules, balance, fn_args.serving_model_dir, with_head=exact)
     summary = _summary(network, settings, splits, epochs)
     summary["seconds"] = round(time.monotonic() - started, 3)
     _write_json(os.path.join(fn_args.model_run_dir, "history.json"), summary)
@@ -176,12 +177,15 @@ def _export(
     rules: ReadingRules,
     balance: TrainingBalance,
     folder: str,
+    *,
+    with_head: bool,
 ) -> None:
     # A new network: in float32 even after training in mixed precision, to serve on any device,
     # and without the optimizer, which would triple the file's size.
-    served = build_network(settings, weights="none").full
-    served.set_weights(network.full.get_weights())
-    export(served, rules, folder, balance=balance)
+    served = build_network(settings, weights="none")
+    served.full.set_weights(network.full.get_weights())
+    head = served.trained if with_head else None
+    export(served.full, rules, folder, balance=balance, head=head)
 
 
 def _summary(
