@@ -181,12 +181,11 @@ class _Google:
 
     def bucket(self, name: str) -> _Bucket | None:
         if name not in self._buckets:
-            authorities = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
             credentials = self._provider()
             self._buckets[name] = _opened(
                 "GCSStore",
                 name,
-                authorities,
+                _google_authorities(),
                 credentials,
                 base_url=self._address,
                 skip_signature=credentials is None,
@@ -208,6 +207,11 @@ def _amazon_authorities() -> str | None:
 
     given = get_session().get_config_variable("ca_bundle")
     return given or os.environ.get("REQUESTS_CA_BUNDLE")
+
+
+def _google_authorities() -> str | None:
+    """Returns the file with which Google's client verifies servers, if one is set."""
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
 
 
 def _opened(
