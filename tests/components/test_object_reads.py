@@ -118,6 +118,7 @@ def test_a_forked_process_reads_with_the_client(proxy, root):
     assert read(path) == PLAIN[0].encode()
 
     def in_child() -> None:
+        make_known(root)
         read_by_client = read(path) is None and files.read_bytes(path) == PLAIN[0].encode()
         os._exit(0 if read_by_client else 1)
 
