@@ -183,7 +183,8 @@ def test_val_loss_is_that_of_the_kept_epoch_including_the_penalty(featured, run_
 
 
 def test_the_last_epoch_is_kept_on_request(featured, run_arm):
-    changes = ON_FEATURES | {"epochs": 6}
+    # Two epochs after the best of each.
+    changes = ON_FEATURES | {"epochs": 30, "early_stopping": 2}
     last = run_arm(featured, "last", **changes | {"keep_epoch": "last"})
     best = run_arm(featured, "best", **changes)
     for name, result in {"last": last, "best": best}.items():
