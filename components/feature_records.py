@@ -43,7 +43,7 @@ def spec() -> dict[str, "tf.io.FixedLenFeature | tf.io.RaggedFeature"]:
     return {
         names.FEATURES: tf.io.FixedLenFeature([], tf.string),
         names.FEATURES_SHAPE: tf.io.RaggedFeature(tf.int64),
-        names.FEATURES_TYPE: tf.io.FixedLenFeature([], tf.string),
+        names.FEATURES_TYPE: tf.io.FixedLenFeature([], tf.string, "float16"),
     }
 
 

@@ -33,7 +33,7 @@ FEATURES = "features"
 FEATURES_SHAPE = "features_shape"
 """int64: shape of the features, such as (4, 4, 2048) or (2048,)."""
 FEATURES_TYPE = "features_type"
-"""bytes: NumPy's name of the features' type, `float16` or `float32`."""
+"""bytes: NumPy's name of the features' type, `float16`, also if absent, or `float32`."""
 
 TEXT_FEATURES = (CLASS_NAME, URI, IMAGE_ID, PERCEPTUAL_HASH)
 """Text features of every image, besides its slice columns."""

@@ -26,8 +26,8 @@ class Split:
       class_names: bytes (n,), the classes as the user named them.
       features_shape: shape of the features by which a FeatureExtractor replaced the images;
         None if the records have images.
-      features_type: NumPy's name of their type; empty if the records have images.
       digest: SHA-256, in hex, of all its records in order: the identity of its content.
+      features_type: NumPy's name of the features' type; empty if the records have images.
     """
 
     name: str
@@ -36,8 +36,8 @@ class Split:
     image_ids: np.ndarray
     class_names: np.ndarray
     features_shape: tuple[int, ...] | None
-    features_type: str
     digest: str
+    features_type: str = ""
 
     @property
     def positives(self) -> int:
@@ -80,7 +80,7 @@ def _scan(name: str, shards: Sequence[Shard]) -> Split:
         names.IMAGE_ID: tf.io.FixedLenFeature([], tf.string, ""),
         names.CLASS_NAME: tf.io.FixedLenFeature([], tf.string, ""),
         names.FEATURES_SHAPE: tf.io.RaggedFeature(tf.int64),
-        names.FEATURES_TYPE: tf.io.FixedLenFeature([], tf.string, ""),
+        names.FEATURES_TYPE: tf.io.FixedLenFeature([], tf.string, "float16"),
     }
     columns: dict[str, list[np.ndarray]] = {key: [] for key in feature}
     digest = hashlib.sha256()
@@ -101,7 +101,7 @@ def _scan(name: str, shards: Sequence[Shard]) -> Split:
         image_ids=_column(columns[names.IMAGE_ID], object),
         class_names=_column(columns[names.CLASS_NAME], object),
         features_shape=tuple(int(side) for side in shape) or None,
-        features_type=kinds[0].decode() if len(kinds) else "",
+        features_type=kinds[0].decode() if len(shape) else "",
         digest=digest.hexdigest(),
     )
 
