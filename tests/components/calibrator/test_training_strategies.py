@@ -37,7 +37,9 @@ def trained():
     """By way of training, its balance and the scores of val and test; the labels by split."""
     rows = {"val": _rows(300, 3000, 1), "test": _rows(2000, 20_000, 2)}
     splits = ArmRows(train=_rows(300, 3000, 0), val="val", evaluated=rows)
+    # Not solved: such a head is calibrated already if train has the population's balance.
     common = {"model": "xception", "epochs": 8, "batch_size": 64, "learning_rate": 0.02}
+    common |= {"optimizer": "adam"}
     found = {}
     for name, changes in WAYS.items():
         settings = TrainerSettings.model_validate(common | changes)
