@@ -134,7 +134,11 @@ def _computed(paths: Sequence[Path], options: argparse.Namespace) -> NDArray[np.
     from components.feature_extractor.inference import FeatureModel
 
     backbone = Backbone(
-        weights=options.weights, pooled=True, image_size=options.image_size, input_scale="-1..1"
+        model="xception",
+        weights=options.weights,
+        pooled=True,
+        image_size=options.image_size,
+        input_scale="-1..1",
     )
     model = FeatureModel(backbone)
     with tempfile.TemporaryDirectory() as folder:

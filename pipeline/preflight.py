@@ -20,6 +20,7 @@ from components.notifications.settings import check_variables
 from components.registry import RegistryError, open_registry
 from components.tracking.settings import check_installed
 from components.trainer import weights
+from components.trainer.backbones import CNN
 from components.trainer.settings import TrainerSettings
 from pipeline.beam_options import DATAFLOW
 from pipeline.settings import Beam, ImageSettings, Sampler, Settings
@@ -136,8 +137,8 @@ def check_trainers(trainers: Iterable[TrainerSettings]) -> None:
       FileNotFoundError: a file does not exist.
     """
     for trainer in trainers:
-        if trainer.model == "xception":
-            weights.check_weights(trainer.weights)
+        if trainer.model != CNN:
+            weights.check_weights(trainer.weights, trainer.model)
 
 
 def _check_splits(settings: ImageSettings, counts: Counter[str]) -> None:

@@ -24,22 +24,25 @@ if TYPE_CHECKING:
 _CODE = (
     "components.feature_extractor.inference",
     "components.images.graph",
-    "components.trainer.models",
+    "components.trainer.backbones",
+    "components.trainer.bodies",
     "components.trainer.preprocessing",
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
-    """Xception without its classifier, and how its input is prepared.
+    """A pretrained network without its classifier, and how its input is prepared.
 
     Attributes:
+      model: the network's name in the settings, see `components.trainer.backbones`.
       weights: `imagenet`, `none`, or the path of a Keras 3 weights file.
       pooled: whether the last feature map is averaged over the image.
       image_size: side, in pixels, of the square that every image is resized to.
-      input_scale: range of its input pixels, `0..1` or `-1..1`.
+      input_scale: range of its input pixels, `0..1`, `-1..1` or `0..255`.
     """
 
+    model: str
     weights: str
     pooled: bool
     image_size: int
@@ -66,12 +69,19 @@ class Backbone:
           ValueError: the file does not fit the network.
           ConnectionError: the weights could not be downloaded.
         """
-        from components.trainer.models import xception_body
-
-        body = xception_body(self.image_size, self.weights, pooled=self.pooled)
+        body = self.build_with(self.weights)
         if self.weights == "none":
             body.set_weights(_drawn(body.get_weights()))
         return body
+
+    def build_with(self, weights: str) -> "keras.Model":
+        """Returns the network with other weights than its own; random ones differ each time.
+
+        Raises: as `build`.
+        """
+        from components.trainer.bodies import pretrained_body
+
+        return pretrained_body(self.model, self.image_size, weights, pooled=self.pooled)
 
     def key(self, body: "keras.Model") -> str:
         """Returns a digest of what features depend on except for the image, 32 hex digits.
@@ -82,7 +92,7 @@ class Backbone:
         """
         digest = hashlib.sha256()
         code = modules_version(*_CODE, libraries=("keras", "tensorflow"))
-        settings = ["xception", self.pooled, self.image_size, self.input_scale, "float16", code]
+        settings = [self.model, self.pooled, self.image_size, self.input_scale, "float16", code]
         digest.update(json.dumps(settings).encode())
         for array in body.get_weights():
             digest.update(np.ascontiguousarray(array).data)

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import keras
     from apache_beam.ml.inference.base import PredictionResult
 
+MODEL_NAME = "model_name"
+"""As in the Trainer, of which `model` is an output."""
 WEIGHTS = "weights"
 WEIGHTS_VERSION = "weights_version"
 POOLED = "pooled"
@@ -162,6 +164,7 @@ class Executor(BaseBeamExecutor):
 
 def _backbone(exec_properties: Mapping[str, Any]) -> Backbone:
     return Backbone(
+        model=exec_properties[MODEL_NAME],
         weights=exec_properties[WEIGHTS],
         pooled=bool(exec_properties[POOLED]),
         image_size=int(exec_properties[IMAGE_SIZE]),

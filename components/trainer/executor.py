@@ -10,7 +10,7 @@ from tfx.utils import json_utils
 
 from components import names
 from components.checked_artifacts import checked
-from components.trainer.settings import OWN_PIXEL_RANGE
+from components.trainer.backbones import check_model
 
 # Execution properties that TFX's Trainer does not have.
 EPOCHS = "epochs"
@@ -71,11 +71,10 @@ def with_parameters(
             raise ValueError(f"the parameter 'epochs' must be at least 1. Received: {epochs}")
         settings["epochs"] = epochs
     if model := exec_properties.get(MODEL_NAME):
-        if model not in OWN_PIXEL_RANGE:
-            raise ValueError(
-                f"the parameter 'model' must be one of {sorted(OWN_PIXEL_RANGE)}. "
-                f"Received: {model!r}"
-            )
+        try:
+            check_model(model)
+        except ValueError as error:
+            raise ValueError(f"the parameter 'model' {error}") from error
         settings["model"] = model
     changed = {**config, SETTINGS: settings}
     if root := exec_properties.get(PIPELINE_ROOT):

@@ -2,24 +2,20 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from components.paths import WeightsPath
 from components.section import Number, PositiveCount, Section, WholeNumber
 from components.trainer import methods
+from components.trainer.backbones import CNN, NETWORKS, check_model
 from components.trainer.methods import Ldam, Smote
-
-# The smallest image side, in pixels, at which every layer of Xception has an output.
-XCEPTION_MIN_SIZE = 71
 
 # Inverse strength of the pooled head's penalty, defined as in scikit-learn's
 # LogisticRegression: 2048 weights require a penalty if there are only hundreds of images. The best
 # of values from 0.003 to 100.
 POOLED_HEAD_C = 0.01
 
-PIXEL_RANGES = {"0..1": (0.0, 1.0), "-1..1": (-1.0, 1.0)}
-# The range that a model expects: Xception's weights were trained on [-1, 1].
-OWN_PIXEL_RANGE = {"cnn": "0..1", "xception": "-1..1"}
+PIXEL_RANGES = {"0..1": (0.0, 1.0), "-1..1": (-1.0, 1.0), "0..255": (0.0, 255.0)}
 
 FOCAL_GAMMA = 2.0
 """Gamma of the focal loss, Keras's default."""
@@ -70,8 +66,12 @@ Strategy = Annotated[
 class TrainerSettings(Section):
     """The model and its training."""
 
-    model: Literal["cnn", "xception"] = Field(
-        default="cnn", description="cnn: a simple CNN; xception: Xception with a new head."
+    model: Annotated[str, AfterValidator(check_model)] = Field(
+        default=CNN,
+        description=(
+            "cnn: a simple CNN; or any network of keras.applications with a new head, such as "
+            "xception, resnet50, efficientnet_v2_s, convnext_tiny or mobilenet_v3_small."
+        ),
     )
     weights: WeightsPath = Field(
         default="imagenet", description="imagenet, none, or the path of a Keras 3 weights file."
@@ -85,10 +85,13 @@ class TrainerSettings(Section):
     )
     input_scale: Literal["auto", "0..1", "-1..1"] = Field(
         default="auto",
-        description="Range of the pixel values; auto: the range that the model expects.",
+        description=(
+            "Range of the pixel values; auto: those that the model's weights were trained on, "
+            "which only a model of a plain range, such as xception, can do without."
+        ),
     )
     fine_tune: bool = Field(
-        default=False, description="Train Xception's last blocks too, after the head."
+        default=False, description="Train the pretrained network's last stage too, after the head."
     )
     sampling_strategy: Strategy = Field(
         default="representative",
@@ -158,15 +161,23 @@ class TrainerSettings(Section):
 
     @model_validator(mode="after")
     def _model_fits(self) -> Self:
-        if self.model == "xception" and self.image_size < XCEPTION_MIN_SIZE:
+        if self.model == CNN:
+            if self.fine_tune:
+                raise ValueError(
+                    "trainer.fine_tune requires a pretrained model, such as 'xception'; set "
+                    "trainer.model to one or trainer.fine_tune to false. Received: 'cnn'"
+                )
+            return self
+        network = NETWORKS[self.model]
+        if self.image_size < network.smallest:
             raise ValueError(
-                f"trainer.image_size must be at least {XCEPTION_MIN_SIZE} for 'xception'. "
+                f"trainer.image_size must be at least {network.smallest} for {self.model!r}. "
                 f"Received: {self.image_size}"
             )
-        if self.fine_tune and self.model != "xception":
+        if self.input_scale != "auto" and network.pixels != "-1..1":
             raise ValueError(
-                "trainer.fine_tune requires a pretrained model; set trainer.model to 'xception' or "
-                f"trainer.fine_tune to false. Received: {self.model!r}"
+                f"trainer.input_scale must be auto for {self.model!r}, whose pixel values "
+                f"({network.pixels}) it can't replace. Received: {self.input_scale!r}"
             )
         return self
 
@@ -183,5 +194,15 @@ class TrainerSettings(Section):
     @property
     def pixel_range(self) -> tuple[float, float]:
         """Lowest and highest pixel value of the model's input."""
-        scale = OWN_PIXEL_RANGE[self.model] if self.input_scale == "auto" else self.input_scale
-        return PIXEL_RANGES[scale]
+        return PIXEL_RANGES[self.own_scale if self.input_scale == "auto" else self.input_scale]
+
+    @property
+    def own_scale(self) -> str:
+        """The key of `PIXEL_RANGES` of the values that the model's weights were trained on.
+
+        A network that centres channels does so itself, from 0 to 255.
+        """
+        if self.model == CNN:
+            return "0..1"
+        pixels = NETWORKS[self.model].pixels
+        return pixels if pixels in PIXEL_RANGES else "0..255"

@@ -1,30 +1,36 @@
-"""The weights of Xception in the settings. Imports neither TensorFlow nor TFX."""
+"""The weights of a pretrained network in the settings. Imports neither TensorFlow nor TFX."""
 
 import functools
 import hashlib
 import os
 
+from components.trainer.backbones import NETWORKS
+
 NAMED = ("imagenet", "none")
 """Weights that are not a file."""
 
-WEIGHTS_HELP = (
-    "It must be 'imagenet', 'none', or the path of a file written by "
-    "keras.applications.Xception(include_top=False).save_weights('NAME.weights.h5')"
-)
+
+def weights_help(model: str) -> str:
+    """Returns what the weights of a network in `backbones.NETWORKS` may be, as a sentence."""
+    return (
+        "It must be 'imagenet', 'none', or the path of a file written by keras.applications."
+        f"{NETWORKS[model].constructor}(include_top=False).save_weights('NAME.weights.h5')"
+    )
 
 
-def check_weights(weights: str) -> None:
+def check_weights(weights: str, model: str) -> None:
     """Checks that the weights exist if they are a file.
 
     Args:
       weights: `imagenet`, `none`, or a path.
+      model: the network's name in the settings.
 
     Raises:
       FileNotFoundError: the path does not exist.
     """
     if weights not in NAMED and not os.path.isfile(weights):
         raise FileNotFoundError(
-            f"trainer.weights does not exist. {WEIGHTS_HELP}. Received: {weights!r}"
+            f"trainer.weights does not exist. {weights_help(model)}. Received: {weights!r}"
         )
 
 

@@ -184,6 +184,7 @@ class Chain:
             "splits": json.dumps(["train", "val"]),
             "pooled": 1,
             "image_size": SIZE,
+            "model_name": "xception",
             "input_scale": "-1..1",
             "store": self.uri("features"),
         }

@@ -24,8 +24,16 @@ from components.feature_extractor.backbone import Backbone
 from components.feature_extractor.executor import Executor
 
 SIZE = 71
+XCEPTION = {
+    "model": "xception",
+    "weights": "none",
+    "pooled": True,
+    "image_size": SIZE,
+    "input_scale": "-1..1",
+}
 COUNTS = {"train": 5, "val": 3}
 PROPERTIES = {
+    "model_name": "xception",
     "weights": "none",
     "weights_version": "",
     "splits": "[]",
@@ -128,7 +136,9 @@ def test_features_replace_the_image_and_nothing_else_changes(images, featured):
 
 
 def test_features_are_the_backbones_output_for_the_image(images, featured):
-    backbone = Backbone(weights="none", pooled=True, image_size=SIZE, input_scale="-1..1")
+    backbone = Backbone(
+        **XCEPTION, weights="none", pooled=True, image_size=SIZE, input_scale="-1..1"
+    )
     body = backbone.build()
     for one, other in zip(
         _records(str(images), "train"), _records(featured.uri, "train"), strict=True
@@ -139,7 +149,9 @@ def test_features_are_the_backbones_output_for_the_image(images, featured):
 
 
 def test_random_weights_are_the_same_each_time_whatever_other_threads_draw(monkeypatch):
-    backbone = Backbone(weights="none", pooled=True, image_size=SIZE, input_scale="-1..1")
+    backbone = Backbone(
+        **XCEPTION, weights="none", pooled=True, image_size=SIZE, input_scale="-1..1"
+    )
     first = backbone.key(backbone.build())
     monkeypatch.setattr(random, "randint", random.SystemRandom().randint)
     assert backbone.key(backbone.build()) == first
@@ -202,7 +214,9 @@ def test_the_weights_are_complete_for_readers_while_another_run_writes_them(
 
 
 def test_features_of_other_code_have_another_key(monkeypatch):
-    backbone = Backbone(weights="none", pooled=True, image_size=SIZE, input_scale="-1..1")
+    backbone = Backbone(
+        **XCEPTION, weights="none", pooled=True, image_size=SIZE, input_scale="-1..1"
+    )
     body = backbone.build()
     before = backbone.key(body)
     monkeypatch.setattr(backbone_module, "modules_version", lambda *given, **more: "other")
@@ -216,25 +230,29 @@ def test_features_of_other_weights_under_the_same_name_have_another_key(tmp_path
         keras.applications.Xception(
             weights=None, include_top=False, input_shape=(SIZE, SIZE, 3), pooling="avg"
         ).save_weights(path)
-        backbone = Backbone(weights=str(path), pooled=True, image_size=SIZE, input_scale="-1..1")
+        backbone = Backbone(**XCEPTION | {"weights": str(path)})
         return backbone.key(backbone.build())
 
     assert key(1) != key(2)
     assert key(1) == key(1)
 
 
-@pytest.mark.parametrize("change", [{"pooled": False}, {"image_size": 80}, {"input_scale": "0..1"}])
+@pytest.mark.parametrize(
+    "change",
+    [{"model": "densenet121"}, {"pooled": False}, {"image_size": 80}, {"input_scale": "0..1"}],
+)
 def test_features_of_other_settings_have_another_key(change):
-    settings = {"weights": "none", "pooled": True, "image_size": SIZE, "input_scale": "-1..1"}
-    one, other = Backbone(**settings), Backbone(**settings | change)
+    one, other = Backbone(**XCEPTION), Backbone(**XCEPTION | change)
     assert one.key(one.build()) != other.key(other.build())
 
 
-@pytest.mark.parametrize("module", ["images/graph", "trainer/preprocessing", "trainer/models"])
+@pytest.mark.parametrize("module", ["images/graph", "trainer/preprocessing", "trainer/bodies"])
 def test_the_key_of_features_depends_on_the_code_that_computes_them(module, monkeypatch, tmp_path):
     shutil.copytree(Path(code_version.__file__).parent, tmp_path / "components")
     monkeypatch.setattr(code_version, "_ROOT", tmp_path)
-    backbone = Backbone(weights="none", pooled=True, image_size=SIZE, input_scale="0..1")
+    backbone = Backbone(
+        **XCEPTION, weights="none", pooled=True, image_size=SIZE, input_scale="0..1"
+    )
     body = backbone.build()
     before = backbone.key(body)
     with open(tmp_path / "components" / f"{module}.py", "a") as file:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.trainer.models import build_network, pooled_head, unfreeze, xception_body
+from components.trainer.bodies import pretrained_body, unfreeze
+from components.trainer.models import build_network, pooled_head
 
 WEIGHTS = Path(__file__).resolve().parents[4] / "shared/weights/xception_notop.weights.h5"
 
@@ -107,4 +108,4 @@ def test_the_error_of_a_failed_download_says_how_to_set_a_path(monkeypatch, tmp_
     monkeypatch.delenv("no_proxy", raising=False)
     urllib.request.install_opener(None)
     with pytest.raises(ConnectionError, match=r"not download .* set trainer.weights to a file"):
-        xception_body(71, "imagenet", pooled=True)
+        pretrained_body("xception", 71, "imagenet", pooled=True)

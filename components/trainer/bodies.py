@@ -1,0 +1,154 @@
+"""Pretrained networks without their classifiers, each with its own pixel convention.
+
+`components.trainer.backbones` lists them.
+"""
+
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+from keras import layers
+
+from components.trainer.backbones import NETWORKS, Network
+from components.trainer.weights import check_weights, weights_help
+
+_LAYER = re.compile(r"for object <\w+ name=(?P<layer>[^,>]+)")
+_SHAPES = re.compile(
+    r"variable\.shape=(?P<asked>\([^)]*\)), Received: value\.shape=(?P<found>.*?\))"
+)
+_LONGEST_CAUSE = 200
+# Of red, green and blue from 0 to 1.
+_IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+
+
+def pretrained_body(model: str, image_size: int, weights: str, *, pooled: bool) -> keras.Model:
+    """Returns a network without its classifier: images (b, size, size, 3) to features.
+
+    The images are RGB, in the network's own range, see `TrainerSettings.pixel_range`. What else
+    its weights were trained on, such as centred channels, is part of the network returned.
+
+    Args:
+      model: a name in `backbones.NETWORKS`.
+      image_size: side of the images in pixels, at least the network's smallest.
+      weights: `imagenet`, `none`, or the path of a Keras 3 weights file.
+      pooled: whether the last feature map (b, h, w, c) is averaged to (b, c).
+
+    Raises:
+      FileNotFoundError: the path of the weights does not exist.
+      ValueError: the file does not fit the network; the message names the layer.
+      ConnectionError: the weights could not be downloaded.
+    """
+    network = NETWORKS[model]
+    check_weights(weights, model)
+    shape = (image_size, image_size, 3)
+    given: dict[str, Any] = {}
+    if network.pixels in ("torch", "caffe"):
+        images = keras.Input(shape, name="images")
+        given["input_tensor"] = _own_preprocessing(network)(images)
+    body = _constructed(network, shape, weights, pooled=pooled, **given)
+    return body if network.module != "efficientnet" else _as_for_imagenet(body)
+
+
+def _constructed(
+    network: Network, shape: Sequence[int], weights: str, *, pooled: bool, **given: Any
+) -> keras.Model:
+    try:
+        with warnings.catch_warnings():
+            # The file of a network that begins with its first layer has no group for ours.
+            warnings.filterwarnings("ignore", "Skipping nested container")
+            body: keras.Model = getattr(keras.applications, network.constructor)(
+                weights=None if weights == "none" else weights,
+                include_top=False,
+                input_shape=tuple(shape),
+                pooling="avg" if pooled else None,
+                **given,
+            )
+            return body
+    # Keras raises Exception if the download fails, and the errors of its HDF5 reader if the
+    # file does not fit.
+    except Exception as error:
+        if weights == "imagenet":
+            raise ConnectionError(
+                f"Keras could not download the ImageNet weights of {network.constructor} "
+                f"({error}); without a network, set trainer.weights to a file. "
+                f"{weights_help(network.name)}. Received: {weights!r}"
+            ) from error
+        raise ValueError(
+            f"trainer.weights does not fit {network.constructor}: {_cause(error)}. "
+            f"{weights_help(network.name)}. Received: {weights!r}"
+        ) from error
+
+
+def _as_for_imagenet(body: keras.Model) -> keras.Model:
+    """Returns an EfficientNet of the first version with the layer that Keras adds for ImageNet.
+
+    Keras divides its input by the root of the standard deviation only if it is built with
+    `imagenet`, and not in the network that is to take the same weights from a file.
+    """
+    if any(isinstance(layer, layers.Rescaling) for layer in body.layers[2:]):
+        return body
+
+    def call(layer: keras.Layer, *arguments: Any, **keywords: Any) -> keras.KerasTensor:
+        outputs = layer(*arguments, **keywords)
+        if isinstance(layer, layers.Normalization):
+            return layers.Rescaling([deviation**-0.5 for deviation in _IMAGENET_DEVIATION])(outputs)
+        return outputs
+
+    completed = keras.models.clone_model(body, call_function=call)
+    completed.set_weights(body.get_weights())
+    return completed
+
+
+def _own_preprocessing(network: Network) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
+    function: Callable[[keras.KerasTensor], keras.KerasTensor] = getattr(
+        keras.applications, network.module
+    ).preprocess_input
+    return function
+
+
+def _cause(error: Exception) -> str:
+    """Returns what Keras says of a file that doesn't fit, without the values of the weights."""
+    text = str(error)
+    layer, shapes = _LAYER.search(text), _SHAPES.search(text)
+    if layer and shapes:
+        return (
+            f"its layer {layer['layer']!r} must have weights of shape {shapes['asked']}, and the "
+            f"file has {shapes['found']}"
+        )
+    return " ".join(text.split())[:_LONGEST_CAUSE]
+
+
+def last_stage(model: str, body: keras.Model) -> list[keras.KerasTensor]:
+    """Returns the tensors from which fine-tuning trains the network on.
+
+    Args:
+      model: a name in `backbones.NETWORKS`.
+      body: what `pretrained_body` returned for it.
+    """
+    borders = (border.rsplit(".", 1) for border in NETWORKS[model].last_stage)
+    return [getattr(body.get_layer(layer), side) for layer, side in borders]
+
+
+def split(
+    body: keras.Model, borders: Sequence[keras.KerasTensor]
+) -> tuple[keras.Model, keras.Model]:
+    """Returns a network before the given tensors, and the rest; neither is trainable."""
+    border = borders[0] if len(borders) == 1 else list(borders)
+    first = keras.Model(body.input, border, name="body")
+    rest = keras.Model(border, body.output, name="top")
+    first.trainable = rest.trainable = False
+    return first, rest
+
+
+def unfreeze(top: keras.Model) -> None:
+    """Makes a pretrained part trainable, except for its batch normalisation.
+
+    The statistics of a few thousand images of two classes are worse than ImageNet's. A batch
+    normalisation layer that is not trainable normalises as in inference.
+    """
+    top.trainable = True
+    for layer in top._flatten_layers(include_self=False):
+        if isinstance(layer, layers.BatchNormalization):
+            layer.trainable = False
