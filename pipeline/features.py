@@ -45,5 +45,5 @@ def feature_extractor(
         backbone=backbone,
         store=store,
         splits=splits,
-        weights_version=weights.version(backbone.weights),
+        weights_version=weights.version(backbone.weights, backbone.model),
     )

@@ -131,7 +131,7 @@ def _data_version(records: Sequence[sources.ImageRecord], verify: Verify) -> str
 
 
 def check_trainers(trainers: Iterable[TrainerSettings]) -> None:
-    """Checks that the weights files of the trainings exist on this machine.
+    """Checks that the weights files and networks of the trainings exist on this machine.
 
     Raises:
       FileNotFoundError: a file does not exist.

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from components.code_version import modules_version
+from components.trainer import weights
+from components.trainer.backbones import is_own
 from components.trainer.settings import PIXEL_RANGES
 
 if TYPE_CHECKING:
@@ -35,7 +37,8 @@ class Backbone:
     """A pretrained network without its classifier, and how its input is prepared.
 
     Attributes:
-      model: the network's name in the settings, see `components.trainer.backbones`.
+      model: the network's name in the settings, see `components.trainer.backbones`, or the path of
+        one of the user's own.
       weights: `imagenet`, `none`, or the path of a Keras 3 weights file.
       pooled: whether the last feature map is averaged over the image.
       image_size: side, in pixels, of the square that every image is resized to.
@@ -70,7 +73,7 @@ class Backbone:
           ConnectionError: the weights could not be downloaded.
         """
         body = self.build_with(self.weights)
-        if self.weights == "none":
+        if self.weights == "none" and not is_own(self.model):
             body.set_weights(_drawn(body.get_weights()))
         return body
 
@@ -86,13 +89,14 @@ class Backbone:
     def key(self, body: "keras.Model") -> str:
         """Returns a digest of what features depend on except for the image, 32 hex digits.
 
-        It covers the values of the weights, not the name of their file, and the code that
+        It covers the values of the weights, not the name of a file, and the code that
         prepares images and builds the network: features of other weights or other code have
         another key.
         """
         digest = hashlib.sha256()
         code = modules_version(*_CODE, libraries=("keras", "tensorflow"))
-        settings = [self.model, self.pooled, self.image_size, self.input_scale, "float16", code]
+        model = weights.version(self.weights, self.model) if is_own(self.model) else self.model
+        settings = [model, self.pooled, self.image_size, self.input_scale, "float16", code]
         digest.update(json.dumps(settings).encode())
         for array in body.get_weights():
             digest.update(np.ascontiguousarray(array).data)

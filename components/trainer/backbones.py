@@ -1,13 +1,17 @@
 """The pretrained networks that a model can be made of: all of `keras.applications`, by name.
 
 What follows from a network's name is in a table, so that settings are checked without TensorFlow;
-`components.trainer.bodies` builds the networks.
+`components.trainer.bodies` builds the networks. Instead of a name, a model may be the path of a
+network of the user's own.
 """
 
 import dataclasses
 import difflib
+import os
 from dataclasses import dataclass
 from typing import Literal
+
+from components import paths
 
 Pixels = Literal["-1..1", "0..255", "torch", "caffe"]
 """What a network takes: a range of RGB values, or 0 to 255 normalised as in the framework that its
@@ -204,17 +208,34 @@ MODELS = (CNN, *NETWORKS)
 """The names that `trainer.model` can have."""
 
 
+OWN_SUFFIX = ".keras"
+"""End of the name of a file with a network of the user's own."""
+
+
+def is_own(model: str) -> bool:
+    """Whether a model is the path of a network of the user's own, and not a name."""
+    return model.endswith(OWN_SUFFIX)
+
+
 def check_model(model: str) -> str:
-    """Returns the name of a model.
+    """Returns the name of a model, or the expanded path of a network of the user's own.
 
     Raises:
-      ValueError: there is no such model; the message names the nearest.
+      ValueError: there is no such model; the message names the nearest. Or it is no path on this
+        machine.
     """
     if model in MODELS:
         return model
+    if is_own(model):
+        return paths.weights(model)
+    if os.sep in model:
+        raise ValueError(
+            f"must be a name or the path of a file that ends in {OWN_SUFFIX}, written by "
+            f"keras.Model.save. Received: {model!r}"
+        )
     near = difflib.get_close_matches(model.lower(), MODELS, n=_NEAREST)
     nearest = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
     raise ValueError(
-        f"must be cnn or a network of keras.applications{nearest}: {', '.join(NETWORKS)}. "
-        f"Received: {model!r}"
+        f"must be cnn, the path of a file that ends in {OWN_SUFFIX}, or a network of "
+        f"keras.applications{nearest}: {', '.join(NETWORKS)}. Received: {model!r}"
     )

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from components.trainer.backbones import NETWORKS, Network
+from components.trainer.backbones import NETWORKS, Network, is_own
 from components.trainer.weights import check_weights, weights_help
 
 _LAYER = re.compile(r"for object <\w+ name=(?P<layer>[^,>]+)")
@@ -19,6 +19,8 @@ _SHAPES = re.compile(
     r"variable\.shape=(?P<asked>\([^)]*\)), Received: value\.shape=(?P<found>.*?\))"
 )
 _LONGEST_CAUSE = 200
+# (batch, height, width, channels)
+_MAP_RANK = 4
 # Of red, green and blue from 0 to 1.
 _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
@@ -30,18 +32,22 @@ def pretrained_body(model: str, image_size: int, weights: str, *, pooled: bool) 
     its weights were trained on, such as centred channels, is part of the network returned.
 
     Args:
-      model: a name in `backbones.NETWORKS`.
+      model: a name in `backbones.NETWORKS`, or the path of a network of the user's own.
       image_size: side of the images in pixels, at least the network's smallest.
-      weights: `imagenet`, `none`, or the path of a Keras 3 weights file.
+      weights: `imagenet`, `none`, or the path of a Keras 3 weights file; ignored for a network of
+        the user's own, which has its weights in its file.
       pooled: whether the last feature map (b, h, w, c) is averaged to (b, c).
 
     Raises:
-      FileNotFoundError: the path of the weights does not exist.
-      ValueError: the file does not fit the network; the message names the layer.
+      FileNotFoundError: a path does not exist.
+      ValueError: the weights do not fit the network, and the message names the layer; or a network
+        of the user's own can't be used.
       ConnectionError: the weights could not be downloaded.
     """
-    network = NETWORKS[model]
     check_weights(weights, model)
+    if is_own(model):
+        return _own_body(model, image_size, pooled=pooled)
+    network = NETWORKS[model]
     shape = (image_size, image_size, 3)
     given: dict[str, Any] = {}
     if network.pixels in ("torch", "caffe"):
@@ -79,6 +85,46 @@ def _constructed(
             f"trainer.weights does not fit {network.constructor}: {_cause(error)}. "
             f"{weights_help(network.name)}. Received: {weights!r}"
         ) from error
+
+
+def _own_body(path: str, image_size: int, *, pooled: bool) -> keras.Model:
+    loaded = _loaded(path)
+    _check_own(loaded, path, image_size)
+    images = keras.Input((image_size, image_size, 3), name="images")
+    features = loaded(images, training=False)
+    if pooled and len(features.shape) == _MAP_RANK:
+        features = layers.GlobalAveragePooling2D()(features)
+    return keras.Model(images, features)
+
+
+def _loaded(path: str) -> keras.Model:
+    try:
+        model: keras.Model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    # A file that is no network raises errors of zip, JSON and HDF5, and one with code ValueError or
+    # TypeError.
+    except Exception as error:
+        raise ValueError(
+            "trainer.model can't be loaded: it must be written by keras.Model.save, of Keras's own "
+            f"layers alone, as no code is run from it ({_cause(error)}). Received: {path!r}"
+        ) from error
+    return model
+
+
+def _check_own(loaded: keras.Model, path: str, image_size: int) -> None:
+    """Refuses a network that does not map such images to features."""
+    asked = (None, image_size, image_size, 3)
+    found = loaded.input_shape
+    if found not in (asked, (None, None, None, 3)):
+        raise ValueError(
+            f"trainer.model must take images of shape {asked}; set trainer.image_size to its size. "
+            f"Received: {found} in {path!r}"
+        )
+    features = loaded.output_shape
+    if not isinstance(features, tuple) or len(features) not in (2, _MAP_RANK) or not features[-1]:
+        raise ValueError(
+            "trainer.model must return features of shape (None, channels), or a map of them of "
+            f"shape (None, height, width, channels). Received: {features} in {path!r}"
+        )
 
 
 def _as_for_imagenet(body: keras.Model) -> keras.Model:

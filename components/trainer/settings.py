@@ -7,8 +7,9 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from components.paths import WeightsPath
 from components.section import Number, PositiveCount, Section, WholeNumber
 from components.trainer import methods
-from components.trainer.backbones import CNN, NETWORKS, check_model
+from components.trainer.backbones import CNN, NETWORKS, check_model, is_own
 from components.trainer.methods import Ldam, Smote
+from components.trainer.weights import NAMED
 
 # Inverse strength of the pooled head's penalty, defined as in scikit-learn's
 # LogisticRegression: 2048 weights require a penalty if there are only hundreds of images. The best
@@ -70,7 +71,8 @@ class TrainerSettings(Section):
         default=CNN,
         description=(
             "cnn: a simple CNN; or any network of keras.applications with a new head, such as "
-            "xception, resnet50, efficientnet_v2_s, convnext_tiny or mobilenet_v3_small."
+            "xception, resnet50, efficientnet_v2_s, convnext_tiny or mobilenet_v3_small; or the "
+            "path of a network of your own, NAME.keras, that maps RGB images to features."
         ),
     )
     weights: WeightsPath = Field(
@@ -83,11 +85,12 @@ class TrainerSettings(Section):
     image_size: Annotated[WholeNumber, Field(ge=16, le=1024)] = Field(
         default=128, description="Side, in pixels, of the square that images are resized to."
     )
-    input_scale: Literal["auto", "0..1", "-1..1"] = Field(
+    input_scale: Literal["auto", "0..1", "-1..1", "0..255"] = Field(
         default="auto",
         description=(
-            "Range of the pixel values; auto: those that the model's weights were trained on, "
-            "which only a model of a plain range, such as xception, can do without."
+            "Range of the pixel values; auto: those that the model's weights were trained on, and "
+            "0..255 for a network of your own. Another can be set for cnn, for a network of your "
+            "own, and for one that was trained on -1..1, such as xception."
         ),
     )
     fine_tune: bool = Field(
@@ -168,6 +171,9 @@ class TrainerSettings(Section):
                     "trainer.model to one or trainer.fine_tune to false. Received: 'cnn'"
                 )
             return self
+        if is_own(self.model):
+            self._check_own()
+            return self
         network = NETWORKS[self.model]
         if self.image_size < network.smallest:
             raise ValueError(
@@ -189,7 +195,19 @@ class TrainerSettings(Section):
     @property
     def trains_on_features(self) -> bool:
         """Whether only a head is trained, on features that are computed once per image."""
-        return self.model != "cnn" and not self.fine_tune and not self.augmentation
+        return self.model != CNN and not self.fine_tune and not self.augmentation
+
+    def _check_own(self) -> None:
+        if self.fine_tune:
+            raise ValueError(
+                "trainer.fine_tune must be false for a network of your own, whose last stage is "
+                f"not known. Received: true for {self.model!r}"
+            )
+        if self.weights not in NAMED:
+            raise ValueError(
+                "trainer.weights must be left out for a network of your own, whose file has its "
+                f"weights. Received: {self.weights!r}"
+            )
 
     @property
     def pixel_range(self) -> tuple[float, float]:
@@ -204,5 +222,5 @@ class TrainerSettings(Section):
         """
         if self.model == CNN:
             return "0..1"
-        pixels = NETWORKS[self.model].pixels
+        pixels = NETWORKS[self.model].pixels if self.model in NETWORKS else "0..255"
         return pixels if pixels in PIXEL_RANGES else "0..255"
