@@ -26,6 +26,7 @@ def frozen_backbone(settings: TrainerSettings) -> Backbone | None:
         pooled=settings.head == "pooled",
         image_size=settings.image_size,
         input_scale=f"{low:g}..{high:g}",
+        views=settings.view_names,
     )
 
 

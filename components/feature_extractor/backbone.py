@@ -4,6 +4,7 @@ TensorFlow and Keras are imported inside functions, since the command line and t
 don't require them.
 """
 
+import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from components.code_version import modules_version
 from components.trainer import weights
 from components.trainer.backbones import is_own
 from components.trainer.settings import PIXEL_RANGES
+from components.trainer.views import ONLY_ORIGINAL, sides
 
 if TYPE_CHECKING:
     import keras
@@ -29,6 +31,7 @@ _CODE = (
     "components.trainer.backbones",
     "components.trainer.bodies",
     "components.trainer.preprocessing",
+    "components.trainer.views",
 )
 
 
@@ -43,6 +46,9 @@ class Backbone:
       pooled: whether the last feature map is averaged over the image.
       image_size: side, in pixels, of the square that every image is resized to.
       input_scale: range of its input pixels, `0..1`, `-1..1` or `0..255`.
+      views: names of the views of an image whose features are averaged, see
+        `components.trainer.views`.
+      any_size: whether it is built for images of any size, as it must be for views of several.
     """
 
     model: str
@@ -50,6 +56,14 @@ class Backbone:
     pooled: bool
     image_size: int
     input_scale: str
+    views: tuple[str, ...] = ONLY_ORIGINAL
+    any_size: bool = False
+
+    @property
+    def each_view(self) -> list["Backbone"]:
+        """One backbone per view, of which this one's features are the mean."""
+        any_size = len(sides(self.views, self.image_size)) > 1
+        return [dataclasses.replace(self, views=(name,), any_size=any_size) for name in self.views]
 
     @property
     def node_id(self) -> str:
@@ -82,9 +96,16 @@ class Backbone:
 
         Raises: as `build`.
         """
-        from components.trainer.bodies import pretrained_body
+        from components.trainer.bodies import body_of_views
 
-        return pretrained_body(self.model, self.image_size, weights, pooled=self.pooled)
+        return body_of_views(
+            self.model,
+            self.image_size,
+            weights,
+            pooled=self.pooled,
+            views=self.views,
+            any_size=self.any_size,
+        )
 
     def key(self, body: "keras.Model") -> str:
         """Returns a digest of what features depend on except for the image, 32 hex digits.
@@ -97,6 +118,8 @@ class Backbone:
         code = modules_version(*_CODE, libraries=("keras", "tensorflow"))
         model = weights.version(self.weights, self.model) if is_own(self.model) else self.model
         settings = [model, self.pooled, self.image_size, self.input_scale, "float16", code]
+        if self.views != ONLY_ORIGINAL or self.any_size:
+            settings += [*self.views, self.any_size]
         digest.update(json.dumps(settings).encode())
         for array in body.get_weights():
             digest.update(np.ascontiguousarray(array).data)

@@ -21,6 +21,7 @@ class FeatureExtractorSpec(component_spec.ComponentSpec):
         executor.POOLED: component_spec.ExecutionParameter(type=int),
         executor.IMAGE_SIZE: component_spec.ExecutionParameter(type=int),
         executor.INPUT_SCALE: component_spec.ExecutionParameter(type=str),
+        executor.VIEWS: component_spec.ExecutionParameter(type=str),
         executor.STORE: component_spec.ExecutionParameter(type=str),
         executor.SPLITS: component_spec.ExecutionParameter(type=str),
     }
@@ -34,8 +35,8 @@ class FeatureExtractor(base_beam_component.BaseBeamComponent):
     """Computes the features of each image by a frozen backbone, only once.
 
     Features are stored by image and by what they depend on: the backbone, the values of its
-    weights, its pooling, the image size and the range of the pixels. Splits, arms, epochs and
-    later runs share the features of an image; other weights under the same file name have other
+    weights, its pooling, the image size, the range of the pixels and the view. Splits, arms, epochs
+    and later runs share the features of an image; other weights under the same file name have other
     features.
 
     Outputs:
@@ -75,6 +76,7 @@ class FeatureExtractor(base_beam_component.BaseBeamComponent):
                 pooled=int(backbone.pooled),
                 image_size=backbone.image_size,
                 input_scale=backbone.input_scale,
+                views=json.dumps(backbone.views),
                 store=store,
                 splits=json.dumps(list(splits)),
                 featured_examples=Channel(type=standard_artifacts.Examples),

@@ -234,8 +234,8 @@ def check_model(model: str) -> str:
             f"keras.Model.save. Received: {model!r}"
         )
     near = difflib.get_close_matches(model.lower(), MODELS, n=_NEAREST)
-    nearest = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
+    nearest = f"did you mean {' or '.join(map(repr, near))}?" if near else ", ".join(NETWORKS)
     raise ValueError(
-        f"must be cnn, the path of a file that ends in {OWN_SUFFIX}, or a network of "
-        f"keras.applications{nearest}: {', '.join(NETWORKS)}. Received: {model!r}"
+        f"must be cnn, the path of a file that ends in {OWN_SUFFIX}, or the name of a network of "
+        f"keras.applications: {nearest} Received: {model!r}"
     )

@@ -12,6 +12,8 @@ import keras
 from keras import layers
 
 from components.trainer.backbones import NETWORKS, Network, is_own
+from components.trainer.views import ONLY_ORIGINAL, View, view
+from components.trainer.views import sides as view_sides
 from components.trainer.weights import check_weights, weights_help
 
 _LAYER = re.compile(r"for object <\w+ name=(?P<layer>[^,>]+)")
@@ -25,7 +27,47 @@ _MAP_RANK = 4
 _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 
-def pretrained_body(model: str, image_size: int, weights: str, *, pooled: bool) -> keras.Model:
+def body_of_views(
+    model: str,
+    image_size: int,
+    weights: str,
+    *,
+    pooled: bool,
+    views: Sequence[str] = ONLY_ORIGINAL,
+    any_size: bool = False,
+) -> keras.Model:
+    """Returns a network that averages the features of several views of each image.
+
+    Args:
+      model, image_size, weights, pooled: as `pretrained_body`.
+      views: names of single views, see `components.trainer.views`.
+      any_size: build the network for images of any size even if all views have the same. Such a
+        network may pad its input otherwise, so that the features of a view differ.
+
+    Raises: as `pretrained_body`.
+    """
+    sides = view_sides(views, image_size)
+    any_size = any_size or len(sides) > 1
+    if tuple(views) == ONLY_ORIGINAL and not any_size:
+        return pretrained_body(model, image_size, weights, pooled=pooled)
+    network = pretrained_body(model, None if any_size else sides.pop(), weights, pooled=pooled)
+    images = keras.Input((image_size, image_size, 3), name="images")
+    features = [network(_seen(images, view(name, image_size)), training=False) for name in views]
+    return keras.Model(images, layers.Average()(features) if len(features) > 1 else features[0])
+
+
+def _seen(images: keras.KerasTensor, view: View) -> keras.KerasTensor:
+    """Returns what a network sees of images (b, size, size, 3) in a view: (b, side, side, 3)."""
+    rows, columns = slice(view.top, view.top + view.part), slice(view.left, view.left + view.part)
+    seen = images[:, rows, columns]
+    if view.side != view.part:
+        seen = keras.ops.image.resize(seen, (view.side, view.side), antialias=True)
+    return keras.ops.flip(seen, axis=2) if view.mirrored else seen
+
+
+def pretrained_body(
+    model: str, image_size: int | None, weights: str, *, pooled: bool
+) -> keras.Model:
     """Returns a network without its classifier: images (b, size, size, 3) to features.
 
     The images are RGB, in the network's own range, see `TrainerSettings.pixel_range`. What else
@@ -33,7 +75,7 @@ def pretrained_body(model: str, image_size: int, weights: str, *, pooled: bool) 
 
     Args:
       model: a name in `backbones.NETWORKS`, or the path of a network of the user's own.
-      image_size: side of the images in pixels, at least the network's smallest.
+      image_size: side of the images in pixels, at least the network's smallest; None: any.
       weights: `imagenet`, `none`, or the path of a Keras 3 weights file; ignored for a network of
         the user's own, which has its weights in its file.
       pooled: whether the last feature map (b, h, w, c) is averaged to (b, c).
@@ -58,7 +100,7 @@ def pretrained_body(model: str, image_size: int, weights: str, *, pooled: bool) 
 
 
 def _constructed(
-    network: Network, shape: Sequence[int], weights: str, *, pooled: bool, **given: Any
+    network: Network, shape: Sequence[int | None], weights: str, *, pooled: bool, **given: Any
 ) -> keras.Model:
     try:
         with warnings.catch_warnings():
@@ -87,7 +129,7 @@ def _constructed(
         ) from error
 
 
-def _own_body(path: str, image_size: int, *, pooled: bool) -> keras.Model:
+def _own_body(path: str, image_size: int | None, *, pooled: bool) -> keras.Model:
     loaded = _loaded(path)
     _check_own(loaded, path, image_size)
     images = keras.Input((image_size, image_size, 3), name="images")
@@ -110,7 +152,7 @@ def _loaded(path: str) -> keras.Model:
     return model
 
 
-def _check_own(loaded: keras.Model, path: str, image_size: int) -> None:
+def _check_own(loaded: keras.Model, path: str, image_size: int | None) -> None:
     """Refuses a network that does not map such images to features."""
     asked = (None, image_size, image_size, 3)
     found = loaded.input_shape

@@ -50,11 +50,12 @@ def build_network(
     if settings.model == CNN:
         model = simple_cnn(settings.image_size)
         return Network(full=model, body=None, trained=model, top=None)
-    pretrained = bodies.pretrained_body(
+    pretrained = bodies.body_of_views(
         settings.model,
         settings.image_size,
         weights or settings.weights,
         pooled=settings.head == "pooled",
+        views=settings.view_names,
     )
     pretrained.trainable = False
     head = build_head(settings, pretrained.output_shape[1:], epoch_images=epoch_images)

@@ -9,6 +9,9 @@ from components.section import Number, PositiveCount, Section, WholeNumber
 from components.trainer import methods
 from components.trainer.backbones import CNN, NETWORKS, check_model, is_own
 from components.trainer.methods import Ldam, Smote
+from components.trainer.views import ONLY_ORIGINAL, Views
+from components.trainer.views import names as view_names
+from components.trainer.views import sides as view_sides
 from components.trainer.weights import NAMED
 
 # Inverse strength of the pooled head's penalty, defined as in scikit-learn's
@@ -161,6 +164,40 @@ class TrainerSettings(Section):
             "the mean of their log odds is one head."
         ),
     )
+
+    views: Views = Field(
+        default=["original"],
+        min_length=1,
+        description=(
+            "Views of each image whose features are averaged, in training as in serving: original, "
+            "mirror, center_crop, five_crops, ten_crops, or the side, in pixels, of a smaller "
+            "image. Requires a frozen network and a pooled head; n views take n times as long."
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _views_fit(self) -> Self:
+        if self.view_names == ONLY_ORIGINAL:
+            return self
+        if self.model == CNN or self.fine_tune or self.augmentation or self.head != "pooled":
+            raise ValueError(
+                "trainer.views requires a pretrained model with the pooled head, without fine_tune "
+                f"and augmentation. Received: {self.views}"
+            )
+        sides = view_sides(self.view_names, self.image_size)
+        smallest = NETWORKS[self.model].smallest if self.model in NETWORKS else 1
+        if not smallest <= min(sides) <= max(sides) <= self.image_size:
+            raise ValueError(
+                f"trainer.views must have sides from {smallest}, the smallest of {self.model!r}, "
+                f"to trainer.image_size, {self.image_size}; a crop has 7/8 of it. "
+                f"Received: sides {sorted(sides)}"
+            )
+        return self
+
+    @property
+    def view_names(self) -> tuple[str, ...]:
+        """The single views, see `components.trainer.views`."""
+        return view_names(self.views)
 
     @model_validator(mode="after")
     def _model_fits(self) -> Self:

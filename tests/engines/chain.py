@@ -185,6 +185,7 @@ class Chain:
             "pooled": 1,
             "image_size": SIZE,
             "model_name": "xception",
+            "views": '["original"]',
             "input_scale": "-1..1",
             "store": self.uri("features"),
         }
