@@ -35,6 +35,7 @@ class Network:
       last_stage: where fine-tuning begins: the inputs of the stage with the last resolution, each
         as the name of a layer and `input` or `output`. More than one can't be computed once per
         image and kept.
+      any_size: whether Keras builds the same layers for images of any size.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Network:
     smallest: int = 32
     default: int = 224
     last_stage: tuple[str, ...]
+    any_size: bool = True
 
 
 _CONVNEXT = Network(
@@ -96,6 +98,8 @@ _NASNET = Network(
     module="nasnet",
     pixels="-1..1",
     last_stage=(),
+    # Its cells have a layer more wherever two inputs differ in size.
+    any_size=False,
 )
 _RESNET = Network(
     name="resnet{}",

@@ -192,6 +192,11 @@ class TrainerSettings(Section):
                 f"to trainer.image_size, {self.image_size}; a crop has 7/8 of it. "
                 f"Received: sides {sorted(sides)}"
             )
+        if len(sides) > 1 and self.model in NETWORKS and not NETWORKS[self.model].any_size:
+            raise ValueError(
+                f"trainer.views must have one side for {self.model!r}, whose layers depend on it; "
+                f"use original and mirror, or crops alone. Received: sides {sorted(sides)}"
+            )
         return self
 
     @property

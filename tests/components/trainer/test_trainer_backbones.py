@@ -129,6 +129,16 @@ def test_a_network_sees_what_keras_own_preprocessing_gives(model, network, pixel
     assert found.ndim == 2
 
 
+def test_a_network_for_any_size_gives_the_same_features(model, network, pixels):
+    if not NETWORKS[model].any_size:
+        pytest.skip("it has other layers then")
+    any_size = pretrained_body(model, None, "none", pooled=True)
+    any_size.set_weights(network.body.get_weights())
+    images = _given(model, pixels)
+    expected = network.body(images, training=False)
+    np.testing.assert_allclose(any_size(images, training=False), expected, rtol=1e-3, atol=1e-6)
+
+
 def test_an_exported_model_serves_the_networks_probabilities(model, network, pixels, tmp_path):
     if model not in _EXPORTED:
         pytest.skip("exported by `make backbones-check`")
@@ -167,6 +177,11 @@ def test_a_top_with_two_inputs_is_trained_with_the_whole_network():
     before = len(network.trained.trainable_weights)
     bodies.unfreeze(network.top)
     assert len(network.trained.trainable_weights) > before
+
+
+def test_several_sizes_are_refused_where_the_layers_depend_on_them():
+    with pytest.raises(ValueError, match=r"one side for 'nasnet_mobile'.*sides \[48, 64\]"):
+        _settings("nasnet_mobile", image_size=64, views=["original", 48])
 
 
 def test_each_network_has_its_own_backbone_and_features():

@@ -89,7 +89,7 @@ def test_weights_that_do_not_fit_are_refused_with_the_path(make_settings, tmp_pa
     if name.startswith("cnn"):
         build_network(make_settings(model="cnn")).full.save_weights(path)
     settings = make_settings(model="xception", image_size=71, weights=str(path))
-    with pytest.raises(ValueError, match=rf"(?s)does not fit Xception .*Received: .*{name}'"):
+    with pytest.raises(ValueError, match=rf"(?s)does not fit Xception: .*Received: .*{name}'"):
         build_network(settings)
 
 
