@@ -3,8 +3,10 @@
 `components.trainer.backbones` lists them.
 """
 
+import importlib
 import re
 import warnings
+import zipfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,8 +23,10 @@ _SHAPES = re.compile(
     r"variable\.shape=(?P<asked>\([^)]*\)), Received: value\.shape=(?P<found>.*?\))"
 )
 _LONGEST_CAUSE = 200
-# (batch, height, width, channels)
+# (batch, height, width, channels) and (batch, tokens, channels)
 _MAP_RANK = 4
+_TOKENS_RANK = 3
+_HUB = "keras_hub"
 # Of red, green and blue from 0 to 1.
 _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
@@ -133,39 +137,62 @@ def _own_body(path: str, image_size: int | None, *, pooled: bool) -> keras.Model
     loaded = _loaded(path)
     _check_own(loaded, path, image_size)
     images = keras.Input((image_size, image_size, 3), name="images")
-    features = loaded(images, training=False)
-    if pooled and len(features.shape) == _MAP_RANK:
+    # Networks of keras-hub take their images by name.
+    given = keras.tree.map_structure(lambda _: images, _input(loaded))
+    features = loaded(given, training=False)
+    if len(features.shape) == _TOKENS_RANK:
+        features = layers.GlobalAveragePooling1D()(features)
+    elif pooled and len(features.shape) == _MAP_RANK:
         features = layers.GlobalAveragePooling2D()(features)
     return keras.Model(images, features)
 
 
 def _loaded(path: str) -> keras.Model:
     try:
+        if _has_layers_of_hub(path):
+            importlib.import_module(_HUB)
         model: keras.Model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"trainer.model has layers of keras-hub: install outnumbered[hub]. Received: {path!r}"
+        ) from error
     # A file that is no network raises errors of zip, JSON and HDF5, and one with code ValueError or
     # TypeError.
     except Exception as error:
         raise ValueError(
-            "trainer.model can't be loaded: it must be written by keras.Model.save, of Keras's own "
-            f"layers alone, as no code is run from it ({_cause(error)}). Received: {path!r}"
+            "trainer.model can't be loaded: it must be written by keras.Model.save, of layers of "
+            f"Keras and keras-hub alone, as no code is run from it ({_cause(error)}). "
+            f"Received: {path!r}"
         ) from error
     return model
+
+
+def _has_layers_of_hub(path: str) -> bool:
+    with zipfile.ZipFile(path) as file:
+        return f'"{_HUB}>'.encode() in file.read("config.json")
+
+
+def _input(model: keras.Model) -> Any:
+    """Returns the input tensor of a model, or its tensors in the structure that it takes."""
+    # A sequential model has no `input` before it is called.
+    return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
 
 
 def _check_own(loaded: keras.Model, path: str, image_size: int | None) -> None:
     """Refuses a network that does not map such images to features."""
     asked = (None, image_size, image_size, 3)
-    found = loaded.input_shape
-    if found not in (asked, (None, None, None, 3)):
+    found = [tuple(each.shape) for each in keras.tree.flatten(_input(loaded))]
+    if found not in ([asked], [(None, None, None, 3)]):
         raise ValueError(
             f"trainer.model must take images of shape {asked}; set trainer.image_size to its size. "
-            f"Received: {found} in {path!r}"
+            f"Received: {', '.join(map(str, found))} in {path!r}"
         )
     features = loaded.output_shape
-    if not isinstance(features, tuple) or len(features) not in (2, _MAP_RANK) or not features[-1]:
+    if not isinstance(features, tuple) or features[-1] is None or len(features) > _MAP_RANK:
         raise ValueError(
-            "trainer.model must return features of shape (None, channels), or a map of them of "
-            f"shape (None, height, width, channels). Received: {features} in {path!r}"
+            "trainer.model must return features of shape (None, channels), or a map or sequence of "
+            "them, such as (None, height, width, channels) or (None, tokens, channels). "
+            f"Received: {features} in {path!r}"
         )
 
 

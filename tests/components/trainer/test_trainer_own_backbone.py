@@ -1,5 +1,7 @@
 """A network of the user's own as the pretrained part of a model: a `.keras` file."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -23,6 +25,14 @@ class Halved(layers.Layer):
 
     def call(self, inputs):
         return inputs / 2
+
+
+@keras.saving.register_keras_serializable("keras_hub")
+class OfHub(layers.Layer):
+    """A layer with the name of one of keras-hub."""
+
+    def call(self, inputs):
+        return inputs
 
 
 def _network(*more: keras.Layer, size: int | None = SIZE, seed: int = 0) -> keras.Model:
@@ -126,7 +136,7 @@ def test_code_in_the_file_is_not_run(saved, layer, monkeypatch):
     # As in a process that does not have the class.
     monkeypatch.setattr("keras.src.saving.object_registration.GLOBAL_CUSTOM_OBJECTS", {})
     monkeypatch.delitem(globals(), "Halved")
-    with pytest.raises(ValueError, match=r"Keras's own layers alone, as no code .*own\.keras'"):
+    with pytest.raises(ValueError, match=r"of Keras and keras-hub alone, as no code .*own\.keras'"):
         pretrained_body(path, SIZE, "imagenet", pooled=True)
 
 
@@ -146,9 +156,42 @@ def test_a_network_of_another_image_size_is_refused(saved):
 
 
 def test_a_network_without_features_is_refused(saved):
-    path = saved(_network(layers.Reshape((5, -1))))
-    with pytest.raises(ValueError, match=r"must return features of shape .* Received: \(None, 5, "):
+    network = _network(size=None)
+    path = saved(keras.Model(network.inputs, [network.outputs[0]] * 2))
+    with pytest.raises(ValueError, match=r"must return features of shape .* Received: \[\(None, "):
         pretrained_body(path, SIZE, "imagenet", pooled=True)
+
+
+def test_images_may_be_given_by_name_and_tokens_are_averaged(saved):
+    """As the vision transformers of keras-hub do."""
+    images = keras.Input((SIZE, SIZE, 3), name="images")
+    tokens = layers.Reshape((-1, 5))(_network()(images))
+    network = keras.Model({"images": images}, tokens)
+    body = pretrained_body(saved(network), SIZE, "imagenet", pooled=True)
+    expected = network({"images": _images()}, training=False).numpy().mean(axis=1)
+    np.testing.assert_allclose(body(_images(), training=False), expected, rtol=1e-5)
+
+
+def test_layers_of_keras_hub_require_its_extra(saved, monkeypatch):
+    path = saved(_network(OfHub()))
+    monkeypatch.setitem(sys.modules, "keras_hub", None)
+    with pytest.raises(ValueError, match=r"layers of keras-hub: install outnumbered\[hub\]"):
+        pretrained_body(path, SIZE, "imagenet", pooled=True)
+
+
+def test_a_vision_transformer_of_keras_hub_is_a_backbone(saved):
+    hub = pytest.importorskip("keras_hub", reason="needs the extra hub")
+    network = hub.models.DINOV2Backbone(
+        patch_size=8,
+        num_layers=1,
+        hidden_dim=16,
+        num_heads=2,
+        intermediate_dim=16,
+        image_shape=(SIZE, SIZE, 3),
+    )
+    body = pretrained_body(saved(network), SIZE, "imagenet", pooled=True)
+    expected = network({"images": _images()}, training=False).numpy().mean(axis=1)
+    np.testing.assert_allclose(body(_images(), training=False), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
