@@ -19,7 +19,6 @@ photographs are exchanged, and the ranking is repeated. The last line is JSON:
 
 import argparse
 import json
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,12 +27,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmarks import photo_features
 from components import names
 from components.reporter import label_doubt
 
 WRONG = ("dogs/dog.1043.jpg", "dogs/dog.1194.jpg", "dogs/dog.1773.jpg")
 _FIRST = 50
-_BATCH = 32
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -47,8 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--wrong", nargs="*", default=WRONG, help="wrong labels, as CLASS/FILE")
     parser.add_argument("--exchanged", type=int, default=50, help="labels to exchange")
     options = parser.parse_args(arguments)
-    uris = sorted(path.relative_to(options.photos).as_posix() for path in _files(options.photos))
-    features, seconds_of_features = _features(uris, options)
+    uris = photo_features.listed(options.photos)
+    features, seconds_of_features = photo_features.read(
+        options.photos,
+        uris,
+        weights=options.weights,
+        image_size=options.image_size,
+        kept=options.features,
+    )
     labels = np.array([Path(uri).parts[0] == options.positive_class for uri in uris], np.int64)
     started = time.perf_counter()
     places = ranks(uris, features, labels)
@@ -101,54 +106,6 @@ def ranks(
     )
     ranked = label_doubt.rank(images, prevalence=labels.mean())[names.URI]
     return {uri: place for place, uri in enumerate(ranked, start=1)}
-
-
-def _files(photos: Path) -> list[Path]:
-    return [path for folder in photos.iterdir() if folder.is_dir() for path in folder.iterdir()]
-
-
-def _features(
-    uris: Sequence[str], options: argparse.Namespace
-) -> tuple[NDArray[np.float32], float | None]:
-    """Returns the features in the order of the photographs, and the seconds if computed."""
-    if options.features and options.features.exists():
-        with np.load(options.features) as kept:
-            if kept["uris"].tolist() != list(uris):
-                raise ValueError(
-                    f"--features must be of the same photographs; delete the file. "
-                    f"Received: {options.features}, of {len(kept['uris']):,} photographs"
-                )
-            return kept["values"].astype(np.float32), None
-    started = time.perf_counter()
-    values = _computed([options.photos / uri for uri in uris], options)
-    seconds = round(time.perf_counter() - started, 1)
-    if options.features:
-        np.savez(options.features, uris=list(uris), values=values)
-    return values.astype(np.float32), seconds
-
-
-def _computed(paths: Sequence[Path], options: argparse.Namespace) -> NDArray[np.float16]:
-    import tensorflow as tf
-
-    from components.feature_extractor.backbone import Backbone
-    from components.feature_extractor.inference import FeatureModel
-
-    backbone = Backbone(
-        model="xception",
-        weights=options.weights,
-        pooled=True,
-        image_size=options.image_size,
-        input_scale="-1..1",
-    )
-    model = FeatureModel(backbone)
-    with tempfile.TemporaryDirectory() as folder:
-        weights = str(Path(folder) / "body.weights.h5")
-        backbone.build().save_weights(weights)
-        model.load_weights(weights)
-    batches = [paths[first : first + _BATCH] for first in range(0, len(paths), _BATCH)]
-    return np.concatenate(
-        [model(tf.constant([path.read_bytes() for path in batch])).numpy() for batch in batches]
-    )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ not what is measured. Prints its port when it is ready, and doesn't check signat
 import argparse
 import asyncio
 import base64
+import hashlib
 import json
 import os
 from http import HTTPStatus
@@ -67,9 +68,14 @@ class _Protocol(asyncio.Protocol):
     def _write(self, status: HTTPStatus, body: bytes, *, is_head: bool) -> None:
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Length: {len(body)}\r\n"
-            f"ETag: {_TAG}\r\nLast-Modified: {_CHANGED}\r\nX-Goog-Hash: {_crc32c(body)}\r\n\r\n"
+            f"ETag: {_md5(body)}\r\nX-Goog-Hash: {_crc32c(body)}\r\n"
+            f"Last-Modified: {_CHANGED}\r\n\r\n"
         )
         self._transport.write(head.encode() + (b"" if is_head else body))
+
+
+def _md5(content: bytes) -> str:
+    return f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"'
 
 
 def _crc32c(content: bytes) -> str:

@@ -29,9 +29,11 @@ BRIGHTNESS: Final = "brightness"
 SHARPNESS: Final = "sharpness"
 """float: see `components.images.appearance`."""
 FEATURES = "features"
-"""bytes: a frozen backbone's output for the image, float16 in C order; replaces the image."""
+"""bytes: a frozen backbone's output for the image, in C order; replaces the image."""
 FEATURES_SHAPE = "features_shape"
 """int64: shape of the features, such as (4, 4, 2048) or (2048,)."""
+FEATURES_TYPE = "features_type"
+"""bytes: NumPy's name of the features' type, `float16`, also if absent, or `float32`."""
 
 TEXT_FEATURES = (CLASS_NAME, URI, IMAGE_ID, PERCEPTUAL_HASH)
 """Text features of every image, besides its slice columns."""
@@ -79,6 +81,8 @@ SERVING_DEFAULT = "serving_default"
 """Signature: serialized tf.Example in, outputs out."""
 PREDICT_IMAGES = "predict_images"
 """Signature: encoded image bytes in, outputs out."""
+PREDICT_FEATURES = "predict_features"
+"""Signature of a model with a frozen backbone: its features, float32 (n, ...), in, outputs out."""
 PROBABILITY = "probability"
 """Output, float32 (n, 1): probability that the image is of the positive class, at the population's
 prevalence once it is calibrated."""
@@ -88,6 +92,10 @@ IS_POSITIVE = "is_positive"
 """Output, int64 (n, 1): 1 if the probability reaches the operating point."""
 NEEDS_REVIEW = "needs_review"
 """Output, int64 (n, 1): 1 if a person should decide; 0 for all images without a review band."""
+
+NEAR_THRESHOLD = "near_threshold"
+"""Output of `predict_features` of a calibrated model, int64 (n, 1): 1 if a score that differs by a
+rounding error may give another decision."""
 
 CHAMPION_PROBABILITY = "champion_probability"
 """Column of predictions, float: the champion's probability, at its own prevalence."""
@@ -116,6 +124,7 @@ RESERVED_FEATURES = frozenset(
         SHARPNESS,
         FEATURES,
         FEATURES_SHAPE,
+        FEATURES_TYPE,
         PROBABILITY,
         SCORE,
         IS_POSITIVE,

@@ -82,6 +82,25 @@ class Progress:
         )
 
 
+class Counter:
+    """Counts items; all copies in a process, such as those of a Beam DoFn, share one count."""
+
+    def __init__(self) -> None:
+        """Starts at 0."""
+        self._key = uuid.uuid4().hex
+
+    def advance(self, count: int) -> None:
+        """Adds `count` items."""
+        with _LOCK:
+            _COUNTS.setdefault(self._key, _Count()).done += count
+
+    @property
+    def done(self) -> int:
+        """The items counted in this process."""
+        with _LOCK:
+            return _COUNTS.setdefault(self._key, _Count()).done
+
+
 def time_left(elapsed: float, done: float, total: float) -> str:
     """Describes the time left at the speed so far.
 

@@ -21,6 +21,7 @@ class ServedModel:
 
     Attributes:
       outputs: names of the outputs that the model itself has.
+      takes_features: whether the model can be given its backbone's features instead of images.
     """
 
     def __init__(self, folder: str):
@@ -46,6 +47,7 @@ class ServedModel:
             )
         (self._input_name,) = self._signature.structured_input_signature[1]
         self.outputs = frozenset(outputs)
+        self.takes_features = names.PREDICT_FEATURES in signatures
 
     def __call__(self, examples: tf.Tensor) -> dict[str, np.ndarray]:
         """Returns the outputs by name, (n,): float32, and int64 for the decisions.
@@ -65,6 +67,21 @@ class ServedModel:
         }
         return {
             name: outputs[name].numpy().reshape(-1).astype(kind) for name, kind in OUTPUTS.items()
+        }
+
+    def on_features(self, features: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the outputs, as a call does, and `near_threshold`, int64 (n,).
+
+        Only if the model `takes_features`.
+
+        Args:
+          features: float32 (n, ...), of the model's own backbone.
+        """
+        signature = self._loaded.signatures[names.PREDICT_FEATURES]
+        outputs = signature(features=tf.constant(features))
+        kinds = {**OUTPUTS, names.NEAR_THRESHOLD: np.int64}
+        return {
+            name: outputs[name].numpy().reshape(-1).astype(kind) for name, kind in kinds.items()
         }
 
     def predict_stored(self, images: Sequence[bytes]) -> dict[str, np.ndarray]:

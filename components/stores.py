@@ -18,14 +18,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from components.google_reads import GoogleReads
-from components.s3_reads import S3Reads
+CONNECTIONS = 64
+"""Of a client that are kept open; a thread more closes its own after each request."""
 
 _BODY_TRIES = 3
 _PAUSE_SECONDS = 2.0
 _DELETED_AT_ONCE = 1_000
-# Of a client; a thread more closes its connection after each request.
-_CONNECTIONS = 64
 _GOOGLE_RETRY_SECONDS = 30.0
 _GOOGLE_FIRST_PAUSE_SECONDS = 1.0
 _MISSING = 404
@@ -119,6 +117,11 @@ class Store(Protocol):
 def store_of(path: str) -> Store | None:
     """Returns the store that has a path; None if it is neither in S3 nor Google Cloud Storage."""
     return _STORES.get(path.partition("://")[0].lower()) if "://" in path else None
+
+
+def client_of(path: str) -> Any:
+    """Returns the process's client of the store that has a path: of boto3 or Google."""
+    return _STORES[path.partition("://")[0].lower()]._client()
 
 
 @contextlib.contextmanager
@@ -226,12 +229,7 @@ class _S3:
     """S3; the client repeats failed requests, and `read` those whose body is incomplete."""
 
     def read(self, path: str) -> bytes:
-        bucket, key = _parts(path)
-        with store_errors(path):
-            with _clients_lock:
-                reads = _s3_reads(_environment("AWS_"), os.getpid())
-            content = reads.read(bucket, key)
-        return self.read_tagged(path)[0] if content is None else content
+        return self.read_tagged(path)[0]
 
     def read_tagged(self, path: str) -> tuple[bytes, str]:
         from botocore.exceptions import BotoCoreError
@@ -347,10 +345,6 @@ class _Google:
 
     def read(self, path: str) -> bytes:
         with store_errors(path):
-            with _clients_lock:
-                reads = _google_reads(self._environment(), os.getpid())
-            if (content := reads.read(*_parts(path))) is not None:
-                return content
             # Otherwise objects with `Content-Encoding: gzip` would be decompressed.
             return _whole(
                 lambda: bytes(
@@ -477,7 +471,7 @@ def _stored(blob: Any) -> StoredFile:
     return StoredFile(path, blob.size, blob.updated.timestamp(), blob.crc32c)
 
 
-_STORES: dict[str, Store] = {"s3": _S3(), "gs": _Google()}
+_STORES: dict[str, "_S3 | _Google"] = {"s3": _S3(), "gs": _Google()}
 
 
 def _environment(*prefixes: str) -> tuple[tuple[str, str], ...]:
@@ -489,13 +483,8 @@ def _s3_client(environment: tuple[tuple[str, str], ...], process: int) -> Any:
     import boto3
     from botocore.config import Config
 
-    config = Config(max_pool_connections=_CONNECTIONS)
+    config = Config(max_pool_connections=CONNECTIONS)
     return boto3.session.Session().client("s3", config=config)
-
-
-@functools.lru_cache(maxsize=8)
-def _s3_reads(environment: tuple[tuple[str, str], ...], process: int) -> S3Reads:
-    return S3Reads(_s3_client(environment, process), _CONNECTIONS)
 
 
 @functools.lru_cache(maxsize=8)
@@ -507,8 +496,3 @@ def _google_client(environment: tuple[tuple[str, str], ...], process: int) -> An
         return storage.Client(project=None)
     except exceptions.DefaultCredentialsError:
         return storage.Client.create_anonymous_client()  # public buckets only
-
-
-@functools.lru_cache(maxsize=8)
-def _google_reads(environment: tuple[tuple[str, str], ...], process: int) -> GoogleReads:
-    return GoogleReads(_google_client(environment, process), _CONNECTIONS)

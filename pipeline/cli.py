@@ -14,6 +14,7 @@ from rich.progress import Progress
 from components import paths
 from components.image_example_gen import files
 from components.registry import RegistryError
+from pipeline.clean_cli import clean
 from pipeline.compare.cli import app as report_app
 from pipeline.kubeflow.cli import app as kubeflow_app
 from pipeline.models_cli import app as models_app
@@ -59,6 +60,7 @@ app.add_typer(kubeflow_app, name="kubeflow")
 app.add_typer(models_app, name="models")
 app.command()(study)
 app.command()(retrain)
+app.command()(clean)
 
 
 @app.command()

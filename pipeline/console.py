@@ -4,8 +4,9 @@ import contextlib
 import logging
 import os
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TextIO
@@ -22,6 +23,9 @@ COMPONENT_LOGGER = "outnumbered"
 
 _RUNNING, _CACHED, _DONE, _FAILED = "running", "cached", "done", "failed"
 _INTERRUPTED = "interrupted"
+# With the pause of the thread that looks, less than ten seconds.
+_SILENCE_SECONDS = 8.0
+_LOOK_SECONDS = 1.0
 _MARKS = {
     _RUNNING: ("…", "yellow"),
     _CACHED: ("=", "cyan"),
@@ -74,17 +78,32 @@ def without_messages_of_libraries() -> Iterator[TextIO]:
 class RunView:
     """Shows the state of each component of a run: live on a terminal, otherwise line by line.
 
+    A component that says nothing for some seconds is shown with the age of its last message, so
+    that an estimate of the time left can't pass for a new one.
+
     Attributes:
       failed: the component that ended the run; None: none.
     """
 
-    def __init__(self, screen: TextIO, components: list[str]):
+    def __init__(
+        self,
+        screen: TextIO,
+        components: list[str],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ):
         """Creates the view.
 
         Args:
           screen: the stream to write to.
           components: the names of the components, in the order in which they run.
+          clock: returns seconds.
         """
+        self._clock = clock
+        self._said = self._shown = clock()  # the last message, and the last line
+        self._ended = threading.Event()
+        self._reminder = threading.Thread(target=self._remind_until_ended, daemon=True)
+        self._lock = threading.RLock()
         self._console = Console(file=screen)
         self._states = dict.fromkeys(components, "")
         self._messages = dict.fromkeys(components, "")
@@ -100,6 +119,8 @@ class RunView:
     def __enter__(self) -> "RunView":
         if self._live:
             self._live.start()
+        else:
+            self._reminder.start()
         return self
 
     def __exit__(self, kind: object, value: object, trace: object) -> None:
@@ -109,14 +130,17 @@ class RunView:
             self._finish(_INTERRUPTED if interrupted else _FAILED)
         if self._live:
             self._live.stop()
+        else:
+            self._ended.set()
+            self._reminder.join()
 
     def started(self, component: str) -> None:
         """Shows that a component has started."""
-        self._current = component
-        self._started[component] = time.monotonic()
-        self._states[component] = _RUNNING
-        if not self._live:
-            write(self._console, f"{component}: running")
+        with self._lock:
+            self._current = component
+            self._started[component] = self._clock()
+            self._states[component] = _RUNNING
+            self._say(f"{component}: running")
 
     def cached(self) -> None:
         """Shows that the current component's outputs came from the cache."""
@@ -130,28 +154,59 @@ class RunView:
 
     def message(self, text: str) -> None:
         """Shows a progress message of the current component."""
-        if self._current:
-            self._messages[self._current] = text
-            if not self._live:
-                write(self._console, f"{self._current}: {text}")
+        with self._lock:
+            if self._current:
+                self._messages[self._current] = text
+                self._say(f"{self._current}: {text}")
+
+    def remind(self) -> None:
+        """Writes a line if there was none for some seconds, with the age of the last message."""
+        with self._lock:
+            now = self._clock()
+            if self._current and now - self._shown >= _SILENCE_SECONDS:
+                self._shown = now
+                write(self._console, f"{self._current}: {self._last_message(self._current)}")
+
+    def _remind_until_ended(self) -> None:
+        while not self._ended.wait(_LOOK_SECONDS):
+            self.remind()
+
+    def _say(self, line: str) -> None:
+        self._said = self._shown = self._clock()
+        if not self._live:
+            write(self._console, line)
+
+    def _last_message(self, component: str) -> str:
+        """Returns the last message of the component that is running, and its age if it is old."""
+        now = self._clock()
+        text = self._messages[component]
+        if not text:
+            return f"running for {_duration(now - self._started[component])}"
+        age = now - self._said
+        return text if age < _SILENCE_SECONDS else f"{text} ({_duration(age)} ago)"
 
     def _finish(self, state: str) -> None:
-        name, self._current = self._current, None
-        if name is None:
-            return
-        seconds = time.monotonic() - self._started[name]
-        detail = "unchanged since an earlier run" if state == _CACHED else f"{seconds:.1f} s"
-        self._states[name], self._messages[name] = state, detail
-        if not self._live:
-            write(self._console, f"{name}: {state}, {detail}")
+        with self._lock:
+            name, self._current = self._current, None
+            if name is None:
+                return
+            seconds = self._clock() - self._started[name]
+            detail = "unchanged since an earlier run" if state == _CACHED else f"{seconds:.1f} s"
+            self._states[name], self._messages[name] = state, detail
+            self._say(f"{name}: {state}, {detail}")
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))
         for name, state in self._states.items():
             mark, style = _MARKS.get(state, ("·", "dim"))
-            message = lines(self._messages[name])
+            text = self._last_message(name) if name == self._current else self._messages[name]
+            message = lines(text)
             table.add_row(Text(mark, style=style), Text(name, style=style), message)
         return table
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 class RunLogHandler(logging.Handler):

@@ -21,6 +21,7 @@ from components.champion_finder.found_champion import Request
 from components.evaluator import gates
 from components.evaluator.component import Evaluator
 from components.example_validator.component import ExampleValidator
+from components.feature_extractor.backbone import Backbone
 from components.image_example_gen.component import ImageExampleGen
 from components.imbalance_sampler.component import ImbalanceSampler
 from components.imbalance_sampler.request import STABLE
@@ -167,10 +168,11 @@ def _nodes(
     # With runtime parameters the model may be another one, which can't use this one's features.
     backbone = None if parameters else frozen_backbone(settings.trainer)
     extractor = backbone and feature_extractor(
-        backbone, examples, store=places.features, splits=[names.TRAIN, names.VAL]
+        backbone, examples, store=places.features, splits=_splits_to_extract(backbone)
     )
+    featured = extractor.outputs[names.FEATURED_EXAMPLES] if extractor else None
     train = trainer(
-        extractor.outputs[names.FEATURED_EXAMPLES] if extractor else examples,
+        featured or examples,
         settings=settings.trainer.model_dump(),
         max_side=settings.data.max_side,
         max_pixels=settings.data.max_pixels,
@@ -183,6 +185,7 @@ def _nodes(
         examples=examples,
         sampling=sampling,
         settings=settings.calibrator.model_dump(),
+        featured_examples=featured,
     )
     model = calibrator.outputs[names.CALIBRATED_MODEL]
     evaluator = Evaluator(
@@ -195,6 +198,7 @@ def _nodes(
         anomalies=anomalies if _has_anomaly_gate(settings) else None,
         champion=finder.outputs[names.CHAMPION],
         sampler=settings.sampler.model_dump(mode="json"),
+        featured_examples=featured if backbone and backbone.is_exact else None,
     )
     blessing = evaluator.outputs[names.BLESSING]
     pusher = Pusher(
@@ -220,7 +224,7 @@ def _nodes(
         quarantine=ingest.outputs[names.QUARANTINE],
         anomalies=anomalies,
         pushed_model=pusher.outputs[names.PUSHED_MODEL],
-        featured_examples=extractor.outputs[names.FEATURED_EXAMPLES] if extractor else None,
+        featured_examples=featured,
         title=settings.name,
         settings=settings.parameters(),
     )
@@ -268,6 +272,11 @@ def example_gen(
     )
     component.with_beam_pipeline_args([image_workers(beam.runner, beam.options, beam.workers)])
     return component
+
+
+def _splits_to_extract(backbone: Backbone) -> list[str]:
+    """Returns the splits whose features are used; test only if they are as good as the images."""
+    return [names.TRAIN, names.VAL, *([names.TEST] if backbone.is_exact else [])]
 
 
 def _validation(

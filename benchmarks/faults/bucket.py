@@ -163,13 +163,13 @@ class _Bucket:
     def an_image(self) -> str:
         """Returns the path of a request for an image of the last span."""
         image = spans.images(self._bench.sample)[-1].relative_to(self._bench.sample)
-        folder = f"/{_BUCKET}" if self._kind == "s3" else f"/download/storage/v1/b/{_BUCKET}/o"
-        return f"{folder}/{_PHOTOS}/{image}"
+        return f"/{_BUCKET}/{_PHOTOS}/{image}"
 
     def uri(self, path: str) -> str:
         """Returns what a message must contain about the path of a request."""
-        bucket, _, key = path.strip("/").rpartition("storage/v1/b/")[2].partition("/")
-        key = key if self._kind == "s3" else key.removeprefix("o").lstrip("/")
+        _, google, place = path.strip("/").rpartition("storage/v1/b/")
+        bucket, _, key = place.partition("/")
+        key = key.removeprefix("o").lstrip("/") if google else key
         return f"{self._kind}://{bucket}/{key}".rstrip("/")
 
     def _fetch(self, prefix: str, target: Path) -> None:

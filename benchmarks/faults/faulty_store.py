@@ -18,6 +18,8 @@ FAULTS = ("403", "503", "reset", "cut")
 VERBS = ("GET", "PUT", "LIST", "HEAD")
 """What is asked of a store: an object, to keep one, a list of objects, and an object's metadata."""
 
+_GOOGLE_CONTENT = "/download/storage/v1/b/"
+
 
 @dataclass
 class Fault:
@@ -117,12 +119,12 @@ class FaultyStore(ThreadingHTTPServer):
 
     def next_fault(self, command: str, path: str) -> str:
         """Returns the fault of this request; empty if it is forwarded."""
-        verb = verb_of(command, path)
+        verb, asked = verb_of(command, path), object_path(path)
         with self._lock:
             number = self.verbs[verb] = self.verbs.get(verb, 0) + 1
-            if self.fault is not None and self.fault.hit(verb, unquote(path), number):
+            if self.fault is not None and self.fault.hit(verb, asked, number):
                 return self.fault.name
-            if self.unreliable and (name := self.unreliable.fault(verb, unquote(path))):
+            if self.unreliable and (name := self.unreliable.fault(verb, asked)):
                 return name
             key = path.split("/", 2)[-1]
             return self._fault_of_key(key) if command == "GET" and key else ""
@@ -154,6 +156,16 @@ def verb_of(command: str, path: str) -> str:
     if google and parts[0] != "download":
         return "LIST" if parts[-1] == "o" else "HEAD"
     return "LIST" if not google and len(parts) == 1 else "GET"
+
+
+def object_path(path: str) -> str:
+    """Returns the path of a request, unquoted: for an object's content, `/` bucket `/` key.
+
+    Google's stores give it by two paths, of which this is that of the XML API.
+    """
+    path = unquote(path)
+    bucket, _, key = path.removeprefix(_GOOGLE_CONTENT).partition("/o/")
+    return f"/{bucket}/{key}" if path.startswith(_GOOGLE_CONTENT) else path
 
 
 @contextmanager

@@ -25,6 +25,7 @@ class CalibratorSpec(ComponentSpec):
         names.MODEL: ChannelParameter(type=standard_artifacts.Model),
         names.EXAMPLES: ChannelParameter(type=standard_artifacts.Examples),
         names.SAMPLING: ChannelParameter(type=Sampling),
+        names.FEATURED_EXAMPLES: ChannelParameter(type=standard_artifacts.Examples, optional=True),
     }
     # A spec's keys are unique over inputs and outputs, so the output can't be `model` as well.
     OUTPUTS = {
@@ -52,6 +53,7 @@ class Calibrator(BaseComponent):
         *,
         settings: Mapping[str, Any],
         split: str = names.VAL,
+        featured_examples: BaseChannel | None = None,
     ):
         """Creates the component.
 
@@ -64,6 +66,8 @@ class Calibrator(BaseComponent):
             `operating_point.choose`, None where they are not used, and `review`.
           split: the split on which the operating point is chosen; must be neither the split
             used for training nor the one used for evaluation.
+          featured_examples: the FeatureExtractor's examples that the model was trained on, from
+            which its scores are computed without its backbone; None without a frozen backbone.
         """
         spec = CalibratorSpec(
             settings=json.dumps(settings, sort_keys=True),
@@ -71,6 +75,7 @@ class Calibrator(BaseComponent):
             model=model,
             examples=examples,
             sampling=sampling,
+            featured_examples=featured_examples,
             calibrated_model=Channel(type=standard_artifacts.Model),
             val_predictions=Channel(type=Predictions),
         )

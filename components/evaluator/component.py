@@ -31,6 +31,7 @@ class EvaluatorSpec(ComponentSpec):
         names.SAMPLING: ChannelParameter(type=Sampling),
         names.ANOMALIES: ChannelParameter(type=standard_artifacts.ExampleAnomalies, optional=True),
         names.CHAMPION: ChannelParameter(type=Champion, optional=True),
+        names.FEATURED_EXAMPLES: ChannelParameter(type=standard_artifacts.Examples, optional=True),
     }
     OUTPUTS = {
         names.EVALUATION: ChannelParameter(type=standard_artifacts.ModelEvaluation),
@@ -40,7 +41,7 @@ class EvaluatorSpec(ComponentSpec):
 
 
 class Evaluator(BaseBeamComponent):
-    """Runs each image of a split through the model once, and applies the gates to its metrics.
+    """Predicts each image of a split once with the model, and applies the gates to its metrics.
 
     Outputs:
       evaluation: TFMA's files and `summary.json`, and `champion.json` if a champion is given.
@@ -63,6 +64,7 @@ class Evaluator(BaseBeamComponent):
         anomalies: BaseChannel | None = None,
         champion: BaseChannel | None = None,
         sampler: Mapping[str, Any] | None = None,
+        featured_examples: BaseChannel | None = None,
         split: str = names.TEST,
     ):
         """Creates the component.
@@ -79,6 +81,8 @@ class Evaluator(BaseBeamComponent):
           champion: ChampionFinder's output, with which the model is compared.
           sampler: the settings of the sampler, from which it is known whether the champion may
             have been trained on images of the split.
+          featured_examples: the FeatureExtractor's examples, from which a model with the same
+            backbone predicts without running it again; None without a frozen backbone.
           split: the split to evaluate on.
 
         Raises:
@@ -96,6 +100,7 @@ class Evaluator(BaseBeamComponent):
                 sampling=sampling,
                 anomalies=anomalies,
                 champion=champion,
+                featured_examples=featured_examples,
                 sampler=json.dumps(sampler) if sampler else "",
                 split=split,
                 slices=json.dumps([list(columns) for columns in slices]),

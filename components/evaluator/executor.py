@@ -12,7 +12,8 @@ from tfx.dsl.io import fileio
 from tfx.types import Artifact, artifact_utils
 from tfx.utils import path_utils
 
-from components import names
+from components import example_files, feature_records, names
+from components.artifact_files import Shard
 from components.calibrator import operating_point
 from components.checked_artifacts import checked
 from components.evaluator import (
@@ -59,14 +60,16 @@ class Executor(BaseBeamExecutor):
         """Writes predictions, TFMA's evaluation with its summary, and the blessing.
 
         Args:
-          input_dict: `examples`, `model`, `sampling`, `anomalies` if a gate is on them, and
-            `champion` to compare the model with it, one artifact each.
+          input_dict: `examples`, `model`, `sampling`, `anomalies` if a gate is on them,
+            `champion` to compare the model with it, and `featured_examples` to predict from
+            features if the model can, one artifact each.
           output_dict: `evaluation`, `predictions`, `blessing`, one artifact each.
           exec_properties: `split`, the JSON lists `slices`, `bands` and `gates`, and `sampler`,
             the settings of the sampler as JSON, or empty.
 
         Raises:
           ValueError: the split, a slice column, the model or a gate does not fit the data.
+          UnequalScoresError: the model gives an image another score than its features.
         """
         source, target = _single(input_dict), _single(output_dict)
         split = exec_properties[SPLIT]
@@ -129,6 +132,10 @@ class Executor(BaseBeamExecutor):
         examples = source[names.EXAMPLES]
         available = artifact_utils.decode_split_names(examples.split_names)
         shards = predict.split_shards(examples.uri, split, available)
+        features_key = _features_key(source)
+        featured: list[Shard] = []
+        if features_key:
+            featured = example_files.split_shards(source[names.FEATURED_EXAMPLES].uri, split)
         columns = {key for spec in config.slicing_specs for key in spec.feature_keys}
         each = predict.PredictShard(
             model=_serving_dir(source),
@@ -137,12 +144,13 @@ class Executor(BaseBeamExecutor):
             bounds=bounds,
             total=total,
             champion=champion,
+            features_key=features_key,
         )
         fileio.makedirs(target[names.PREDICTIONS].uri)
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
-                | "PredictSplit" >> predict.PredictSplit(shards, each)
+                | "PredictSplit" >> predict.PredictSplit(shards, each, featured)
                 | "ForTfma" >> predict.ForTfma(prevalence)
                 | "Evaluate"
                 >> tfma.ExtractEvaluateAndWriteResults(
@@ -158,6 +166,14 @@ def _single(artifacts: dict[str, list[Artifact]]) -> dict[str, Artifact]:
 
 def _serving_dir(source: dict[str, Artifact]) -> str:
     return path_utils.serving_model_dir(source[names.MODEL].uri)
+
+
+def _features_key(source: dict[str, Artifact]) -> str:
+    """Returns the key of the features that the model can be given; empty: it needs images."""
+    if (featured := source.get(names.FEATURED_EXAMPLES)) is None:
+        return ""
+    key = feature_records.key_of_examples(featured.uri)
+    return key if key == feature_records.key_of_model(_serving_dir(source)) else ""
 
 
 def _slice_choice(exec_properties: dict[str, Any], sampling: dict[str, Any]) -> slice_choice.Choice:

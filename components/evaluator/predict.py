@@ -1,7 +1,9 @@
 """Runs the model on the split: each image once, shard by shard."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -9,31 +11,46 @@ import pyarrow as pa
 import tensorflow as tf
 from apache_beam.utils.shared import Shared
 
-from components import bands, example_files, names
+from components import bands, example_files, feature_records, names
 from components.artifact_files import Shard
-from components.evaluator import eval_config, predictions
+from components.evaluator import eval_config, predictions, spot_check
 from components.evaluator.champion_model import ChampionModel
 from components.evaluator.metrics import negative_weight
 from components.progress import Progress
 from components.saved_model import OUTPUTS, ServedModel, check_finite
 
-_BATCH = 64
+_BATCH = 32
 _MEASURES = {
     names.BRIGHTNESS: tf.float32,
     names.SHARPNESS: tf.float32,
     names.IMAGE_SIZE: tf.int64,
 }
+_IMAGE = {names.IMAGE: tf.io.FixedLenFeature([], tf.string)}
+_CHAMPION_NEAR = "champion_near_threshold"
+_logger = logging.getLogger("outnumbered.evaluator")
+
+Columns = dict[str, Any]
+"""Values of some images by name."""
+
 # Large enough that Beam's overhead per row is small.
 _ROWS_PER_RECORD_BATCH = 4096
 
 
 @dataclass(frozen=True)
 class Part:
-    """One file of the split."""
+    """One file of the split.
+
+    Attributes:
+      shard: the file with the images.
+      index: its number among the files of the split.
+      count: number of these files.
+      featured: the file with their features; None if the model needs the images.
+    """
 
     shard: Shard
     index: int
     count: int
+    featured: Shard | None = None
 
 
 class PredictShard(beam.DoFn):
@@ -48,6 +65,7 @@ class PredictShard(beam.DoFn):
         total: int,
         bounds: Mapping[names.Band, tuple[float, float]] | None = None,
         champion: str | None = None,
+        features_key: str = "",
     ):
         """Creates the step.
 
@@ -58,10 +76,12 @@ class PredictShard(beam.DoFn):
           total: images in the split, for the progress lines.
           bounds: of the bands of those slice columns that are measures, see `components.bands`.
           champion: folder of the champion's SavedModel; None if it is not compared.
+          features_key: key of the features of the files, if they have any.
         """
         self._folder = model
         self._output = output
         self._champion_folder = champion
+        self._features_key = features_key
         self._schema = predictions.schema(slice_columns, champion=champion is not None)
         # TFMA slices by the others.
         self._own = [*predictions.IDENTITY, *(predictions.CHAMPION if champion else ())]
@@ -78,33 +98,103 @@ class PredictShard(beam.DoFn):
         self._model = self._shared.acquire(lambda: ServedModel(self._folder))
         self._champion = None
         if (folder := self._champion_folder) is not None:
-            self._champion = self._shared_champion.acquire(lambda: ChampionModel(folder))
+            self._champion = self._shared_champion.acquire(
+                lambda: ChampionModel(folder, self._features_key)
+            )
 
     def process(self, element: Part) -> Iterator[pa.RecordBatch]:
         """Predicts one shard."""
         element.shard.check_digest()
-        parts = list(self._predict(element.shard.path))
-        rows = pa.Table.from_batches(parts, schema=self._schema)
+        rows = self._table(self._columns(element))
         element.shard.check_count(len(rows))
         predictions.write(rows, self._output, index=element.index, count=element.count)
         narrow = rows.drop_columns(self._own).combine_chunks()
         yield from narrow.to_batches(max_chunksize=_ROWS_PER_RECORD_BATCH)
 
-    def _predict(self, path: str) -> Iterator[pa.RecordBatch]:
+    def _table(self, columns: Columns) -> pa.Table:
+        if not columns:
+            return self._schema.empty_table()
+        columns |= {
+            band: bands.cut(columns[band], ends, band) for band, ends in self._bounds.items()
+        }
+        return pa.Table.from_batches([self._record_batch(columns)])
+
+    def _columns(self, part: Part) -> Columns:
+        """Returns the columns of a file; none if it has no image."""
+        if part.featured is None:
+            return self._read(part.shard, self._of_images)
+        part.featured.check_digest()
+        found = self._read(part.featured, self._of_features)
+        part.featured.check_count(len(found.get(names.IMAGE_ID, ())))
+        if not found:
+            return found
+        found |= self._exact(part, found)
+        if self._champion is not None:
+            found |= self._of_champion(self._champion, part, found)
+        return found
+
+    def _read(self, shard: Shard, outputs_of: Callable[[tf.Tensor, Columns], Columns]) -> Columns:
+        """Reads the columns of a file, and adds the outputs for each of its batches."""
         spec = None
-        for examples in example_files.record_batches(path, _BATCH):
-            spec = spec or self._parsing_spec(path, examples[0].numpy())
+        parts: dict[str, list[np.ndarray]] = {}
+        for examples in example_files.record_batches(shard.path, _BATCH):
+            spec = spec or self._parsing_spec(shard.path, examples[0].numpy())
             columns = tf.io.parse_example(examples, spec)
-            columns |= self._model(examples)
-            images = [name.decode() for name in columns[names.IMAGE_ID].numpy()]
-            if self._champion is not None:
-                columns |= self._champion(columns.pop(names.IMAGE))
-            check_finite(columns[names.PROBABILITY], images)
-            columns |= {
-                band: bands.cut(columns[band], ends, band) for band, ends in self._bounds.items()
-            }
-            yield self._record_batch(columns)
+            columns |= outputs_of(examples, columns)
+            for name, values in columns.items():
+                parts.setdefault(name, []).append(np.asarray(values))
             self._progress.advance(len(examples))
+            images = [name.decode() for name in columns[names.IMAGE_ID].numpy()]
+            check_finite(columns[names.PROBABILITY], images)
+        return {name: np.concatenate(values) for name, values in parts.items()}
+
+    def _of_images(self, examples: tf.Tensor, columns: Columns) -> Columns:
+        outputs = self._model(examples)
+        if self._champion is not None:
+            outputs |= self._champion(columns.pop(names.IMAGE))
+        return outputs
+
+    def _of_features(self, examples: tf.Tensor, columns: Columns) -> Columns:
+        features = feature_records.decoded(tf.io.parse_example(examples, feature_records.spec()))
+        outputs = self._model.on_features(features)
+        if self._champion is None or not self._champion.takes_features:
+            return outputs
+        of_champion = self._champion.on_features(features)
+        outputs[_CHAMPION_NEAR] = of_champion.pop(names.NEAR_THRESHOLD)
+        return {**outputs, **of_champion}
+
+    def _exact(self, part: Part, found: Columns) -> Columns:
+        """Returns the model's outputs, of some images from the image."""
+        indices = spot_check.sample(
+            found[names.SCORE],
+            found[names.NEAR_THRESHOLD],
+            size=spot_check.size_per_file(part.count),
+            index=part.index,
+        )
+        exact = _concatenated(map(self._model, spot_check.records_at(part.shard.path, indices)))
+        images = [name.decode() for name in found[names.IMAGE_ID][indices]]
+        kept = found[names.SCORE][indices]
+        spot_check.check(images, kept, exact[names.SCORE], what="the model")
+        return spot_check.replaced({name: found[name] for name in OUTPUTS}, indices, exact)
+
+    def _of_champion(self, champion: ChampionModel, part: Part, found: Columns) -> Columns:
+        """Returns the champion's outputs: of some images, or of all, from the image."""
+        indices = np.arange(len(found[names.IMAGE_ID]))
+        if champion.takes_features:
+            indices = spot_check.sample(
+                found[names.CHAMPION_PROBABILITY],
+                found[_CHAMPION_NEAR],
+                size=spot_check.size_per_file(part.count),
+                index=part.index,
+            )
+        exact = _champion_on(champion, part.shard.path, indices)
+        if not champion.takes_features:
+            return exact
+        name = names.CHAMPION_PROBABILITY
+        if not spot_check.are_equal(found[name][indices], exact[name]):
+            _logger.warning("the champion is run on every image of %s", part.shard.path)
+            return _champion_on(champion, part.shard.path, np.arange(len(found[name])))
+        return spot_check.replaced({name: found[name] for name in exact}, indices, exact)
 
     def _parsing_spec(self, path: str, first: bytes) -> dict[str, tf.io.FixedLenFeature]:
         """Returns the features to read of each example: all but the image."""
@@ -112,7 +202,8 @@ class PredictShard(beam.DoFn):
         required = set(self._schema.names) - OUTPUTS.keys() - set(predictions.CHAMPION)
         optional = {names.SPAN} - has if self._champion is not None else set()
         required -= optional
-        if self._champion is not None:
+        # A file with features has no images.
+        if self._champion is not None and names.FEATURES not in has:
             required.add(names.IMAGE)
         if missing := required - has:
             raise ValueError(
@@ -132,10 +223,24 @@ class PredictShard(beam.DoFn):
 
 @beam.ptransform_fn
 def PredictSplit(  # noqa: N802 - Beam names transforms as classes
-    pipeline: beam.Pipeline, shards: Sequence[Shard], predict: PredictShard
+    pipeline: beam.Pipeline,
+    shards: Sequence[Shard],
+    predict: PredictShard,
+    featured: Sequence[Shard] = (),
 ) -> beam.PCollection[pa.RecordBatch]:
-    """Predicts every file; only file names are shuffled, never images."""
-    parts = [Part(shard, index, len(shards)) for index, shard in enumerate(shards)]
+    """Predicts every file; only file names are shuffled, never images.
+
+    Args:
+      pipeline: the pipeline.
+      shards: files with images.
+      predict: the step that predicts a file.
+      featured: the same files with features instead of images; empty if the model needs images.
+    """
+    features: Sequence[Shard | None] = featured or [None] * len(shards)
+    parts = [
+        Part(shard, index, len(shards), of_shard)
+        for index, (shard, of_shard) in enumerate(zip(shards, features, strict=True))
+    ]
     return (
         pipeline
         | "Files" >> beam.Create(parts, reshuffle=False)
@@ -193,6 +298,19 @@ def for_tfma(batch: pa.RecordBatch, *, sides: tuple[int, int], prevalence: float
     offsets = pa.array(np.arange(batch.num_rows + 1, dtype=np.int32))
     columns = [pa.ListArray.from_arrays(offsets, column) for column in batch.columns]
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def _champion_on(champion: ChampionModel, path: str, indices: np.ndarray) -> Columns:
+    return _concatenated(
+        champion(tf.io.parse_example(records, _IMAGE)[names.IMAGE])
+        for records in spot_check.records_at(path, indices)
+    )
+
+
+def _concatenated(parts: Iterable[Columns]) -> Columns:
+    """Returns the columns of at least one batch as those of one."""
+    listed = list(parts)
+    return {name: np.concatenate([part[name] for part in listed]) for name in listed[0]}
 
 
 def _as_array(values: np.ndarray, kind: pa.DataType) -> pa.Array:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from components.code_version import modules_version
+from components.feature_records import EXACT
 from components.trainer import weights
 from components.trainer.backbones import is_own
 from components.trainer.settings import PIXEL_RANGES
@@ -72,6 +73,20 @@ class Backbone:
         return f"FeatureExtractor.{'pooled' if self.pooled else 'map'}-{self.image_size}-{digest}"
 
     @property
+    def dtype(self) -> str:
+        """NumPy's name of the type of its features; see `is_exact`."""
+        return EXACT if self.pooled else "float16"
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether a head gives its features the score that the whole network gives the image.
+
+        Pooled features are kept as they are. Of a map that is not pooled half the bytes matter
+        more: rounded to float16, it gives scores that differ by about 1e-4.
+        """
+        return self.pooled
+
+    @property
     def preprocessing(self) -> "Preprocessing":
         """The preprocessing from encoded bytes to its input."""
         from components.trainer.preprocessing import Preprocessing
@@ -117,7 +132,7 @@ class Backbone:
         digest = hashlib.sha256()
         code = modules_version(*_CODE, libraries=("keras", "tensorflow"))
         model = weights.version(self.weights, self.model) if is_own(self.model) else self.model
-        settings = [model, self.pooled, self.image_size, self.input_scale, "float16", code]
+        settings = [model, self.pooled, self.image_size, self.input_scale, self.dtype, code]
         if self.views != ONLY_ORIGINAL or self.any_size:
             settings += [*self.views, self.any_size]
         digest.update(json.dumps(settings).encode())

@@ -40,8 +40,9 @@ class FeatureExtractor(base_beam_component.BaseBeamComponent):
     features.
 
     Outputs:
-      featured_examples: the requested splits, with the same shards and order, with
-        `features` (float16) and `features_shape` instead of `image`.
+      featured_examples: the requested splits, with the same shards and order, with `features`
+        (float32 if pooled, else float16), `features_shape` and `features_type` instead of `image`;
+        and `features.json`, see `components.feature_records`.
     """
 
     SPEC_CLASS = FeatureExtractorSpec

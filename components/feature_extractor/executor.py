@@ -1,5 +1,6 @@
 """FeatureExtractor's executor: computes missing features, then writes the splits with them."""
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -18,15 +19,15 @@ from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import Artifact, artifact_utils
 
-from components import artifact_files, example_files, names, tfrecords
+from components import artifact_files, example_files, feature_records, names, tfrecords
 from components.artifact_files import Described, Shard
 from components.bundle_file import bundle_file
 from components.checked_artifacts import checked
 from components.feature_extractor.backbone import Backbone
 from components.feature_extractor.keys import Keys
 from components.feature_extractor.store import FeatureStore, MeanReader
-from components.progress import watched
-from components.whole_file import whole_file
+from components.in_progress import owned_name
+from components.progress import Counter, watched
 
 if TYPE_CHECKING:
     import keras
@@ -88,7 +89,8 @@ class Executor(BaseBeamExecutor):
             stores.append(FeatureStore(Path(root) / of_view.key(body)))
             self._extract(each, of_view, body, stores[-1])
         check_digests = artifact_files.checks_digests(source.uri)
-        self._rewrite(shards, target.uri, stores, check_digests=check_digests)
+        key = stores[0].folder.name if len(stores) == 1 else backbone.key(backbone.build())
+        self._rewrite(shards, target.uri, stores, key=key, check_digests=check_digests)
         if not exec_properties[STORE]:
             fileio.rmtree(root)
         target.split_names = artifact_utils.encode_split_names(splits)
@@ -104,16 +106,24 @@ class Executor(BaseBeamExecutor):
         _LOGGER.info("features of %s images exist, %s to compute", len(known), missing)
         if not missing:
             return
+        with _saved(body, store.folder) as weights:
+            self._infer(shards, backbone, store, weights, missing=missing)
+
+    def _infer(
+        self,
+        shards: Sequence[Shard],
+        backbone: Backbone,
+        store: FeatureStore,
+        weights: Path,
+        *,
+        missing: int,
+    ) -> None:
         # Imported here, since they take seconds, which would delay the start of a pod.
         from apache_beam.ml.inference.base import KeyedModelHandler, RunInference
         from apache_beam.ml.inference.tensorflow_inference import ModelType, TFModelHandlerNumpy
 
         from components.feature_extractor.inference import FeatureModel, infer
 
-        # Runs that share the store write the same weights and may be reading them now.
-        weights = store.folder / _WEIGHTS_FILE
-        with whole_file(weights) as temporary:
-            body.save_weights(temporary)
         handler = TFModelHandlerNumpy(
             str(weights),
             model_type=ModelType.SAVED_WEIGHTS,
@@ -123,9 +133,14 @@ class Executor(BaseBeamExecutor):
             min_batch_size=_BATCH,
             max_batch_size=_BATCH,
         )
-        before = store.count()
+        before, counter = store.count(), Counter()
+
+        def done() -> int:
+            # Workers in other processes are only seen by the parts that they have stored.
+            return counter.done or store.count() - before
+
         with (
-            watched(lambda: store.count() - before, total=missing, logger=_LOGGER.name),
+            watched(done, total=missing, logger=_LOGGER.name),
             self._make_beam_pipeline() as pipeline,
         ):
             _ = (
@@ -135,7 +150,7 @@ class Executor(BaseBeamExecutor):
                 | "Read" >> beam.FlatMap(_images)
                 | "Missing" >> beam.ParDo(_Missing(store.folder))
                 | "Infer" >> RunInference(KeyedModelHandler(handler))
-                | "Store" >> beam.ParDo(_Store(store.folder))
+                | "Store" >> beam.ParDo(_Store(store.folder, counter))
             )
 
     def _rewrite(
@@ -144,6 +159,7 @@ class Executor(BaseBeamExecutor):
         uri: str,
         stores: Sequence[FeatureStore],
         *,
+        key: str,
         check_digests: bool,
     ) -> None:
         fileio.makedirs(scratch := os.path.join(uri, _SCRATCH))
@@ -159,10 +175,25 @@ class Executor(BaseBeamExecutor):
                 | "Spread" >> beam.Reshuffle()
                 | "Rewrite" >> beam.ParDo(_Rewrite([store.folder for store in stores], uri))
                 | "ListFiles" >> beam.combiners.ToList()
-                | "WriteList" >> beam.Map(_write_list, uri, check_digests)
+                | "WriteList" >> beam.Map(_write_list, uri, key, check_digests)
             )
         if fileio.exists(scratch):  # a bucket has no empty folders
             fileio.rmtree(scratch)
+
+
+@contextlib.contextmanager
+def _saved(body: "keras.Model", folder: Path) -> Iterator[Path]:
+    """Yields a file of the network's weights for the workers, which is removed at the end.
+
+    Each run that shares the store has a file of its own, as its workers read it at any time.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = folder / f".{owned_name()}-{_WEIGHTS_FILE}"
+    try:
+        body.save_weights(weights)
+        yield weights
+    finally:
+        weights.unlink(missing_ok=True)
 
 
 def _backbone(exec_properties: Mapping[str, Any]) -> Backbone:
@@ -221,8 +252,9 @@ class _Missing(beam.DoFn):
 class _Store(beam.DoFn):
     """Adds features to the store in parts."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, counter: Counter):
         self._folder = folder
+        self._counter = counter
 
     def setup(self) -> None:
         self._store = FeatureStore(self._folder)
@@ -233,6 +265,7 @@ class _Store(beam.DoFn):
     def process(self, element: tuple[str, "PredictionResult"]) -> None:
         image_id, result = element
         self._pending.append((image_id, np.asarray(result.inference)))
+        self._counter.advance(1)
         if len(self._pending) == _PART_IMAGES:
             self.finish_bundle()
 
@@ -266,18 +299,23 @@ class _Rewrite(beam.DoFn):
         yield artifact_files.describe(self._uri, name, source.records)
 
 
-def _write_list(entries: Iterable[Described], uri: str, check_digests: bool) -> None:
-    path, scratch = os.path.join(uri, artifact_files.LIST_FILE), os.path.join(uri, _SCRATCH)
-    with bundle_file(path, scratch) as hidden, fileio.open(hidden, "w") as file:
-        file.write(artifact_files.list_text(entries, check_digests=check_digests))
+def _write_list(entries: Iterable[Described], uri: str, key: str, check_digests: bool) -> None:
+    text = feature_records.key_text(key)
+    of_key = artifact_files.describe_content(feature_records.KEY_FILE, text.encode())
+    _write_text(uri, feature_records.KEY_FILE, text)
+    listed = artifact_files.list_text([*entries, of_key], check_digests=check_digests)
+    _write_text(uri, artifact_files.LIST_FILE, listed)
+
+
+def _write_text(uri: str, name: str, text: str) -> None:
+    scratch = os.path.join(uri, _SCRATCH)
+    with bundle_file(os.path.join(uri, name), scratch) as hidden, fileio.open(hidden, "w") as file:
+        file.write(text)
 
 
 def _with_features(record: bytes, reader: MeanReader) -> bytes:
     example = tf.train.Example.FromString(record)
-    features = example.features.feature
-    values = reader[_key(features[names.IMAGE].bytes_list.value[0])]
-    del features[names.IMAGE]
-    features[names.FEATURES].bytes_list.value.append(values.tobytes())
-    features[names.FEATURES_SHAPE].int64_list.value.extend(values.shape)
+    image = example.features.feature[names.IMAGE].bytes_list.value[0]
+    feature_records.add(example, reader[_key(image)])
     # Deterministic, since trainings and caches are identified by the bytes.
     return example.SerializeToString(deterministic=True)

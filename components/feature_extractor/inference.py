@@ -10,12 +10,13 @@ from components.feature_extractor.backbone import Backbone
 
 
 class FeatureModel(tf.Module):
-    """Maps encoded images to float16 features; weights are loaded from a file of the body."""
+    """Maps encoded images to features; weights are loaded from a file of the body."""
 
     def __init__(self, backbone: Backbone):
         """Builds the network, with random weights."""
         super().__init__()
         self._preprocessing = backbone.preprocessing
+        self._dtype = backbone.dtype
         self._body = backbone.build_with("none")
 
     def load_weights(self, path: str) -> None:
@@ -24,9 +25,9 @@ class FeatureModel(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def __call__(self, images: tf.Tensor) -> tf.Tensor:
-        """Returns features, float16 (n, ...), of encoded images, string (n,)."""
+        """Returns features (n, ...), of the backbone's type, of encoded images, string (n,)."""
         pixels = self._preprocessing.batch(images)
-        return tf.cast(self._body(pixels, training=False), tf.float16)
+        return tf.cast(self._body(pixels, training=False), self._dtype)
 
 
 def infer(

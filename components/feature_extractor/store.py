@@ -1,6 +1,6 @@
 """Stores features permanently, by backbone and image.
 
-A store is a folder of parts. A part is `NAME.npy`, float16 (n, ...), which is mapped into memory
+A store is a folder of parts. A part is `NAME.npy`, (n, ...), which is mapped into memory
 and ends with a digest, see `components.checked_file`, and `NAME.ids`, the images' identities, one
 per line, written last: a part without it, or with another number of rows, is incomplete and
 ignored. The name of a part is a digest of its identities, so repeated work leaves one part. Many
@@ -40,7 +40,7 @@ class FeatureStore:
 
         Args:
           image_ids: identities of the images.
-          features: float16 (n, ...), in the same order.
+          features: float16 or float32 (n, ...), in the same order.
         """
         text = "".join(f"{image_id}\n" for image_id in image_ids)
         part = self.folder / f"{_name(text.encode())}.npy"
@@ -126,7 +126,7 @@ class FeatureReader:
         self._rows = functools.lru_cache(_OPEN_PARTS)(self._open)
 
     def __getitem__(self, image_id: str) -> np.ndarray:
-        """Returns the features of one image, float16.
+        """Returns the features of one image, in their own type.
 
         Raises:
           KeyError: the image is not in the store.

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from components import object_reads
 from components.beam_io import beam_io, file_at, files_below, first_answer
 from components.stores import store_errors, store_of
 
@@ -280,7 +281,8 @@ def read_bytes(path: str) -> bytes:
             return file.read()
     first_answer(path)
     if store := store_of(path):
-        return store.read(path)
+        content = object_reads.read(path)
+        return store.read(path) if content is None else content
     beam = beam_io()
     # Otherwise Beam would decompress a file whose name ends in .gz.
     kind = beam.filesystem.CompressionTypes.UNCOMPRESSED

@@ -74,6 +74,8 @@ def training(history: dict[str, Any] | None) -> dict[str, Any] | None:
         "trainable_parameters": history.get("trainable_parameters"),
         "epochs": len(epochs),
         "epoch": number,
+        "keep_epoch": history.get("keep_epoch"),
+        "solver": history.get("solver"),
         "loss": chosen.get("loss"),
         "val_loss": chosen.get("val_loss"),
         "val_pr_auc": chosen.get("val_pr_auc"),

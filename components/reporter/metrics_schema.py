@@ -519,9 +519,16 @@ class Training(_Part):
     trainable_parameters: Count | None
     """Number of those that were trained."""
     epochs: Count
-    """Number of epochs."""
+    """Number of epochs; 1 for a head that was solved."""
     epoch: Count
     """The epoch, from 1, whose weights the model has."""
+    keep_epoch: str | None = None
+    """Which epoch's weights are kept, `best` by the PR-AUC on val or `last`; null if the model is
+    of an earlier release."""
+    solver: dict[str, Any] | None = None
+    """How the head was solved: `optimizer`, `iterations`, `converged`, `penalty` (C as in
+    scikit-learn), `penalty_chosen` (whether by cross-validation), and `cross_validation`, the
+    penalties that were tried; null if it was trained in epochs."""
     loss: float | None
     """Loss on train."""
     val_loss: float | None

@@ -23,6 +23,7 @@ from components.reporter.metrics import answer, exported_epoch
 from components.reporter.record import RunRecord
 from components.reporter.thresholds import Thresholds
 from components.reporter.thumbnails import ShownImages
+from components.trainer.history import solver_sentence
 
 _FOLDER = Path(__file__).parent
 _HEADLINE = {"recall": "Recall", "precision": "Precision", "f1": "F1", "pr_auc": "PR-AUC"}
@@ -73,6 +74,7 @@ def render(
         "amount": wording.amount,
         "signed": wording.signed,
         "outcome": wording.outcome,
+        "solver_sentence": solver_sentence,
     }
     script = (_FOLDER / "thresholds.js").read_text(encoding="utf-8")
     counts = _thresholds(record)
@@ -164,7 +166,7 @@ def _figures(record: RunRecord, metrics: Mapping[str, Any]) -> dict[str, Markup]
         ),
         "reliability": figures.reliability(metrics["calibration"]),
     }
-    if record.history is not None:
+    if record.history is not None and not record.history.get("solver"):
         epochs, chosen = record.history["epochs"], exported_epoch(record.history)
         drawings["losses"] = figures.losses(epochs, chosen)
         drawings["pr_aucs"] = figures.pr_aucs(epochs, chosen)

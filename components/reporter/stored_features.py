@@ -8,7 +8,7 @@ import pandas as pd
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from components import names
+from components import feature_records, names
 from components.artifact_files import Shard
 from components.example_files import record_batches
 
@@ -19,8 +19,7 @@ _TEXTS = (names.IMAGE_ID, names.URI, names.CLASS_NAME)
 _SPEC = {
     **{name: tf.io.FixedLenFeature([], tf.string, "") for name in _TEXTS},
     names.LABEL: tf.io.FixedLenFeature([], tf.int64),
-    names.FEATURES: tf.io.FixedLenFeature([], tf.string),
-    names.FEATURES_SHAPE: tf.io.RaggedFeature(tf.int64),
+    **feature_records.spec(),
 }
 
 
@@ -55,12 +54,13 @@ def read(shards: Sequence[Shard], most: int | None = None) -> StoredFeatures:
         shard.check_digest()
         for records in record_batches(shard.path, _BATCH):
             parsed = tf.io.parse_example(records, _SPEC)
-            shape = parsed.pop(names.FEATURES_SHAPE)[0].numpy()
+            features = feature_records.decoded(parsed)
+            del parsed[names.FEATURES_SHAPE]
             columns = {name: column.numpy() for name, column in parsed.items()}
             for index, image_id in enumerate(columns[names.IMAGE_ID]):
                 if int(image_id[:8], 16) < limit:
                     rows.append(_row(columns, index))
-                    values.append(_pooled(columns[names.FEATURES][index], shape))
+                    values.append(_pooled(features[index]))
     images = pd.DataFrame(rows)
     order = images[names.IMAGE_ID].argsort(kind="stable").to_numpy()
     return StoredFeatures(images.iloc[order].reset_index(drop=True), np.stack(values)[order], total)
@@ -71,7 +71,6 @@ def _row(columns: dict[str, NDArray], index: int) -> dict[str, object]:
     return {**texts, names.LABEL: int(columns[names.LABEL][index])}
 
 
-def _pooled(encoded: bytes, shape: NDArray[np.int64]) -> NDArray[np.float32]:
+def _pooled(features: NDArray[np.floating]) -> NDArray[np.float32]:
     """Returns features averaged over all but their last axis."""
-    values = np.frombuffer(encoded, np.float16).reshape(-1, shape[-1])
-    return values.mean(axis=0, dtype=np.float32)
+    return features.reshape(-1, features.shape[-1]).mean(axis=0, dtype=np.float32)

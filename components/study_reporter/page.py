@@ -155,7 +155,8 @@ def _losses(figures: Mapping[str, Any]) -> dict[str, Markup]:
     return {
         arm["arm"]: plots.losses(index, arm, ceiling)
         for index, arm in enumerate(figures["arms"])
-        if any(row["loss"]["mean"] is not None for row in arm["epochs"])
+        # One epoch is no curve; a head that was solved has only one.
+        if len(arm["epochs"]) > 1 and any(row["loss"]["mean"] is not None for row in arm["epochs"])
     }
 
 

@@ -177,8 +177,10 @@ class _ArmTraining:
         return os.path.join(self._folder, f"replicate-{seed}.npz")
 
     def _trained(self, seeds: Sequence[int]) -> Iterator[Replicate]:
-        total = len(seeds) * self._settings.epochs
-        progress = Progress(f"epochs of arm {self._arm.name}", total=total)
+        solves = self._settings.solves_head
+        total = len(seeds) * (1 if solves else self._settings.epochs)
+        what = "solved heads" if solves else "epochs"
+        progress = Progress(f"{what} of arm {self._arm.name}", total=total)
         policy, strategy = use_devices()
         with strategy.scope(), precision(policy), _local(self._folder) as folder:
             on_features = self._splits.train.features_shape is not None
@@ -189,6 +191,9 @@ class _ArmTraining:
         self, seeds: Sequence[int], policy: DevicePolicy, folder: Path, on_epoch: OnEpoch
     ) -> Iterator[Replicate]:
         rows = self._arm_rows(lambda split, path: feature_rows(split, path=path), folder)
+        yield from self._heads(seeds, rows, on_epoch)
+
+    def _heads(self, seeds: Sequence[int], rows: ArmRows, on_epoch: OnEpoch) -> Iterator[Replicate]:
         for stack in train_heads(self._settings, seeds, rows, on_epoch=on_epoch):
             yield from stack
 
@@ -204,6 +209,9 @@ class _ArmTraining:
             ),
             folder,
         )
+        if settings.solves_head:
+            yield from self._heads(seeds, rows, on_epoch)
+            return
         for seed in seeds:
             yield train_network(
                 settings,
@@ -248,6 +256,7 @@ def _replicate_record(number: int, replicate: Replicate) -> dict[str, Any]:
         "status": replicate.status,
         "detail": replicate.detail,
         "epochs": replicate.epochs,
+        "solver": replicate.solver or None,
     }
 
 

@@ -22,7 +22,9 @@ from components.trainer.settings import TrainerSettings
 
 def member_settings(settings: TrainerSettings) -> TrainerSettings:
     """Returns the settings of each head: balanced, where the seed chooses the images."""
-    return settings.model_copy(update={"bagging": None, "sampling_strategy": BALANCED})
+    return settings.model_copy(
+        update={"bagging": None, "sampling_strategy": BALANCED, "optimizer": "adam"}
+    )
 
 
 def member_seeds(random_state: int, members: int) -> list[int]:

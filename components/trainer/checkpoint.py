@@ -30,8 +30,7 @@ class TrainingState:
     Attributes:
       epochs: the metrics of the finished epochs.
       variables: variables of the trained model and its optimizer after the last epoch.
-      best: weights of the trained model after the best epoch; None without early stopping,
-        which keeps the last.
+      best: weights of the trained model after the best epoch; None if the last is kept.
     """
 
     epochs: list[Epoch] = field(default_factory=list)

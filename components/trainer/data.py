@@ -27,6 +27,7 @@ class Split:
       features_shape: shape of the features by which a FeatureExtractor replaced the images;
         None if the records have images.
       digest: SHA-256, in hex, of all its records in order: the identity of its content.
+      features_type: NumPy's name of the features' type; empty if the records have images.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Split:
     class_names: np.ndarray
     features_shape: tuple[int, ...] | None
     digest: str
+    features_type: str = ""
 
     @property
     def positives(self) -> int:
@@ -78,6 +80,7 @@ def _scan(name: str, shards: Sequence[Shard]) -> Split:
         names.IMAGE_ID: tf.io.FixedLenFeature([], tf.string, ""),
         names.CLASS_NAME: tf.io.FixedLenFeature([], tf.string, ""),
         names.FEATURES_SHAPE: tf.io.RaggedFeature(tf.int64),
+        names.FEATURES_TYPE: tf.io.FixedLenFeature([], tf.string, "float16"),
     }
     columns: dict[str, list[np.ndarray]] = {key: [] for key in feature}
     digest = hashlib.sha256()
@@ -90,6 +93,7 @@ def _scan(name: str, shards: Sequence[Shard]) -> Split:
         for record in records.numpy():
             digest.update(record)
     shape = columns[names.FEATURES_SHAPE][0] if columns[names.FEATURES_SHAPE] else ()
+    kinds = _column(columns[names.FEATURES_TYPE], object)
     return Split(
         name=name,
         files=tuple(shard.path for shard in shards),
@@ -97,6 +101,7 @@ def _scan(name: str, shards: Sequence[Shard]) -> Split:
         image_ids=_column(columns[names.IMAGE_ID], object),
         class_names=_column(columns[names.CLASS_NAME], object),
         features_shape=tuple(int(side) for side in shape) or None,
+        features_type=kinds[0].decode() if len(shape) else "",
         digest=digest.hexdigest(),
     )
 
@@ -116,7 +121,7 @@ def _column(parts: list[np.ndarray], dtype: type) -> np.ndarray:
 
 
 def feature_batches(split: Split, *, batch_size: int) -> tf.data.Dataset:
-    """Returns a split's features, in the order of `split.labels`: float16 (b, *features_shape).
+    """Returns the features of a split in the order of `split.labels`, (b, *features_shape).
 
     Raises:
       ValueError: the records have no features.
@@ -128,7 +133,7 @@ def feature_batches(split: Split, *, batch_size: int) -> tf.data.Dataset:
 
     def parse(records: tf.Tensor) -> tf.Tensor:
         encoded = tf.io.parse_example(records, feature)[names.FEATURES]
-        return tf.reshape(tf.io.decode_raw(encoded, tf.float16), (-1, *shape))
+        return tf.reshape(tf.io.decode_raw(encoded, split.features_type), (-1, *shape))
 
     records = tf.data.TFRecordDataset(list(split.files)).batch(batch_size)
     return records.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(1)

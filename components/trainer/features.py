@@ -14,6 +14,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from components import checked_file
@@ -29,8 +30,8 @@ class Rows:
     """The trained part's input for every image of a split.
 
     Attributes:
-      values: float32 (n, ...), in the order of the split's records; float16 if they are from
-        a FeatureExtractor.
+      values: float32 (n, ...), in the order of the split's records; features from a
+        FeatureExtractor may be float16.
       labels: int64 (n,).
     """
 
@@ -79,7 +80,7 @@ def feature_rows(split: Split, *, path: Path) -> Rows:
         return (batch.numpy() for batch in feature_batches(split, batch_size=_BATCH_SIZE))
 
     shape = (len(split.labels), *(split.features_shape or ()))
-    return Rows(_mapped(path, np.float16, shape, read), split.labels)
+    return Rows(_mapped(path, split.features_type, shape, read), split.labels)
 
 
 def _row_batches(
@@ -98,7 +99,7 @@ def _row_batches(
 
 def _mapped(
     path: Path,
-    dtype: type[np.floating],
+    dtype: npt.DTypeLike,
     shape: tuple[int, ...],
     batches: Callable[[], Iterator[np.ndarray]],
 ) -> np.ndarray:

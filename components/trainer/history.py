@@ -4,7 +4,7 @@ Whether to stop, which epoch is best and what the learning rate is depend only o
 so a resumed training makes the same decisions as an uninterrupted one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Epoch = dict[str, Any]
@@ -24,27 +24,62 @@ def epoch_record(
     logs: dict[str, float], *, epoch: int, phase: str, learning_rate: float, seconds: float
 ) -> Epoch:
     """Returns an epoch's record as JSON values, with counts as integers."""
-    metrics = {
-        name: round(value) if name.removeprefix("val_") in _COUNTS else float(value)
-        for name, value in logs.items()
-    }
     return {
         "epoch": epoch,
         "phase": phase,
-        **metrics,
+        **as_json(logs),
         "learning_rate": learning_rate,
         "seconds": round(seconds, 3),
     }
 
 
+def as_json(logs: dict[str, float]) -> dict[str, int | float]:
+    """Returns metrics as JSON values, with counts as integers."""
+    return {
+        name: round(value) if name.removeprefix("val_") in _COUNTS else float(value)
+        for name, value in logs.items()
+    }
+
+
 def best_index(epochs: Sequence[Epoch]) -> int:
-    """Returns the index of the epoch with the highest PR-AUC on val, the first of equal ones."""
-    return max(range(len(epochs)), key=lambda index: epochs[index][MONITORED])
+    """Returns the index of the epoch with the highest PR-AUC on val.
+
+    Of equal ones, which a PR-AUC of 1 on few positive images often has, it is the one with the
+    lowest loss on val, and of these the first.
+    """
+    return max(
+        range(len(epochs)),
+        key=lambda index: (epochs[index][MONITORED], -epochs[index]["val_loss"]),
+    )
 
 
-def exported_index(epochs: Sequence[Epoch], *, patience: int | None) -> int:
-    """Returns the index of the epoch to keep: with `patience` the best, else the last."""
-    return len(epochs) - 1 if patience is None else best_index(epochs)
+def exported_index(epochs: Sequence[Epoch], *, keep: str) -> int:
+    """Returns the index of the epoch to keep.
+
+    Args:
+      epochs: the finished epochs.
+      keep: `best` or `last`.
+    """
+    return best_index(epochs) if keep == "best" else len(epochs) - 1
+
+
+def solver_sentence(solver: Mapping[str, Any]) -> str:
+    """Returns how a head was solved in words.
+
+    Args:
+      solver: see `components.trainer.solved_head.SolvedHead`.
+    """
+    steps = f"{solver['iterations']} iterations"
+    ended = f"in {steps}" if solver["converged"] else f"but did not converge in {steps}"
+    source = (
+        f"the best of {len(solver['cross_validation'])} by cross-validation inside train"
+        if solver["penalty_chosen"]
+        else "as set"
+    )
+    return (
+        f"The head was solved by L-BFGS instead of trained in epochs, {ended}; its penalty is "
+        f"C = {solver['penalty']:.3g}, {source}"
+    )
 
 
 def is_finished(epochs: Sequence[Epoch], *, limit: int, patience: int | None) -> bool:
@@ -60,7 +95,8 @@ def is_finished(epochs: Sequence[Epoch], *, limit: int, patience: int | None) ->
         return True
     if patience is None or not epochs:
         return False
-    return len(epochs) - 1 - best_index(epochs) >= patience
+    highest = max(range(len(epochs)), key=lambda index: epochs[index][MONITORED])
+    return len(epochs) - 1 - highest >= patience
 
 
 def learning_rate(epochs: Sequence[Epoch], *, initial: float, patience: int | None) -> float:

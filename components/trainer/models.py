@@ -73,20 +73,22 @@ def build_head(
     outputs = (
         flatten_head(features)
         if settings.head == "flatten"
-        else pooled_head(features, images=epoch_images)
+        else pooled_head(features, penalty=pooled_penalty(settings, epoch_images))
     )
     return keras.Model(features, outputs, name="head")
 
 
-def pooled_penalty(images: int) -> float:
-    """Returns the factor of the sum of squared weights in the pooled head's loss.
+def pooled_penalty(settings: TrainerSettings, images: int) -> float:
+    """Returns the factor of the sum of squared weights in the loss of a pooled head's training.
 
     The loss is a mean over images, so the penalty of the summed loss is divided by their number.
 
     Args:
+      settings: the trainer's settings.
       images: number of images per epoch.
     """
-    return 1 / (2 * POOLED_HEAD_C * images)
+    penalty = POOLED_HEAD_C if settings.penalty == "auto" else settings.penalty
+    return 1 / (2 * penalty * images)
 
 
 def _assemble(pretrained: keras.Model, head: keras.Model, settings: TrainerSettings) -> Network:
@@ -155,11 +157,11 @@ def flatten_head(features: keras.KerasTensor) -> keras.KerasTensor:
     return _probability()(hidden)
 
 
-def pooled_head(features: keras.KerasTensor, *, images: int) -> keras.KerasTensor:
+def pooled_head(features: keras.KerasTensor, *, penalty: float) -> keras.KerasTensor:
     """Returns logistic regression on pooled features (b, c), with an L2 penalty.
 
     Args:
       features: the body's output.
-      images: number of images per epoch.
+      penalty: factor of the sum of squared weights in the loss.
     """
-    return _probability(keras.regularizers.L2(pooled_penalty(images)))(features)
+    return _probability(keras.regularizers.L2(penalty))(features)

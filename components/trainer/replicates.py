@@ -1,18 +1,21 @@
 """Replicates: the same training with many seeds, each evaluated on the same images.
 
-Heads on frozen features are trained in stacks, see `components.trainer.heads`; of any other
-network, one replicate is trained after the other.
+Pooled heads on frozen features are solved, see `components.trainer.solved_head`; other heads on
+frozen features are trained in stacks, see `components.trainer.heads`; of any other network, one
+replicate is trained after the other.
 """
 
 import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from scipy.special import expit
 
 from components import checked_file
 from components.trainer import arrays, bagging, history, mixup, post_hoc, smote
@@ -28,9 +31,11 @@ from components.trainer.sampling import (
     epoch_order,
     epoch_size,
     epoch_weights,
+    expected_counts,
     training_loss,
 )
 from components.trainer.settings import TrainerSettings
+from components.trainer.solved_head import solve_head
 from components.trainer.training import (
     TRAIN,
     Training,
@@ -57,6 +62,8 @@ class Replicate:
       detail: why it diverged; empty if it didn't.
       probabilities: by split, float32 (n,) in the order of the split; empty if it diverged.
       weights: weights of the trained part of the network; empty if it diverged.
+      solver: how its head was solved, see `solved_head.SolvedHead`; empty if it was trained in
+        epochs.
     """
 
     random_state: int
@@ -64,6 +71,7 @@ class Replicate:
     detail: str = ""
     probabilities: dict[str, np.ndarray] = field(default_factory=dict)
     weights: Weights = field(default_factory=list)
+    solver: dict[str, Any] = field(default_factory=dict)
 
     @property
     def status(self) -> str:
@@ -93,7 +101,7 @@ def train_heads(
     *,
     on_epoch: Callable[[Epoch], None],
 ) -> Iterator[list[Replicate]]:
-    """Trains a head on features for each seed, stack by stack.
+    """Trains a head on features for each seed, stack by stack, or solves it.
 
     Args:
       settings: the trainer's settings; their seed is ignored.
@@ -106,6 +114,9 @@ def train_heads(
     """
     if settings.bagging is not None:
         yield from ([train_bagged(settings, seed, rows, on_epoch=on_epoch)] for seed in seeds)
+        return
+    if settings.solves_head:
+        yield from _solved_heads(settings, seeds, rows, on_epoch)
         return
     first = _head(settings, seeds[0], rows.train)
     size = stack_size(first.count_params())
@@ -146,6 +157,44 @@ def train_bagged(
     return replicate
 
 
+def _solved_heads(
+    settings: TrainerSettings,
+    seeds: Sequence[int],
+    rows: ArmRows,
+    on_epoch: Callable[[Epoch], None],
+) -> Iterator[list[Replicate]]:
+    """Solves a head for each seed, once for seeds that choose the same images."""
+    solved: dict[bytes, Replicate] = {}
+    for seed in seeds:
+        seeded = settings.model_copy(update={"random_state": seed})
+        counts = expected_counts(
+            rows.train.labels, strategy=settings.sampling_strategy, random_state=seed
+        )
+        if (key := counts.tobytes()) not in solved:
+            solved[key] = _solved_head(seeded, rows)
+        replicate = replace(solved[key], random_state=seed)
+        for epoch in replicate.epochs:
+            on_epoch(epoch)
+        yield [replicate]
+
+
+def _solved_head(settings: TrainerSettings, rows: ArmRows) -> Replicate:
+    replicate = Replicate(settings.random_state)
+    try:
+        found = solve_head(settings, rows.train, rows.evaluated[rows.val])
+    except ValueError as error:
+        replicate.detail = str(error)
+        return replicate
+    shift = post_hoc.shift(rows.train.labels, settings)
+    kernel, bias = replicate.weights = post_hoc.shifted(found.weights, shift)
+    replicate.epochs, replicate.solver = [found.epoch], found.solver
+    replicate.probabilities = {
+        name: expit(split.values.astype(np.float32) @ kernel + bias)[:, 0]
+        for name, split in rows.evaluated.items()
+    }
+    return replicate
+
+
 def _head(settings: TrainerSettings, seed: int, train: Rows) -> keras.Model:
     keras.utils.set_random_seed(seed)
     images = epoch_size(train.labels, settings.sampling_strategy)
@@ -174,7 +223,7 @@ class _HeadTraining:
         self._stack = HeadStack(
             [_head(settings, seed, rows.train).get_weights() for seed in seeds],
             loss=self._loss,
-            penalty=pooled_penalty(images) if settings.head == "pooled" else 0.0,
+            penalty=pooled_penalty(settings, images) if settings.head == "pooled" else 0.0,
         )
 
     def run(self) -> list[Replicate]:
@@ -295,10 +344,10 @@ class _HeadTraining:
         )
         replicate.epochs.append(record)
         self._on_epoch(record)
-        patience = self._settings.early_stopping
-        kept = history.exported_index(replicate.epochs, patience=patience)
-        last = kept == len(replicate.epochs) - 1
-        if last and (patience is not None or len(replicate.epochs) == self._settings.epochs):
+        keep = self._settings.keep_epoch
+        kept = history.exported_index(replicate.epochs, keep=keep)
+        is_kept = kept == len(replicate.epochs) - 1
+        if is_kept and (keep == "best" or index not in self._running()):
             replicate.weights = self._stack.get_weights(index)
 
     def _evaluate(self) -> None:
@@ -375,6 +424,7 @@ def save(replicate: Replicate, path: str) -> None:
     saved = {
         "replicate": np.array(json.dumps([replicate.random_state, replicate.detail])),
         "epochs": np.array(json.dumps(replicate.epochs)),
+        "solver": np.array(json.dumps(replicate.solver)),
         **{f"{_SPLIT}{name}": values for name, values in replicate.probabilities.items()},
         **arrays.numbered("weight", replicate.weights),
     }
@@ -398,4 +448,5 @@ def load(path: str) -> Replicate | None:
             if name.startswith(_SPLIT)
         },
         weights=arrays.in_order("weight", saved),
+        solver=json.loads(str(saved["solver"])),
     )

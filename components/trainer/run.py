@@ -8,16 +8,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.dsl.io import fileio
 
-from components import names
+from components import feature_records, names
 from components.images.rules import ReadingRules
-from components.trainer import executor, history, post_hoc, warm_start
+from components.trainer import executor, history, post_hoc, solved_head, warm_start
 from components.trainer.checkpoint import Checkpoint, training_identity
 from components.trainer.data import Split, read_split
 from components.trainer.devices import DevicePolicy, precision, use_devices
@@ -50,7 +50,8 @@ def run_fn(fn_args: FnArgs) -> None:
         interrupted trainings, "champion": for a warm start, the URI of the Champion artifact}.
 
     Raises:
-      ValueError: the settings or a split can't be used for training.
+      ValueError: the settings or a split can't be used for training, or a feature of a head that
+        is solved is not a finite number.
       FileNotFoundError: a split or the file of weights does not exist.
       WarmStartError: the champion's weights don't fit.
       TrainingDivergedError: the loss is no longer a number.
@@ -63,15 +64,16 @@ def run_fn(fn_args: FnArgs) -> None:
     identity = training_identity(settings, splits, champion=digest)
     checkpoint = Checkpoint(os.path.join(fn_args.custom_config["checkpoint_root"], identity))
     keras.utils.set_random_seed(settings.random_state)
-    network, epochs = _train(settings, splits, checkpoint, fn_args.model_run_dir, champion)
+    trained = _train(settings, splits, checkpoint, fn_args.model_run_dir, champion)
     rules = ReadingRules(
         image_size=settings.image_size,
         pixel_range=settings.pixel_range,
         **fn_args.custom_config["reading"],
     )
     balance = training_balance(splits[0].labels, settings)
-    _export(network, settings, rules, balance, fn_args.serving_model_dir)
-    summary = _summary(network, settings, splits, epochs)
+    exact = splits[0].features_type == feature_records.EXACT
+    _export(trained.network, settings, rules, balance, fn_args.serving_model_dir, with_head=exact)
+    summary = _summary(trained, settings, splits)
     summary["seconds"] = round(time.monotonic() - started, 3)
     _write_json(os.path.join(fn_args.model_run_dir, "history.json"), summary)
     checkpoint.clear()
@@ -80,7 +82,18 @@ def run_fn(fn_args: FnArgs) -> None:
 def _champion(settings: TrainerSettings, fn_args: FnArgs) -> ChampionWeights | None:
     if settings.warm_start is None:
         return None
+    if settings.solves_head:
+        _LOGGER.info("no warm start: the head is solved exactly, whatever weights it begins with")
+        return None
     return warm_start.read(fn_args.custom_config[executor.CHAMPION])
+
+
+class _Trained(NamedTuple):
+    """A trained network, its epochs, and how its head was solved, None if it was not."""
+
+    network: Network
+    epochs: list[Epoch]
+    solver: dict[str, Any] | None
 
 
 def _train(
@@ -89,7 +102,7 @@ def _train(
     checkpoint: Checkpoint,
     model_run_dir: str,
     champion: ChampionWeights | None,
-) -> tuple[Network, list[Epoch]]:
+) -> _Trained:
     policy, strategy = use_devices()
     with strategy.scope(), precision(policy):
         images = epoch_size(splits[0].labels, settings.sampling_strategy)
@@ -101,21 +114,24 @@ def _train(
             train, val = (_rows(split, network, settings, policy, folder) for split in splits)
             log = TensorBoardLog(os.path.join(model_run_dir, "tensorboard"))
             if settings.bagging is not None:
-                return network, _bag(network, settings, train, val, on_epoch=log.write)
-            training = Training(
-                network,
-                train=train,
-                val=val,
-                settings=settings,
-                policy=policy,
-                checkpoint=checkpoint,
-                on_epoch=log.write,
-            )
-            epochs = training.run()
+                epochs = _bag(network, settings, train, val, on_epoch=log.write)
+                return _Trained(network, epochs, None)
+            if settings.solves_head:
+                trained = _solve(network, settings, train, val, log)
+            else:
+                training = Training(
+                    network,
+                    train=train,
+                    val=val,
+                    settings=settings,
+                    policy=policy,
+                    checkpoint=checkpoint,
+                    on_epoch=log.write,
+                )
+                trained = _Trained(network, training.run(), None)
         shift = post_hoc.shift(splits[0].labels, settings)
-        trained = network.trained
-        trained.set_weights(post_hoc.shifted(trained.get_weights(), shift))
-        return network, epochs
+        network.trained.set_weights(post_hoc.shifted(network.trained.get_weights(), shift))
+        return trained
 
 
 def _bag(
@@ -134,6 +150,20 @@ def _bag(
         )
     network.trained.set_weights(found.weights)
     return found.epochs
+
+
+def _solve(
+    network: Network, settings: TrainerSettings, train: Rows, val: Rows, log: TensorBoardLog
+) -> _Trained:
+    found = solved_head.solve_head(settings, train, val)
+    network.trained.set_weights(found.weights)
+    log.write(found.epoch)
+    _LOGGER.info(
+        "%s; val pr_auc %.3f",
+        history.solver_sentence(found.solver),
+        found.epoch[history.MONITORED],
+    )
+    return _Trained(network, [found.epoch], found.solver)
 
 
 @contextmanager
@@ -176,20 +206,21 @@ def _export(
     rules: ReadingRules,
     balance: TrainingBalance,
     folder: str,
+    *,
+    with_head: bool,
 ) -> None:
     # A new network: in float32 even after training in mixed precision, to serve on any device,
     # and without the optimizer, which would triple the file's size.
-    served = build_network(settings, weights="none").full
-    served.set_weights(network.full.get_weights())
-    export(served, rules, folder, balance=balance)
+    served = build_network(settings, weights="none")
+    served.full.set_weights(network.full.get_weights())
+    head = served.trained if with_head else None
+    export(served.full, rules, folder, balance=balance, head=head)
 
 
 def _summary(
-    network: Network,
-    settings: TrainerSettings,
-    splits: tuple[Split, Split],
-    epochs: list[Epoch],
+    trained: _Trained, settings: TrainerSettings, splits: tuple[Split, Split]
 ) -> dict[str, Any]:
+    network, epochs, solver = trained
     return {
         "model": settings.model,
         "parameters": network.full.count_params(),
@@ -203,7 +234,9 @@ def _summary(
         },
         "epochs": epochs,
         "best_epoch": history.best_index(epochs) + 1,
-        "exported_epoch": history.exported_index(epochs, patience=settings.early_stopping) + 1,
+        "exported_epoch": history.exported_index(epochs, keep=settings.keep_epoch) + 1,
+        "keep_epoch": settings.keep_epoch,
+        "solver": solver,
     }
 
 

@@ -21,11 +21,12 @@ epoch, so a training that resumes at epoch k sees the same images as an uninterr
 tf.data also uses TensorFlow's global seed for the interleaving, which `run_fn` sets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from components import names
 from components.trainer import losses, methods
@@ -100,17 +101,37 @@ def epoch_order(
     return mixed
 
 
-def _sides(
-    labels: np.ndarray, strategy: Strategy, random_state: int, order: np.random.Generator
-) -> list[np.ndarray]:
-    """Returns the images of each side, in the order of the epoch."""
-    sides = []
+def expected_counts(
+    labels: np.ndarray, *, strategy: Strategy, random_state: int
+) -> NDArray[np.float64]:
+    """Returns how often each image occurs in an epoch, on average over the epochs: (n,).
+
+    Args: as `epoch_indices`.
+    """
+    counts = np.zeros(len(labels))
+    for members, size in _chosen(labels, strategy, random_state):
+        counts[members] = size / len(members)
+    return counts
+
+
+def _chosen(
+    labels: np.ndarray, strategy: Strategy, random_state: int
+) -> Iterator[tuple[np.ndarray, int]]:
+    """Yields the distinct images of each side, the same in all epochs, and its size."""
     for label, size in zip(_NEGATIVE_AND_POSITIVE, side_sizes(labels, strategy), strict=True):
         members = np.flatnonzero(labels == label)
         if size < len(members):
             members = np.random.default_rng(random_state).choice(members, size, replace=False)
-        sides.append(_repeated(members, size, order))
-    return sides
+        yield members, size
+
+
+def _sides(
+    labels: np.ndarray, strategy: Strategy, random_state: int, order: np.random.Generator
+) -> list[np.ndarray]:
+    """Returns the images of each side, in the order of the epoch."""
+    return [
+        _repeated(members, size, order) for members, size in _chosen(labels, strategy, random_state)
+    ]
 
 
 def epoch_indices(

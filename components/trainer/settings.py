@@ -15,8 +15,8 @@ from components.trainer.views import sides as view_sides
 from components.trainer.weights import NAMED
 
 # Inverse strength of the pooled head's penalty, defined as in scikit-learn's
-# LogisticRegression: 2048 weights require a penalty if there are only hundreds of images. The best
-# of values from 0.003 to 100.
+# LogisticRegression: 2048 weights require a penalty if there are only hundreds of images. Used
+# where it can't be chosen by cross-validation.
 POOLED_HEAD_C = 0.01
 
 PIXEL_RANGES = {"0..1": (0.0, 1.0), "-1..1": (-1.0, 1.0), "0..255": (0.0, 255.0)}
@@ -135,6 +135,24 @@ class TrainerSettings(Section):
             "layers; if none serves, as with null: from new weights and those of trainer.weights."
         ),
     )
+    optimizer: Literal["auto", "adam", "lbfgs"] = Field(
+        default="auto",
+        description=(
+            "lbfgs: a pooled head on a frozen network is solved exactly, without epochs, "
+            "batch_size, learning_rate and warm_start; adam: trained in epochs; auto: lbfgs "
+            "where it is possible."
+        ),
+    )
+    penalty: Literal["auto"] | Annotated[float, Field(gt=0, le=1e6)] = Field(
+        default="auto",
+        description=(
+            "C of a pooled head as in scikit-learn: the smaller, the stronger its L2 penalty; "
+            f"auto: chosen by cross-validation inside train, {POOLED_HEAD_C} for adam."
+        ),
+    )
+    keep_epoch: Literal["best", "last"] = Field(
+        default="best", description="Epoch whose weights are kept; best: the highest val PR-AUC."
+    )
 
     tau: Annotated[Number, Field(gt=0)] = Field(
         default=1.0,
@@ -250,6 +268,27 @@ class TrainerSettings(Section):
                 "trainer.weights must be left out for a network of your own, whose file has its "
                 f"weights. Received: {self.weights!r}"
             )
+
+    @model_validator(mode="after")
+    def _optimizer_fits(self) -> Self:
+        if self.optimizer == "lbfgs" and not self._has_linear_head:
+            raise ValueError(
+                "trainer.optimizer 'lbfgs' requires a pooled head on a frozen network, without "
+                "fine_tune, augmentation, SMOTE, mixup, bagging and the deferred weights of ldam; "
+                f"set trainer.optimizer to 'auto'. Received: model {self.model!r}, head "
+                f"{self.head!r}, fine_tune {self.fine_tune}, augmentation {self.augmentation}, "
+                f"{methods.in_epochs(self) or 'no such method'}"
+            )
+        return self
+
+    @property
+    def solves_head(self) -> bool:
+        """Whether the head is solved exactly instead of trained in epochs."""
+        return self.optimizer != "adam" and self._has_linear_head
+
+    @property
+    def _has_linear_head(self) -> bool:
+        return self.trains_on_features and self.head == "pooled" and not methods.in_epochs(self)
 
     @property
     def pixel_range(self) -> tuple[float, float]:

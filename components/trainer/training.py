@@ -133,7 +133,7 @@ class Training:
         model = self._network.trained
         state.epochs.append(epoch)
         is_best = history.best_index(state.epochs) == len(state.epochs) - 1
-        if self._settings.early_stopping is not None and is_best:
+        if self._settings.keep_epoch == "best" and is_best:
             state.best = model.get_weights()
         state.variables = _snapshot(model)
         self._checkpoint.save(state)

@@ -69,7 +69,7 @@ def _study(settings: StudySettings, output: str, cache: bool, *, as_json: bool) 
     from pipeline import notices
     from pipeline.local import RunError
     from pipeline.preflight import check_beam, check_data, check_trainers
-    from pipeline.study import run, summary
+    from pipeline.study import run
 
     try:
         folder = paths.output_folder(output)
@@ -87,6 +87,9 @@ def _study(settings: StudySettings, output: str, cache: bool, *, as_json: bool) 
     except RunError as error:
         fail(str(error), Exit.FAILED, as_json=as_json)
     notices.tell_study(settings, result)
+    # Imports TensorFlow, whose messages the log of the study has received by now.
+    from pipeline.study import summary
+
     if as_json:
         print(json.dumps(summary.as_json(result)))
     else:

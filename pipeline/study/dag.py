@@ -88,11 +88,14 @@ def _arm(arm: study_settings.Arm, replicates: int) -> Arm:
 def _extractors(
     study: StudySettings, places: Places, examples: BaseChannel
 ) -> dict[Backbone | None, FeatureExtractor]:
-    backbones = [frozen_backbone(study.trainer_of(arm)) for arm in study.arms]
+    """Returns the extractor of each backbone, for those splits that its arms use."""
+    used: dict[Backbone, set[str]] = {}
+    for arm in study.arms:
+        if backbone := frozen_backbone(study.trainer_of(arm)):
+            used.setdefault(backbone, set()).update([arm.train, arm.val, *arm.test])
     return {
-        backbone: feature_extractor(backbone, examples, store=places.features).with_id(
-            backbone.node_id
-        )
-        for backbone in dict.fromkeys(backbones)
-        if backbone is not None
+        backbone: feature_extractor(
+            backbone, examples, store=places.features, splits=sorted(splits)
+        ).with_id(backbone.node_id)
+        for backbone, splits in used.items()
     }

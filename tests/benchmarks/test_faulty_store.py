@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.faults.faulty_store import Fault, verb_of
+from benchmarks.faults.faulty_store import Fault, object_path, verb_of
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,13 @@ from benchmarks.faults.faulty_store import Fault, verb_of
 )
 def test_requests_are_told_apart(command, path, verb):
     assert verb_of(command, path) == verb
+
+
+@pytest.mark.parametrize(
+    "path", ["/photos/o/1%202.jpg", "/download/storage/v1/b/photos/o/o%2F1%202.jpg"]
+)
+def test_the_content_of_an_object_has_one_path_for_all_ways_to_ask_for_it(path):
+    assert object_path(path) == "/photos/o/1 2.jpg"
 
 
 def test_a_fault_hits_one_path_once_or_for_good():

@@ -12,6 +12,7 @@ from components import stores
 
 _STORES = {"s3": (amazon, "AWS_ENDPOINT_URL"), "gs": (google, "STORAGE_EMULATOR_HOST")}
 SCHEMES = tuple(_STORES)
+ADDRESSES = {scheme: address for scheme, (_, address) in _STORES.items()}
 
 
 @contextmanager

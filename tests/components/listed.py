@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 def described(uri: Path | str) -> "Iterable[Described]":
-    """Describes the files of the slice columns and the spans, if there are any, and every shard."""
+    """Describes the files beside the splits that Examples may have, and every shard."""
     import tensorflow as tf
 
-    from components import artifact_files, slice_columns
+    from components import artifact_files, feature_records, slice_columns
     from components.image_example_gen import spans_file
 
-    for name in (slice_columns.FILE, spans_file.FILE):
+    for name in (slice_columns.FILE, spans_file.FILE, feature_records.KEY_FILE):
         if (Path(uri) / name).exists():
             yield artifact_files.describe(str(uri), name)
     for path in sorted(Path(uri).glob("Split-*/data_tfrecord-*")):

@@ -1,5 +1,6 @@
 """Stand-ins of S3 and Google Cloud Storage on localhost, which keep to the conditions of writes."""
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from unittest import mock
 import boto3
 from gcp_storage_emulator.exceptions import NotFound
 from gcp_storage_emulator.handlers import objects
-from gcp_storage_emulator.server import create_server
+from gcp_storage_emulator.server import Response, create_server
 from moto.s3.responses import S3Response
 from moto.server import ThreadedMotoServer
 
@@ -55,12 +56,22 @@ def google(bucket: str) -> Iterator[dict[str, str]]:
     server = create_server("127.0.0.1", 0, in_memory=True, default_bucket=bucket)
     server.start()
     _, port = server._api._httpd.server_address
-    with mock.patch.object(objects, "_multipart_upload", _upload_if):
+    with (
+        mock.patch.object(objects, "_multipart_upload", _upload_if),
+        mock.patch.object(Response, "write_file", _write_tagged),
+    ):
         yield {"STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port}"}
     server.stop()
 
 
-_upload = objects._multipart_upload
+_upload, _write = objects._multipart_upload, Response.write_file
+
+
+def _write_tagged(response: Response, content: bytes, *arguments: Any, **named: Any) -> None:
+    """The stand-in gives no tag and time of an object with its content, as the XML API does."""
+    response["ETag"] = f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"'
+    response["Last-Modified"] = "Thu, 01 Jan 2026 00:00:00 GMT"
+    _write(response, content, *arguments, **named)
 
 
 def _upload_if(request: Any, response: Any, storage: Any) -> None:

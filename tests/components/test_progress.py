@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from components.progress import Progress, time_left, watched
+from components.progress import Counter, Progress, time_left, watched
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,14 @@ def test_copies_within_a_process_share_one_count(caplog):
             progress.advance(1)
             copy.advance(1)
     assert caplog.messages == ["1,200 of 1,200 shards read, done"]
+
+
+def test_copies_of_a_counter_share_one_count():
+    counter = Counter()
+    copy = pickle.loads(pickle.dumps(counter))
+    counter.advance(2)
+    copy.advance(3)
+    assert (counter.done, copy.done, Counter().done) == (5, 5, 0)
 
 
 def test_progress_is_logged_while_images_are_read(caplog):

@@ -117,7 +117,7 @@ def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
 def assert_same_features(one: Any, other: Any) -> None:
     # A network's last digits depend on the other images of a batch.
     first, second = (
-        np.frombuffer(each.features.feature["features"].bytes_list.value[0], np.float16)
+        np.frombuffer(each.features.feature["features"].bytes_list.value[0], np.float32)
         for each in (one, other)
     )
     np.testing.assert_allclose(first, second, rtol=2e-3, atol=1e-4)

@@ -1,6 +1,9 @@
 """Invalid input on the command line: exit code 2, and a message that says what to do."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -178,3 +181,40 @@ def test_a_message_does_not_list_thousands_of_errors(photos):
 def test_a_message_of_many_lines_says_how_many_are_left_out():
     shown = options.shortened("line\n" * 150).split("\n")
     assert (len(shown), shown[-1]) == (101, "... 51 more lines")
+
+
+# What each command refuses, with what its message must contain.
+WRONG = [
+    (["run", "--preset", "cats_vs_dogs", "--set", "data.source=nowhere"], "data.source"),
+    (["retrain", "--preset", "cats_vs_dogs", "--set", "data.source=nowhere"], "data.source"),
+    (["study", "--preset", "training", "--set", "data.source=nowhere"], "data.source"),
+    (["study", "--preset", "training", "--set", "trainer.weights=no.h5"], "trainer.weights"),
+    (["predict", "nowhere.jpg"], "PATH"),
+    (["predict", "image.jpg", "--model", "nowhere"], "--model"),
+]
+
+
+def test_wrong_settings_are_told_before_tensorflow_is_loaded(tmp_path: Path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "image.jpg")
+    script = (
+        "import json, sys\n"
+        "from typer.testing import CliRunner\n"
+        "from pipeline.cli import app\n"
+        "for command in json.loads(sys.argv[1]):\n"
+        "    result = CliRunner().invoke(app, command)\n"
+        "    loaded = sorted({'tensorflow', 'tfx', 'apache_beam'} & sys.modules.keys())\n"
+        "    print(json.dumps([result.exit_code, result.stderr, loaded]))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script, json.dumps([command for command, _ in WRONG])],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for (command, part), line in zip(WRONG, ended.stdout.splitlines(), strict=True):
+        code, message, loaded = json.loads(line)
+        assert (code, loaded) == (2, []), command
+        assert part in message
+    assert ended.stderr == ""

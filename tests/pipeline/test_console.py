@@ -68,6 +68,43 @@ def test_a_component_that_fails_is_shown_as_failed():
     assert "Trainer: failed" in screen.getvalue()
 
 
+class Clock:
+    """Seconds that a test sets."""
+
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_a_silent_component_is_shown_at_least_every_ten_seconds_with_the_age_of_its_message():
+    screen, clock = io.StringIO(), Clock()
+    view = RunView(screen, ["Trainer"], clock=clock)
+    view.started("Trainer")
+    for clock.seconds in range(1, 40):
+        if clock.seconds == 20:
+            view.message("5 of 10 images, about 3 s left")
+        view.remind()
+    view.finished()
+    assert screen.getvalue().splitlines() == [
+        "Trainer: running",
+        "Trainer: running for 8 s",
+        "Trainer: running for 16 s",
+        "Trainer: 5 of 10 images, about 3 s left",
+        "Trainer: 5 of 10 images, about 3 s left (8 s ago)",
+        "Trainer: 5 of 10 images, about 3 s left (16 s ago)",
+        "Trainer: done, 39.0 s",
+    ]
+
+
+def test_nothing_is_said_between_components():
+    screen, clock = io.StringIO(), Clock()
+    view = RunView(screen, ["Trainer"], clock=clock)
+    clock.seconds = 100.0
+    view.remind()
+    assert screen.getvalue() == ""
+
+
 def test_log_levels_are_restored():
     before = logging.getLogger("absl").level
     with RunView(io.StringIO(), []) as view, followed(view):

@@ -87,16 +87,24 @@ def balanced_model(tmp_path_factory) -> Path:
     return _export_redness(tmp_path_factory.mktemp("balanced"), balance=balance)
 
 
-def _export_redness(folder: Path, **balance) -> Path:
+@pytest.fixture(scope="session")
+def frozen_model(tmp_path_factory) -> Path:
+    """The same, which can also be given the mean colors of images."""
+    return _export_redness(tmp_path_factory.mktemp("frozen"), with_head=True)
+
+
+def _export_redness(folder: Path, *, with_head: bool = False, **balance) -> Path:
     import keras
 
     from components.images.rules import ReadingRules
     from components.trainer.export import export
 
+    head = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    head.set_weights([np.array([[1.0], [0.0], [0.0]]), np.zeros(1)])
     mean_red = keras.Sequential(
-        [keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(1)]
+        [keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D(), head]
     )
-    mean_red.set_weights([np.array([[1.0], [0.0], [0.0]]), np.zeros(1)])
     rules = ReadingRules(image_size=8, pixel_range=(0.0, 1.0), max_side=64)
-    export(mean_red, rules, str(folder / "Format-Serving"), **balance)
+    head = head if with_head else None
+    export(mean_red, rules, str(folder / "Format-Serving"), head=head, **balance)
     return folder

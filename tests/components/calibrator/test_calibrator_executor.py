@@ -1,3 +1,4 @@
+import io
 import json
 import logging
 import re
@@ -7,15 +8,18 @@ from unittest.mock import ANY
 import numpy as np
 import pytest
 import tensorflow as tf
+from featured import write_featured
 from listed import listed
+from PIL import Image
 from tfx.types import channel_utils, standard_artifacts
 
-from components import artifacts, training_balance
+from components import artifacts, feature_records, training_balance
 from components.artifact_files import DamagedArtifactError
 from components.calibrator import calibration, operating_point
 from components.calibrator.component import Calibrator
 from components.calibrator.executor import Executor
 from components.evaluator import predictions
+from components.evaluator.spot_check import UnequalScoresError
 from components.example_files import shard_name
 from components.imbalance_sampler import report as sampling_report
 
@@ -37,10 +41,16 @@ def calibrate(trained_model, tmp_path):
     """Runs the executor on an Examples folder; returns the calibrated serving folder."""
 
     def run(
-        examples: Path, *, model: Path = trained_model, prevalence: float = 3 / 8, **changes
+        examples: Path,
+        *,
+        model: Path = trained_model,
+        prevalence: float = 3 / 8,
+        featured: Path | None = None,
+        **changes,
     ) -> str:
         report = {"population": {"prevalence": prevalence}}
         sampling_report.write(report, str(tmp_path / "sampling"))
+        features = featured and [_artifact(standard_artifacts.Examples, featured)]
         settings = {"calibration": "none", "rule": "best_f1", "beta": None, "costs": None}
         Executor().Do(
             listed(
@@ -48,6 +58,7 @@ def calibrate(trained_model, tmp_path):
                     "model": [_artifact(standard_artifacts.Model, model)],
                     "examples": [_artifact(standard_artifacts.Examples, examples)],
                     "sampling": [_artifact(artifacts.Sampling, tmp_path / "sampling")],
+                    **({"featured_examples": features} if features else {}),
                 }
             ),
             {
@@ -278,3 +289,87 @@ def test_the_component_has_the_settings_and_a_model_output():
     }
     assert component.outputs["calibrated_model"].type is standard_artifacts.Model
     assert component.outputs["val_predictions"].type is artifacts.Predictions
+
+
+def mean_color(image: bytes, change: float = 0.0) -> np.ndarray:
+    """The features of an image of the model `frozen_model`, each higher by `change`."""
+    pixels = np.asarray(Image.open(io.BytesIO(image)), np.float32) / 255
+    return pixels.mean(axis=(0, 1)) + np.float32(change)
+
+
+def scores_of(folder: Path) -> np.ndarray:
+    found = predictions.read(str(folder / "predictions")).set_index("image_id")
+    return found.loc[[f"id {index}" for index in range(8)], "probability"].to_numpy()
+
+
+REDNESS = np.array([242, 217, 191, 166, 89, 64, 38, 13]) / 255
+
+
+def test_scores_are_those_of_the_features_without_running_the_backbone(
+    calibrate, frozen_model, write_examples, records, tmp_path
+):
+    examples = write_examples(records)
+    # Less than the tolerance, so that it is seen of what the scores are.
+    featured = write_featured(
+        examples, tmp_path / "featured", lambda image: mean_color(image, 5e-4), key="abc"
+    )
+    serving = calibrate(examples, model=frozen_model, featured=featured)
+    np.testing.assert_allclose(scores_of(tmp_path), REDNESS + 5e-4, atol=1e-5)
+    assert feature_records.key_of_model(serving) == "abc"
+
+
+def test_the_calibrated_model_gives_the_same_for_an_image_and_its_features(
+    calibrate, frozen_model, write_examples, records, images, tmp_path
+):
+    examples = write_examples(records)
+    featured = write_featured(examples, tmp_path / "featured", mean_color)
+    serving = calibrate(
+        examples, model=frozen_model, featured=featured, prevalence=0.1, calibration="platt"
+    )
+    served = tf.saved_model.load(serving).signatures
+    expected = served["predict_images"](images=tf.constant(images))
+    features = np.stack([mean_color(image) for image in images])
+    found = dict(served["predict_features"](features=tf.constant(features)))
+    near = found.pop("near_threshold")
+    assert set(found) == set(expected)
+    for name, values in found.items():
+        np.testing.assert_allclose(values, expected[name], atol=1e-5)
+    assert near.numpy().ravel().tolist() == [0] * 8
+
+
+def test_scores_within_rounding_of_a_threshold_are_told(
+    calibrate, frozen_model, write_examples, records, tmp_path
+):
+    examples = write_examples(records)
+    featured = write_featured(examples, tmp_path / "featured", mean_color)
+    serving = calibrate(
+        examples, model=frozen_model, featured=featured, rule="fixed", threshold=0.5
+    )
+    served = tf.saved_model.load(serving).signatures
+    reds = np.array([0.49, 0.4995, 0.5, 0.5005, 0.51], np.float32)
+    features = np.stack([reds, reds * 0, reds * 0], axis=1)
+    near = served["predict_features"](features=tf.constant(features))["near_threshold"]
+    assert near.numpy().ravel().tolist() == [0, 1, 1, 1, 0]
+
+
+def test_features_with_other_scores_than_the_images_are_refused(
+    calibrate, frozen_model, write_examples, records, tmp_path
+):
+    examples = write_examples(records)
+    featured = write_featured(
+        examples, tmp_path / "featured", lambda image: mean_color(image, 0.01)
+    )
+    with pytest.raises(UnequalScoresError, match=r"for the features and 0\.\d+ for image id \d"):
+        calibrate(examples, model=frozen_model, featured=featured)
+
+
+def test_a_model_that_needs_images_does_not_use_the_features(
+    calibrate, write_examples, records, tmp_path
+):
+    examples = write_examples(records)
+    featured = write_featured(
+        examples, tmp_path / "featured", lambda image: mean_color(image, 0.01)
+    )
+    serving = calibrate(examples, featured=featured)
+    np.testing.assert_allclose(scores_of(tmp_path), REDNESS, atol=1e-5)
+    assert feature_records.key_of_model(serving) == ""

@@ -144,6 +144,7 @@ class Evaluation:
     data_check: Findings | None = None
     point: dict = field(default_factory=dict)
     champion: str | None = None
+    featured: Path | None = None
 
     def __post_init__(self):
         self.examples = self._artifact(standard_artifacts.Examples, "examples")
@@ -184,6 +185,13 @@ class Evaluation:
             findings_file.write(self.data_check, self.anomalies.uri)
         return self
 
+    def _featured_examples(self) -> dict:
+        if self.featured is None:
+            return {}
+        artifact = self._artifact(standard_artifacts.Examples, "featured")
+        artifact.uri = str(self.featured)
+        return {names.FEATURED_EXAMPLES: [artifact]}
+
     def run(self) -> "Evaluation":
         context = BaseBeamExecutor.Context(beam_pipeline_args=["--runner=FnApiRunner"])
         executor.Executor(context).Do(
@@ -193,6 +201,7 @@ class Evaluation:
                     names.MODEL: [self.model],
                     names.SAMPLING: [self.sampling],
                     **({names.CHAMPION: [self.found]} if self.champion is not None else {}),
+                    **self._featured_examples(),
                     **({names.ANOMALIES: [self.anomalies]} if self.data_check is not None else {}),
                 }
             ),

@@ -78,6 +78,7 @@ def write_features(root: str, split: OtherSplit, positive_class: str) -> None:
     extra = {
         names.FEATURES: [values.astype(np.float16).tobytes() for values in maps],
         names.FEATURES_SHAPE: [[2, 1, CHANNELS]] * len(maps),
+        names.FEATURES_TYPE: [b"float16"] * len(maps),
     }
     write_records(root, split, positive_class, extra)
 

@@ -102,6 +102,7 @@ class Run:
             "epochs": EPOCHS,
             "best_epoch": 6,
             "exported_epoch": 6,
+            "keep_epoch": "best",
             "seconds": 61.0,
         }
     )

@@ -71,11 +71,39 @@ def test_metrics_json_has_the_results_of_the_run(reported):
         "trainable_parameters": 2_190_529,
         "epochs": 10,
         "epoch": 6,
+        "keep_epoch": "best",
+        "solver": None,
         "loss": EPOCHS[5]["loss"],
         "val_loss": EPOCHS[5]["val_loss"],
         "val_pr_auc": EPOCHS[5]["val_pr_auc"],
         "seconds": 61.0,
     }
+
+
+SOLVER = {
+    "optimizer": "lbfgs",
+    "iterations": 31,
+    "converged": True,
+    "penalty": 0.25,
+    "penalty_chosen": True,
+    "cross_validation": [{"penalty": 0.25, "loss": 0.02, "standard_error": 0.004}] * 8,
+}
+
+
+@pytest.mark.parametrize("converged", [True, False])
+def test_the_page_says_how_a_head_was_solved(converged, tmp_path):
+    run = some_run(tmp_path)
+    run.history |= {"epochs": EPOCHS[:1], "exported_epoch": 1}
+    run.history |= {"solver": SOLVER | {"converged": converged}}
+    run.write()
+    html, metrics = run.report()
+    text = Page(html).flat_text
+    ended = "in 31 iterations" if converged else "but did not converge in 31 iterations"
+    assert f"solved by L-BFGS instead of trained in epochs, {ended}; its penalty is" in text
+    assert "C = 0.25, the best of 8 by cross-validation inside train." in text
+    assert ("not the optimum" in text) is not converged
+    assert "by epoch" not in text
+    assert metrics["training"]["solver"]["penalty"] == 0.25
 
 
 def test_the_page_says_how_images_are_read_and_shrunk(reported):

@@ -28,6 +28,9 @@ SETTINGS = {
     "reduce_lr_on_plateau": None,
     "random_state": 42,
     "warm_start": None,
+    "optimizer": "adam",
+    "penalty": "auto",
+    "keep_epoch": "best",
 }
 
 

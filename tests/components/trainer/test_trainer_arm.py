@@ -15,13 +15,14 @@ from components import arm_predictions
 from components.evaluator import metrics
 from components.example_files import shard_name, split_dir
 from components.trainer import arm as arm_module
-from components.trainer import replicates
+from components.trainer import history, replicates
 from components.trainer.arm import run_fn
-from components.trainer.models import pooled_penalty
+from components.trainer.settings import POOLED_HEAD_C
 from components.training_balance import TrainingBalance
 
 FEATURES = 6
 ON_FEATURES = {"model": "xception", "image_size": 71, "head": "pooled", "learning_rate": 0.05}
+SOLVED = ON_FEATURES | {"optimizer": "auto"}
 ARM = {
     "name": "tried",
     "train_split": "train",
@@ -31,8 +32,8 @@ ARM = {
 }
 
 
-def _feature_example(index: int, label: int, rng: np.random.Generator) -> bytes:
-    values = (rng.normal(size=FEATURES) + label).astype(np.float16)
+def _feature_example(index: int, label: int, scale: float, rng: np.random.Generator) -> bytes:
+    values = (scale * (rng.normal(size=FEATURES) + label)).astype(np.float16)
     features = tf.train.Features()
     features.feature["features"].bytes_list.value.append(values.tobytes())
     features.feature["features_shape"].int64_list.value.append(FEATURES)
@@ -42,7 +43,7 @@ def _feature_example(index: int, label: int, rng: np.random.Generator) -> bytes:
     return tf.train.Example(features=features).SerializeToString()
 
 
-def _write_features(uri: Path, *, seed: int) -> Path:
+def _write_features(uri: Path, *, seed: int, scale: float = 1.0) -> Path:
     """Writes Examples of features: 40 train, 20 val and 24 test images, a quarter positive."""
     rng = np.random.default_rng(seed)
     for split, count in {"train": 40, "val": 20, "test": 24}.items():
@@ -50,7 +51,7 @@ def _write_features(uri: Path, *, seed: int) -> Path:
         folder.mkdir(parents=True)
         with tf.io.TFRecordWriter(str(folder / shard_name(0, 1))) as writer:
             for index in range(count):
-                writer.write(_feature_example(index, int(index % 4 == 0), rng))
+                writer.write(_feature_example(index, int(index % 4 == 0), scale, rng))
     list_files(uri)
     return uri
 
@@ -140,9 +141,10 @@ def test_the_metrics_of_val_are_those_of_its_kept_probabilities(featured, run_ar
     result = run_arm(featured, **ON_FEATURES)
     rows = result.predictions.query("replicate == 1 and split == 'val'")
     called = rows["probability"] >= 0.5
-    last = result.replicates[1]["epochs"][-1]
-    assert last["val_tp"] == int((called & (rows["label"] == 1)).sum())
-    assert last["val_fp"] == int((called & (rows["label"] == 0)).sum())
+    epochs = result.replicates[1]["epochs"]
+    kept = epochs[history.best_index(epochs)]
+    assert kept["val_tp"] == int((called & (rows["label"] == 1)).sum())
+    assert kept["val_fp"] == int((called & (rows["label"] == 0)).sum())
 
 
 def test_a_replicate_does_not_depend_on_its_stack(featured, run_arm, monkeypatch):
@@ -175,8 +177,64 @@ def test_val_loss_is_that_of_the_kept_epoch_including_the_penalty(featured, run_
     entropy = -np.log(np.where(labels == 1, probabilities, 1 - probabilities)).mean()
     with np.load(result.folder / "model" / arm_module.WEIGHTS_FILE) as saved:
         squares = np.square(saved["arr_0"]).sum()
-    assert kept["val_loss"] == pytest.approx(entropy + pooled_penalty(40) * squares, abs=1e-5)
+    penalty = 1 / (2 * POOLED_HEAD_C * 40)
+    assert kept["val_loss"] == pytest.approx(entropy + penalty * squares, abs=1e-5)
     assert kept is not epochs[-1]
+
+
+def test_the_last_epoch_is_kept_on_request(featured, run_arm):
+    # Two epochs after the best of each.
+    changes = ON_FEATURES | {"epochs": 30, "early_stopping": 2}
+    last = run_arm(featured, "last", **changes | {"keep_epoch": "last"})
+    best = run_arm(featured, "best", **changes)
+    for name, result in {"last": last, "best": best}.items():
+        for number, replicate in enumerate(result.replicates):
+            pr_aucs = [epoch["val_pr_auc"] for epoch in replicate["epochs"]]
+            kept = result.predictions.query(f"replicate == {number} and split == 'val'")
+            found = metrics.average_precision(kept["label"], kept["probability"])
+            assert found == pytest.approx(pr_aucs[-1] if name == "last" else max(pr_aucs))
+    assert not last.predictions.equals(best.predictions)
+
+
+def test_a_solved_head_has_the_same_probabilities_for_each_seed(featured, run_arm):
+    result = run_arm(featured, **SOLVED)
+    assert [each["random_state"] for each in result.replicates] == [42, 43, 44]
+    for replicate in result.replicates:
+        assert replicate["solver"]["converged"]
+        assert [epoch["phase"] for epoch in replicate["epochs"]] == ["solved"]
+    np.testing.assert_array_equal(result.probabilities(0), result.probabilities(2))
+
+
+def test_a_solved_head_depends_on_a_seed_that_chooses_its_images(featured, run_arm):
+    result = run_arm(featured, **SOLVED | {"sampling_strategy": "balanced"})
+    assert list(result.probabilities(0)) != list(result.probabilities(1))
+    again = run_arm(featured, "again", **SOLVED | {"sampling_strategy": "balanced"})
+    np.testing.assert_array_equal(result.probabilities(1), again.probabilities(1))
+
+
+def test_the_metrics_of_a_solved_head_are_those_of_its_probabilities(featured, run_arm):
+    result = run_arm(featured, **SOLVED | {"penalty": 0.5})
+    (epoch,) = result.replicates[0]["epochs"]
+    rows = result.predictions.query("replicate == 0 and split == 'val'")
+    labels, probabilities = rows["label"].to_numpy(), rows["probability"].to_numpy(np.float64)
+    entropy = -np.log(np.where(labels == 1, probabilities, 1 - probabilities)).mean()
+    with np.load(result.folder / "model" / arm_module.WEIGHTS_FILE) as saved:
+        squares = np.square(saved["arr_0"]).sum()
+    assert epoch["val_loss"] == pytest.approx(entropy + squares / (2 * 0.5 * 40), abs=1e-5)
+    assert epoch["val_tp"] == int(((probabilities >= 0.5) & (labels == 1)).sum())
+
+
+def test_a_head_is_solved_on_images_as_on_features(pictured, run_arm):
+    changes = {"model": "xception", "image_size": 71, "optimizer": "auto"}
+    result = run_arm(pictured, arm={"replicates": 2}, **changes)
+    assert [each["solver"]["converged"] for each in result.replicates] == [True, True]
+
+
+def test_a_head_on_features_that_are_no_numbers_is_recorded_as_diverged(tmp_path, run_arm):
+    uri = _write_features(tmp_path / "infinite", seed=0, scale=np.inf)
+    result = run_arm(uri, **SOLVED)
+    assert {each["status"] for each in result.replicates} == {"diverged"}
+    assert "finite" in result.replicates[0]["detail"]
 
 
 def test_the_learning_rate_of_each_replicate_falls_on_its_own_plateau(featured, run_arm):

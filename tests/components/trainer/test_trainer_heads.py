@@ -6,7 +6,8 @@ import tensorflow as tf
 from components.trainer.features import Rows
 from components.trainer.heads import HeadStack, stack_size
 from components.trainer.losses import CrossEntropy, Focal, Loss, Smoothed
-from components.trainer.models import build_head, pooled_penalty
+from components.trainer.models import build_head
+from components.trainer.settings import POOLED_HEAD_C
 
 IMAGES = 44
 BATCH = 8
@@ -47,7 +48,7 @@ def make_head(make_settings, head):
 
 
 def _stack(models, head: str, *, loss: Loss | None = None) -> HeadStack:
-    penalty = pooled_penalty(IMAGES) if head == "pooled" else 0.0
+    penalty = 1 / (2 * POOLED_HEAD_C * IMAGES) if head == "pooled" else 0.0
     return HeadStack(
         [model.get_weights() for model in models], loss=loss or CrossEntropy(), penalty=penalty
     )

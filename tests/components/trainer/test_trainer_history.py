@@ -48,10 +48,16 @@ def test_without_patience_only_the_limit_ends_training():
     assert history.is_finished(worsening, limit=4, patience=None)
 
 
-def test_the_exported_epoch_is_the_best_with_early_stopping_and_the_last_without():
+def test_the_exported_epoch_is_the_best_or_the_last():
     epochs = _epochs([0.5, 0.9, 0.7])
-    assert history.exported_index(epochs, patience=3) == 1
-    assert history.exported_index(epochs, patience=None) == 2
+    assert history.exported_index(epochs, keep="best") == 1
+    assert history.exported_index(epochs, keep="last") == 2
+
+
+def test_of_equal_pr_aucs_the_one_with_the_lowest_val_loss_is_best_but_patience_ends():
+    epochs = _epochs([0.9, 1.0, 1.0, 1.0], [0.5, 0.4, 0.2, 0.3])
+    assert history.best_index(epochs) == 2
+    assert history.is_finished(epochs, limit=9, patience=2)
 
 
 @settings(max_examples=50)

@@ -3,10 +3,14 @@ import pytest
 from imblearn.over_sampling import SMOTE, BorderlineSMOTE
 
 from components.trainer import smote
+from components.trainer.checkpoint import Checkpoint
+from components.trainer.devices import device_policy
 from components.trainer.features import Rows
 from components.trainer.methods import Smote
+from components.trainer.models import Network, build_head
 from components.trainer.replicates import ArmRows, train_heads
 from components.trainer.sampling import epoch_size, training_balance
+from components.trainer.training import Training
 
 POSITIVES, NEGATIVES = 12, 60
 LABELS = np.repeat([1, 0], [POSITIVES, NEGATIVES])
@@ -108,6 +112,21 @@ def test_replicates_with_new_rows_of_their_own_train_as_if_alone(make_settings, 
         )
         epoch = replicate.epochs[0]
         assert epoch["tp"] + epoch["fn"] == epoch["tn"] + epoch["fp"] == NEGATIVES
+
+
+def test_a_network_is_trained_on_new_rows(make_settings, tmp_path):
+    settings = make_settings(model="xception", image_size=71, sampling_strategy="smote", epochs=1)
+    head = build_head(settings, (5,))
+    training = Training(
+        Network(full=head, body=None, trained=head, top=None),
+        train=_rows(),
+        val=_rows(1),
+        settings=settings,
+        policy=device_policy(gpus=0),
+        checkpoint=Checkpoint(str(tmp_path)),
+    )
+    (epoch,) = training.run()
+    assert epoch["tp"] + epoch["fn"] == epoch["tn"] + epoch["fp"] == NEGATIVES
 
 
 def test_smote_finds_more_positives_at_one_half(make_settings):

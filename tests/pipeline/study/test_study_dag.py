@@ -1,0 +1,38 @@
+"""The study's components: which images each of them receives."""
+
+import json
+
+from components.feature_extractor import executor
+from pipeline.dag import Places
+from pipeline.study.dag import build
+from pipeline.study.settings import StudySettings, load_study
+
+PLACES = Places(pipeline_root="root", registry="registry", checkpoints="kept", data_version="1")
+
+
+def extracted(study: StudySettings) -> dict[str, list[str]]:
+    """Returns the splits that each FeatureExtractor of a study computes, by its image size."""
+    return {
+        node.id.split("-")[1]: json.loads(node.exec_properties[executor.SPLITS])
+        for node in build(study, PLACES).components
+        if node.id.startswith("FeatureExtractor")
+    }
+
+
+def test_a_backbone_sees_only_images_of_the_splits_that_its_arms_use():
+    study = load_study("better", None, ["trainer.weights=none"])
+    assert extracted(study) == {
+        "128": ["test", "train_unbalanced", "val"],
+        "224": ["test", "train_balanced", "train_unbalanced", "val"],
+    }
+
+
+def test_splits_of_arms_that_train_the_whole_network_are_left_out():
+    arms = [
+        {"name": "frozen", "train": "train_unbalanced", "test": ["test"]},
+        {"name": "cnn", "train": "train_balanced", "trainer": {"model": "cnn"}},
+    ]
+    study = load_study(
+        "better", None, ["trainer.weights=none", "baseline=null", f"arms={json.dumps(arms)}"]
+    )
+    assert extracted(study) == {"224": ["test", "train_unbalanced", "val"]}
