@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 RUN := .venv/bin
 
-.PHONY: demo test check lint format types engines engines-check fuzz faults faults-short audit sbom next-kfp image gateway-image messages clean
+.PHONY: demo test check lint format types engines engines-check backbones-check fuzz faults faults-short audit sbom next-kfp image gateway-image messages clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready  ## run the whole pipeline on a drawn data set
@@ -41,6 +41,9 @@ $(PRISM):
 
 engines-check: .venv/ready engines  ## run the components on Prism in more ways; takes two minutes
 	$(RUN)/pytest tests/engines -m engines_check
+
+backbones-check: .venv/ready  ## build, export and serve every network of keras.applications; takes an hour
+	OUTNUMBERED_ALL_BACKBONES=1 $(RUN)/pytest tests/components/trainer/test_trainer_backbones.py
 
 FUZZ_SECONDS ?= 300
 

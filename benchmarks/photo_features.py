@@ -54,7 +54,13 @@ def _computed(paths: Sequence[Path], weights: str, image_size: int) -> NDArray[n
     from components.feature_extractor.backbone import Backbone
     from components.feature_extractor.inference import FeatureModel
 
-    backbone = Backbone(weights=weights, pooled=True, image_size=image_size, input_scale="-1..1")
+    backbone = Backbone(
+        model="xception",
+        weights=weights,
+        pooled=True,
+        image_size=image_size,
+        input_scale="-1..1",
+    )
     model = FeatureModel(backbone)
     with tempfile.TemporaryDirectory() as folder:
         body = str(Path(folder) / "body.weights.h5")

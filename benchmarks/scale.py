@@ -280,15 +280,16 @@ def _feature_extractor(folder: Path) -> Callable[[], None]:
     from tfx.types import standard_artifacts
 
     from components import names
+    from components.feature_extractor.backbone import Backbone
     from components.feature_extractor.component import FeatureExtractor
 
     keras.applications.Xception = _small_network
+    backbone = Backbone(
+        model="xception", weights="none", pooled=True, image_size=_SIDE, input_scale="-1..1"
+    )
     component = FeatureExtractor(
         _channel(standard_artifacts.Examples),
-        weights="none",
-        pooled=True,
-        image_size=_SIDE,
-        input_scale="-1..1",
+        backbone=backbone,
         store=str(folder / "FeatureExtractor" / "store"),
         splits=[names.TRAIN, names.VAL],
     )

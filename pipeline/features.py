@@ -7,6 +7,7 @@ from tfx.types import BaseChannel
 from components.feature_extractor.backbone import Backbone
 from components.feature_extractor.component import FeatureExtractor
 from components.trainer import weights
+from components.trainer.backbones import CNN
 from components.trainer.settings import TrainerSettings
 
 
@@ -16,14 +17,16 @@ def frozen_backbone(settings: TrainerSettings) -> Backbone | None:
     A backbone is frozen if none of its weights is trained and no image is augmented, so that
     its features can be computed once per image.
     """
-    if settings.model != "xception" or settings.fine_tune or settings.augmentation:
+    if settings.model == CNN or settings.fine_tune or settings.augmentation:
         return None
     low, high = settings.pixel_range
     return Backbone(
+        model=settings.model,
         weights=settings.weights,
         pooled=settings.head == "pooled",
         image_size=settings.image_size,
         input_scale=f"{low:g}..{high:g}",
+        views=settings.view_names,
     )
 
 
@@ -40,11 +43,8 @@ def feature_extractor(
     """
     return FeatureExtractor(
         examples,
-        weights=backbone.weights,
-        pooled=backbone.pooled,
-        image_size=backbone.image_size,
-        input_scale=backbone.input_scale,
+        backbone=backbone,
         store=store,
         splits=splits,
-        weights_version=weights.version(backbone.weights),
+        weights_version=weights.version(backbone.weights, backbone.model),
     )

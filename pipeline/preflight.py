@@ -20,6 +20,7 @@ from components.notifications.settings import check_variables
 from components.registry import RegistryError, open_registry
 from components.tracking.settings import check_installed
 from components.trainer import weights
+from components.trainer.backbones import CNN
 from components.trainer.settings import TrainerSettings
 from pipeline.beam_options import DATAFLOW
 from pipeline.settings import Beam, ImageSettings, Sampler, Settings
@@ -130,14 +131,14 @@ def _data_version(records: Sequence[sources.ImageRecord], verify: Verify) -> str
 
 
 def check_trainers(trainers: Iterable[TrainerSettings]) -> None:
-    """Checks that the weights files of the trainings exist on this machine.
+    """Checks that the weights files and networks of the trainings exist on this machine.
 
     Raises:
       FileNotFoundError: a file does not exist.
     """
     for trainer in trainers:
-        if trainer.model == "xception":
-            weights.check_weights(trainer.weights)
+        if trainer.model != CNN:
+            weights.check_weights(trainer.weights, trainer.model)
 
 
 def _check_splits(settings: ImageSettings, counts: Counter[str]) -> None:

@@ -4,6 +4,7 @@ TensorFlow and Keras are imported inside functions, since the command line and t
 don't require them.
 """
 
+import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
@@ -13,7 +14,10 @@ import numpy as np
 
 from components.code_version import modules_version
 from components.feature_records import EXACT
+from components.trainer import weights
+from components.trainer.backbones import is_own
 from components.trainer.settings import PIXEL_RANGES
+from components.trainer.views import ONLY_ORIGINAL, sides
 
 if TYPE_CHECKING:
     import keras
@@ -25,26 +29,42 @@ if TYPE_CHECKING:
 _CODE = (
     "components.feature_extractor.inference",
     "components.images.graph",
-    "components.trainer.models",
+    "components.trainer.backbones",
+    "components.trainer.bodies",
     "components.trainer.preprocessing",
+    "components.trainer.views",
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
-    """Xception without its classifier, and how its input is prepared.
+    """A pretrained network without its classifier, and how its input is prepared.
 
     Attributes:
+      model: the network's name in the settings, see `components.trainer.backbones`, or the path of
+        one of the user's own.
       weights: `imagenet`, `none`, or the path of a Keras 3 weights file.
       pooled: whether the last feature map is averaged over the image.
       image_size: side, in pixels, of the square that every image is resized to.
-      input_scale: range of its input pixels, `0..1` or `-1..1`.
+      input_scale: range of its input pixels, `0..1`, `-1..1` or `0..255`.
+      views: names of the views of an image whose features are averaged, see
+        `components.trainer.views`.
+      any_size: whether it is built for images of any size, as it must be for views of several.
     """
 
+    model: str
     weights: str
     pooled: bool
     image_size: int
     input_scale: str
+    views: tuple[str, ...] = ONLY_ORIGINAL
+    any_size: bool = False
+
+    @property
+    def each_view(self) -> list["Backbone"]:
+        """One backbone per view, of which this one's features are the mean."""
+        any_size = len(sides(self.views, self.image_size)) > 1
+        return [dataclasses.replace(self, views=(name,), any_size=any_size) for name in self.views]
 
     @property
     def node_id(self) -> str:
@@ -81,23 +101,40 @@ class Backbone:
           ValueError: the file does not fit the network.
           ConnectionError: the weights could not be downloaded.
         """
-        from components.trainer.models import xception_body
-
-        body = xception_body(self.image_size, self.weights, pooled=self.pooled)
-        if self.weights == "none":
+        body = self.build_with(self.weights)
+        if self.weights == "none" and not is_own(self.model):
             body.set_weights(_drawn(body.get_weights()))
         return body
+
+    def build_with(self, weights: str) -> "keras.Model":
+        """Returns the network with other weights than its own; random ones differ each time.
+
+        Raises: as `build`.
+        """
+        from components.trainer.bodies import body_of_views
+
+        return body_of_views(
+            self.model,
+            self.image_size,
+            weights,
+            pooled=self.pooled,
+            views=self.views,
+            any_size=self.any_size,
+        )
 
     def key(self, body: "keras.Model") -> str:
         """Returns a digest of what features depend on except for the image, 32 hex digits.
 
-        It covers the values of the weights, not the name of their file, and the code that
+        It covers the values of the weights, not the name of a file, and the code that
         prepares images and builds the network: features of other weights or other code have
         another key.
         """
         digest = hashlib.sha256()
         code = modules_version(*_CODE, libraries=("keras", "tensorflow"))
-        settings = ["xception", self.pooled, self.image_size, self.input_scale, self.dtype, code]
+        model = weights.version(self.weights, self.model) if is_own(self.model) else self.model
+        settings = [model, self.pooled, self.image_size, self.input_scale, self.dtype, code]
+        if self.views != ONLY_ORIGINAL or self.any_size:
+            settings += [*self.views, self.any_size]
         digest.update(json.dumps(settings).encode())
         for array in body.get_weights():
             digest.update(np.ascontiguousarray(array).data)

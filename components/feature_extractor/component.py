@@ -8,17 +8,20 @@ from tfx.types import BaseChannel, Channel, component_spec, standard_artifacts
 
 from components import names
 from components.feature_extractor import executor
+from components.feature_extractor.backbone import Backbone
 
 
 class FeatureExtractorSpec(component_spec.ComponentSpec):
     """Channels and execution properties of FeatureExtractor."""
 
     PARAMETERS = {
+        executor.MODEL_NAME: component_spec.ExecutionParameter(type=str),
         executor.WEIGHTS: component_spec.ExecutionParameter(type=str),
         executor.WEIGHTS_VERSION: component_spec.ExecutionParameter(type=str),
         executor.POOLED: component_spec.ExecutionParameter(type=int),
         executor.IMAGE_SIZE: component_spec.ExecutionParameter(type=int),
         executor.INPUT_SCALE: component_spec.ExecutionParameter(type=str),
+        executor.VIEWS: component_spec.ExecutionParameter(type=str),
         executor.STORE: component_spec.ExecutionParameter(type=str),
         executor.SPLITS: component_spec.ExecutionParameter(type=str),
     }
@@ -31,9 +34,9 @@ class FeatureExtractorSpec(component_spec.ComponentSpec):
 class FeatureExtractor(base_beam_component.BaseBeamComponent):
     """Computes the features of each image by a frozen backbone, only once.
 
-    Features are stored by image and by what they depend on: the values of the backbone's
-    weights, its pooling, the image size and the range of the pixels. Splits, arms, epochs and
-    later runs share the features of an image; other weights under the same file name have other
+    Features are stored by image and by what they depend on: the backbone, the values of its
+    weights, its pooling, the image size, the range of the pixels and the view. Splits, arms, epochs
+    and later runs share the features of an image; other weights under the same file name have other
     features.
 
     Outputs:
@@ -49,10 +52,7 @@ class FeatureExtractor(base_beam_component.BaseBeamComponent):
         self,
         examples: BaseChannel,
         *,
-        weights: str,
-        pooled: bool,
-        image_size: int,
-        input_scale: str,
+        backbone: Backbone,
         store: str = "",
         splits: Sequence[str] = (),
         weights_version: str = "",
@@ -61,10 +61,7 @@ class FeatureExtractor(base_beam_component.BaseBeamComponent):
 
         Args:
           examples: images with the features of `components.names`.
-          weights: `imagenet`, `none`, or the path of a Keras 3 weights file.
-          pooled: whether the last feature map is averaged over the image.
-          image_size: side, in pixels, of the square that every image is resized to.
-          input_scale: range of the backbone's input pixels, `0..1` or `-1..1`.
+          backbone: the frozen backbone.
           store: local or mounted folder in which features are stored for later runs; if empty,
             they are computed again whenever this component runs.
           splits: the splits to write; all if empty.
@@ -74,11 +71,13 @@ class FeatureExtractor(base_beam_component.BaseBeamComponent):
         super().__init__(
             spec=FeatureExtractorSpec(
                 examples=examples,
-                weights=weights,
+                model_name=backbone.model,
+                weights=backbone.weights,
                 weights_version=weights_version,
-                pooled=int(pooled),
-                image_size=image_size,
-                input_scale=input_scale,
+                pooled=int(backbone.pooled),
+                image_size=backbone.image_size,
+                input_scale=backbone.input_scale,
+                views=json.dumps(backbone.views),
                 store=store,
                 splits=json.dumps(list(splits)),
                 featured_examples=Channel(type=standard_artifacts.Examples),

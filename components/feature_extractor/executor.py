@@ -25,7 +25,7 @@ from components.bundle_file import bundle_file
 from components.checked_artifacts import checked
 from components.feature_extractor.backbone import Backbone
 from components.feature_extractor.keys import Keys
-from components.feature_extractor.store import FeatureReader, FeatureStore
+from components.feature_extractor.store import FeatureStore, MeanReader
 from components.in_progress import owned_name
 from components.progress import Counter, watched
 
@@ -33,11 +33,14 @@ if TYPE_CHECKING:
     import keras
     from apache_beam.ml.inference.base import PredictionResult
 
+MODEL_NAME = "model_name"
+"""As in the Trainer, of which `model` is an output."""
 WEIGHTS = "weights"
 WEIGHTS_VERSION = "weights_version"
 POOLED = "pooled"
 IMAGE_SIZE = "image_size"
 INPUT_SCALE = "input_scale"
+VIEWS = "views"
 STORE = "store"
 SPLITS = "splits"
 
@@ -78,14 +81,16 @@ class Executor(BaseBeamExecutor):
         )
         shards = {split: example_files.split_shards(source.uri, split) for split in splits}
         backbone = _backbone(exec_properties)
-        body = backbone.build()
         root = exec_properties[STORE] or os.path.join(target.uri, ".features")
-        key = backbone.key(body)
-        store = FeatureStore(Path(root) / key)
         each = [shard for listed in shards.values() for shard in listed]
-        self._extract(each, backbone, body, store)
+        stores = []
+        for of_view in backbone.each_view:
+            body = of_view.build()
+            stores.append(FeatureStore(Path(root) / of_view.key(body)))
+            self._extract(each, of_view, body, stores[-1])
         check_digests = artifact_files.checks_digests(source.uri)
-        self._rewrite(shards, target.uri, store, key=key, check_digests=check_digests)
+        key = stores[0].folder.name if len(stores) == 1 else backbone.key(backbone.build())
+        self._rewrite(shards, target.uri, stores, key=key, check_digests=check_digests)
         if not exec_properties[STORE]:
             fileio.rmtree(root)
         target.split_names = artifact_utils.encode_split_names(splits)
@@ -152,7 +157,7 @@ class Executor(BaseBeamExecutor):
         self,
         shards: Mapping[str, Sequence[Shard]],
         uri: str,
-        store: FeatureStore,
+        stores: Sequence[FeatureStore],
         *,
         key: str,
         check_digests: bool,
@@ -168,7 +173,7 @@ class Executor(BaseBeamExecutor):
                 pipeline
                 | "Shards" >> beam.Create(tasks)
                 | "Spread" >> beam.Reshuffle()
-                | "Rewrite" >> beam.ParDo(_Rewrite(store.folder, uri))
+                | "Rewrite" >> beam.ParDo(_Rewrite([store.folder for store in stores], uri))
                 | "ListFiles" >> beam.combiners.ToList()
                 | "WriteList" >> beam.Map(_write_list, uri, key, check_digests)
             )
@@ -193,10 +198,12 @@ def _saved(body: "keras.Model", folder: Path) -> Iterator[Path]:
 
 def _backbone(exec_properties: Mapping[str, Any]) -> Backbone:
     return Backbone(
+        model=exec_properties[MODEL_NAME],
         weights=exec_properties[WEIGHTS],
         pooled=bool(exec_properties[POOLED]),
         image_size=int(exec_properties[IMAGE_SIZE]),
         input_scale=exec_properties[INPUT_SCALE],
+        views=tuple(json.loads(exec_properties[VIEWS])),
     )
 
 
@@ -270,14 +277,17 @@ class _Store(beam.DoFn):
 
 
 class _Rewrite(beam.DoFn):
-    """Copies a shard, with each image replaced by its features; yields its entry."""
+    """Copies a shard, with each image replaced by its features; yields its entry.
 
-    def __init__(self, folder: Path, uri: str):
-        self._folder = folder
+    The features are the mean of those in the stores, one per view.
+    """
+
+    def __init__(self, folders: Sequence[Path], uri: str):
+        self._folders = folders
         self._uri = uri
 
     def setup(self) -> None:
-        self._reader = FeatureStore(self._folder).reader()
+        self._reader = MeanReader([FeatureStore(folder).reader() for folder in self._folders])
 
     def process(self, element: tuple[Shard, str]) -> Iterator[Described]:
         source, name = element
@@ -303,7 +313,7 @@ def _write_text(uri: str, name: str, text: str) -> None:
         file.write(text)
 
 
-def _with_features(record: bytes, reader: FeatureReader) -> bytes:
+def _with_features(record: bytes, reader: MeanReader) -> bytes:
     example = tf.train.Example.FromString(record)
     image = example.features.feature[names.IMAGE].bytes_list.value[0]
     feature_records.add(example, reader[_key(image)])

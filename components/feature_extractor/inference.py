@@ -7,7 +7,6 @@ import tensorflow as tf
 from apache_beam.ml.inference.base import PredictionResult
 
 from components.feature_extractor.backbone import Backbone
-from components.trainer.models import xception_body
 
 
 class FeatureModel(tf.Module):
@@ -18,7 +17,7 @@ class FeatureModel(tf.Module):
         super().__init__()
         self._preprocessing = backbone.preprocessing
         self._dtype = backbone.dtype
-        self._body = xception_body(backbone.image_size, "none", pooled=backbone.pooled)
+        self._body = backbone.build_with("none")
 
     def load_weights(self, path: str) -> None:
         """Loads weights that the body's `save_weights` wrote."""

@@ -142,3 +142,23 @@ class FeatureReader:
     def _open(self, part: int) -> np.ndarray:
         rows: np.ndarray = np.load(self._paths[part], mmap_mode="r")
         return rows
+
+
+class MeanReader:
+    """Looks up the mean of an image's features in several stores."""
+
+    def __init__(self, readers: Sequence[FeatureReader]):
+        """Averages what the readers give, at least one."""
+        self._readers = readers
+
+    def __getitem__(self, image_id: str) -> np.ndarray:
+        """Returns the mean, in the features' own type.
+
+        Raises:
+          KeyError: the image is not in all of the stores.
+        """
+        first, *others = (reader[image_id] for reader in self._readers)
+        if not others:
+            return first
+        mean = np.mean([first, *others], axis=0, dtype=np.float32)
+        return mean.astype(first.dtype)

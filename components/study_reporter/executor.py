@@ -12,7 +12,8 @@ from tfx.types import Artifact, artifact_utils
 
 from components import names
 from components.checked_artifacts import checked
-from components.study_reporter import quality, record, summary, tables
+from components.study_reporter import frontier, quality, record, summary, tables
+from components.trainer.settings import TrainerSettings
 
 TITLE = "title"
 ARMS = "arms"
@@ -63,12 +64,20 @@ class Executor(BaseExecutor):
         prevalence = summary.real_prevalence(arms, study.get("prevalence"))
         tests = summary.evaluate(arms, prevalence, quality.costs_of(study))
         figures = summary.summarize(arms, tests, title=exec_properties[TITLE], study=study)
+        figures["frontier"] = summary.plain(frontier.of_arms(figures["arms"], _network_cost))
         text = json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False)
         _write(target, JSON_FILE, text.encode())
         _write(target, RUNS_FILE, tables.runs(arms, tests).encode())
         _write(target, PREDICTIONS_FILE, _parquet(arms))
         _write(target, HTML_FILE, page.render(figures, tests).encode())
         _logger.info("report: %s", os.path.join(target, HTML_FILE))
+
+
+def _network_cost(settings: TrainerSettings) -> Any:
+    # Imported here, as TensorFlow and Keras delay the start of the pod.
+    from components.trainer.network_cost import network_cost
+
+    return network_cost(settings)
 
 
 def _parquet(arms: list[record.Arm]) -> bytes:

@@ -97,7 +97,11 @@ def training_identity(
 
 def origin(settings: TrainerSettings) -> list[Any]:
     """Returns what a training depends on, except for its images, as plain JSON values."""
-    return [settings.model_dump(), weights.version(settings.weights), project_version()]
+    return [
+        settings.model_dump(),
+        weights.version(settings.weights, settings.model),
+        project_version(),
+    ]
 
 
 def identity(content: Sequence[Any]) -> str:

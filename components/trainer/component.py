@@ -120,6 +120,7 @@ def training_spec(
     """
     keys = standard_component_specs
     settings = config[executor.SETTINGS]
+    version = weights.version(settings["weights"], settings["model"])
     return TrainerSpec(
         **{
             keys.EXAMPLES_KEY: examples,
@@ -128,7 +129,7 @@ def training_spec(
             keys.EVAL_ARGS_KEY: trainer_pb2.EvalArgs(splits=eval_splits),
             keys.CUSTOM_CONFIG_KEY: json_utils.dumps(
                 # Not read by the function: it invalidates TFX's cache when the file changes.
-                {**config, executor.WEIGHTS_VERSION: weights.version(settings["weights"])}
+                {**config, executor.WEIGHTS_VERSION: version}
             ),
             **parameters,
             names.CHAMPION: champion,

@@ -10,7 +10,7 @@ from tfx.utils import json_utils
 
 from components import names
 from components.checked_artifacts import checked
-from components.trainer.settings import OWN_PIXEL_RANGE
+from components.trainer.backbones import check_model, is_own
 
 # Execution properties that TFX's Trainer does not have.
 EPOCHS = "epochs"
@@ -71,13 +71,22 @@ def with_parameters(
             raise ValueError(f"the parameter 'epochs' must be at least 1. Received: {epochs}")
         settings["epochs"] = epochs
     if model := exec_properties.get(MODEL_NAME):
-        if model not in OWN_PIXEL_RANGE:
-            raise ValueError(
-                f"the parameter 'model' must be one of {sorted(OWN_PIXEL_RANGE)}. "
-                f"Received: {model!r}"
-            )
+        _check_parameter(model, settings["model"])
         settings["model"] = model
     changed = {**config, SETTINGS: settings}
     if root := exec_properties.get(PIPELINE_ROOT):
         changed[CHECKPOINT_ROOT] = os.path.join(root, _CHECKPOINTS)
     return changed
+
+
+def _check_parameter(model: str, in_settings: str) -> None:
+    """Refuses a model that does not exist, and a file, of whose content the cache knows nothing."""
+    try:
+        check_model(model)
+    except ValueError as error:
+        raise ValueError(f"the parameter 'model' {error}") from error
+    if is_own(model) and model != in_settings:
+        raise ValueError(
+            "the parameter 'model' must be a name; set trainer.model to use a network of your own. "
+            f"Received: {model!r}"
+        )

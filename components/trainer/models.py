@@ -6,12 +6,9 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
+from components.trainer import bodies
+from components.trainer.backbones import CNN
 from components.trainer.settings import POOLED_HEAD_C, TrainerSettings
-from components.trainer.weights import WEIGHTS_HELP, check_weights
-
-# First layer of the last two of Xception's fourteen blocks: the layers before it are general
-# enough to keep their ImageNet weights.
-_FINE_TUNED_FROM = "block13_sepconv1_act"
 
 
 @dataclass(frozen=True)
@@ -50,11 +47,15 @@ def build_network(
       ValueError: the file does not fit the body.
       ConnectionError: the weights could not be downloaded.
     """
-    if settings.model == "cnn":
+    if settings.model == CNN:
         model = simple_cnn(settings.image_size)
         return Network(full=model, body=None, trained=model, top=None)
-    pretrained = xception_body(
-        settings.image_size, weights or settings.weights, pooled=settings.head == "pooled"
+    pretrained = bodies.body_of_views(
+        settings.model,
+        settings.image_size,
+        weights or settings.weights,
+        pooled=settings.head == "pooled",
+        views=settings.view_names,
     )
     pretrained.trainable = False
     head = build_head(settings, pretrained.output_shape[1:], epoch_images=epoch_images)
@@ -91,39 +92,24 @@ def pooled_penalty(settings: TrainerSettings, images: int) -> float:
 
 
 def _assemble(pretrained: keras.Model, head: keras.Model, settings: TrainerSettings) -> Network:
-    body, top = _split(pretrained) if settings.fine_tune else (pretrained, None)
+    body, top, borders = pretrained, None, []
+    if settings.fine_tune:
+        # The layers before the last stage are general enough to keep their weights.
+        borders = bodies.last_stage(settings.model, pretrained)
+        body, top = bodies.split(pretrained, borders)
     trained = _chain(top, head) if top else head
-    full = _chain(body, trained)
-    if settings.augmentation:
-        # Every epoch has different images, so nothing can be computed in advance.
+    # In training too, the body gives the features that are computed in advance.
+    full = _chain(body, trained, training=False)
+    if settings.augmentation or len(borders) > 1:
+        # Every epoch has different images, or the top has several inputs: nothing is computed in
+        # advance.
         return Network(full=full, body=None, trained=full, top=top)
     return Network(full=full, body=body, trained=trained, top=top)
 
 
-def _chain(first: keras.Model, second: keras.Model) -> keras.Model:
-    inputs = keras.Input(first.input_shape[1:])
-    return keras.Model(inputs, second(first(inputs)))
-
-
-def _split(pretrained: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """Returns the pretrained network before the first fine-tuned block, and the rest."""
-    border = pretrained.get_layer(_FINE_TUNED_FROM).input
-    body = keras.Model(pretrained.input, border, name="body")
-    top = keras.Model(border, pretrained.output, name="top")
-    body.trainable = top.trainable = False
-    return body, top
-
-
-def unfreeze(top: keras.Model) -> None:
-    """Makes the pretrained part trainable, except for its batch normalisation.
-
-    The statistics of a few thousand images of two classes are worse than ImageNet's. A batch
-    normalisation layer that is not trainable normalises as in inference.
-    """
-    top.trainable = True
-    for layer in top.layers:
-        if isinstance(layer, layers.BatchNormalization):
-            layer.trainable = False
+def _chain(first: keras.Model, second: keras.Model, *, training: bool | None = None) -> keras.Model:
+    inputs = keras.tree.map_structure(lambda each: keras.Input(each.shape[1:]), first.input)
+    return keras.Model(inputs, second(first(inputs, training=training)))
 
 
 def simple_cnn(image_size: int) -> keras.Model:
@@ -179,35 +165,3 @@ def pooled_head(features: keras.KerasTensor, *, penalty: float) -> keras.KerasTe
       penalty: factor of the sum of squared weights in the loss.
     """
     return _probability(keras.regularizers.L2(penalty))(features)
-
-
-def xception_body(image_size: int, weights: str, *, pooled: bool) -> keras.Model:
-    """Returns Xception without its classifier: images (b, size, size, 3) in [-1, 1] to features.
-
-    Args:
-      image_size: side of the images in pixels, at least 71.
-      weights: `imagenet`, `none`, or the path of a Keras 3 weights file.
-      pooled: whether the last feature map (b, h, w, 2048) is averaged to (b, 2048).
-
-    Raises: as `build_network`.
-    """
-    check_weights(weights)
-    try:
-        return keras.applications.Xception(
-            weights=None if weights == "none" else weights,
-            include_top=False,
-            input_shape=(image_size, image_size, 3),
-            pooling="avg" if pooled else None,
-        )
-    # Keras raises Exception if the download fails, and the errors of its HDF5 reader if the
-    # file does not fit.
-    except Exception as error:
-        if weights == "imagenet":
-            raise ConnectionError(
-                f"Keras could not download the ImageNet weights of Xception ({error}); without a "
-                f"network, set trainer.weights to a file. {WEIGHTS_HELP}. Received: {weights!r}"
-            ) from error
-        raise ValueError(
-            f"trainer.weights does not fit Xception ({error}). {WEIGHTS_HELP}. "
-            f"Received: {weights!r}"
-        ) from error

@@ -2,24 +2,24 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from components.paths import WeightsPath
 from components.section import Number, PositiveCount, Section, WholeNumber
 from components.trainer import methods
+from components.trainer.backbones import CNN, NETWORKS, check_model, is_own
 from components.trainer.methods import Ldam, Smote
-
-# The smallest image side, in pixels, at which every layer of Xception has an output.
-XCEPTION_MIN_SIZE = 71
+from components.trainer.views import ONLY_ORIGINAL, Views
+from components.trainer.views import names as view_names
+from components.trainer.views import sides as view_sides
+from components.trainer.weights import NAMED
 
 # Inverse strength of the pooled head's penalty, defined as in scikit-learn's
 # LogisticRegression: 2048 weights require a penalty if there are only hundreds of images. Used
 # where it can't be chosen by cross-validation.
 POOLED_HEAD_C = 0.01
 
-PIXEL_RANGES = {"0..1": (0.0, 1.0), "-1..1": (-1.0, 1.0)}
-# The range that a model expects: Xception's weights were trained on [-1, 1].
-OWN_PIXEL_RANGE = {"cnn": "0..1", "xception": "-1..1"}
+PIXEL_RANGES = {"0..1": (0.0, 1.0), "-1..1": (-1.0, 1.0), "0..255": (0.0, 255.0)}
 
 FOCAL_GAMMA = 2.0
 """Gamma of the focal loss, Keras's default."""
@@ -70,8 +70,13 @@ Strategy = Annotated[
 class TrainerSettings(Section):
     """The model and its training."""
 
-    model: Literal["cnn", "xception"] = Field(
-        default="cnn", description="cnn: a simple CNN; xception: Xception with a new head."
+    model: Annotated[str, AfterValidator(check_model)] = Field(
+        default=CNN,
+        description=(
+            "cnn: a simple CNN; or any network of keras.applications with a new head, such as "
+            "xception, resnet50, efficientnet_v2_s, convnext_tiny or mobilenet_v3_small; or the "
+            "path of a network of your own, NAME.keras, that maps RGB images to features."
+        ),
     )
     weights: WeightsPath = Field(
         default="imagenet", description="imagenet, none, or the path of a Keras 3 weights file."
@@ -83,12 +88,16 @@ class TrainerSettings(Section):
     image_size: Annotated[WholeNumber, Field(ge=16, le=1024)] = Field(
         default=128, description="Side, in pixels, of the square that images are resized to."
     )
-    input_scale: Literal["auto", "0..1", "-1..1"] = Field(
+    input_scale: Literal["auto", "0..1", "-1..1", "0..255"] = Field(
         default="auto",
-        description="Range of the pixel values; auto: the range that the model expects.",
+        description=(
+            "Range of the pixel values; auto: those that the model's weights were trained on, and "
+            "0..255 for a network of your own. Another can be set for cnn, for a network of your "
+            "own, and for one that was trained on -1..1, such as xception."
+        ),
     )
     fine_tune: bool = Field(
-        default=False, description="Train Xception's last blocks too, after the head."
+        default=False, description="Train the pretrained network's last stage too, after the head."
     )
     sampling_strategy: Strategy = Field(
         default="representative",
@@ -174,17 +183,67 @@ class TrainerSettings(Section):
         ),
     )
 
+    views: Views = Field(
+        default=["original"],
+        min_length=1,
+        description=(
+            "Views of each image whose features are averaged, in training as in serving: original, "
+            "mirror, center_crop, five_crops, ten_crops, or the side, in pixels, of a smaller "
+            "image. Requires a frozen network and a pooled head; n views take n times as long."
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _views_fit(self) -> Self:
+        if self.view_names == ONLY_ORIGINAL:
+            return self
+        if self.model == CNN or self.fine_tune or self.augmentation or self.head != "pooled":
+            raise ValueError(
+                "trainer.views requires a pretrained model with the pooled head, without fine_tune "
+                f"and augmentation. Received: {self.views}"
+            )
+        sides = view_sides(self.view_names, self.image_size)
+        smallest = NETWORKS[self.model].smallest if self.model in NETWORKS else 1
+        if not smallest <= min(sides) <= max(sides) <= self.image_size:
+            raise ValueError(
+                f"trainer.views must have sides from {smallest}, the smallest of {self.model!r}, "
+                f"to trainer.image_size, {self.image_size}; a crop has 7/8 of it. "
+                f"Received: sides {sorted(sides)}"
+            )
+        if len(sides) > 1 and self.model in NETWORKS and not NETWORKS[self.model].any_size:
+            raise ValueError(
+                f"trainer.views must have one side for {self.model!r}, whose layers depend on it; "
+                f"use original and mirror, or crops alone. Received: sides {sorted(sides)}"
+            )
+        return self
+
+    @property
+    def view_names(self) -> tuple[str, ...]:
+        """The single views, see `components.trainer.views`."""
+        return view_names(self.views)
+
     @model_validator(mode="after")
     def _model_fits(self) -> Self:
-        if self.model == "xception" and self.image_size < XCEPTION_MIN_SIZE:
+        if self.model == CNN:
+            if self.fine_tune:
+                raise ValueError(
+                    "trainer.fine_tune requires a pretrained model, such as 'xception'; set "
+                    "trainer.model to one or trainer.fine_tune to false. Received: 'cnn'"
+                )
+            return self
+        if is_own(self.model):
+            self._check_own()
+            return self
+        network = NETWORKS[self.model]
+        if self.image_size < network.smallest:
             raise ValueError(
-                f"trainer.image_size must be at least {XCEPTION_MIN_SIZE} for 'xception'. "
+                f"trainer.image_size must be at least {network.smallest} for {self.model!r}. "
                 f"Received: {self.image_size}"
             )
-        if self.fine_tune and self.model != "xception":
+        if self.input_scale != "auto" and network.pixels != "-1..1":
             raise ValueError(
-                "trainer.fine_tune requires a pretrained model; set trainer.model to 'xception' or "
-                f"trainer.fine_tune to false. Received: {self.model!r}"
+                f"trainer.input_scale must be auto for {self.model!r}, whose pixel values "
+                f"({network.pixels}) it can't replace. Received: {self.input_scale!r}"
             )
         return self
 
@@ -196,7 +255,19 @@ class TrainerSettings(Section):
     @property
     def trains_on_features(self) -> bool:
         """Whether only a head is trained, on features that are computed once per image."""
-        return self.model != "cnn" and not self.fine_tune and not self.augmentation
+        return self.model != CNN and not self.fine_tune and not self.augmentation
+
+    def _check_own(self) -> None:
+        if self.fine_tune:
+            raise ValueError(
+                "trainer.fine_tune must be false for a network of your own, whose last stage is "
+                f"not known. Received: true for {self.model!r}"
+            )
+        if self.weights not in NAMED:
+            raise ValueError(
+                "trainer.weights must be left out for a network of your own, whose file has its "
+                f"weights. Received: {self.weights!r}"
+            )
 
     @model_validator(mode="after")
     def _optimizer_fits(self) -> Self:
@@ -222,5 +293,15 @@ class TrainerSettings(Section):
     @property
     def pixel_range(self) -> tuple[float, float]:
         """Lowest and highest pixel value of the model's input."""
-        scale = OWN_PIXEL_RANGE[self.model] if self.input_scale == "auto" else self.input_scale
-        return PIXEL_RANGES[scale]
+        return PIXEL_RANGES[self.own_scale if self.input_scale == "auto" else self.input_scale]
+
+    @property
+    def own_scale(self) -> str:
+        """The key of `PIXEL_RANGES` of the values that the model's weights were trained on.
+
+        A network that centres channels does so itself, from 0 to 255.
+        """
+        if self.model == CNN:
+            return "0..1"
+        pixels = NETWORKS[self.model].pixels if self.model in NETWORKS else "0..255"
+        return pixels if pixels in PIXEL_RANGES else "0..255"

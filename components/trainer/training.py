@@ -14,12 +14,13 @@ from components.evaluator import metrics
 from components.progress import Progress, time_left
 from components.trainer import history, mixup, smote
 from components.trainer.augmentation import augment_batches
+from components.trainer.bodies import unfreeze
 from components.trainer.checkpoint import Arrays, Checkpoint, TrainingState
 from components.trainer.devices import DevicePolicy
 from components.trainer.features import Rows, row_batches
 from components.trainer.history import Epoch
 from components.trainer.losses import KerasLoss
-from components.trainer.models import Network, unfreeze
+from components.trainer.models import Network
 from components.trainer.sampling import epoch_indices, epoch_size, epoch_weights, training_loss
 from components.trainer.settings import TrainerSettings
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,7 +24,9 @@ from components.trainer.models import Network
 _LOGGER = logging.getLogger("outnumbered.trainer")
 
 _WEIGHT = re.compile(
-    r"(?:_trained/)?_model/(?P<place>(?:\w+/\d+/)+)_?(?P<name>\w+?)/\.ATTRIBUTES/VARIABLE_VALUE"
+    # A sequential network within the network has its layers in `_functional`.
+    r"(?:_trained/)?_model/(?P<place>(?:_functional/|\w+/\d+/)+)"
+    r"_?(?P<name>\w+?)/\.ATTRIBUTES/VARIABLE_VALUE"
 )
 _ADVICE = "train with the champion's trainer settings, or set trainer.warm_start to null"
 
@@ -77,14 +80,20 @@ def read(uri: str) -> ChampionWeights | None:
         reader = tf.train.load_checkpoint(folder)
     except (tf.errors.OpError, ValueError) as error:
         raise _not_of_the_trainer(found.name) from error
+    layers = layers_of(reader)
+    if not layers:
+        raise _not_of_the_trainer(found.name)
+    return ChampionWeights(found.name, layers)
+
+
+def layers_of(reader: Any) -> list[Layer]:
+    """Returns the layers that `tf.train.load_checkpoint` reads, from image to probability."""
     layers: dict[tuple[int, ...], Layer] = {}
     for key in reader.get_variable_to_shape_map():
         if match := _WEIGHT.fullmatch(key):
             place = tuple(map(int, re.findall(r"/(\d+)/", match["place"])))
             layers.setdefault(place, {})[match["name"]] = reader.get_tensor(key)
-    if not layers:
-        raise _not_of_the_trainer(found.name)
-    return ChampionWeights(found.name, [layers[place] for place in sorted(layers)])
+    return [layers[place] for place in sorted(layers)]
 
 
 def apply(champion: ChampionWeights, network: Network) -> None:
@@ -107,8 +116,8 @@ def apply(champion: ChampionWeights, network: Network) -> None:
     for layer, weights in zip(body, champion.layers, strict=False):
         _check_equal(champion.name, layer, weights)
     for layer, weights in zip(layers, champion.layers, strict=True):
-        for variable in layer.weights:
-            variable.assign(weights[variable.name])
+        for name, variable in _weights(layer).items():
+            variable.assign(weights[name])
     _LOGGER.info("warm start: the weights of the champion, %s", champion.name)
 
 
@@ -120,9 +129,18 @@ def _with_weights(model: keras.Model) -> Iterator[keras.Layer]:
             yield layer
 
 
+def _weights(layer: keras.Layer) -> dict[str, keras.Variable]:
+    """Returns the variables of a layer by the names under which a SavedModel keeps them.
+
+    These are the names of its attributes, which some layers call otherwise than their variables.
+    """
+    attributes = {id(value): name.removeprefix("_") for name, value in vars(layer).items()}
+    return {attributes.get(id(each), each.name): each for each in layer.weights}
+
+
 def _check_fits(champion: str, layer: keras.Layer | None, weights: Layer | None) -> None:
     found = {name: values.shape for name, values in (weights or {}).items()}
-    asked = {each.name: tuple(each.shape) for each in layer.weights} if layer else {}
+    asked = {name: tuple(each.shape) for name, each in _weights(layer).items()} if layer else {}
     if asked != found:
         where = f"layer {layer.name!r}" if layer else "the layer after the last"
         raise WarmStartError(
@@ -132,7 +150,7 @@ def _check_fits(champion: str, layer: keras.Layer | None, weights: Layer | None)
 
 
 def _check_equal(champion: str, layer: keras.Layer, weights: Layer) -> None:
-    if any((weights[each.name] != each.numpy()).any() for each in layer.weights):
+    if any((weights[name] != each.numpy()).any() for name, each in _weights(layer).items()):
         raise WarmStartError(
             f"trainer.warm_start: the champion, {champion}, doesn't fit: layer {layer.name!r} is "
             "not trained, so it must have the weights of trainer.weights, on whose features the "

@@ -20,6 +20,7 @@ from components.pusher.component import Pusher
 from components.reporter import kfp_metrics
 from components.reporter.component import Reporter
 from components.trainer import executor as trainer_executor
+from components.trainer.backbones import is_own
 from components.trainer.weights import NAMED
 from pipeline.kubeflow import exit_handler, notifier, platform, runs
 from pipeline.kubeflow.access import access, access_to_root
@@ -35,6 +36,7 @@ _PIPELINE_ROOT = "pipeline_root"
 # Parameters with the version of what a node reads from outside of the pipeline.
 _VERSIONS = ("data_version", "kept_schema", "serving_version")
 _LEDGER = "ledger"
+_MODEL = "model"
 _DIGITS = 12
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
@@ -188,7 +190,7 @@ def _may_be_cached(node: BaseNode) -> bool:
     """
     if isinstance(node, Pusher) or node.exec_properties.get(_LEDGER):
         return False
-    if _weights(node) not in NAMED:
+    if _weights(node) not in NAMED or is_own(_model(node)):
         return False
     versions = [
         value.default if isinstance(value, RuntimeParameter) else value
@@ -200,6 +202,16 @@ def _may_be_cached(node: BaseNode) -> bool:
 
 def _weights(node: BaseNode) -> str:
     """The weights that a node loads, as named in the settings."""
+    return _named(node).get(feature_executor.WEIGHTS, NAMED[0])
+
+
+def _model(node: BaseNode) -> str:
+    """The network that a node loads: a name or a path; empty if it loads none."""
+    named = _named(node)
+    model = named.get(feature_executor.MODEL_NAME) or named.get(_MODEL) or ""
+    return str(model.default if isinstance(model, RuntimeParameter) else model)
+
+
+def _named(node: BaseNode) -> dict[str, Any]:
     config = json.loads(node.exec_properties.get(CUSTOM_CONFIG_KEY) or "{}")
-    named = {**config.get(trainer_executor.SETTINGS, {}), **node.exec_properties}
-    return named.get(feature_executor.WEIGHTS, NAMED[0])
+    return {**config.get(trainer_executor.SETTINGS, {}), **node.exec_properties}

@@ -20,6 +20,7 @@ def as_json(result: StudyResult) -> dict[str, Any]:
         "status": "done",
         "answer": study["answer"]["headline"],
         "arms": {arm["arm"]: _figures(arm) for arm in study["arms"]},
+        "frontier": study.get("frontier", []),
         "report": str(result.report),
         "folder": str(result.folder),
     }
@@ -52,6 +53,8 @@ def show(result: StudyResult, console: Console) -> None:
     console.print(plain(study["answer"]["headline"], "bold"))
     for split in dict.fromkeys(split for arm in study["arms"] for split in arm["tests"]):
         console.print(_arms(study["arms"], split))
+        if rows := [row for row in study.get("frontier", ()) if row["split"] == split]:
+            console.print(_frontier(rows, split))
     for arm in study["arms"]:
         for replicate in arm["replicates"]["diverged"]:
             number, detail = replicate["replicate"], replicate["detail"]
@@ -75,6 +78,22 @@ def _arms(arms: list[dict[str, Any]], split: str) -> RenderableType:
             figure(arm["threshold"]["mean"]),
             figure(found[AT_OWN]["f1"]["mean"]),
             figure(found["pr_auc"]["mean"]),
+        )
+    return shown
+
+
+def _frontier(rows: list[dict[str, Any]], split: str) -> RenderableType:
+    shown = new_table(f"F1 on {split} against the cost of the network, the fastest first")
+    shown.add_column("arm", no_wrap=True)
+    for header in ("F1 (own)", "ms an image", "MB", "frontier"):
+        shown.add_column(header, justify="right")
+    for row in rows:
+        shown.add_row(
+            plain(row["arm"]),
+            figure(row["f1"]["mean"]),
+            f"{row['milliseconds']:.1f}",
+            f"{row['megabytes']:.1f}",
+            "yes" if row["on_frontier"] else "",
         )
     return shown
 

@@ -184,6 +184,8 @@ class Chain:
             "splits": json.dumps(["train", "val"]),
             "pooled": 1,
             "image_size": SIZE,
+            "model_name": "xception",
+            "views": '["original"]',
             "input_scale": "-1..1",
             "store": self.uri("features"),
         }

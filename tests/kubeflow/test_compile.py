@@ -242,9 +242,15 @@ def test_a_warm_start_hands_the_champion_to_the_trainer(tmp_path: Path):
         assert source["producerTask"] == "ChampionFinder"
 
 
-def test_a_step_that_loads_a_weights_file_is_never_cached(tmp_path: Path):
-    own = settings("trainer.model=xception", "trainer.weights=/registry/xception.weights.h5")
-    package = compile_pipeline(own, tmp_path / "small.yaml", data_version="1")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ("trainer.model=xception", "trainer.weights=/registry/xception.weights.h5"),
+        ("trainer.model=/registry/own.keras",),
+    ],
+)
+def test_a_step_that_loads_a_file_of_weights_is_never_cached(tmp_path: Path, changes):
+    package = compile_pipeline(settings(*changes), tmp_path / "small.yaml", data_version="1")
     found = tasks(list(yaml.safe_load_all(package.read_text())))
     uncached = {name for name, task in found.items() if "cachingOptions" not in task}
     assert uncached == {"ChampionFinder", "SchemaGen", "Trainer", "Pusher"}

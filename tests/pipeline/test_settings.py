@@ -123,7 +123,7 @@ def test_overrides_do_not_change_their_input():
         ("trainer.epochs=many", ["trainer.epochs", "'many'"]),
         ("trainer.epochs=true", ["trainer.epochs", "True"]),
         ("trainer.batch_size=-4", ["trainer.batch_size", "-4", "greater than or equal to 1"]),
-        ("trainer.model=resnet", ["trainer.model", "'cnn' or 'xception'", "'resnet'"]),
+        ("trainer.model=resnet", ["trainer.model", "did you mean 'resnet50'", "'resnet'"]),
         ("trainer.class_weight=heavy", ["trainer.class_weight", "'heavy'", "balanced"]),
         ("trainer.class_weight={dogs: 2}", ["trainer.class_weight.dogs: no such setting"]),
         (

@@ -24,8 +24,17 @@ from components.feature_extractor.backbone import Backbone
 from components.feature_extractor.executor import Executor
 
 SIZE = 71
+XCEPTION = {
+    "model": "xception",
+    "weights": "none",
+    "pooled": True,
+    "image_size": SIZE,
+    "input_scale": "-1..1",
+}
 COUNTS = {"train": 5, "val": 3}
 PROPERTIES = {
+    "model_name": "xception",
+    "views": '["original"]',
     "weights": "none",
     "weights_version": "",
     "splits": "[]",
@@ -130,7 +139,7 @@ def test_features_replace_the_image_and_nothing_else_changes(images, featured):
 
 
 def test_features_are_the_backbones_output_for_the_image(images, featured):
-    backbone = Backbone(weights="none", pooled=True, image_size=SIZE, input_scale="-1..1")
+    backbone = Backbone(**XCEPTION)
     body = backbone.build()
     for one, other in zip(
         _records(str(images), "train"), _records(featured.uri, "train"), strict=True
@@ -142,7 +151,7 @@ def test_features_are_the_backbones_output_for_the_image(images, featured):
 
 
 def test_random_weights_are_the_same_each_time_whatever_other_threads_draw(monkeypatch):
-    backbone = Backbone(weights="none", pooled=True, image_size=SIZE, input_scale="-1..1")
+    backbone = Backbone(**XCEPTION)
     first = backbone.key(backbone.build())
     monkeypatch.setattr(random, "randint", random.SystemRandom().randint)
     assert backbone.key(backbone.build()) == first
@@ -202,7 +211,7 @@ def test_the_weights_of_the_workers_are_of_one_run_and_removed_at_its_end(
 
 
 def test_features_of_other_code_have_another_key(monkeypatch):
-    backbone = Backbone(weights="none", pooled=True, image_size=SIZE, input_scale="-1..1")
+    backbone = Backbone(**XCEPTION)
     body = backbone.build()
     before = backbone.key(body)
     monkeypatch.setattr(backbone_module, "modules_version", lambda *given, **more: "other")
@@ -216,25 +225,27 @@ def test_features_of_other_weights_under_the_same_name_have_another_key(tmp_path
         keras.applications.Xception(
             weights=None, include_top=False, input_shape=(SIZE, SIZE, 3), pooling="avg"
         ).save_weights(path)
-        backbone = Backbone(weights=str(path), pooled=True, image_size=SIZE, input_scale="-1..1")
+        backbone = Backbone(**XCEPTION | {"weights": str(path)})
         return backbone.key(backbone.build())
 
     assert key(1) != key(2)
     assert key(1) == key(1)
 
 
-@pytest.mark.parametrize("change", [{"pooled": False}, {"image_size": 80}, {"input_scale": "0..1"}])
+@pytest.mark.parametrize(
+    "change",
+    [{"model": "densenet121"}, {"pooled": False}, {"image_size": 80}, {"input_scale": "0..1"}],
+)
 def test_features_of_other_settings_have_another_key(change):
-    settings = {"weights": "none", "pooled": True, "image_size": SIZE, "input_scale": "-1..1"}
-    one, other = Backbone(**settings), Backbone(**settings | change)
+    one, other = Backbone(**XCEPTION), Backbone(**XCEPTION | change)
     assert one.key(one.build()) != other.key(other.build())
 
 
-@pytest.mark.parametrize("module", ["images/graph", "trainer/preprocessing", "trainer/models"])
+@pytest.mark.parametrize("module", ["images/graph", "trainer/preprocessing", "trainer/bodies"])
 def test_the_key_of_features_depends_on_the_code_that_computes_them(module, monkeypatch, tmp_path):
     shutil.copytree(Path(code_version.__file__).parent, tmp_path / "components")
     monkeypatch.setattr(code_version, "_ROOT", tmp_path)
-    backbone = Backbone(weights="none", pooled=True, image_size=SIZE, input_scale="0..1")
+    backbone = Backbone(**XCEPTION)
     body = backbone.build()
     before = backbone.key(body)
     with open(tmp_path / "components" / f"{module}.py", "a") as file:
@@ -282,3 +293,41 @@ def test_damaged_features_are_computed_again(images, extract, featured, tmp_path
     again = extract(images, tmp_path)
     assert f"{part} is damaged" in caplog.text
     assert _records(again.uri, "train") == _records(featured.uri, "train")
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory) -> dict[str, str]:
+    """The properties of a small network of the user's own."""
+    keras.utils.set_random_seed(0)
+    network = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(4, 3)])
+    path = tmp_path_factory.mktemp("own") / "own.keras"
+    network.save(path)
+    return {"model_name": str(path), "image_size": 32, "input_scale": "0..255"}
+
+
+def _parts(store: Path) -> set[str]:
+    return {str(path.relative_to(store)) for path in store.rglob("*.npy")}
+
+
+def test_the_features_of_views_are_averaged_as_the_served_network_does(
+    images, extract, tmp_path, own
+):
+    views = ("original", "original_mirror", "top_left_crop", "side_24")
+    given = own | {"views": json.dumps(views)}
+    featured = extract(images, tmp_path, **given)
+    changes = {"model": own["model_name"], "image_size": 32, "input_scale": "0..255"}
+    backbone = Backbone(**XCEPTION | changes, views=views)
+    body = backbone.build()
+    for one, other in zip(_records(str(images), "val"), _records(featured.uri, "val"), strict=True):
+        encoded = tf.constant([one.features.feature["image"].bytes_list.value[0]])
+        expected = body(backbone.preprocessing.batch(encoded), training=False)[0]
+        np.testing.assert_allclose(_values(other), expected, rtol=2e-3, atol=0.1)
+
+
+def test_a_view_that_is_known_is_not_computed_again(images, extract, tmp_path, own):
+    extract(images, tmp_path, **own)
+    before = {path: (tmp_path / path).stat().st_mtime_ns for path in _parts(tmp_path)}
+    extract(images, tmp_path, **own | {"views": '["original", "original_mirror"]'})
+    assert len(_parts(tmp_path)) == 2 * len(before)
+    for path, changed in before.items():
+        assert (tmp_path / path).stat().st_mtime_ns == changed

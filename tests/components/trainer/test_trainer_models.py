@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.trainer.models import build_network, pooled_head, unfreeze, xception_body
+from components.trainer.bodies import pretrained_body, unfreeze
+from components.trainer.models import build_network, pooled_head
 
 WEIGHTS = Path(__file__).resolve().parents[4] / "shared/weights/xception_notop.weights.h5"
 
@@ -88,7 +89,7 @@ def test_weights_that_do_not_fit_are_refused_with_the_path(make_settings, tmp_pa
     if name.startswith("cnn"):
         build_network(make_settings(model="cnn")).full.save_weights(path)
     settings = make_settings(model="xception", image_size=71, weights=str(path))
-    with pytest.raises(ValueError, match=rf"(?s)does not fit Xception .*Received: .*{name}'"):
+    with pytest.raises(ValueError, match=rf"(?s)does not fit Xception: .*Received: .*{name}'"):
         build_network(settings)
 
 
@@ -107,4 +108,4 @@ def test_the_error_of_a_failed_download_says_how_to_set_a_path(monkeypatch, tmp_
     monkeypatch.delenv("no_proxy", raising=False)
     urllib.request.install_opener(None)
     with pytest.raises(ConnectionError, match=r"not download .* set trainer.weights to a file"):
-        xception_body(71, "imagenet", pooled=True)
+        pretrained_body("xception", 71, "imagenet", pooled=True)

@@ -25,7 +25,8 @@ def test_parameters_that_are_not_set_are_ignored(unset):
     ("parameters", "message"),
     [
         ({"epochs": 0}, "'epochs' must be at least 1. Received: 0"),
-        ({"model_name": "resnet"}, "'model' must be one of .*'cnn'.*. Received: 'resnet'"),
+        ({"model_name": "resnet"}, "'model' must be cnn.*mean 'resnet50'.*Received: 'resnet'"),
+        ({"model_name": "other.keras"}, "must be a name.*Received: 'other.keras'"),
     ],
 )
 def test_a_parameter_that_is_not_allowed_is_refused(parameters, message):

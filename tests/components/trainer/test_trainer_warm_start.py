@@ -180,3 +180,28 @@ def test_a_head_on_a_frozen_body_starts_only_from_one_on_the_same_body(fine_tune
     warm_start.apply(ChampionWeights("one", [*body, champion.layers[-1]]), network)
     for variable in network.trained.weights:
         np.testing.assert_array_equal(variable.numpy(), champion.layers[-1][variable.name])
+
+
+@pytest.mark.parametrize("model", ["own", "efficientnet_b0", "convnext_tiny"])
+def test_a_network_with_networks_within_or_odd_names_starts_from_its_champion(
+    model, make_settings, tmp_path
+):
+    if model == "own":
+        model = str(tmp_path / "own.keras")
+        normalized = [keras.layers.Conv2D(3, 3), keras.layers.BatchNormalization()]
+        keras.Sequential([keras.Input((32, 32, 3)), *normalized]).save(model)
+    settings = make_settings(model=model, image_size=32, weights="none")
+    network = build_network(settings)
+    champion = _champion_of(network, tmp_path / "weights")
+    expected = network.full.get_weights()
+    # The body must be the champion's, since it is not trained.
+    network.trained.set_weights([value + 1 for value in network.trained.get_weights()])
+    warm_start.apply(champion, network)
+    for value, kept in zip(network.full.get_weights(), expected, strict=True):
+        np.testing.assert_array_equal(value, kept)
+
+
+def _champion_of(network, folder) -> ChampionWeights:
+    """The champion whose SavedModel has a network's weights, without the time of an export."""
+    written = tf.train.Checkpoint(_model=network.full).write(str(folder))
+    return ChampionWeights("the champion", warm_start.layers_of(tf.train.load_checkpoint(written)))
