@@ -36,20 +36,20 @@ from components.checked_artifacts import checked
 from components.image_example_gen import files, parts, spans_file, verdict
 from components.image_example_gen.abandoned import remove_abandoned, staging_folder
 from components.image_example_gen.image_table import ImageTable
-from components.image_example_gen.parallel import image_workers
 from components.image_example_gen.parts import Part
 from components.image_example_gen.shards import (
     Rules,
     ShardPlan,
     Staging,
-    finalize,
     ingest,
     move,
+    rewrite,
 )
 from components.image_example_gen.span_listing import Asked, SpanImages, list_spans, records_of
 from components.image_example_gen.span_store import SpanStore, in_parallel
 from components.image_example_gen.spans import parse_window
 from components.image_example_gen.spans_file import KeptImages
+from components.image_example_gen.worker_options import image_workers
 from components.images import isolated
 from components.progress import watched
 from components.spelling import composed
@@ -182,7 +182,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             with watched(
                 lambda: staging.finished() * total // len(shards), total=total, logger=_LOGGER.name
             ):
-                self._for_each("Ingest", groups, beam.Map(ingest, staging, rules, workers))
+                self._for_each("Ingest", groups, beam.Map(ingest, staging, rules, workers=workers))
         finally:
             isolated.end_children()
         for part in unread:
@@ -199,7 +199,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         for shard in rewritten:
             staging.write_plan(shard, plans[shard])
         if rewritten:
-            self._for_each("Finalize", rewritten, beam.Map(finalize, staging))
+            self._for_each("Finalize", rewritten, beam.Map(rewrite, staging))
         return [plan.entry or staging.read_entry(shard) for shard, plan in plans.items()]
 
     def _groups(self, shards: Sequence[int]) -> list[Sequence[int]]:

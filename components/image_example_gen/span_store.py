@@ -50,11 +50,14 @@ _KEY_DIGITS = 32
 _READING = (
     "components.image_example_gen.image_bytes",
     "components.image_example_gen.shards",
+    "components.tf_example",
+    "components.tf_records",
     *(
         f"components.images.{name}"
         for name in (
             "appearance",
             "child",
+            "child_process",
             "isolated",
             "jpeg",
             "perceptual_hash",
