@@ -1,10 +1,10 @@
 """Ingests whole shards in child processes, so that all cores decode at the same time.
 
-A child process (`shard_child`) gets the number of a shard, and reads and writes all of its files: an
-image passes through no other process. What no child process can do is done in this one, in the same
-way: shards with images in a bucket, and those whose child process died, such as from an image that
-crashes its decoder. Of these each image is decoded in a child process of its own limits (`isolated`),
-so that the image at fault alone is refused.
+A child process (`shard_child`) gets the number of a shard, and reads and writes all of its files:
+an image passes through no other process. What no child process can do is done in this one, in the
+same way: shards with images in a bucket, and those whose child process died, such as from an image
+that crashes its decoder. Of these each image is decoded in a child process with limits of its own
+(`isolated`), so that the image at fault alone is refused.
 """
 
 import json

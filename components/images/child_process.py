@@ -1,7 +1,7 @@
 """Child processes that answer requests within limits, one at a time, and end with their parent.
 
-A child process has only a few of its parent's environment variables. What its libraries print is not
-part of an answer.
+A child process has only a few of its parent's environment variables. What its libraries print is
+not part of an answer.
 """
 
 import contextlib

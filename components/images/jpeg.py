@@ -14,7 +14,7 @@ SCAN_BYTES = 10
 # Huffman-coded: baseline, extended sequential and progressive.
 _START_OF_FRAME = frozenset({0xC0, 0xC1, 0xC2})
 
-# All that may be in a plain JPEG, apart from its frame: tables, restart interval, scans, comments...
+# What may be in a plain JPEG besides its frame: tables, restart interval, scans, comments...
 _PLAIN = frozenset({0xC4, 0xDB, 0xDD, _START_OF_SCAN, 0xFE, _END_OF_IMAGE})
 # ... and the segments of applications that begin so and have at least this length.
 _PLAIN_SEGMENTS = {0xE0: (b"JFIF\0", 16), 0xE2: (b"ICC_PROFILE\0", 16), 0xEE: (b"Adobe", 14)}

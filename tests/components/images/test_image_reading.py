@@ -100,7 +100,7 @@ def test_several_images_are_read_as_one_by_one():
             assert str(each) == str(refusal(data))
         else:
             assert each == read_image(data)
-    assert [isinstance(each, RefusedImageError) for each in found].count(True) == 2
+    assert [isinstance(each, RefusedImageError) for each in found].count(True) == 3
     assert read_images([]) == []
 
 
