@@ -6,7 +6,7 @@ Both run alternately on one core, on the same files. The bare loop calls `tf.io.
 `tf.io.decode_image` to RGB, eagerly, and discards the result. The component lists the source,
 reads, checks and hashes each image, finds duplicates and near-duplicates, and writes the
 TFRecords, on Beam's FnApiRunner. Before, the component runs on all cores, alternately with one
-process that decodes images and with `beam.workers: auto`. Importing TensorFlow and TFX is not
+process that reads images and with `beam.workers: auto`. Importing TensorFlow and TFX is not
 counted; `fixed_seconds` is the component's time for two images, and is part of its figures.
 
 The last line is one JSON object; `ratio` is the median over the repetitions of the component's
@@ -167,7 +167,7 @@ def component(source: str, positive_class: str, workers: int | str = 1) -> None:
     Args:
       source: folder or URL with one folder per class.
       positive_class: one of the classes.
-      workers: processes that decode the images; 1 for this one.
+      workers: processes that read the images; 1 for this one.
     """
     from tfx.types import standard_artifacts
 

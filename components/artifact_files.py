@@ -2,8 +2,7 @@
 
 If a copy or a cleanup loses a file, the remaining ones could otherwise pass for the whole artifact,
 and a file that a disk has changed for the one that was written. The list is written after all other
-files. That of a model is in the folder of its SavedModel, with which it is pushed. TFX's fileio is
-imported for remote artifacts only: it costs seconds.
+files. That of a model is in the folder of its SavedModel, with which it is pushed.
 """
 
 import hashlib
@@ -12,7 +11,9 @@ import os
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
+
+from components import file_io
 
 LIST_FILE = "files.json"
 
@@ -121,7 +122,7 @@ def write_list(uri: str, entries: Iterable[Described], *, check_digests: bool) -
       entries: every file.
       check_digests: whether readers check digests, in addition to names, sizes and counts.
     """
-    with _open(os.path.join(uri, LIST_FILE), "w") as file:
+    with file_io.open_file(os.path.join(uri, LIST_FILE), "w") as file:
         file.write(list_text(entries, check_digests=check_digests))
 
 
@@ -144,7 +145,7 @@ def list_all(uri: str) -> None:
       uri: of the artifact, which is created if it does not exist.
     """
     folder = listed_folder(uri)
-    _make_folder(folder)
+    file_io.make_folder(folder)
     found = [name for name in names(folder) if name != LIST_FILE]
     write_list(folder, [describe(folder, name) for name in found], check_digests=True)
 
@@ -152,12 +153,12 @@ def list_all(uri: str) -> None:
 def listed_folder(uri: str) -> str:
     """Returns the folder of an artifact's list: that of the SavedModel, if it has one."""
     serving = os.path.join(uri, _SERVING)
-    return serving if _exists(serving) else uri
+    return serving if file_io.exists(serving) else uri
 
 
 def has_list(folder: str) -> bool:
     """Returns whether a folder has a list."""
-    return _exists(os.path.join(folder, LIST_FILE))
+    return file_io.exists(os.path.join(folder, LIST_FILE))
 
 
 def described(folder: str) -> list[Described]:
@@ -277,7 +278,7 @@ def _check(uri: str, entries: Mapping[str, Mapping[str, Any]], *, digests: bool)
 
 
 def _problem(path: str, entry: Mapping[str, Any], *, digests: bool) -> str:
-    if not _exists(path):
+    if not file_io.exists(path):
         with_records = "" if entry["records"] is None else f", with {entry['records']} records"
         return f"is missing{with_records}"
     if (size := _size(path)) != entry["bytes"]:
@@ -296,9 +297,9 @@ def _read_list(uri: str) -> dict[str, Any]:
 
 def _read_bytes(uri: str) -> bytes:
     path = os.path.join(uri, LIST_FILE)
-    if not _exists(path):
+    if not file_io.exists(path):
         raise damaged(uri, f"its list of files, {LIST_FILE}, is missing")
-    with _open(path, "rb") as file:
+    with file_io.open_file(path, "rb") as file:
         return file.read()
 
 
@@ -314,9 +315,9 @@ def _parsed(content: bytes, folder: str) -> dict[str, Any]:
 
 
 def _size(path: str) -> int:
-    if _is_local(path):
+    if file_io.is_local(path):
         return os.path.getsize(path)
-    found = _fileio().stat(path)  # TensorFlow's, Beam's or the object store's
+    found = file_io.fileio().stat(path)  # TensorFlow's, Beam's or the object store's
     for name in ("length", "size_in_bytes"):
         if hasattr(found, name):
             return int(getattr(found, name))
@@ -324,10 +325,10 @@ def _size(path: str) -> int:
 
 
 def _sha256(path: str) -> str:
-    if _is_local(path):  # several times as fast as TensorFlow's file system
+    if file_io.is_local(path):  # several times as fast as TensorFlow's file system
         with open(path, "rb") as local:
             return hashlib.file_digest(local, "sha256").hexdigest()
-    with _open(path, "rb") as file:
+    with file_io.open_file(path, "rb") as file:
         found = hashlib.sha256()
         while part := file.read(_CHUNK_BYTES):
             found.update(part)
@@ -336,35 +337,8 @@ def _sha256(path: str) -> str:
 
 def names(folder: str) -> Iterator[str]:
     """Yields the path of each file in a folder, at any depth, relative to it."""
-    walk = os.walk if _is_local(folder) else _fileio().walk
+    walk = os.walk if file_io.is_local(folder) else file_io.fileio().walk
     for parent, _, files in walk(folder):
         below = posixpath.relpath(str(parent).rstrip("/"), folder.rstrip("/"))
         for name in files:
             yield posixpath.normpath(posixpath.join(below, str(name)))
-
-
-def _is_local(path: str) -> bool:
-    return "://" not in path
-
-
-def _exists(path: str) -> bool:
-    return os.path.exists(path) if _is_local(path) else _fileio().exists(path)
-
-
-def _open(path: str, mode: str) -> IO[Any]:
-    if _is_local(path):
-        return open(path, mode, encoding=None if "b" in mode else "utf-8")
-    return _fileio().open(path, mode)
-
-
-def _make_folder(path: str) -> None:
-    if _is_local(path):
-        os.makedirs(path, exist_ok=True)
-    else:
-        _fileio().makedirs(path)
-
-
-def _fileio() -> Any:
-    from tfx.dsl.io import fileio
-
-    return fileio

@@ -9,7 +9,7 @@ import os
 import uuid
 from collections.abc import Iterator
 
-from tfx.dsl.io import fileio
+from components import file_io
 
 
 @contextlib.contextmanager
@@ -30,6 +30,6 @@ def bundle_file(path: str, scratch: str = "") -> Iterator[str]:
         yield hidden
     except BaseException:
         with contextlib.suppress(Exception):  # it may not exist, and the error is what matters
-            fileio.remove(hidden)
+            file_io.remove(hidden)
         raise
-    fileio.rename(hidden, path, overwrite=True)
+    file_io.rename(hidden, path)

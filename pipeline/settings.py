@@ -440,10 +440,9 @@ class Beam(Section):
     )
     workers: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         default="auto",
-        description="Number of processes in which each Beam worker decodes the images of "
-        "`ImageExampleGen`. `auto`: with `FnApiRunner` one more than there are cores, if there are "
-        "several cores and 2,000 images or more; 1 with other runners, which start several workers "
-        "themselves.",
+        description="Number of processes in which each Beam worker reads the images of "
+        "`ImageExampleGen`. `auto`: with `FnApiRunner` one per core, if there are 2,000 images or "
+        "more; 1 with other runners, which start several workers themselves.",
     )
 
     @field_validator("options")

@@ -33,24 +33,22 @@ from tfx.types import Artifact, artifact_utils
 from components import artifact_files, example_files, names, slice_columns
 from components.artifact_files import Described
 from components.checked_artifacts import checked
-from components.image_example_gen import files, parts, spans_file, verdict
+from components.image_example_gen import files, parts, shard_children, spans_file, verdict
 from components.image_example_gen.abandoned import remove_abandoned, staging_folder
 from components.image_example_gen.image_table import ImageTable
-from components.image_example_gen.parallel import image_workers
 from components.image_example_gen.parts import Part
 from components.image_example_gen.shards import (
     Rules,
     ShardPlan,
     Staging,
-    finalize,
-    ingest,
     move,
+    rewrite,
 )
 from components.image_example_gen.span_listing import Asked, SpanImages, list_spans, records_of
 from components.image_example_gen.span_store import SpanStore, in_parallel
 from components.image_example_gen.spans import parse_window
 from components.image_example_gen.spans_file import KeptImages
-from components.images import isolated
+from components.image_example_gen.worker_options import image_workers
 from components.progress import watched
 from components.spelling import composed
 
@@ -79,9 +77,6 @@ IMAGES_READ = "images_read"
 """Custom property of the examples: number of images that the run has read and decoded."""
 
 _LOGGER = logging.getLogger("outnumbered.image_example_gen")
-
-# A pause after so many shards, in which nothing is read, does not matter.
-_SHARDS_AT_ONCE = 16
 
 QUARANTINE_FILE = "quarantine.jsonl"
 SUMMARY_FILE = "summary.json"
@@ -177,14 +172,16 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         workers = image_workers(map(str, self._beam_pipeline_args), total)
         if not shards:
             return
-        groups = self._groups(shards)
+        groups = self._groups(shards, workers)
         try:
             with watched(
                 lambda: staging.finished() * total // len(shards), total=total, logger=_LOGGER.name
             ):
-                self._for_each("Ingest", groups, beam.Map(ingest, staging, rules, workers))
+                self._for_each(
+                    "Ingest", groups, beam.Map(shard_children.ingest, staging, rules, workers)
+                )
         finally:
-            isolated.end_children()
+            shard_children.end()
         for part in unread:
             part.read_outcomes(staging)
 
@@ -199,15 +196,17 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         for shard in rewritten:
             staging.write_plan(shard, plans[shard])
         if rewritten:
-            self._for_each("Finalize", rewritten, beam.Map(finalize, staging))
+            self._for_each("Finalize", rewritten, beam.Map(rewrite, staging))
         return [plan.entry or staging.read_entry(shard) for shard, plan in plans.items()]
 
-    def _groups(self, shards: Sequence[int]) -> list[Sequence[int]]:
-        """Returns the shards that one call ingests: several if there is one worker for all."""
+    def _groups(self, shards: Sequence[int], workers: int) -> list[Sequence[int]]:
+        """Returns the shards that one call ingests: all, if one Beam worker does everything."""
         given = [*map(str, self._beam_pipeline_args)]
         has_several = any(option.startswith("--direct_num_workers") for option in given)
-        size = _SHARDS_AT_ONCE if "--runner=FnApiRunner" in given and not has_several else 1
-        return [shards[start : start + size] for start in range(0, len(shards), size)]
+        if "--runner=FnApiRunner" in given and not has_several:
+            shard_children.start(min(workers, len(shards)))  # while Beam prepares its pipeline
+            return [shards]
+        return [shards[start : start + workers] for start in range(0, len(shards), workers)]
 
     def _for_each(self, name: str, shards: Iterable[Any], work: beam.PTransform) -> None:
         with self._make_beam_pipeline() as pipeline:

@@ -2,7 +2,8 @@
 
 One call copies images from the source's files to the shards' files; only their hashes and refusals
 are returned, in a small file next to the shard. Files are written under a temporary name first, so
-that a bundle which a runner retries leaves no partial file.
+that a bundle which a runner retries leaves no partial file. TensorFlow and TFX are not imported to
+read images.
 """
 
 import functools
@@ -10,14 +11,11 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import tensorflow as tf
-from tfx.dsl.io import fileio
-
-from components import artifact_files, names
+from components import file_io, names, tf_example
 from components.artifact_files import Described
 from components.bundle_file import bundle_file
 from components.image_example_gen.parallel import map_in_order
@@ -26,6 +24,7 @@ from components.image_example_gen.sources import ImageRecord
 from components.image_example_gen.verdict import Refusal
 from components.images import isolated, reader
 from components.images.perceptual_hash import as_hex
+from components.tf_records import RecordWriter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,15 +177,22 @@ class Staging:
 
     def remove_examples(self, shard: int) -> None:
         """Removes a shard's TFRecord file, if it is there."""
-        if fileio.exists(path := self.examples(shard)):
-            fileio.remove(path)
+        if file_io.exists(path := self.examples(shard)):
+            file_io.remove(path)
 
     def finished(self) -> int:
         """Returns the number of shards that have an outcome."""
-        return sum(str(name).startswith("outcome-") for name in fileio.listdir(self.folder))
+        return sum(name.startswith("outcome-") for name in file_io.names(self.folder))
 
 
-def ingest(shards: Sequence[int], staging: Staging, rules: Rules, workers: int = 1) -> None:
+def ingest(
+    shards: Sequence[int],
+    staging: Staging,
+    rules: Rules,
+    *,
+    workers: int = 1,
+    before_images: Callable[[], None] = lambda: None,
+) -> None:
     """Reads the images of some shards; writes the examples, the entry and the outcome of each.
 
     The first images of a shard are read while the one before is written.
@@ -196,12 +202,13 @@ def ingest(shards: Sequence[int], staging: Staging, rules: Rules, workers: int =
       staging: has their listings.
       rules: how images are read.
       workers: number of processes that decode them; 1 for this one.
+      before_images: called before each few images are read.
 
     Raises:
       StoreError: a file could not be read, for a reason that does not lie in the file.
     """
     listings = [staging.read_listing(shard) for shard in shards]
-    read = functools.partial(_read, rules=rules, in_child=workers > 1)
+    read = functools.partial(_read, rules=rules, in_child=workers > 1, before_images=before_images)
     every = [record for _, records in listings for record in records]
     with reads(every, rules.max_pixels) as contents:
         images = map_in_order(read, contents, threads=workers)
@@ -224,7 +231,8 @@ def _write(
     first_row, records = listing
     outcome = Outcome([], [])
     of_shard = zip(records, itertools.islice(images, len(records)), strict=True)
-    with bundle_file(staging.examples(shard)) as path, tf.io.TFRecordWriter(path) as writer:
+    path = staging.examples(shard)
+    with bundle_file(path) as hidden, RecordWriter(hidden) as writer:
         for row, (record, found) in enumerate(of_shard, start=first_row):
             if isinstance(found, reader.RefusedImageError):
                 outcome.refusals.append(Refusal(row, found.reason, found.detail))
@@ -232,20 +240,36 @@ def _write(
             ingested = _ingested(row, *found)
             writer.write(_example(record, found[0], ingested, rules.positive_class))
             outcome.ingested.append(ingested)
-    name = os.path.basename(staging.examples(shard))
-    entry = artifact_files.describe(staging.folder, name, len(outcome.ingested))
-    staging.write_entry(shard, entry)
+    staging.write_entry(shard, writer.described(os.path.basename(path)))
     staging.write_outcome(shard, outcome)
 
 
-def _read(content: Read, *, rules: Rules, in_child: bool) -> _Found:
-    try:
-        data = content()
-        image = isolated.read_image(
-            data, max_pixels=rules.max_pixels, max_side=rules.max_side, in_child=in_child
+def _read(
+    contents: Sequence[Read], *, rules: Rules, in_child: bool, before_images: Callable[[], None]
+) -> list[_Found]:
+    before_images()
+    files = [_content(content) for content in contents]
+    images = iter(
+        isolated.read_images(
+            [data for data in files if isinstance(data, bytes)],
+            max_pixels=rules.max_pixels,
+            max_side=rules.max_side,
+            in_child=in_child,
         )
+    )
+    return [_with_digest(next(images), data) if isinstance(data, bytes) else data for data in files]
+
+
+def _content(content: Read) -> bytes | reader.RefusedImageError:
+    try:
+        return content()
     except reader.RefusedImageError as error:
         return error
+
+
+def _with_digest(image: reader.ReadImage | reader.RefusedImageError, data: bytes) -> _Found:
+    if isinstance(image, reader.RefusedImageError):
+        return image
     return image, hashlib.sha256(data).hexdigest()
 
 
@@ -264,72 +288,59 @@ def _example(
     record: ImageRecord, image: reader.ReadImage, ingested: IngestedImage, positive_class: str
 ) -> bytes:
     is_positive = record.class_name == positive_class
-    example = tf.train.Example()
-    texts = {
+    features: dict[str, tf_example.Value] = {
         names.CLASS_NAME: record.class_name,
         names.URI: record.uri,
         names.IMAGE_ID: ingested.image_id,
         names.PERCEPTUAL_HASH: ingested.perceptual_hash,
         **dict(record.slices),
-    }
-    if record.span:
-        texts[names.SPAN] = record.span
-    numbers = {
+        names.IMAGE: image.data,
         names.LABEL: names.POSITIVE_LABEL if is_positive else names.NEGATIVE_LABEL,
         names.WIDTH: image.width,
         names.HEIGHT: image.height,
         names.IMAGE_SIZE: ingested.image_size,
+        names.BRIGHTNESS: ingested.brightness,
+        names.SHARPNESS: ingested.sharpness,
     }
-    measures = {names.BRIGHTNESS: ingested.brightness, names.SHARPNESS: ingested.sharpness}
-    features = example.features.feature
-    features[names.IMAGE].bytes_list.value.append(image.data)
-    for name, text in texts.items():
-        features[name].bytes_list.value.append(text.encode())
-    for name, number in numbers.items():
-        features[name].int64_list.value.append(number)
-    for name, measure in measures.items():
-        features[name].float_list.value.append(measure)
-    return _serialized(example)
-
-
-def _serialized(example: tf.train.Example) -> bytes:
-    # Otherwise the order of the features, which are a map, differs between processes.
-    return example.SerializeToString(deterministic=True)
-
-
-def finalize(shard: int, staging: Staging) -> None:
-    """Writes a shard to its destination without the records that are dropped, and its entry."""
-    plan = staging.read_plan(shard)
-    move(staging.examples(shard), plan)
-    staging.write_entry(shard, artifact_files.describe(plan.uri, plan.name, plan.records))
+    if record.span:
+        features[names.SPAN] = record.span
+    return tf_example.serialized(features)
 
 
 def move(source: str, plan: ShardPlan) -> None:
-    """Moves the file of a shard to its destination, without the records that are dropped."""
-    if plan.kept is None:
-        if fileio.exists(source):  # else an earlier try of this bundle has moved it
-            fileio.rename(source, plan.destination, overwrite=True)
-        return
+    """Moves the file of a shard that keeps all of its records to its destination."""
+    if file_io.exists(source):  # else an earlier try of this bundle has moved it
+        file_io.rename(source, plan.destination)
+
+
+def rewrite(shard: int, staging: Staging) -> None:
+    """Writes a shard to its destination without the records that are dropped, and its entry."""
+    plan = staging.read_plan(shard)
     # In the staging folder, since readers read every file in a split's folder.
-    scratch = os.path.dirname(source)
-    with bundle_file(plan.destination, scratch) as path, tf.io.TFRecordWriter(path) as writer:
-        for example in _kept_examples(source, plan.kept):
+    with (
+        bundle_file(plan.destination, staging.folder) as hidden,
+        RecordWriter(hidden) as writer,
+    ):
+        for example in _kept_examples(staging.examples(shard), plan.kept or ()):
             writer.write(example)
+    staging.write_entry(shard, writer.described(plan.name))
 
 
 def _kept_examples(source: str, kept: Sequence[bool]) -> Iterator[bytes]:
+    import tensorflow as tf
+
     for serialized, is_kept in zip(tf.data.TFRecordDataset(source), kept, strict=True):
         if is_kept:
             yield serialized.numpy()
 
 
 def _write_json(path: str, content: Mapping[str, object]) -> None:
-    with bundle_file(path) as scratch, fileio.open(scratch, "w") as file:
+    with bundle_file(path) as scratch, file_io.open_file(scratch, "w") as file:
         file.write(json.dumps(content))
 
 
 def _read_json(path: str) -> dict:
-    with fileio.open(path, "r") as file:
+    with file_io.open_file(path, "r") as file:
         return json.loads(file.read())
 
 

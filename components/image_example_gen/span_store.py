@@ -49,12 +49,17 @@ _KEY_DIGITS = 32
 # What decides how an image is read and written, apart from the settings.
 _READING = (
     "components.image_example_gen.image_bytes",
+    "components.image_example_gen.shard_child",
+    "components.image_example_gen.shard_children",
     "components.image_example_gen.shards",
+    "components.tf_example",
+    "components.tf_records",
     *(
         f"components.images.{name}"
         for name in (
             "appearance",
             "child",
+            "child_process",
             "isolated",
             "jpeg",
             "perceptual_hash",

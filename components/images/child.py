@@ -2,12 +2,10 @@
 
 import dataclasses
 import json
-import os
 import resource
-from typing import IO
 
 from components.images import reader
-from components.images.isolated import read_frame, write_frame
+from components.images.child_process import Message, serve
 
 # Decoding takes at most about 20 bytes per pixel, for formats that may have half the pixels.
 _BYTES_PER_PIXEL = 24
@@ -21,24 +19,15 @@ _NUMBERS = [field.name for field in dataclasses.fields(reader.ReadImage) if fiel
 
 def main() -> None:
     """Reads images until the parent process ends."""
-    requests = os.fdopen(os.dup(0), "rb")
-    answers = os.fdopen(os.dup(1), "wb")
-    # Output of libraries must not get into the answers.
-    os.dup2(2, 1)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    answers.write(b"\n")
-    answers.flush()
-    while True:
-        try:
-            head, data = read_frame(requests)
-        except EOFError:
-            return
-        max_pixels, max_side = json.loads(head)
-        _limit(max_pixels)
-        _answer(answers, data, max_pixels, max_side)
+    serve(_answer)
 
 
-def _limit(max_pixels: int) -> None:
+def limit(max_pixels: int) -> None:
+    """Limits the memory of this process, and its CPU time from now on.
+
+    Args:
+      max_pixels: of an image, on which the limits depend.
+    """
     memory = _BYTES_PER_PIXEL * max_pixels + _OTHER_BYTES
     resource.setrlimit(resource.RLIMIT_DATA, (memory, resource.RLIM_INFINITY))
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -47,21 +36,24 @@ def _limit(max_pixels: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (end, resource.RLIM_INFINITY))
 
 
-def _answer(answers: IO[bytes], data: bytes, max_pixels: int, max_side: int) -> None:
+def _answer(request: Message) -> Message:
+    max_pixels, max_side = json.loads(request.head)
+    limit(max_pixels)
+    data = request.body
     try:
         image = reader.read_image(data, max_pixels=max_pixels, max_side=max_side)
     except reader.RefusedImageError as error:
-        _refuse(answers, error.reason, error.detail)
+        return _refused(error.reason, error.detail)
     except MemoryError:
-        _refuse(answers, reader.TOO_LARGE, "decoding it takes too much memory; make it smaller")
-    else:
-        is_unchanged = image.data is data
-        head = {name: getattr(image, name) for name in _NUMBERS} | {"is_unchanged": is_unchanged}
-        write_frame(answers, json.dumps(head).encode(), b"" if is_unchanged else image.data)
+        detail = "decoding it takes too much memory; make it smaller"
+        return _refused(reader.TOO_LARGE, detail)
+    is_unchanged = image.data is data
+    head = {name: getattr(image, name) for name in _NUMBERS} | {"is_unchanged": is_unchanged}
+    return Message(json.dumps(head).encode(), b"" if is_unchanged else image.data)
 
 
-def _refuse(answers: IO[bytes], reason: str, detail: str) -> None:
-    write_frame(answers, json.dumps({"reason": reason, "detail": detail}).encode(), b"")
+def _refused(reason: str, detail: str) -> Message:
+    return Message(json.dumps({"reason": reason, "detail": detail}).encode())
 
 
 if __name__ == "__main__":

@@ -6,13 +6,16 @@ small changes of brightness or crop change few of its bits; different photograph
 or more.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
 
 _GRID = 32
 _SIZE = (_GRID, _GRID)
 _FREQUENCIES = 8
-_MIDDLE = (_FREQUENCIES**2 // 2 - 1, _FREQUENCIES**2 // 2)
+_BITS = _FREQUENCIES**2
+_MIDDLE = slice(_BITS // 2 - 1, _BITS // 2 + 1)
 
 
 def _cosines() -> np.ndarray:
@@ -39,15 +42,29 @@ def perceptual_hash(image: Image.Image) -> int:
       transform is above their median, with 0 for the mean. So it is 0 for an image of one
       colour.
     """
+    return hashes([grid(image)])[0]
+
+
+def grid(image: Image.Image) -> bytes:
+    """Returns what the hash is calculated from: luma of 32 x 32 pixels, row by row."""
     grey = image if image.mode == "L" else image.convert("L")
-    small = grey.resize(_SIZE, Image.Resampling.BOX, reducing_gap=4)
-    pixels = np.frombuffer(small.tobytes(), dtype=np.uint8).reshape(_SIZE).astype(np.float64)
+    return grey.resize(_SIZE, Image.Resampling.BOX, reducing_gap=4).tobytes()
+
+
+def hashes(grids: Sequence[bytes]) -> list[int]:
+    """Returns the hash of each grid; of several at a time, in a fraction of the time.
+
+    Args:
+      grids: see `grid`.
+    """
+    pixels = np.frombuffer(b"".join(grids), np.uint8).astype(np.float64)
     # All numbers are integers below 2**53, so the result is exact and does not depend on the
     # order of the additions, which differs between machines.
-    spectrum = (_COSINES @ pixels @ _COSINES.T).ravel()
-    spectrum[0] = 0.0
-    below, above = np.partition(spectrum, _MIDDLE)[[*_MIDDLE]]
-    return int.from_bytes(np.packbits(spectrum > (below + above) / 2).tobytes())
+    rows = (pixels.reshape(-1, _GRID) @ _COSINES.T).reshape(-1, _GRID, _FREQUENCIES)
+    spectra = (_COSINES @ rows).reshape(-1, _BITS)
+    spectra[:, 0] = 0.0
+    medians = np.sort(spectra, axis=1)[:, _MIDDLE].sum(axis=1, keepdims=True) / 2
+    return np.packbits(spectra > medians, axis=1).view(">u8").ravel().tolist()
 
 
 def as_hex(value: int) -> str:

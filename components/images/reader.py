@@ -1,19 +1,19 @@
 """Reads encoded images by their content: converts them to upright RGB or refuses them.
 
-`read_image` is a pure function of the bytes, used both by ingestion and by prediction, so that
+`read_images` is a pure function of the bytes, used both by ingestion and by prediction, so that
 images are read in the same way in training and in serving.
 """
 
 import io
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from components.images import jpeg, png
-from components.images.appearance import appearance
-from components.images.perceptual_hash import perceptual_hash
+from components.images import appearance, jpeg, perceptual_hash, png
 from components.images.pixels import UnknownRangeError, has_sixteen_bits, to_rgb
 from components.images.rules import DEFAULT_MAX_PIXELS, MAX_SCANS, shrunk_size
 from components.images.signature import HEAD_BYTES, begins_like_an_image, unsupported_format
@@ -60,8 +60,11 @@ _QUOTED = re.compile(r"""[\s(:]*(?:b['"].*|:.*)""", re.DOTALL)
 _BYTES_PER_PIXEL = 8
 _METADATA_BYTES = 1 << 20
 
-# Minimum size, in pixels, at which a JPEG's luma is decoded: four times the hash's grid.
-_LUMA_SIZE = (128, 128)
+# Minimum side, in pixels, of the luma that is decoded of a JPEG: four times the hash's grid.
+_LUMA_SIDE = 128
+
+# Pillow warns of larger images, and their headers take a small part of the time.
+_MAX_PLAIN_PIXELS = 1 << 24
 
 
 class RefusedImageError(ValueError):
@@ -117,6 +120,24 @@ def check_bytes(count: int, max_pixels: int) -> None:
         )
 
 
+class _Decoded(NamedTuple):
+    """An image that is decoded, not measured yet; of its pixels, only what is measured is kept.
+
+    Attributes:
+      data: see `ReadImage`.
+      size: its width and height.
+      source_size: width and height of the source, before it is scaled down.
+      hashed: see `perceptual_hash.grid`.
+      measured: see `appearance.grid`.
+    """
+
+    data: bytes
+    size: tuple[int, int]
+    source_size: tuple[int, int]
+    hashed: bytes
+    measured: bytes
+
+
 def read_image(
     data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS, max_side: int = 0
 ) -> ReadImage:
@@ -140,7 +161,45 @@ def read_image(
       RefusedImageError: has the reason `empty`, `not_an_image`, `too_large`, `too_slow`,
         `undecodable` or `unknown_range`.
     """
+    return _measured([_decoded(data, max_pixels, max_side)])[0]
+
+
+def read_images(
+    images: Sequence[bytes], *, max_pixels: int = DEFAULT_MAX_PIXELS, max_side: int = 0
+) -> list[ReadImage | RefusedImageError]:
+    """Returns what `read_image` returns or raises for each image.
+
+    Takes less time than one by one if they are small, as measuring them does.
+
+    Args:
+      images: the encoded images, ten or so.
+      max_pixels: see `read_image`, as `max_side`.
+    """
+    found = [_decoded_or_error(data, max_pixels, max_side) for data in images]
+    measured = iter(_measured([each for each in found if isinstance(each, _Decoded)]))
+    return [next(measured) if isinstance(each, _Decoded) else each for each in found]
+
+
+def _measured(images: Sequence[_Decoded]) -> list[ReadImage]:
+    hashes = perceptual_hash.hashes([image.hashed for image in images])
+    appearances = appearance.appearances([image.measured for image in images])
+    return [
+        ReadImage(image.data, *image.size, hashed, math.prod(image.source_size), *appeared)
+        for image, hashed, appeared in zip(images, hashes, appearances, strict=True)
+    ]
+
+
+def _decoded_or_error(data: bytes, max_pixels: int, max_side: int) -> _Decoded | RefusedImageError:
+    try:
+        return _decoded(data, max_pixels, max_side)
+    except RefusedImageError as error:
+        return error
+
+
+def _decoded(data: bytes, max_pixels: int, max_side: int) -> _Decoded:
     check_bytes(len(data), max_pixels)
+    if plain := _plain_jpeg(data, max_pixels, max_side):
+        return plain
     image = _open(data)
     _check_pixels(image, max_pixels)
     if image.format in _PLAIN_TILES and image.format != "PNG":
@@ -148,7 +207,7 @@ def read_image(
     source_size = image.size  # decoding at a reduced size changes it
     try:
         if _is_plain(image, max_side) and _is_whole(image, data):
-            return _measured(data, source_size, _luma(image), source_size)
+            return _as_decoded(data, source_size, source_size, _luma(image))
         return _encoded(image, max_side)
     except MemoryError:
         detail = "decoding it takes too much memory; make it smaller"
@@ -157,6 +216,30 @@ def read_image(
         raise RefusedImageError(UNKNOWN_RANGE, f"{image.format}: {error}") from error
     except Exception as error:  # Pillow's decoders raise any error for a broken file
         raise RefusedImageError(UNDECODABLE, f"{image.format}: {_unquoted(error)}") from error
+
+
+def _plain_jpeg(data: bytes, max_pixels: int, max_side: int) -> _Decoded | None:
+    """Returns what `_decoded` returns, in less time; None for an image that is not plain.
+
+    Nearly all photographs of a prepared data set are plain JPEGs. `Image.open` reads their headers
+    again, for all that an application may want to know.
+    """
+    size = jpeg.plain_size(data)
+    if size is None or (max_side and max(size) > max_side):
+        return None
+    pixels = math.prod(size)
+    if pixels > min(max_pixels, _MAX_PLAIN_PIXELS):
+        return None
+    if _may_have_more_scans(data, _allowed_scans(pixels, max_pixels)):
+        return None
+    # As Pillow's draft mode does, which `_luma` uses.
+    scale = next(each for each in (8, 4, 2, 1) if each == 1 or min(size) >= each * _LUMA_SIDE)
+    reduced = (-(-size[0] // scale), -(-size[1] // scale))
+    try:
+        luma = Image.frombytes("L", reduced, data, "jpeg", "L", "", scale, 0)
+    except Exception:  # the other way finds out why, and says so
+        return None
+    return _as_decoded(data, size, size, luma)
 
 
 def _open(data: bytes) -> Image.Image:
@@ -202,15 +285,21 @@ def _check_pixels(image: Image.Image, max_pixels: int) -> None:
 def _check_scans(data: bytes, size: tuple[int, int], max_pixels: int) -> None:
     """Refuses a JPEG that a decoder passes over so often that it takes minutes."""
     width, height = size
-    allowed = MAX_SCANS * max_pixels // (width * height)
-    if len(data) // jpeg.SCAN_BYTES <= allowed or jpeg.max_scans(data) <= allowed:
-        return
-    if (scans := jpeg.scans(data)) > allowed:
+    allowed = _allowed_scans(width * height, max_pixels)
+    if _may_have_more_scans(data, allowed) and (scans := jpeg.scans(data)) > allowed:
         raise RefusedImageError(
             TOO_SLOW,
             f"at most {allowed:,} scans of {width} x {height} pixels are allowed; save it as a "
             f"baseline JPEG. Received: {scans:,} scans",
         )
+
+
+def _allowed_scans(pixels: int, max_pixels: int) -> int:
+    return MAX_SCANS * max_pixels // pixels
+
+
+def _may_have_more_scans(data: bytes, allowed: int) -> bool:
+    return len(data) // jpeg.SCAN_BYTES > allowed and jpeg.max_scans(data) > allowed
 
 
 def _is_plain(image: Image.Image, max_side: int) -> bool:
@@ -247,7 +336,7 @@ def _luma(image: Image.Image) -> Image.Image:
     their conversion to pixels can't fail, so it is done only for luma and, for a large image, at
     a reduced size, which is faster.
     """
-    image.draft("L", _LUMA_SIZE)
+    image.draft("L", (_LUMA_SIDE, _LUMA_SIDE))
     image.load()
     return image
 
@@ -264,7 +353,7 @@ def _upright_rgb(image: Image.Image, max_side: int) -> Image.Image:
     return rgb if turn is None else rgb.transpose(turn)
 
 
-def _encoded(image: Image.Image, max_side: int) -> ReadImage:
+def _encoded(image: Image.Image, max_side: int) -> _Decoded:
     source_size = image.size
     rgb = _upright_rgb(image, max_side)
     rgb.info.clear()  # else Pillow would copy the source's profile and comment
@@ -273,12 +362,12 @@ def _encoded(image: Image.Image, max_side: int) -> ReadImage:
         rgb.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     else:
         rgb.save(buffer, "PNG")
-    return _measured(buffer.getvalue(), rgb.size, rgb, source_size)
+    return _as_decoded(buffer.getvalue(), rgb.size, source_size, rgb)
 
 
-def _measured(
-    data: bytes, size: tuple[int, int], pixels: Image.Image, source_size: tuple[int, int]
-) -> ReadImage:
-    """Measures the pixels, which may be luma only and of a reduced size."""
+def _as_decoded(
+    data: bytes, size: tuple[int, int], source_size: tuple[int, int], pixels: Image.Image
+) -> _Decoded:
+    """Takes from the pixels, which may be luma only and of a reduced size, what is measured."""
     luma = pixels if pixels.mode == "L" else pixels.convert("L")
-    return ReadImage(data, *size, perceptual_hash(luma), math.prod(source_size), *appearance(luma))
+    return _Decoded(data, size, source_size, perceptual_hash.grid(luma), appearance.grid(luma))

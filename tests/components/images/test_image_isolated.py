@@ -9,6 +9,7 @@ import pytest
 from pictures_on_disk import encoded, picture
 
 from components.images import isolated, reader
+from components.images.child_process import Children
 from components.images.reader import RefusedImageError
 
 GIF = encoded(picture(1).quantize(64), "GIF")
@@ -43,8 +44,7 @@ child.main()
 @pytest.fixture(scope="module", autouse=True)
 def flawed_children():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(isolated, "_COMMAND", (sys.executable, "-c", _FLAWED))
-        patch.setattr(isolated, "_idle", [])
+        patch.setattr(isolated, "_children", Children((sys.executable, "-c", _FLAWED)))
         patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
         yield
 
@@ -86,8 +86,7 @@ def test_a_refusal_is_the_same_as_the_readers():
 
 
 def test_small_jpegs_and_pngs_are_read_without_a_child(monkeypatch):
-    monkeypatch.setattr(isolated, "_COMMAND", ("false",))
-    monkeypatch.setattr(isolated, "_idle", [])
+    monkeypatch.setattr(isolated, "_children", Children(["false"]))
     for kind in ("JPEG", "PNG"):
         data = encoded(picture(2), kind)
         assert isolated.read_image(data) == reader.read_image(data)
@@ -99,12 +98,12 @@ def test_threads_have_a_child_each_which_are_used_again():
     with ThreadPoolExecutor(2) as threads:
         images = list(threads.map(isolated.read_image, [GIF] * 20))
     assert images == [reader.read_image(GIF)] * 20
-    assert 1 <= len(isolated._idle) <= 2
+    assert 1 <= len(isolated._children._idle) <= 2
 
 
 def test_children_that_ended_between_two_images_are_replaced():
-    isolated._idle.extend(isolated._Child() for _ in range(2))
-    for child in isolated._idle:
+    isolated._children.start(2)
+    for child in isolated._children._idle:
         os.kill(child._process.pid, signal.SIGKILL)
         child._process.wait()
     assert isolated.read_image(GIF) == reader.read_image(GIF)
@@ -112,9 +111,9 @@ def test_children_that_ended_between_two_images_are_replaced():
 
 def test_idle_children_end_when_they_are_no_longer_needed():
     assert isolated.read_image(GIF) == reader.read_image(GIF)
-    children = [*isolated._idle]
+    children = [*isolated._children._idle]
     os.kill(children[0]._process.pid, signal.SIGKILL)
     isolated.end_children()
-    assert isolated._idle == []
+    assert isolated._children._idle == []
     assert all(child._process.returncode is not None for child in children)
     assert isolated.read_image(GIF) == reader.read_image(GIF)

@@ -11,8 +11,8 @@ import tensorflow as tf
 from pictures_on_disk import encoded, picture
 from PIL import ExifTags, Image, ImageOps
 
-from components.images import jpeg, png
-from components.images.reader import RefusedImageError, read_image
+from components.images import jpeg, png, reader
+from components.images.reader import RefusedImageError, read_image, read_images
 
 PICTURE = picture(1)
 JPEG = encoded(PICTURE, quality=90)
@@ -51,6 +51,57 @@ def test_a_plain_image_keeps_its_bytes(kind):
     assert image.data == PLAIN[kind]
     assert (image.width, image.height) == PICTURE.size
     assert difference(image.data, PICTURE) < 8
+
+
+PLAIN_JPEGS = {
+    "baseline": JPEG,
+    "progressive": PLAIN["progressive JPEG"],
+    "with restart markers": PLAIN["JPEG with restart markers"],
+    "with trailing bytes": PLAIN["JPEG with trailing bytes"],
+    "with a colour profile": encoded(PICTURE, icc_profile=bytes(300)),
+    "with a comment": encoded(PICTURE, comment=b"a comment"),
+    "large": encoded(PICTURE.resize((1111, 777)), quality=95),
+    "narrow": encoded(PICTURE.resize((1111, 7))),
+    "small": encoded(PICTURE.resize((3, 5))),
+    "Adobe's": JPEG[:2] + b"\xff\xee\x00\x0eAdobe\x00\x64\0\0\0\0\x01" + JPEG[2:],
+}
+
+
+@pytest.mark.parametrize("kind", PLAIN_JPEGS)
+def test_a_plain_jpeg_is_read_by_its_own_header_with_the_same_result(kind, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(reader.Image, "open", None)
+        found = read_image(PLAIN_JPEGS[kind])
+    monkeypatch.setattr(reader, "_plain_jpeg", lambda *_: None)
+    assert found == read_image(PLAIN_JPEGS[kind])
+
+
+def test_a_jpeg_with_metadata_that_may_turn_it_is_not_plain():
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    multiple = encoded(PICTURE, "MPO", save_all=True, append_images=[PICTURE])
+    others = [
+        encoded(PICTURE, exif=exif),
+        encoded(GREY),
+        encoded(PICTURE.convert("CMYK")),
+        multiple,
+    ]
+    short = JPEG[:2] + b"\xff\xe0\x00\x07JFIF\0" + JPEG[2:]  # Pillow fails on it
+    for data in (*others, short, JPEG[:-2], PLAIN["PNG"], b""):
+        assert jpeg.plain_size(data) is None
+    assert jpeg.plain_size(JPEG) == PICTURE.size
+
+
+def test_several_images_are_read_as_one_by_one():
+    images = [*PLAIN.values(), JPEG[:-2], b"", encoded(PALETTE, "GIF"), b"no image", JPEG]
+    found = read_images(images)
+    for data, each in zip(images, found, strict=True):
+        if isinstance(each, RefusedImageError):
+            assert str(each) == str(refusal(data))
+        else:
+            assert each == read_image(data)
+    assert [isinstance(each, RefusedImageError) for each in found].count(True) == 3
+    assert read_images([]) == []
 
 
 def noisy_alpha(image: Image.Image) -> Image.Image:
