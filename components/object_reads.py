@@ -1,6 +1,6 @@
 """Reads objects with obstore, which takes a fifth of the CPU time of the stores' own clients.
 
-obstore does not verify a content, so its MD5 is compared here with the one that a store gives as the
+obstore does not verify a content, so its MD5 is compared here with that which a store gives as the
 tag of an object. All that is not read and verified in this way is left to the clients, which repeat
 requests and know all errors. So are:
 
