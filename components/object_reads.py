@@ -1,8 +1,8 @@
 """Reads objects with obstore, which takes a fifth of the CPU time of the stores' own clients.
 
-obstore does not verify what it has read, so this module compares it with the MD5 that a store gives
-as the tag of an object. All that is not read and verified in this way is left to the clients, which
-repeat requests and know all errors. So are:
+obstore does not verify a content, so its MD5 is compared here with that which a store gives as the
+tag of an object. All that is not read and verified in this way is left to the clients, which repeat
+requests and know all errors. So are:
 
 - the first objects of a bucket of S3, whose requests tell its address and region;
 - objects without an MD5: those of several parts, or encrypted with keys of one's own;
@@ -29,7 +29,7 @@ from components.stores import CONNECTIONS, client_of, store_errors
 
 _EVENT = "before-sign.s3.GetObject"
 _SIGNATURE = "s3v4"
-# Shorter than boto3 keeps credentials before it renews them.
+# boto3 renews credentials ten minutes before they expire.
 _CREDENTIALS_KEPT = timedelta(minutes=9)
 _CONNECT_TIMEOUT, _READ_TIMEOUT, _TIMEOUT = "60s", "60s", "600s"
 _MD5 = re.compile("[0-9a-f]{32}")
@@ -55,9 +55,9 @@ def read(path: str) -> bytes | None:
     scheme, _, place = path.partition("://")
     bucket, _, key = place.partition("/")
     with store_errors(path):
-        reads = _reads(scheme.lower(), client_of(path))
+        client = client_of(path)
     with _lock:
-        known = reads.bucket(bucket)
+        known = _reads(scheme.lower(), client).bucket(bucket)
     return None if known is None else known.read(key)
 
 

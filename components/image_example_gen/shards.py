@@ -143,7 +143,7 @@ class Staging:
           first_row: index of its first image in the sorted listing.
           records: its images.
         """
-        content = {"first_row": first_row, "records": records}
+        content = {"first_row": first_row, "records": list(records)}
         _write_json(self._path("listing", shard), content)
 
     def read_listing(self, shard: int) -> tuple[int, list[ImageRecord]]:
