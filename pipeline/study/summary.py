@@ -19,6 +19,9 @@ def as_json(result: StudyResult) -> dict[str, Any]:
     return {
         "status": "done",
         "answer": study["answer"]["headline"],
+        "smallest_difference": {
+            split: answer["smallest"] for split, answer in study["answer"]["splits"].items()
+        },
         "arms": {arm["arm"]: _figures(arm) for arm in study["arms"]},
         "report": str(result.report),
         "folder": str(result.folder),
@@ -50,6 +53,9 @@ def show(result: StudyResult, console: Console) -> None:
     study = result.study
     console.print()
     console.print(plain(study["answer"]["headline"], "bold"))
+    for answer in study["answer"]["splits"].values():
+        if answer["smallest"]:
+            console.print(plain(answer["smallest"]))
     for split in dict.fromkeys(split for arm in study["arms"] for split in arm["tests"]):
         console.print(_arms(study["arms"], split))
     for arm in study["arms"]:
