@@ -19,6 +19,8 @@ affects the times. The last line is JSON:
 - `over_limit`: the study with the flattened head divided by the sum of one forward pass of every
   image (measured alone, in batches of 32) and the training of the heads (seconds of their epochs);
 - `over_limit_pooled`: the same with the pooled head, where the fixed costs matter most;
+- `split_draw_cost`: the study with ten draws of the splits divided by that with one, with the
+  pooled head and as many seeds on each draw, both with the features of all images;
 - `peak_gib`: peak memory of a process of the study, in GiB;
 - by head, the replicates, and the seconds and memory from which these are calculated.
 """
@@ -39,6 +41,7 @@ from pipeline.study.settings import load_study
 # One in this many drawn images is a dog.
 _DRAWN_RATIO = 11
 _BATCH = 32
+_DRAWS = 10
 _GIB = 2**30
 
 
@@ -59,10 +62,14 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="factor for every split")
     parser.add_argument("--flatten-replicates", type=int, default=2)
     parser.add_argument("--pooled-replicates", type=int, default=10)
+    parser.add_argument(
+        "--only-draws", action="store_true", help="measure split_draw_cost and nothing else"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         photos = options.photos or draw(Path(folder), options.scale)
-        figures = measure(Path(folder), photos, options)
+        figures = {} if options.only_draws else measure(Path(folder), photos, options)
+        figures |= split_draws(Path(folder), photos, options)
     print(json.dumps(figures))
 
 
@@ -113,6 +120,27 @@ def measure(folder: Path, photos: Path, options: argparse.Namespace) -> dict[str
         }
     figures["peak_gib"] = max(figures[head]["peak_gib"] for head in replicates)
     return figures
+
+
+def split_draws(folder: Path, photos: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Measures ten draws of the splits against one, once the features of all images are there."""
+    seconds = {}
+    for name, draws in (("features", _DRAWS), ("one_draw", 1), ("ten_draws", _DRAWS)):
+        seeds = 1 if name == "features" else options.pooled_replicates
+        started = time.perf_counter()
+        ended = _run(
+            *("pipeline.cli", "study", "--preset", "training", "--scale", str(options.scale)),
+            *("--set", f"data.source={photos}", "--set", f"trainer.weights={options.weights}"),
+            *("--set", "trainer.head=pooled", "--set", f"feature_store={folder / 'features'}"),
+            *("--set", f"replicates={{seeds: {seeds}, splits: {draws}}}"),
+            *("--output", str(folder / name), "--json"),
+        )
+        seconds[name] = round(time.perf_counter() - started, 1)
+        _print_progress(f"pooled, {name}: {seconds[name]:.0f} s")
+    return {
+        "split_draw_cost": round(seconds["ten_draws"] / seconds["one_draw"], 2),
+        "split_draws": {**seconds, "peak_gib": round(ended.peak / _GIB, 2)},
+    }
 
 
 def notebook_seconds(

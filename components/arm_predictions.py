@@ -1,11 +1,13 @@
 """An arm's predictions: one row per image and replicate, in one parquet file.
 
+A replicate predicts the images that are in the splits of its draw.
+
 The Trainer of an arm writes the file and the StudyReporter reads it.
 """
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 import pyarrow as pa
@@ -17,11 +19,13 @@ from components import artifact_files, names
 FILE = "predictions.parquet"
 
 REPLICATE = "replicate"
+DRAW = "draw"
 SPLIT = "split"
 
 SCHEMA = pa.schema(
     [
         (REPLICATE, pa.int32()),
+        (DRAW, pa.int32()),
         (SPLIT, pa.string()),
         (names.IMAGE_ID, pa.string()),
         (names.LABEL, pa.int64()),
@@ -31,16 +35,17 @@ SCHEMA = pa.schema(
 )
 
 
-def write(rows: list[pd.DataFrame], folder: str) -> None:
+def write(rows: Iterable[pd.DataFrame], folder: str) -> None:
     """Writes the rows, which may be none.
 
     Args:
       rows: tables with the columns of `SCHEMA`.
       folder: where the file is written; it is created.
     """
-    found = [pa.Table.from_pandas(table, schema=SCHEMA) for table in rows]
     buffer = io.BytesIO()
-    pq.write_table(pa.concat_tables([SCHEMA.empty_table(), *found]), buffer)
+    with pq.ParquetWriter(buffer, SCHEMA) as writer:
+        for table in rows:
+            writer.write_table(pa.Table.from_pandas(table, schema=SCHEMA, preserve_index=False))
     fileio.makedirs(folder)
     with fileio.open(os.path.join(folder, FILE), "wb") as file:
         file.write(buffer.getvalue())

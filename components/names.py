@@ -51,6 +51,8 @@ TRAIN = "train"
 VAL = "val"
 TEST = "test"
 REST = "rest"
+DRAWN = "drawn"
+"""All images that any of several draws of the splits uses."""
 
 SPLIT = "split"
 """Column of predictions: name of the split that the image is in."""

@@ -347,8 +347,9 @@ def sampler(
     images: BaseChannel,
     places: Places,
     parameters: RunParameters | None,
+    draws: int = 1,
 ) -> ImbalanceSampler:
-    """The component that draws the splits."""
+    """The component that draws the splits, several times if `draws` is above 1."""
     section = settings.sampler
     stable = section.assignment == STABLE
     below_root = stable and parameters is not None and section.ledger is None
@@ -364,6 +365,7 @@ def sampler(
         ledger=places.ledger if stable else "",
         ledger_version=places.ledger_version if stable else "",
         pipeline_root=parameters.pipeline_root if parameters and below_root else None,
+        draws=draws,
     )
 
 

@@ -67,7 +67,7 @@ from pipeline.kubeflow.settings import Kubeflow
 
 PRESETS_DIR = Path(__file__).parent / "presets"
 # A union reports an error per member, with the member's name in the error's path.
-_UNION_MEMBER = re.compile(r"literal\[.*\]|ClassWeight|Ldam|Mixture|Named|Smote")
+_UNION_MEMBER = re.compile(r"literal\[.*\]|ClassWeight|Ldam|Mixture|Named|Smote|Count|Replicates")
 # Settings of one rule of the Calibrator. The others have a default, or are used by all rules.
 _ONLY_WITH_THEIR_RULE = (rules.BETA, rules.RECALL_FLOOR, rules.ALERTS)
 # Of a message, in characters.

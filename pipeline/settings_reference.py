@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from pipeline.settings import Settings, section_of, sections_of
-from pipeline.study.settings import Arm, StudySettings
+from pipeline.study.settings import Arm, Curve, Replicates, StudySettings
 
 PATH = Path(__file__).parents[1] / "docs" / "settings.md"
 
@@ -44,6 +44,7 @@ def reference() -> str:
     return (
         f"{_HEAD}\n`name` (required): {name.description}\n{''.join(_all_sections(Settings))}"
         f"{_STUDY_HEAD}{_study_rows()}{_section('arms[]', Arm)}"
+        f"{_section('replicates', Replicates)}{_section('curve', Curve)}"
     )
 
 
@@ -86,7 +87,7 @@ def _field_rows(fields: Mapping[str, FieldInfo], prefix: str = "") -> Iterator[s
 
 
 def _is_of_sections(field: FieldInfo) -> bool:
-    has_default = bool(field.default) and not isinstance(field.default, str)
+    has_default = bool(field.default) and not isinstance(field.default, str | int)
     return section_of(field.annotation) is not None and has_default
 
 

@@ -17,6 +17,7 @@ from components.imbalance_sampler.request import (
     EXACT,
     STABLE,
     SamplingError,
+    check_draws,
     check_max_distance,
     parse_request,
 )
@@ -36,6 +37,7 @@ class ImbalanceSamplerSpec(types.ComponentSpec):
         executor.LEDGER: component_spec.ExecutionParameter(type=str),
         executor.LEDGER_VERSION: component_spec.ExecutionParameter(type=str),
         executor.PIPELINE_ROOT: component_spec.ExecutionParameter(type=str, optional=True),
+        executor.DRAWS: component_spec.ExecutionParameter(type=int, optional=True),
     }
     INPUTS = {names.EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples)}
     OUTPUTS = {
@@ -59,7 +61,7 @@ class ImbalanceSampler(base_beam_component.BaseBeamComponent):
     data; a worker holds one bucket, or the metadata of one shard.
 
     Outputs: `drawn_examples`, with the requested splits, each shard's records in their order;
-    `sampling`, the report in `sampling.json`.
+    `sampling`, the report in `sampling.json`, and of several draws `draws.parquet`.
     """
 
     SPEC_CLASS = ImbalanceSamplerSpec
@@ -79,6 +81,7 @@ class ImbalanceSampler(base_beam_component.BaseBeamComponent):
         ledger: str = "",
         ledger_version: str = "",
         pipeline_root: RuntimeParameter | None = None,
+        draws: int = 1,
     ):
         """Creates the component.
 
@@ -101,12 +104,17 @@ class ImbalanceSampler(base_beam_component.BaseBeamComponent):
           ledger_version: identifies the state of the ledger. The component doesn't read it: if
             the ledger was changed or removed, it makes TFX's cache miss.
           pipeline_root: run parameter: the folder that `ledger` is relative to.
+          draws: how often the splits are drawn, each time from all images with a seed of its
+            own, see `draws`. With several, the images that any draw uses are written once, as
+            split `drawn`, and `draws.parquet` of `sampling` has the rows of each split.
 
         Raises:
           SamplingError: the splits are malformed or contradict each other, the distance is out
-            of bounds, or `stable` is set without a ledger.
+            of bounds, `stable` is set without a ledger, or several draws with `stable` or with
+            `keep_rest`.
         """
         parse_request(splits, assignment=assignment)
+        check_draws(draws, assignment=assignment, keep_rest=keep_rest)
         if assignment == STABLE and not ledger:
             raise SamplingError(
                 "with assignment 'stable', a ledger is required, the file that records earlier "
@@ -130,6 +138,7 @@ class ImbalanceSampler(base_beam_component.BaseBeamComponent):
                     executor.LEDGER: ledger,
                     executor.LEDGER_VERSION: ledger_version,
                     executor.PIPELINE_ROOT: pipeline_root,
+                    executor.DRAWS: draws if draws > 1 else None,
                 }
             )
         )

@@ -88,7 +88,8 @@ def shortage(demand: Demand, left: int, before: Iterable[str], blocked: int = 0)
     )
     if blocked:
         message += f" ({blocked} more can't be taken because of their groups or near-duplicates)"
-    return ShortageError(f"{message}; request fewer, or use {{total, ratio}}", blocked)
+    message += f", {demand.requested - left:,} too few; request fewer, or use {{total, ratio}}"
+    return ShortageError(message, blocked)
 
 
 def _demand(

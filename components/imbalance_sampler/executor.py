@@ -4,11 +4,14 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from tfx import types
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import artifact_utils
@@ -18,17 +21,18 @@ from components.artifact_files import Described, Shard
 from components.checked_artifacts import checked
 from components.example_files import shard_name, split_dir, split_shards
 from components.image_example_gen import spans_file
-from components.imbalance_sampler import ledger, near_duplicates
+from components.imbalance_sampler import draws, ledger, near_duplicates
 from components.imbalance_sampler import report as sampling_report
 from components.imbalance_sampler.assignment import assign, band_edges, bands
 from components.imbalance_sampler.census import Census, prevalence
 from components.imbalance_sampler.demand import resolve
 from components.imbalance_sampler.index import Index
-from components.imbalance_sampler.placement import place, read_files, read_outcomes
+from components.imbalance_sampler.placement import copy_used, place, read_files, read_outcomes
 from components.imbalance_sampler.plan import REST, Plan
 from components.imbalance_sampler.records import check_features, write_empty_shard
 from components.imbalance_sampler.request import (
     STABLE,
+    SamplingError,
     SamplingRequest,
     ShortageError,
     check_class_names,
@@ -36,7 +40,7 @@ from components.imbalance_sampler.request import (
     parse_request,
 )
 from components.imbalance_sampler.rows import Rows
-from components.imbalance_sampler.shuffle import LOGGER, load_bucket
+from components.imbalance_sampler.shuffle import LOGGER, load_bucket, saved_buckets
 from components.imbalance_sampler.survey import bucket_bits, read_survey, survey, write_buckets
 from components.imbalance_sampler.units import Units, form_units
 
@@ -50,6 +54,7 @@ PREVALENCE = "prevalence"
 LEDGER = "ledger"
 LEDGER_VERSION = "ledger_version"
 PIPELINE_ROOT = "pipeline_root"
+DRAWS = "draws"
 
 LEDGER_DIGEST = "ledger_digest"
 """Custom property of the sampling artifact: the digest of the ledger after the draw."""
@@ -69,6 +74,7 @@ class _Properties:
     keep_rest: bool
     weights: Mapping[str, float] | None
     ledger_path: str
+    draws: int
 
     @classmethod
     def of(cls, properties: Mapping[str, Any]) -> "_Properties":
@@ -83,11 +89,14 @@ class _Properties:
             keep_rest=bool(int(properties.get(KEEP_REST) or 0)),
             weights=json.loads(weights) if weights else None,
             ledger_path=_ledger_path(properties),
+            draws=int(properties.get(DRAWS) or 1),
         )
 
     @property
     def outputs(self) -> dict[int, str]:
-        """Names of the splits to write, by outcome."""
+        """Names of the splits to write, by outcome; of several draws there is only one."""
+        if self.draws > 1:
+            return {0: names.DRAWN}
         splits = dict(enumerate(split.name for split in self.request.splits))
         return splits | ({REST: names.REST} if self.keep_rest else {})
 
@@ -140,6 +149,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 sampling.set_string_custom_property(LEDGER, properties.ledger_path)
                 sampling.set_string_custom_property(LEDGER_VERSION, exec_properties[LEDGER_VERSION])
                 sampling.set_string_custom_property(LEDGER_DIGEST, digest)
+            elif properties.draws > 1:
+                report = self._draw_several(shards, examples.uri, work, properties, sampling.uri)
             else:
                 report, _, _ = self._draw(shards, examples.uri, work, properties, ledger.EMPTY)
             artifact_files.write_list(
@@ -179,16 +190,75 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         before: ledger.Ledger,
     ) -> tuple[dict[str, Any], Rows, Units]:
         """Writes the splits under `uri`, and returns the content of `sampling.json`."""
+        self._survey(shards, {work: properties.random_state}, properties)
+        planned = _Planned.of(work, shards, properties, before)
         paths = [shard.path for shard in shards]
-        bits = bucket_bits(sum(tf.io.gfile.stat(path).length for path in paths))
+        self._place(paths, uri, work, planned.plan, properties.outputs)
+        return planned.report(properties, read_outcomes(work)), planned.rows, planned.units
+
+    def _draw_several(
+        self,
+        shards: list[Shard],
+        uri: str,
+        work: str,
+        properties: _Properties,
+        sampling: str,
+    ) -> dict[str, Any]:
+        """Writes all images that a draw uses, and the draws; returns the first one's report."""
+        states = draws.random_states(properties.random_state, properties.draws)
+        folders = {os.path.join(work, f"draw-{n}"): state for n, state in enumerate(states)}
+        for folder in folders:
+            tf.io.gfile.makedirs(folder)
+        self._survey(shards, folders, properties)
+        report: dict[str, Any] = {}
+        outcomes = []
+        for number, (folder, state) in enumerate(folders.items()):
+            one = replace(properties, random_state=state)
+            with _named_draw(number, properties.draws, state):
+                planned = _Planned.of(folder, shards, one, ledger.EMPTY)
+            found, counts = _outcomes(folder, planned.plan, shards)
+            outcomes.append(found)
+            report = report or planned.report(one, counts)
+            tf.io.gfile.rmtree(folder)
+        used = np.logical_or.reduce([found < REST for found in outcomes])
+        draws.write(_rows_by_split(outcomes, used, planned.plan.splits), sampling)
+        tf.io.gfile.makedirs(split_dir(uri, names.DRAWN))
         with self._make_beam_pipeline() as pipeline:
-            survey(
-                pipeline,
-                shards,
-                work,
-                random_state=properties.random_state,
-                group_by=properties.group_by,
-            )
+            copy_used(pipeline, shards, work, used=used, uri=uri, split=split_dir("", names.DRAWN))
+        return {**report, DRAWS: [{RANDOM_STATE: state} for state in states]}
+
+    def _survey(
+        self, shards: list[Shard], folders: Mapping[str, int], properties: _Properties
+    ) -> None:
+        with self._make_beam_pipeline() as pipeline:
+            survey(pipeline, shards, folders, group_by=properties.group_by)
+
+    def _place(
+        self, shards: list[str], uri: str, work: str, plan: Plan, outputs: Mapping[int, str]
+    ) -> None:
+        for split in outputs.values():
+            tf.io.gfile.makedirs(split_dir(uri, split))
+        folders = {outcome: split_dir("", split) for outcome, split in outputs.items()}
+        with self._make_beam_pipeline() as pipeline:
+            place(pipeline, shards, work, plan=plan, uri=uri, outputs=folders)
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A draw of the splits before any record is copied."""
+
+    rows: Rows
+    units: Units
+    census: Census
+    plan: Plan
+    similar: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls, work: str, shards: Sequence[Shard], properties: _Properties, before: ledger.Ledger
+    ) -> "_Planned":
+        """Plans a draw from the survey in `work`."""
+        bits = bucket_bits(sum(tf.io.gfile.stat(shard.path).length for shard in shards))
         rows, counts = read_survey(work, len(shards))
         census = Census.of(counts)
         units = _form_units(rows, properties, before)
@@ -203,30 +273,63 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         )
         with _near_duplicate_advice(similar):
             plan = _plan(properties, census, index)
-        self._place(paths, uri, work, plan, properties.outputs)
-        report = {
+        return cls(rows, units, census, plan, similar)
+
+    def report(
+        self, properties: _Properties, outcomes: Mapping[tuple[int, int], int]
+    ) -> dict[str, Any]:
+        """Returns the content of `sampling.json`."""
+        return {
             RANDOM_STATE: properties.random_state,
             ASSIGNMENT: properties.request.assignment,
             GROUP_BY: properties.group_by,
             **sampling_report.summarize(
-                census=census,
-                drawn=plan.drawn,
-                splits=plan.splits,
-                outcomes=read_outcomes(work),
+                census=self.census,
+                drawn=self.plan.drawn,
+                splits=self.plan.splits,
+                outcomes=outcomes,
                 weights=properties.weights,
             ),
-            "near_duplicates": similar,
+            "near_duplicates": self.similar,
         }
-        return report, rows, units
 
-    def _place(
-        self, shards: list[str], uri: str, work: str, plan: Plan, outputs: Mapping[int, str]
-    ) -> None:
-        for split in outputs.values():
-            tf.io.gfile.makedirs(split_dir(uri, split))
-        folders = {outcome: split_dir("", split) for outcome, split in outputs.items()}
-        with self._make_beam_pipeline() as pipeline:
-            place(pipeline, shards, work, plan=plan, uri=uri, outputs=folders)
+
+def _outcomes(
+    work: str, plan: Plan, shards: Sequence[Shard]
+) -> tuple[NDArray[np.uint8], dict[tuple[int, int], int]]:
+    """Returns the outcome of every image, in the order of the shards, and their number by class."""
+    starts = np.cumsum([0, *(shard.records for shard in shards)])
+    found = np.empty(starts[-1], np.uint8)
+    counts: Counter[tuple[int, int]] = Counter()
+    for bucket in saved_buckets(work):
+        rows = load_bucket(work, bucket)
+        outcomes = plan.outcomes(rows)
+        found[starts[rows["shard"]] + rows["position"]] = outcomes
+        counts.update(zip(outcomes.tolist(), rows["class"].tolist(), strict=True))
+    return found, dict(counts)
+
+
+def _rows_by_split(
+    outcomes: Sequence[NDArray[np.uint8]], used: NDArray[np.bool_], splits: Sequence[str]
+) -> list[dict[str, NDArray[np.int64]]]:
+    """Returns, for each draw and split, the rows of its images among those that are used."""
+    return [
+        {
+            split: np.flatnonzero(found[used] == number).astype(np.int64)
+            for number, split in enumerate(splits)
+        }
+        for found in outcomes
+    ]
+
+
+@contextlib.contextmanager
+def _named_draw(number: int, draws: int, random_state: int) -> Iterator[None]:
+    """Names the draw in the error of a draw that fails."""
+    try:
+        yield
+    except SamplingError as error:
+        message = f"draw {number + 1} of {draws}, with random_state {random_state}: {error}"
+        raise SamplingError(message) from error
 
 
 def _empty_splits(uri: str, outputs: Mapping[int, str]) -> list[Described]:

@@ -12,9 +12,10 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
+from numpy.typing import NDArray
 
 from components import artifact_files
-from components.artifact_files import Described
+from components.artifact_files import Described, Shard
 from components.example_files import shard_name
 from components.imbalance_sampler import records
 from components.imbalance_sampler.plan import Plan
@@ -71,6 +72,45 @@ def place(
         | "ByShard" >> beam.GroupByKey()
         | "Copy"
         >> beam.ParDo(_CopyShard(folder, shards, uri, outputs), beam.pvalue.AsSingleton(numbers))
+        | "ListFiles" >> beam.combiners.ToList()
+        | "WriteFiles" >> beam.Map(write_json, os.path.join(folder, _FILES_FILE))
+    )
+
+
+def copy_used(
+    pipeline: beam.Pipeline,
+    shards: Sequence[Shard],
+    folder: str,
+    *,
+    used: NDArray[np.bool_],
+    uri: str,
+    split: str,
+) -> None:
+    """Copies the images that any of several draws uses to one split, in their order.
+
+    Args:
+      pipeline: the pipeline to add the pass to.
+      shards: the TFRecord files.
+      folder: the sampler's work folder.
+      used: bool, whether to copy each image, in the order of the shards.
+      uri: of the artifact to write.
+      split: folder of the split, relative to `uri`; it must exist.
+    """
+    ends = np.cumsum([shard.records for shard in shards])
+    kept = [
+        (shard.path, part)
+        for shard, part in zip(shards, np.split(used, ends[:-1]), strict=True)
+        if part.any()
+    ]
+    tasks = []
+    for number, (path, part) in enumerate(kept):
+        name = os.path.join(split, shard_name(number, len(kept)))
+        tasks.append((path, np.packbits(part).tobytes(), len(part), name))
+    _ = (
+        pipeline
+        | "Shards" >> beam.Create(tasks)
+        | "Spread" >> beam.Reshuffle()
+        | "Copy" >> beam.ParDo(_CopyUsed(uri, folder, len(tasks)))
         | "ListFiles" >> beam.combiners.ToList()
         | "WriteFiles" >> beam.Map(write_json, os.path.join(folder, _FILES_FILE))
     )
@@ -135,6 +175,24 @@ class _CopyShard(beam.DoFn):
         counts = records.copy_records(self._shards[shard], outcomes, targets, scratch=self._folder)
         for outcome, name in files.items():
             yield artifact_files.describe(self._uri, name, counts[outcome])
+        self._progress.advance(1)
+
+
+class _CopyUsed(beam.DoFn):
+    """Maps (shard, packed bits of the images to copy, images, file name) to the file's entry."""
+
+    def __init__(self, uri: str, folder: str, shards: int):
+        self._uri = uri
+        self._folder = folder
+        self._progress = Progress("shards copied", total=shards, logger=LOGGER)
+
+    def process(self, element: tuple[str, bytes, int, str]) -> Iterator[Described]:
+        """Copies one shard."""
+        path, packed, images, name = element
+        used = np.unpackbits(np.frombuffer(packed, np.uint8), count=images)
+        target = os.path.join(self._uri, name)
+        counts = records.copy_records(path, used, {1: target}, scratch=self._folder)
+        yield artifact_files.describe(self._uri, name, counts[1])
         self._progress.advance(1)
 
 

@@ -52,30 +52,34 @@ def check_features(shards: Sequence[str], group_by: str) -> None:
         )
 
 
-def scan(path: str, shard: int, *, random_state: int, group_by: str) -> tuple[Rows, Counts]:
-    """Reads the metadata of a shard's images; their pixels are not parsed.
+def scan(
+    path: str, shard: int, *, random_states: Sequence[int], group_by: str
+) -> tuple[list[Rows], Counts]:
+    """Reads the metadata of a shard's images once, for all draws; their pixels are not parsed.
 
     Args:
       path: an uncompressed TFRecord file of tf.Examples.
       shard: the shard's index.
-      random_state: the seed.
+      random_states: the seed of each draw.
       group_by: column whose equal values stay together; '' for none.
 
     Returns:
-      `SCANNED` rows in the shard's order, and their number by (class, label).
+      For each draw `SCANNED` rows in the shard's order; and their number by (class, label).
     """
-    parts = [np.empty(0, SCANNED)]
+    parts: list[list[Rows]] = [[np.empty(0, SCANNED)] for _ in random_states]
     counts: Counts = Counter()
     for batch in record_batches(path, _BATCH):
         parsed = tf.io.parse_example(batch, _spec(group_by))
         columns = {name: values.numpy() for name, values in parsed.items()}
-        parts.append(_rows(columns, random_state, group_by))
+        for found, random_state in zip(parts, random_states, strict=True):
+            found.append(_rows(columns, random_state, group_by))
         classes = [name.decode() for name in columns[names.CLASS_NAME]]
         counts.update(zip(classes, columns[names.LABEL].tolist(), strict=True))
-    rows = np.concatenate(parts)
-    rows["shard"] = shard
-    rows["position"] = np.arange(len(rows))
-    return rows, counts
+    draws = [np.concatenate(found) for found in parts]
+    for rows in draws:
+        rows["shard"] = shard
+        rows["position"] = np.arange(len(rows))
+    return draws, counts
 
 
 def copy_records(

@@ -146,6 +146,25 @@ def check_max_distance(max_distance: int) -> int:
     return max_distance
 
 
+def check_draws(draws: int, *, assignment: str, keep_rest: bool) -> None:
+    """Checks that the splits can be drawn several times.
+
+    Raises:
+      SamplingError: there are several draws, and images may not change their split between
+        draws, or the images that no split took are to be written, which differ between draws.
+    """
+    if draws > 1 and assignment == STABLE:
+        raise SamplingError(
+            "the splits can be drawn several times only with assignment 'exact': with 'stable' "
+            f"an image never changes its split. Received: {draws} draws with {assignment!r}"
+        )
+    if draws > 1 and keep_rest:
+        raise SamplingError(
+            "keep_rest must be false if the splits are drawn several times, since each draw "
+            f"leaves other images. Received: {draws} draws with keep_rest"
+        )
+
+
 def drawing_order(splits: Iterable[str]) -> list[str]:
     """Returns the split names in drawing order: test, val, the others by name, train.
 

@@ -7,7 +7,7 @@ numbers, so the later steps need only one bucket in memory at a time.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -43,9 +43,8 @@ def bucket_bits(total_bytes: int) -> int:
 def survey(
     pipeline: beam.Pipeline,
     shards: Sequence[Shard],
-    folder: str,
+    folders: Mapping[str, int],
     *,
-    random_state: int,
     group_by: str,
 ) -> None:
     """Writes the metadata of all images, one file per shard, and counts the images by class.
@@ -53,17 +52,17 @@ def survey(
     Args:
       pipeline: the pipeline to add the pass to.
       shards: the TFRecord files.
-      folder: where to write; it must exist.
-      random_state: the seed.
+      folders: of each draw, where to write, and its seed; the folders must exist.
       group_by: column whose equal values stay together; '' for none.
     """
     _ = (
         pipeline
         | "Shards" >> beam.Create(list(enumerate(shards)))
         | "Spread" >> beam.Reshuffle()
-        | "Scan" >> beam.ParDo(_Scan(folder, random_state, group_by, len(shards)))
+        | "Scan" >> beam.ParDo(_Scan(folders, group_by, len(shards)))
         | "CountClasses" >> beam.CombineGlobally(add_counters)
-        | "WriteCounts" >> beam.Map(_write_counts, os.path.join(folder, _COUNTS_FILE))
+        | "WriteCounts"
+        >> beam.Map(_write_counts, [os.path.join(folder, _COUNTS_FILE) for folder in folders])
     )
 
 
@@ -107,11 +106,10 @@ def write_buckets(
 
 
 class _Scan(beam.DoFn):
-    """Maps (shard index, shard) to class counts; writes the rows to a file."""
+    """Maps (shard index, shard) to class counts; writes the rows to a file per draw."""
 
-    def __init__(self, folder: str, random_state: int, group_by: str, shards: int):
-        self._folder = folder
-        self._random_state = random_state
+    def __init__(self, folders: Mapping[str, int], group_by: str, shards: int):
+        self._folders = dict(folders)
         self._group_by = group_by
         self._progress = Progress("shards read", total=shards, logger=LOGGER)
 
@@ -119,14 +117,19 @@ class _Scan(beam.DoFn):
         """Reads one shard."""
         index, shard = element
         shard.check_digest()
-        rows, counts = records.scan(
-            shard.path, index, random_state=self._random_state, group_by=self._group_by
+        draws, counts = records.scan(
+            shard.path,
+            index,
+            random_states=list(self._folders.values()),
+            group_by=self._group_by,
         )
-        shard.check_count(len(rows))
-        save_scan(self._folder, index, rows)
+        for folder, rows in zip(self._folders, draws, strict=True):
+            shard.check_count(len(rows))
+            save_scan(folder, index, rows)
         yield counts
         self._progress.advance(1)
 
 
-def _write_counts(counts: Any, path: str) -> None:
-    write_json([(name, label, count) for (name, label), count in counts.items()], path)
+def _write_counts(counts: Any, paths: Sequence[str]) -> None:
+    for path in paths:
+        write_json([(name, label, count) for (name, label), count in counts.items()], path)

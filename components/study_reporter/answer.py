@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.reporter.wording import rate
-from components.study_reporter import calibrated, scores
+from components.study_reporter import calibrated, curve, scores
 from components.study_reporter.comparisons import COMPARED
 from components.study_reporter.ranking import (
     SIGNIFICANCE,
@@ -24,6 +24,7 @@ from components.study_reporter.wording import (
     listed,
     p_value,
     percent,
+    plural,
     quoted,
     span,
 )
@@ -41,9 +42,9 @@ def of_study(figures: Mapping[str, Any]) -> dict[str, Any]:
       figures: content of `study.json` without the answer.
 
     Returns:
-      `headline`; `splits`: by test split `thresholds` and `calibration`, and by threshold one
-      sentence per metric;
-      `test_sets` and `replicates`: lists of sentences.
+      `headline`; `splits`: by test split `thresholds`, `smallest` and `calibration`, and by
+      threshold one sentence per metric;
+      `test_sets`, `replicates` and, with a learning curve, `curve`: lists of sentences.
     """
     splits = {split: _of_split(figures, split) for split in figures["pooled"]["splits"]}
     headline = "No arm has a trained replicate, so there are no results."
@@ -55,6 +56,7 @@ def of_study(figures: Mapping[str, Any]) -> dict[str, Any]:
         "splits": splits,
         "test_sets": of_test_sets(figures),
         "replicates": of_replicates(figures["arms"]),
+        **({"curve": curve.sentences(figures["curve"])} if "curve" in figures else {}),
     }
 
 
@@ -138,6 +140,41 @@ def of_calibration(before: Ranking, after: Ranking) -> str:
     )
 
 
+def of_smallest(figures: Mapping[str, Any], split: str) -> str:
+    """States the smallest difference in F1 that the study could have shown; empty without pairs."""
+    family = [
+        row for row in figures["comparisons"] if row["metric"] == "f1" and row["p"] is not None
+    ]
+    found = sorted(
+        row["detectable"]
+        for row in family
+        if (row["split"], row["threshold"]) == (split, scores.AT_OWN)
+    )
+    if not found:
+        return ""
+    method = figures["method"]
+    scope = "on other images of this source"
+    if method["split_draws"] == 1:
+        scope = "on other test images and with other seeds, with these images to train on"
+    possible = [size for size in found if size < 1]
+    after = f"after the correction for {plural(len(family), 'comparison')}"
+    if not possible:
+        return (
+            f"This study could not have shown any difference in F1 at the arms' own thresholds, "
+            f"{after}; draw the splits more often or compare fewer arms."
+        )
+    size = gap(possible[0])
+    if gap(possible[-1]) != size:
+        size = f"{size} to {gap(possible[-1])}, depending on the pair of arms"
+    if rest := len(found) - len(possible):
+        size += f", and none for {plural(rest, 'pair')}"
+    return (
+        f"The smallest difference in F1 at the arms' own thresholds that this study could have "
+        f"shown is {size}: it would be found in {percent(method['power'])} of such studies "
+        f"{scope}, {after}."
+    )
+
+
 def of_test_sets(figures: Mapping[str, Any]) -> list[str]:
     """States the effect of a test set's balance on precision, for arms with several test sets."""
     sentences = []
@@ -189,6 +226,7 @@ def _of_split(figures: Mapping[str, Any], split: str) -> dict[str, Any]:
     before, after = (calibrated_ranking_of(figures, split, stage) for stage in calibrated.STAGES)
     found: dict[str, Any] = {
         "thresholds": of_thresholds(half, own),
+        "smallest": of_smallest(figures, split),
         "calibration": of_calibration(before, after) + _of_log_losses(figures, split),
     }
     for threshold in scores.THRESHOLDS:

@@ -15,11 +15,30 @@ Price, who add one image to each of the two counts of images on which the arms d
 p values are Student's t with this variance: a few replicates give only a rough estimate of their
 variance, which Satterthwaite's degrees of freedom, of the two parts of the variance, account for.
 
+Several draws of the splits (`compare_draws`) are another matter: the models of a draw are trained
+on other images, some of which are also in other draws, and test images recur. The variance of the
+mean difference over the draws then has two parts. The first is what resampling the images shows,
+the same ones in every draw that tests on them: it includes that test images recur. The second comes
+from the training and validation images and the seeds. It is the variance between draws, less what
+the test images contribute to it, which the bootstrap shows too. Of D draws it counts by 1 / D, and
+in addition by Nadeau and Bengio's r / (1 - r), for the images that two draws have in common. They
+take the share of test images as the correlation r of two draws; here, where the test images are in
+the first part, it is that of train and val, see `components.study_reporter.overlap`. If a training
+has no seed, as a head that is solved exactly, nothing changes. The second part is a difference,
+which is 0 if it would be below. The error of its estimate is at most that of the variance between
+draws, and at least that of a variance as small as the part. Satterthwaite's freedom takes a mean of
+their squares with a weight of 0.15 on the former: simulations of which `python -m
+benchmarks.comparisons` is the last decided it. With 1 the intervals were up to a third wider and
+covered up to 0.998 of the true differences, with 0 they covered as little as 0.88 where both parts
+are equal. So that draws with most images in common give no interval without end, the freedom is at
+least the square root of D - 1.
+
 Sources: A. Owen, The Pigeonhole Bootstrap, Annals of Applied Statistics 1 (2007); J. Rao and
 C. Wu, Resampling Inference with Complex Survey Data, JASA 83 (1988), for the R - 1; D. Bonett and
 R. Price, Adjusted Wald Confidence Interval for a Difference of Binomial Proportions Based on Paired
 Data, Journal of Educational and Behavioral Statistics 37 (2012); F. Satterthwaite, An Approximate
-Distribution of Estimates of Variance Components, Biometrics Bulletin 2 (1946).
+Distribution of Estimates of Variance Components, Biometrics Bulletin 2 (1946); C. Nadeau and Y.
+Bengio, Inference for the Generalization Error, Machine Learning 52 (2003).
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,6 +50,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from components.evaluator import intervals
+from components.study_reporter.scores import Draws
 
 DRAWS = 2000
 """Number of draws; PR-AUC has fewer if there are many images."""
@@ -41,12 +61,19 @@ _MIN_PR_AUC_DRAWS = 1000
 _WEIGHTS_AT_ONCE = 250_000
 _ROUNDING = 1e-9
 _SEED = 20
+# See above: of the variance between draws, in the error of the part that is not of test images.
+_WEIGHT_OF_WHOLE = 0.15
+_UNDEFINED: dict[str, Any] = dict.fromkeys(("difference", "interval", "p", "error", "freedom"))
+
+POWER = 0.8
+"""Power of the smallest difference that a comparison could have seen."""
 
 
 def rates(
     labels: NDArray[np.int64],
     predicted: NDArray[np.bool_],
     *,
+    present: NDArray[np.bool_] | None = None,
     draws: int = DRAWS,
     negative_weight: float = 1.0,
 ) -> dict[str, NDArray[np.float64]]:
@@ -55,6 +82,7 @@ def rates(
     Args:
       labels: (n,), 1 for the positive class; both classes occur.
       predicted: (models, n), the images that each model classifies as positive.
+      present: (models, n), the images that each model is tested on; None for all.
       draws: number of draws.
       negative_weight: weight of each negative, see `components.evaluator.metrics`.
 
@@ -63,21 +91,29 @@ def rates(
     """
     positive = labels == 1
     sides = [predicted[:, members].astype(np.float32) for members in (positive, ~positive)]
-    counts: list[list[NDArray]] = [[], []]
+    tested = None if present is None or present.all() else present.astype(np.float32)
+    counts: list[list[NDArray]] = [[], [], [], []]
     for weights in image_weights(positive, draws):
-        for blocks, side, members in zip(counts, sides, (positive, ~positive), strict=True):
-            blocks.append(side @ weights[members])
-    tp, fp = (np.concatenate(blocks, axis=1).astype(np.float64) for blocks in counts)
-    positives, negatives = int(positive.sum()), negative_weight * int((~positive).sum())
+        for index, (side, members) in enumerate(zip(sides, (positive, ~positive), strict=True)):
+            counts[index].append(side @ weights[members])
+            if tested is not None:
+                counts[2 + index].append(tested[:, members] @ weights[members])
+    tp, fp = (np.concatenate(blocks, axis=1).astype(np.float64) for blocks in counts[:2])
+    positives, negatives = (
+        np.concatenate(blocks, axis=1).astype(np.float64)
+        if blocks
+        else np.float64(np.count_nonzero(members))
+        for blocks, members in zip(counts[2:], (positive, ~positive), strict=True)
+    )
+    negatives = negative_weight * negatives
     fp *= negative_weight
-    with np.errstate(invalid="ignore"):
-        precision = tp / (tp + fp)
-    return {
-        "recall": tp / positives,
-        "precision": precision,
-        "f1": 2 * tp / (tp + fp + positives),
-        "accuracy": (tp + negatives - fp) / (positives + negatives),
-    }
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            "recall": tp / positives,
+            "precision": tp / (tp + fp),
+            "f1": 2 * tp / (tp + fp + positives),
+            "accuracy": (tp + negatives - fp) / (positives + negatives),
+        }
 
 
 def means(
@@ -91,7 +127,7 @@ def means(
 
     Args:
       labels: (n,), 1 for the positive class; both classes occur.
-      losses: (models, n), the loss of each image.
+      losses: (models, n), the loss of each image; NaN if a model is not tested on it.
       prevalence: share of positives to which the images are weighted.
       draws: number of draws.
 
@@ -99,10 +135,20 @@ def means(
       float64 (models, draws).
     """
     positive = labels == 1
-    shares = prevalence / positive.sum(), (1 - prevalence) / (~positive).sum()
-    weighted = (losses * np.where(positive, *shares)).astype(np.float32)
-    blocks = [weighted @ weights for weights in image_weights(positive, draws)]
-    return np.concatenate(blocks, axis=1).astype(np.float64)
+    found = []
+    tested = ~np.isnan(losses)
+    known = np.where(tested, losses, 0).astype(np.float32)
+    everywhere = bool(tested.all())
+    for weights in image_weights(positive, draws):
+        mean = np.zeros((len(losses), weights.shape[1]))
+        for members, share in ((positive, prevalence), (~positive, 1 - prevalence)):
+            total: Any = np.count_nonzero(members)
+            if not everywhere:
+                total = tested[:, members].astype(np.float32) @ weights[members]
+            with np.errstate(invalid="ignore", divide="ignore"):
+                mean += share * (known[:, members] @ weights[members]) / total
+        found.append(mean)
+    return np.concatenate(found, axis=1)
 
 
 def average_precisions(
@@ -116,7 +162,7 @@ def average_precisions(
 
     Args:
       labels: (n,), 1 for the positive class; both classes occur.
-      probabilities: (models, n).
+      probabilities: (models, n); NaN if a model is not tested on an image.
       draws: maximum number of draws; fewer, but at least 1,000, for many models and images.
       negative_weight: weight of each negative.
 
@@ -155,6 +201,7 @@ class _RankedImages:
     @classmethod
     def of(cls, positive: NDArray[np.bool_], probabilities: NDArray[np.float32]) -> "_RankedImages":
         order = np.argsort(-probabilities, kind="stable")
+        order = order[: np.count_nonzero(~np.isnan(probabilities))]  # NaN is last
         at = np.flatnonzero(positive[order])
         # The end of the run of equal probabilities that contains each positive.
         increasing = -probabilities[order]
@@ -173,7 +220,8 @@ class _RankedImages:
         tp = steps.cumsum(axis=0)
         # `predicted` is 0 only before the first positive, where recall doesn't increase.
         areas = np.sum(steps * (tp / np.maximum(predicted, 1)), axis=0, dtype=np.float64)
-        return areas / tp[-1]
+        with np.errstate(invalid="ignore"):
+            return areas / tp[-1]
 
 
 def image_weights(positive: NDArray[np.bool_], draws: int) -> Iterator[NDArray[np.float32]]:
@@ -229,8 +277,8 @@ def compare(
       limit: the largest possible difference.
 
     Returns:
-      `difference`, first minus second; its `interval` (95 %) and two-sided `p`. All None if the
-      metric is undefined for an arm.
+      `difference`, first minus second; its `interval` (95 %), two-sided `p`, standard `error` and
+      `freedom`. All None if the metric is undefined for an arm.
     """
     difference = float(_mean(first) - _mean(second))
     weights = replicate_weights(first.size, drawn[0].shape[1])
@@ -238,7 +286,7 @@ def compare(
     by_replicates = _variance(_mean(first[:, None], weights) - _mean(second[:, None], weights))
     by_both = _variance(_mean(drawn[0], weights) - _mean(drawn[1], weights))
     if not np.isfinite([difference, by_images, by_replicates, by_both]).all():
-        return {"difference": None, "interval": None, "p": None}
+        return dict(_UNDEFINED)
     # With the variances I of the images, R of the replicates and E of their interaction, the draws
     # have I + E, R + E and I + R + 3 E, and the variance of the difference is I + R + E.
     variance = max(2 * (by_images + by_replicates) - by_both, by_images, by_replicates)
@@ -250,8 +298,75 @@ def compare(
     return {"difference": difference, **_student(difference, variance, parts, limit=limit)}
 
 
+def compare_draws(
+    first: NDArray[np.float64],
+    second: NDArray[np.float64],
+    drawn: tuple[NDArray[np.float64], NDArray[np.float64]],
+    *,
+    draws: Draws,
+    images: int,
+    limit: float = 1.0,
+) -> dict[str, Any]:
+    """Compares the means of two arms over several draws of the splits.
+
+    Args:
+      first: (replicates,), the metric of each replicate; NaN if undefined.
+      second: as `first`, in pairs with the same draws of the splits and seeds.
+      drawn: the metric in each draw of the images, (replicates, B), of the first arm and of the
+        second.
+      draws: the draw of the splits of each replicate, and the correlation of two draws through
+        train and val.
+      images: number of images of the rarer class, over all draws.
+      limit: the largest possible difference.
+
+    Returns:
+      As `compare`.
+    """
+    values = draws.means(first) - draws.means(second)
+    resampled = draws.means(drawn[0]) - draws.means(drawn[1])
+    defined = np.isfinite(values)
+    values, resampled = values[defined], resampled[defined]
+    if values.size < 2:
+        return dict(_UNDEFINED)
+    difference = float(values.mean())
+    by_images = _variance(resampled.mean(axis=0))
+    between = float(values.var(ddof=1))
+    noise = (resampled - values[:, None]).var(axis=0, ddof=1)
+    of_images = float(noise[np.isfinite(noise)].mean()) if np.isfinite(noise).any() else np.nan
+    if not np.isfinite([by_images, of_images]).all():
+        return dict(_UNDEFINED)
+    share = 1 / values.size + draws.overlap / (1 - draws.overlap)
+    of_training = share * max(between - of_images, 0.0)
+    if by_images < _ROUNDING**2:
+        by_images = _adjusted_variance(difference, images)
+    whole = share * between
+    error = np.sqrt(_WEIGHT_OF_WHOLE * whole**2 + (1 - _WEIGHT_OF_WHOLE) * of_training**2)
+    parts = [(by_images, images - 1), (error, values.size - 1)]
+    least = float(np.sqrt(values.size - 1))
+    found = _student(difference, by_images + of_training, parts, limit=limit, least=least)
+    return {"difference": difference, **found}
+
+
+def detectable(error: float, freedom: float, significance: float, power: float = POWER) -> float:
+    """Returns the smallest true difference that a comparison shows with the given power.
+
+    Args:
+      error: standard error of the difference.
+      freedom: degrees of freedom of its estimate.
+      significance: two-sided level of the test.
+      power: probability of a p value below that level.
+    """
+    quantiles = special.stdtrit(freedom, [1 - significance / 2, power])
+    return float(quantiles.sum() * error)
+
+
 def _student(
-    difference: float, variance: float, parts: Sequence[tuple[float, int]], *, limit: float
+    difference: float,
+    variance: float,
+    parts: Sequence[tuple[float, int]],
+    *,
+    limit: float,
+    least: float = 0.0,
 ) -> dict[str, Any]:
     """Returns Student's t interval and p value, with Satterthwaite's degrees of freedom.
 
@@ -260,13 +375,16 @@ def _student(
       variance: variance of the estimate.
       parts: the parts of the variance, each with its degrees of freedom.
       limit: the largest possible difference.
+      least: the least degrees of freedom.
     """
     denominator = sum(part**2 / max(freedom, 1) for part, freedom in parts)
-    freedom, error = variance**2 / denominator, np.sqrt(variance)
+    freedom, error = max(variance**2 / denominator, least), np.sqrt(variance)
     half = special.stdtrit(freedom, (1 + intervals.CONFIDENCE) / 2) * error
     return {
         "interval": [max(-limit, difference - half), min(limit, difference + half)],
         "p": float(2 * special.stdtr(freedom, -abs(difference) / error)),
+        "error": float(error),
+        "freedom": float(freedom),
     }
 
 

@@ -52,10 +52,13 @@ class CalibratedArm:
 
     def predicted_positive(self, stage: str) -> NDArray[np.bool_]:
         """Returns the images that each replicate classifies as positive at 0.5, (replicates, n)."""
-        return self.scores[stage].probabilities >= np.float32(_HALF)
+        return self.scores[stage].probabilities >= np.float32(_HALF)  # False for NaN
 
     def losses(self, metric: str, stage: str) -> NDArray[np.float64]:
-        """Returns a metric of `probability_quality.LOSSES` for each image, (replicates, n)."""
+        """Returns a metric of `probability_quality.LOSSES` for each image, (replicates, n).
+
+        It is NaN for images that are not in the split of a replicate's draw.
+        """
         found = self.scores[stage]
         loss = probability_quality.LOSSES[metric]
         return loss(found.labels == 1, found.probabilities.astype(np.float64))
@@ -75,8 +78,8 @@ def calibrations(arm: Arm, prevalence: float | None) -> list[Calibration]:
     balance = None if recorded is None else TrainingBalance.from_mapping(recorded)
     try:
         return [
-            calibrate(row, val.labels, prevalence=prevalence, balance=balance)
-            for row in val.probabilities
+            calibrate(row, labels, prevalence=prevalence, balance=balance)
+            for labels, row in val.by_replicate()
         ]
     except ValueError as error:
         raise ValueError(f"arm {arm.name!r}, split {arm.val_split!r}: {error}") from error
@@ -96,10 +99,10 @@ def evaluate(
       prevalence: the population's share of positives; None for the split's own.
       costs: costs of the wrong decisions.
     """
-    rows = [
-        each.probabilities(row) for each, row in zip(calibrated, found.probabilities, strict=True)
-    ]
-    stages = {BEFORE: found, AFTER: replace(found, probabilities=np.stack(rows))}
+    rows = np.full_like(found.probabilities, np.nan)
+    for index, (each, (_, scored)) in enumerate(zip(calibrated, found.by_replicate(), strict=True)):
+        rows[index, found.present[index]] = each.probabilities(scored)
+    stages = {BEFORE: found, AFTER: replace(found, probabilities=rows)}
     share = float(found.labels.mean()) if prevalence is None else prevalence
     halves = [_HALF] * len(rows)
     return CalibratedArm(
@@ -116,20 +119,20 @@ def evaluate(
 
 def _quality(found: SplitScores, prevalence: float) -> Values:
     rows = [
-        probability_quality.figures(found.labels, row, prevalence) for row in found.probabilities
+        probability_quality.figures(labels, row, prevalence) for labels, row in found.by_replicate()
     ]
     return {name: np.array([row[name] for row in rows]) for name in QUALITY}
 
 
-def summary(arm: CalibratedArm) -> dict[str, Any]:
+def summary(arm: CalibratedArm, draws: scores.Draws | None = None) -> dict[str, Any]:
     """Returns the figures of `study.json`: means and intervals over replicates, by stage."""
     return {
         "prevalence": arm.prevalence,
         "maps": dict(Counter(arm.maps)),
         **{
             stage: {
-                **scores.estimates(arm.quality[stage]),
-                **scores.estimates(arm.at_half[stage]),
+                **scores.estimates(arm.quality[stage], draws),
+                **scores.estimates(arm.at_half[stage], draws),
                 **quality.estimates(arm.recalibration[stage]),
             }
             for stage in STAGES

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from components.evaluator import metrics
 from components.evaluator.probability_quality import LOSSES
-from components.study_reporter import bootstrap, calibrated, scores
+from components.study_reporter import bootstrap, calibrated, overlap, scores
 from components.study_reporter.calibrated import CalibratedArm
 from components.study_reporter.p_values import holm, mcnemar
-from components.study_reporter.record import SplitScores
-from components.study_reporter.scores import Values
+from components.study_reporter.ranking import SIGNIFICANCE
+from components.study_reporter.record import Arm, SplitScores
+from components.study_reporter.scores import Draws, Values
 
 ALL = "all"
 BASELINE = "baseline"
@@ -38,6 +39,8 @@ class EvaluatedArm:
       values: metrics of each replicate, by the same keys, and with the key None the metrics that
         don't depend on a threshold.
       calibrated: the arm before and after its replicates are calibrated on val.
+      arm: the arm itself.
+      draws: the draws of the splits of its trained replicates.
     """
 
     scores: SplitScores
@@ -45,6 +48,8 @@ class EvaluatedArm:
     thresholds: dict[str, NDArray[np.float64]]
     values: dict[str | None, Values]
     calibrated: CalibratedArm
+    arm: Arm
+    draws: Draws
 
 
 Tests = Mapping[str, Mapping[str, EvaluatedArm]]
@@ -95,8 +100,9 @@ def compare_all(tests: Tests, requested: Sequence[Pair]) -> list[dict[str, Any]]
     Returns:
       One row per test split, pair, metric and threshold: `split`, `metric`, `threshold` (None
       if the metric doesn't depend on one), `first`, `second`, `replicates` (the number of common
-      ones), `difference` (first minus second), `interval`, `p`, and `p_corrected` for the
-      metric's family.
+      ones), `difference` (first minus second), `interval`, `p`, its `error` and `freedom`, and
+      for the metric's family `p_corrected` and `detectable`, the smallest difference that it
+      could have shown.
     """
     rows: list[dict[str, Any]] = []
     for split, evaluated in tests.items():
@@ -167,7 +173,8 @@ def _calibrated_draws(
     labels = arms[0].scores[stage].labels
     if metric == _F1:
         predicted = np.concatenate([arm.predicted_positive(stage) for arm in arms])
-        drawn = bootstrap.rates(labels, predicted)[_F1]
+        present = np.concatenate([arm.scores[stage].present for arm in arms])
+        drawn = bootstrap.rates(labels, predicted, present=present)[_F1]
     else:
         losses = np.concatenate([arm.losses(metric, stage) for arm in arms])
         drawn = bootstrap.means(labels, losses, prevalence=arms[0].prevalence)
@@ -270,13 +277,15 @@ def _compare_pair(
     rows = [[arm.replicates.index(number) for number in common] for arm in arms]
     first, second = (each[row] for each, row in zip(values, rows, strict=True))
     labels = arms[0].scores.labels
-    found = bootstrap.compare(
-        first,
-        second,
-        (drawn[0][rows[0]], drawn[1][rows[1]]),
-        images=int(min(np.count_nonzero(labels == 1), np.count_nonzero(labels == 0))),
-        limit=limit,
-    )
+    images = int(min(np.count_nonzero(labels == 1), np.count_nonzero(labels == 0)))
+    resampled = drawn[0][rows[0]], drawn[1][rows[1]]
+    draws = Draws(arms[0].draws.of_replicates[rows[0]], overlap.of_pair(arms[0].arm, arms[1].arm))
+    if draws.several:
+        found = bootstrap.compare_draws(
+            first, second, resampled, draws=draws, images=images, limit=limit
+        )
+    else:
+        found = bootstrap.compare(first, second, resampled, images=images, limit=limit)
     return {"replicates": len(common), **found}
 
 
@@ -320,28 +329,44 @@ class _Draws:
         """Returns the rates at a threshold; computes them once for all metrics."""
         if threshold not in self._rates:
             predicted = [predicted_positive(arm, threshold) for arm in self.evaluated.values()]
-            self._rates[threshold] = bootstrap.rates(self.labels, np.concatenate(predicted))
+            present = [arm.scores.present for arm in self.evaluated.values()]
+            self._rates[threshold] = bootstrap.rates(
+                self.labels, np.concatenate(predicted), present=np.concatenate(present)
+            )
         return self._rates[threshold]
 
 
 def predicted_positive(arm: EvaluatedArm, threshold: str) -> NDArray[np.bool_]:
     """Returns the images that each replicate classifies as positive, (replicates, n)."""
     bounds = arm.thresholds[threshold]
+    # NaN, an image that a replicate is not tested on, is not positive.
     rows = zip(arm.scores.probabilities, bounds, strict=True)
     return np.stack([metrics.is_positive(row, bound) for row, bound in rows])
 
 
 def _correct_margin(arm: EvaluatedArm, threshold: str) -> NDArray[np.int64]:
     """Returns correct minus incorrect replicates for each image, (n,)."""
-    correct = predicted_positive(arm, threshold) == (arm.scores.labels == 1)
-    return 2 * np.count_nonzero(correct, axis=0) - len(correct)
+    present = arm.scores.present
+    correct = (predicted_positive(arm, threshold) == (arm.scores.labels == 1)) & present
+    return 2 * np.count_nonzero(correct, axis=0) - np.count_nonzero(present, axis=0)
 
 
 def _add_corrected_p(rows: list[dict[str, Any]]) -> None:
-    """Adds the corrected p values of a family; None if a metric is undefined."""
+    """Adds the corrected p values of a family, and with an error what it could have shown.
+
+    A difference is shown if its p value, times the number of comparisons, is below the level: of
+    one true difference among them this is Holm's first step. Values are None if a metric is
+    undefined.
+    """
     tested = [row for row in rows if row["p"] is not None]
     for row in rows:
         row["p_corrected"] = None
+        if "error" in row:
+            row["detectable"] = None
     corrected = holm([row["p"] for row in tested])
     for row, p in zip(tested, corrected, strict=True):
         row["p_corrected"] = p
+        if "error" in row:
+            row["detectable"] = bootstrap.detectable(
+                row["error"], row["freedom"], SIGNIFICANCE / len(tested)
+            )

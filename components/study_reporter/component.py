@@ -14,7 +14,11 @@ from components.study_reporter import executor
 
 
 def study_reporter(
-    arms: Mapping[str, BaseChannel], *, title: str, study: Mapping[str, Any]
+    arms: Mapping[str, BaseChannel],
+    *,
+    title: str,
+    study: Mapping[str, Any],
+    curve: BaseChannel | None = None,
 ) -> BaseComponent:
     """Returns a component with one input per arm, named `arm_00` and so on.
 
@@ -32,7 +36,9 @@ def study_reporter(
         list of pairs of arms; `baseline`, an arm, or None for the first; `settings` of the
         whole study; `prevalence`, the real world's share of positives, as a number or as
         weights by class or side, or None; `costs`, `missed` and `false_alarm`, or None for equal
-        costs.
+        costs; of a learning curve `curve`: the `arm` that it is of, and `series`, lists of indices
+        of points by the kind of numbers that they vary.
+      curve: a ModelRun channel of a learning curve; None if there is none.
 
     Raises:
       ValueError: `arms` is empty.
@@ -40,6 +46,8 @@ def study_reporter(
     if not arms:
         raise ValueError(f"arms must contain at least one arm. Received: {dict(arms)}")
     keys = [executor.input_key(index) for index in range(len(arms))]
+    if curve is not None:
+        keys.append(executor.CURVE)
     spec_class = _spec_class(keys)
     component = type(
         "StudyReporter",
@@ -57,7 +65,8 @@ def study_reporter(
         executor.STUDY: json.dumps(study),
         names.STUDY_REPORT: Channel(type=artifacts.StudyReport),
     }
-    inputs = dict(zip(keys, arms.values(), strict=True))
+    channels = [*arms.values(), *([curve] if curve is not None else [])]
+    inputs = dict(zip(keys, channels, strict=True))
     return component(spec=spec_class(**inputs, **parameters))
 
 

@@ -12,12 +12,14 @@ from tfx.types import Artifact, artifact_utils
 
 from components import names
 from components.checked_artifacts import checked
-from components.study_reporter import frontier, quality, record, summary, tables
+from components.study_reporter import curve, frontier, quality, record, summary, tables
 from components.trainer.settings import TrainerSettings
 
 TITLE = "title"
 ARMS = "arms"
 STUDY = "study"
+CURVE = "curve"
+"""Key of a learning curve's input, and of its part of the study; also its name as an arm."""
 HTML_FILE = "study.html"
 JSON_FILE = "study.json"
 RUNS_FILE = "runs.csv"
@@ -44,7 +46,7 @@ class Executor(BaseExecutor):
         """Writes `study.html`, `study.json`, `runs.csv` and `predictions.parquet`.
 
         Args:
-          input_dict: one artifact per arm, see `input_key`.
+          input_dict: one artifact per arm, see `input_key`, and that of a learning curve.
           output_dict: `study_report`, one artifact.
           exec_properties: `title`, `arms` (the names in order, as a JSON list), and `study` (a
             JSON object).
@@ -63,7 +65,13 @@ class Executor(BaseExecutor):
         study = json.loads(exec_properties[STUDY])
         prevalence = summary.real_prevalence(arms, study.get("prevalence"))
         tests = summary.evaluate(arms, prevalence, quality.costs_of(study))
-        figures = summary.summarize(arms, tests, title=exec_properties[TITLE], study=study)
+        found = None
+        if CURVE in input_dict:
+            points = record.read(artifact_utils.get_single_uri(input_dict[CURVE]), CURVE)
+            found = curve.of_study(points, prevalence, **study.pop(CURVE))
+        figures = summary.summarize(
+            arms, tests, title=exec_properties[TITLE], study=study, curve=found
+        )
         figures["frontier"] = summary.plain(frontier.of_arms(figures["arms"], _network_cost))
         text = json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False)
         _write(target, JSON_FILE, text.encode())

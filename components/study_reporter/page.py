@@ -15,7 +15,9 @@ from markupsafe import Markup
 from components import html_page
 from components.reporter import provenance
 from components.reporter import wording as run_wording
+from components.reporter.canvas import MUTED, NEGATIVE, POSITIVE
 from components.study_reporter import calibrated, plots, quality, scores, wording
+from components.study_reporter import curve as learning
 from components.study_reporter.comparisons import COMPARED, Tests
 from components.study_reporter.plots import Mark
 from components.study_reporter.ranking import SIGNIFICANCE
@@ -61,6 +63,7 @@ def render(figures: Mapping[str, Any], tests: Tests) -> str:
         mcnemar={split: _mcnemar(figures, split) for split in tests},
         figures={split: _split_figures(figures, tests, split) for split in tests},
         losses=_losses(figures),
+        learning=_learning_figures(figures.get("curve")),
         start=_START,
         pooled_start={split: _pooled_start(figures, split) for split in tests},
         settings=provenance.flattened(figures["settings"] or {}),
@@ -148,6 +151,39 @@ def _difference_marks(pairs: list[dict[str, Any]]) -> dict[str, tuple[Mark, Mark
             Mark(own["difference"], own["interval"]),
         )
     return marks
+
+
+def _learning_figures(curve: Mapping[str, Any] | None) -> list[tuple[Markup, str, str]]:
+    """Returns the figures of a learning curve, with their titles and captions."""
+    if curve is None:
+        return []
+    series = curve["series"]
+    of_positives = [
+        _line(series, learning.POSITIVES, learning.POSITIVES, "all others", POSITIVE),
+        _line(series, learning.BALANCED, learning.POSITIVES, "as many others", NEGATIVE),
+    ]
+    of_negatives = [_line(series, learning.NEGATIVES, learning.NEGATIVES, "all positives", MUTED)]
+    drawn = []
+    for name, noun, lines in (
+        ("positives", "positives to train on", of_positives),
+        ("negatives", "others to train on", of_negatives),
+    ):
+        if known := [line for line in lines if line.sizes]:
+            figure = plots.learning_curve(f"curve-{name}", known, noun, "F1")
+            title = f"F1 by the number of {noun.removesuffix(' to train on')}"
+            drawn.append((figure, title, f"on a logarithmic scale, with {_listed(known)}."))
+    return drawn
+
+
+def _line(series: Mapping[str, Any], name: str, varied: str, label: str, colour: str) -> plots.Line:
+    rows = series.get(name, [])
+    return plots.Line(
+        label, [row[varied] for row in rows], [_mark(row["f1"]) for row in rows], colour
+    )
+
+
+def _listed(lines: Sequence[plots.Line]) -> str:
+    return " or with ".join(line.label for line in lines)
 
 
 def _losses(figures: Mapping[str, Any]) -> dict[str, Markup]:

@@ -124,8 +124,8 @@ def precision_at_recall(scores: SplitScores) -> NDArray[np.float64]:
     since no precision between those of two thresholds can be achieved.
     """
     rows = []
-    for probabilities in scores.probabilities:
-        points = metrics.curve(scores.labels, probabilities)
+    for labels, probabilities in scores.by_replicate():
+        points = metrics.curve(labels, probabilities)
         # A recall such as 3 / 10 must count as 0.3 despite rounding.
         reached = np.searchsorted(points.recall, RECALLS - 1e-9)
         rows.append(points.precision[reached])
@@ -158,6 +158,62 @@ def differences(name: str, rows: Mapping[str, tuple[Mark, Mark]], label: str) ->
         for pair, (half, own) in rows.items()
     )
     return _dots(name, f"{label}. {values}.", rows, label, zero=True)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a learning curve.
+
+    Attributes:
+      label: its label in the legend.
+      sizes: numbers of images, increasing.
+      marks: the mean at each, with its interval.
+      colour: of the line and its band.
+    """
+
+    label: str
+    sizes: Sequence[int]
+    marks: Sequence[Mark]
+    colour: str
+
+
+def learning_curve(name: str, lines: Sequence[Line], xlabel: str, label: str) -> Markup:
+    """Draws a metric over the number of training images, with bands of the intervals.
+
+    Args:
+      name: unique among the figures of a page.
+      lines: one line per series, at least one with a point.
+      xlabel: what the sizes are.
+      label: label of the metric.
+    """
+    values = "; ".join(
+        f"{line.label}: "
+        + ", ".join(
+            f"{_value_text(mark)} with {size:,}"
+            for size, mark in zip(line.sizes, line.marks, strict=True)
+        )
+        for line in lines
+    )
+
+    def paint(axes: Axes) -> None:
+        for line in lines:
+            pairs = list(zip(line.sizes, line.marks, strict=True))
+            known = [(size, mark.value) for size, mark in pairs if mark.value is not None]
+            banded = [(size, mark.interval) for size, mark in pairs if mark.interval is not None]
+            if banded:
+                low, high = zip(*(interval for _, interval in banded), strict=True)
+                sizes = [size for size, _ in banded]
+                axes.fill_between(sizes, low, high, color=line.colour, alpha=0.2, linewidth=0)
+            places = zip(*known, strict=True) if known else ([], [])
+            axes.plot(*places, "o-", color=line.colour, markersize=4, label=line.label)
+        axes.set_xscale("log")
+        ticks = sorted({size for line in lines for size in line.sizes})
+        axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+        axes.minorticks_off()
+        axes.set(xlabel=xlabel, ylabel=label)
+        legend_above(axes, columns=2)
+
+    return draw(name, f"{label} over {xlabel}. {values}.", paint)
 
 
 def curves(evaluated: Mapping[str, EvaluatedArm]) -> dict[str, NDArray[np.float64]]:

@@ -49,9 +49,10 @@ class Ranking:
       metric: a compared metric.
       means: means over replicates, by arm; without arms whose metric is undefined.
       differences: differences of the compared pairs.
-      images: number of images in the test split.
+      images: number of images in the test split, over all draws of the splits.
       replicates: the fewest common replicates of a compared pair, or the fewest of an arm if no
         pair was compared.
+      draws: number of draws of the splits.
     """
 
     metric: str
@@ -59,6 +60,7 @@ class Ranking:
     differences: Sequence[Difference]
     images: int
     replicates: int
+    draws: int = 1
 
     @property
     def best(self) -> str:
@@ -91,8 +93,11 @@ class Ranking:
 
     @property
     def evidence(self) -> str:
-        """The number of images and replicates, as text."""
-        return f"{plural(self.images, 'image')} and {plural(self.replicates, 'replicate')}"
+        """The number of images, draws of the splits and replicates, as text."""
+        images, replicates = plural(self.images, "image"), plural(self.replicates, "replicate")
+        if self.draws == 1:
+            return f"{images} and {replicates}"
+        return f"{images}, {self.draws} draws of the splits and {replicates}"
 
 
 def ranking_of(
@@ -167,6 +172,7 @@ def _ranking(
             )
             for row in tested
         ],
-        images=sizes["positives"] + sizes["negatives"],
+        images=sizes.get("images", sizes["positives"] + sizes["negatives"]),
         replicates=min([row["replicates"] for row in tested] or trained),
+        draws=figures["method"]["split_draws"],
     )

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -49,9 +50,9 @@ def own_thresholds(arm: Arm, prevalence: float | None) -> NDArray[np.float64]:
     try:
         chosen = [
             operating_point.choose(
-                row, val.labels, rule=operating_point.BEST_F1, prevalence=prevalence
+                row, labels, rule=operating_point.BEST_F1, prevalence=prevalence
             ).threshold
-            for row in val.probabilities
+            for labels, row in val.by_replicate()
         ]
     except ValueError as error:
         raise ValueError(f"arm {arm.name!r}, split {arm.val_split!r}: {error}") from error
@@ -61,9 +62,8 @@ def own_thresholds(arm: Arm, prevalence: float | None) -> NDArray[np.float64]:
 def at_thresholds(scores: SplitScores, thresholds: Iterable[float]) -> Values:
     """Computes counts and rates of each replicate, at one threshold per replicate."""
     rows = []
-    for probabilities, threshold in zip(scores.probabilities, thresholds, strict=True):
-        predicted = metrics.is_positive(probabilities, threshold)
-        counts = metrics.confusion(scores.labels, predicted)
+    for (labels, row), threshold in zip(scores.by_replicate(), thresholds, strict=True):
+        counts = metrics.confusion(labels, metrics.is_positive(row, threshold))
         rows.append({**{name: getattr(counts, name) for name in COUNTS}, **metrics.rates(counts)})
     return {name: np.array([row[name] for row in rows], float) for name in (*COUNTS, *RATES)}
 
@@ -72,9 +72,9 @@ def threshold_free(scores: SplitScores) -> Values:
     """Computes PR-AUC and loss of each replicate."""
     return {
         "pr_auc": np.array(
-            [metrics.average_precision(scores.labels, row) for row in scores.probabilities]
+            [metrics.average_precision(labels, row) for labels, row in scores.by_replicate()]
         ),
-        "loss": np.array([cross_entropy(scores.labels, row) for row in scores.probabilities]),
+        "loss": np.array([cross_entropy(labels, row) for labels, row in scores.by_replicate()]),
     }
 
 
@@ -97,40 +97,111 @@ def at_prevalence(values: Values, prevalence: float) -> Values:
     return {name: found[name] for name in ("precision", "f1")}
 
 
-def estimate(values: Sequence[float] | NDArray[np.float64], *, upper: float = 1) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Draws:
+    """The draws of the splits on which replicates were trained.
+
+    Attributes:
+      of_replicates: the draw of each replicate, int64 (replicates,).
+      overlap: correlation of two draws through the images that both have, 0 to 1, see
+        `components.study_reporter.overlap`; 0 with one draw.
+    """
+
+    of_replicates: NDArray[np.int64]
+    overlap: float = 0.0
+
+    @property
+    def several(self) -> bool:
+        """Whether there are several draws."""
+        return np.unique(self.of_replicates).size > 1
+
+    def means(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns the means over the replicates of each draw.
+
+        Args:
+          values: float64 (replicates, ...).
+
+        Returns:
+          float64 (draws, ...), over the defined values; NaN if a draw has none.
+        """
+        return np.stack(
+            [defined_mean(values[self.of_replicates == draw]) for draw in self._numbers()]
+        )
+
+    def _numbers(self) -> NDArray[np.int64]:
+        return np.unique(self.of_replicates)
+
+    @property
+    def factor(self) -> float:
+        """Variance of the mean over all draws, divided by the variance between draws.
+
+        Nadeau and Bengio's correction, with the share of images that two draws have in common.
+        """
+        return 1 / len(self._numbers()) + self.overlap / (1 - self.overlap)
+
+
+def defined_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns the mean over the first axis of the defined values; NaN if there are none."""
+    defined = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(defined, values, 0).sum(axis=0) / defined.sum(axis=0)
+
+
+def estimate(
+    values: Sequence[float] | NDArray[np.float64],
+    *,
+    upper: float = 1,
+    draws: Draws | None = None,
+) -> dict[str, Any]:
     """Computes mean, standard deviation and interval of the mean over replicates.
 
-    The interval is Student's t, clipped to [0, `upper`]. It describes the variation of the mean
-    between seeds, on the same images. There is no interval if all replicates are equal, such as
-    perfect ones: a width of 0 would mean that no seed can differ.
+    The interval is Student's t, clipped to [0, `upper`]. With one draw of the splits it describes
+    the variation of the mean between seeds, on the same images. With several it describes that
+    between draws, whose means over seeds are the values; since draws have images in common, the
+    variance of their mean is corrected as in the corrected resampled t-test of C. Nadeau and Y.
+    Bengio, Inference for the Generalization Error, Machine Learning 52 (2003). There is no interval
+    if all values are equal, such as those of perfect replicates: a width of 0 would mean that no
+    other can differ.
 
     Args:
       values: one value per replicate; undefined values (NaN) are excluded.
       upper: maximum of the metric.
+      draws: the draws of the splits; None for one.
 
     Returns:
-      `mean`, `sd` (with n - 1), `interval` (95 %) and `replicates`, the number of defined values.
-      `mean` is None if there are none, `sd` with fewer than two, and `interval` also if `sd` is 0.
+      `mean`, `sd` (with n - 1, of the values of the interval), `interval` (95 %) and `replicates`,
+      the number of defined values. `mean` is None if there are none, `sd` with fewer than two, and
+      `interval` also if `sd` is 0.
     """
-    defined = np.asarray(values, np.float64)
+    given = np.asarray(values, np.float64)
+    several = draws is not None and draws.several
+    defined = draws.means(given) if draws is not None and several else given
     defined = defined[np.isfinite(defined)]
     count = int(defined.size)
-    found: dict[str, Any] = {"mean": None, "sd": None, "interval": None, "replicates": count}
+    found: dict[str, Any] = {
+        "mean": None,
+        "sd": None,
+        "interval": None,
+        "replicates": int(np.isfinite(given).sum()),
+    }
     if count:
         found["mean"] = float(defined.mean())
     if count > 1:
         found["sd"] = float(defined.std(ddof=1))
     if count > 1 and np.ptp(defined) > 0:
+        share = draws.factor if draws is not None and several else 1 / count
         quantile = special.stdtrit(count - 1, (1 + intervals.CONFIDENCE) / 2)
-        half = float(quantile) * found["sd"] / math.sqrt(count)
+        half = float(quantile) * found["sd"] * math.sqrt(share)
         found["interval"] = [max(0.0, found["mean"] - half), min(upper, found["mean"] + half)]
     return found
 
 
-def estimates(values: Values) -> dict[str, dict[str, Any]]:
+def estimates(values: Values, draws: Draws | None = None) -> dict[str, dict[str, Any]]:
     """Applies `estimate` to each metric; counts and losses have no maximum."""
     return {
-        name: estimate(row, upper=math.inf if name in (*COUNTS, "loss", "log_loss") else 1)
+        name: estimate(
+            row, upper=math.inf if name in (*COUNTS, "loss", "log_loss") else 1, draws=draws
+        )
         for name, row in values.items()
     }
 
@@ -147,12 +218,9 @@ def pooled(scores: SplitScores, thresholds: Iterable[float]) -> dict[str, list[i
     """
     bounds = np.asarray(list(thresholds), np.float32)
     positive = scores.labels == 1
-    tp, fp = (
-        side.size - np.searchsorted(np.sort(side, axis=None), bounds, side="left")
-        for side in (scores.probabilities[:, positive], scores.probabilities[:, ~positive])
-    )
-    positives, negatives = (
-        int(np.count_nonzero(side)) * len(scores.probabilities) for side in (positive, ~positive)
-    )
-    found = {"tp": tp, "fp": fp, "tn": negatives - fp, "fn": positives - tp}
+    sides = [
+        scores.probabilities[:, side][scores.present[:, side]] for side in (positive, ~positive)
+    ]
+    tp, fp = (side.size - np.searchsorted(np.sort(side), bounds, side="left") for side in sides)
+    found = {"tp": tp, "fp": fp, "tn": sides[1].size - fp, "fn": sides[0].size - tp}
     return {name: counts.tolist() for name, counts in found.items()}

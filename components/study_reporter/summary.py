@@ -15,6 +15,7 @@ from components.study_reporter import (
     bootstrap,
     calibrated,
     comparisons,
+    overlap,
     quality,
     record,
     scores,
@@ -28,7 +29,12 @@ GRID = tuple(hundredths / 100 for hundredths in range(1, 100))
 
 
 def summarize(
-    arms: Sequence[Arm], tests: comparisons.Tests, *, title: str, study: Mapping[str, Any]
+    arms: Sequence[Arm],
+    tests: comparisons.Tests,
+    *,
+    title: str,
+    study: Mapping[str, Any],
+    curve: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Returns figures, comparisons and the answer, as plain JSON values.
 
@@ -38,6 +44,7 @@ def summarize(
       title: title of the page.
       study: `name`, `comparisons`, `baseline`, `settings`, `prevalence` and `costs`, see
         `components.study_reporter.component`.
+      curve: see `components.study_reporter.curve`; None without a learning curve.
 
     Raises:
       ValueError: the prevalence is invalid, or the study names an arm that does not exist.
@@ -60,9 +67,11 @@ def summarize(
         "mcnemar": comparisons.mcnemar_all(tests, pairs),
         "calibration": {"comparisons": comparisons.calibrated_all(tests, pairs)},
         "pooled": _pooled(tests),
-        "method": _method(prevalence),
+        "method": _method(prevalence, arms),
         "settings": study.get("settings"),
     }
+    if curve is not None:
+        figures["curve"] = dict(curve)
     figures["answer"] = answer.of_study(figures)
     return plain(figures)
 
@@ -81,14 +90,14 @@ def evaluate(
       The evaluated arms, by test split and arm.
 
     Raises:
-      ValueError: arms have different images in a split, or a split has only positives or only
-        negatives.
+      ValueError: arms have different images in a split of the same draw, or a split has only
+        positives or only negatives.
     """
-    record.check_same_images(arms)
     tests: dict[str, dict[str, EvaluatedArm]] = {}
-    for arm in arms:
+    for arm in record.aligned(arms):
         if not arm.trained:
             continue
+        draws = scores.Draws(arm.draws, overlap.of_arm(arm))
         own = scores.own_thresholds(arm, prevalence)
         thresholds = {scores.AT_HALF: np.full_like(own, 0.5), scores.AT_OWN: own}
         calibrations = calibrated.calibrations(arm, prevalence)
@@ -99,13 +108,14 @@ def evaluate(
                 key: scores.at_thresholds(found, bounds) for key, bounds in thresholds.items()
             }
             values[None] = scores.threshold_free(found)
-            numbers = [replicate.number for replicate in arm.trained]
             tests.setdefault(split, {})[arm.name] = EvaluatedArm(
                 scores=found,
-                replicates=numbers,
+                replicates=[replicate.number for replicate in arm.trained],
                 thresholds=thresholds,
                 values=values,
                 calibrated=calibrated.evaluate(found, calibrations, prevalence, costs),
+                arm=arm,
+                draws=draws,
             )
     return tests
 
@@ -160,17 +170,23 @@ def _check_both_sides(labels: np.ndarray, arm: str, split: str) -> None:
 
 
 def _splits(arms: Sequence[Arm], tests: comparisons.Tests) -> dict[str, dict[str, Any]]:
-    """Returns the sizes of all splits; those of test splits are counted in the predictions."""
+    """Returns the sizes of all splits, in a draw.
+
+    Those of test splits are counted in the predictions, where `images` is the number of different
+    ones in all draws.
+    """
     found: dict[str, dict[str, Any]] = {}
     for arm in arms:
         for split, sizes in arm.metadata["splits"].items():
             found.setdefault(split, {**sizes, "is_test": split in tests})
     for split, evaluated in tests.items():
-        labels = next(iter(evaluated.values())).scores.labels
+        tested = next(iter(evaluated.values())).scores
+        labels, _ = next(tested.by_replicate())
         positives = int(labels.sum())
         found[split] = {
             "positives": positives,
             "negatives": labels.size - positives,
+            "images": tested.labels.size,
             "is_test": True,
         }
     return found
@@ -179,6 +195,7 @@ def _splits(arms: Sequence[Arm], tests: comparisons.Tests) -> dict[str, dict[str
 def _arm(arm: Arm, tests: comparisons.Tests, prevalence: float | None) -> dict[str, Any]:
     evaluated = {split: tests[split][arm.name] for split in arm.test_splits} if arm.trained else {}
     own = next((found.thresholds[scores.AT_OWN] for found in evaluated.values()), np.empty(0))
+    draws = next((found.draws for found in evaluated.values()), None)
     return {
         **arm.metadata,
         "replicates": {
@@ -189,25 +206,25 @@ def _arm(arm: Arm, tests: comparisons.Tests, prevalence: float | None) -> dict[s
                 for replicate in arm.diverged
             ],
         },
-        "threshold": {**scores.estimate(own), "values": own.tolist()},
+        "threshold": {**scores.estimate(own, draws=draws), "values": own.tolist()},
         "tests": {split: _test(found, prevalence) for split, found in evaluated.items()},
         "epochs": _epochs(arm),
     }
 
 
 def _test(arm: EvaluatedArm, prevalence: float | None) -> dict[str, Any]:
-    at = {key: scores.estimates(arm.values[key]) for key in scores.THRESHOLDS}
+    at = {key: scores.estimates(arm.values[key], arm.draws) for key in scores.THRESHOLDS}
     real_world = None
     if prevalence is not None:
         real_world = {
-            key: scores.estimates(scores.at_prevalence(arm.values[key], prevalence))
+            key: scores.estimates(scores.at_prevalence(arm.values[key], prevalence), arm.draws)
             for key in scores.THRESHOLDS
         }
     return {
         **at,
-        **scores.estimates(arm.values[None]),
+        **scores.estimates(arm.values[None], arm.draws),
         "at_prevalence": real_world,
-        "calibration": calibrated.summary(arm.calibrated),
+        "calibration": calibrated.summary(arm.calibrated, arm.draws),
     }
 
 
@@ -234,12 +251,14 @@ def _pooled(tests: comparisons.Tests) -> dict[str, Any]:
     }
 
 
-def _method(prevalence: float | None) -> dict[str, Any]:
+def _method(prevalence: float | None, arms: Sequence[Arm]) -> dict[str, Any]:
     balance = "val's own balance" if prevalence is None else "the population's balance"
     return {
         "confidence": intervals.CONFIDENCE,
         "significance": SIGNIFICANCE,
         "bootstrap_draws": bootstrap.DRAWS,
+        "split_draws": max((int(arm.metadata.get("draws", 1)) for arm in arms), default=1),
+        "power": bootstrap.POWER,
         "calibration": f"by the Calibrator's method on val, for {balance}",
         "threshold_rule": f"best_f1 on val, smoothed, at {balance}",
         "undefined": "a rate whose denominator is 0 is null and excluded from means",

@@ -23,6 +23,7 @@ _AT = [
 COLUMNS = (
     "arm",
     "replicate",
+    "draw",
     "random_state",
     "status",
     "detail",
@@ -73,6 +74,7 @@ def _run(
     row = {
         "arm": arm.name,
         "replicate": replicate.number,
+        "draw": replicate.draw,
         "random_state": replicate.random_state,
         "status": "trained" if replicate.diverged is None else "diverged",
         "detail": replicate.diverged or "",

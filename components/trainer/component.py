@@ -13,7 +13,7 @@ from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 from tfx.utils import json_utils
 
 from components import names
-from components.artifacts import Champion
+from components.artifacts import Champion, Sampling
 from components.images import rules
 from components.trainer import executor, weights
 
@@ -32,6 +32,7 @@ class TrainerSpec(standard_component_specs.TrainerSpec):
     INPUTS = {
         **standard_component_specs.TrainerSpec.INPUTS,
         names.CHAMPION: ChannelParameter(type=Champion, optional=True),
+        names.SAMPLING: ChannelParameter(type=Sampling, optional=True),
     }
 
 
@@ -106,6 +107,7 @@ def training_spec(
     config: Mapping[str, Any],
     parameters: Mapping[str, RuntimeParameter | None],
     champion: BaseChannel | None = None,
+    sampling: BaseChannel | None = None,
 ) -> TrainerSpec:
     """Returns the spec of a training.
 
@@ -117,6 +119,7 @@ def training_spec(
       config: `custom_config` of the function, plain JSON values, with the trainer's settings.
       parameters: run parameters by the keys of `executor`; None if a run has none.
       champion: ChampionFinder's output; None without a warm start.
+      sampling: ImbalanceSampler's output; None if the splits are drawn once.
     """
     keys = standard_component_specs
     settings = config[executor.SETTINGS]
@@ -133,6 +136,7 @@ def training_spec(
             ),
             **parameters,
             names.CHAMPION: champion,
+            names.SAMPLING: sampling,
             names.MODEL: Channel(type=standard_artifacts.Model),
             names.MODEL_RUN: Channel(type=standard_artifacts.ModelRun),
         }

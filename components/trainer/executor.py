@@ -24,6 +24,7 @@ READING = "reading"
 CHECKPOINT_ROOT = "checkpoint_root"
 WEIGHTS_VERSION = "weights_version"
 CHAMPION = "champion"
+SAMPLING = "sampling"
 
 _CUSTOM_CONFIG = "custom_config"
 _CHECKPOINTS = "checkpoints"
@@ -42,7 +43,8 @@ class Executor(GenericExecutor):
         """Trains, see `components.trainer.run`.
 
         Args:
-          input_dict: `examples`, and `champion` for a warm start.
+          input_dict: `examples`, `champion` for a warm start, and `sampling` for several draws of
+            the splits.
           output_dict: `model` and `model_run`.
           exec_properties: TFX's, and optionally those of this module.
 
@@ -53,6 +55,8 @@ class Executor(GenericExecutor):
         config = with_parameters(config, exec_properties)
         if champion := input_dict.get(names.CHAMPION):
             config[CHAMPION] = artifact_utils.get_single_uri(champion)
+        if sampling := input_dict.get(names.SAMPLING):
+            config[SAMPLING] = artifact_utils.get_single_uri(sampling)
         changed = {_CUSTOM_CONFIG: json_utils.dumps(config)}
         super().Do(input_dict, output_dict, {**exec_properties, **changed})
 

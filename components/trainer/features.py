@@ -11,6 +11,7 @@ import glob
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -37,6 +38,51 @@ class Rows:
 
     values: np.ndarray
     labels: np.ndarray
+
+    def take(self, rows: np.ndarray | None) -> "Rows":
+        """Returns some of the rows, int64 (m,), without copying them; all if `rows` is None."""
+        if rows is None:
+            return self
+        # Has what trainings use of an array.
+        chosen = cast("np.ndarray", ChosenRows(self.values, rows))
+        return Rows(chosen, self.labels[rows])
+
+
+class ChosenRows:
+    """Some rows of an array, which are read only when they are requested.
+
+    An index of an array would copy them, also from a file that is mapped into memory.
+    """
+
+    def __init__(self, values: np.ndarray, rows: np.ndarray):
+        """Chooses rows of `values` (n, ...): int64 (m,)."""
+        self._values = values
+        self._rows = rows
+        self.shape = (len(rows), *values.shape[1:])
+        self.dtype = values.dtype
+        self.ndim = values.ndim
+
+    def __len__(self) -> int:
+        """The number of chosen rows."""
+        return len(self._rows)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """Reads the rows at `key`, an index, a slice or an array of indices."""
+        return np.asarray(self._values[self._rows[key]])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Reads all chosen rows."""
+        return np.asarray(self[:], dtype)
+
+    def astype(self, dtype: Any, copy: bool = True) -> np.ndarray:
+        """Reads all chosen rows, as another type."""
+        return self[:].astype(dtype, copy=copy)
+
+    def reshape(self, *shape: int) -> "ChosenRows":
+        """Returns the same rows in another shape (m, ...), without reading them."""
+        if shape[0] not in (len(self), -1):
+            raise ValueError(f"the first of the shape must be {len(self)}. Received: {shape}")
+        return ChosenRows(self._values.reshape(len(self._values), *shape[1:]), self._rows)
 
 
 def compute_rows(

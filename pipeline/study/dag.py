@@ -1,5 +1,6 @@
 """The study as a TFX DAG: one ingestion, one sampling, one Trainer per arm, one report."""
 
+from dataclasses import replace
 from typing import Any
 
 from tfx.dsl.components.base.base_node import BaseNode
@@ -10,7 +11,7 @@ from components import names
 from components.feature_extractor.backbone import Backbone
 from components.feature_extractor.component import FeatureExtractor
 from components.study_reporter.component import study_reporter
-from components.trainer.arm import Arm
+from components.trainer.arm import Arm, Point
 from components.trainer.arm_component import arm_trainer
 from pipeline.dag import Places, RunParameters, assemble, example_gen, sampler
 from pipeline.features import feature_extractor, frozen_backbone
@@ -46,20 +47,31 @@ def _nodes(
     study: StudySettings, places: Places, parameters: RunParameters | None
 ) -> list[BaseNode]:
     images = example_gen(study, study.beam, places, parameters)
-    drawn = sampler(study, images.outputs[names.EXAMPLES], places, parameters)
+    draws = study.repeats.splits
+    drawn = sampler(study, images.outputs[names.EXAMPLES], places, parameters, draws)
     examples = drawn.outputs[names.DRAWN_EXAMPLES]
     extractors = _extractors(study, places, examples)
-    arms: dict[str, BaseNode] = {}
-    for arm in study.arms:
+
+    def trained(arm: study_settings.Arm, training: Arm) -> BaseNode:
         settings = study.trainer_of(arm)
         source = extractors.get(frozen_backbone(settings))
-        arms[arm.name] = arm_trainer(
+        return arm_trainer(
             source.outputs[names.FEATURED_EXAMPLES] if source else examples,
             settings=settings.model_dump(),
-            arm=_arm(arm, study.replicates),
+            arm=training,
             checkpoint_root=places.checkpoints,
             pipeline_root=parameters.pipeline_root if parameters else None,
+            sampling=drawn.outputs[names.SAMPLING] if draws > 1 else None,
         )
+
+    arms = {arm.name: trained(arm, _arm(arm, study.repeats)) for arm in study.arms}
+    curves: dict[str, BaseNode] = {}
+    details: dict[str, Any] = {}
+    if study.curve is not None:
+        arm = study.curve_arm
+        training, series = _curve(study.curve, _arm(arm, study.repeats))
+        curves = {study_settings.CURVE: trained(arm, training)}
+        details = {"curve": {"arm": arm.name, "series": series}}
     reporter = study_reporter(
         {name: node.outputs[names.MODEL_RUN] for name, node in arms.items()},
         title=study.name,
@@ -70,32 +82,54 @@ def _nodes(
             "costs": study.costs.model_dump() if study.costs else None,
             "prevalence": study.population.prevalence,
             "settings": study.parameters(),
+            **details,
         },
+        curve=next((node.outputs[names.MODEL_RUN] for node in curves.values()), None),
     )
-    return [images, drawn, *extractors.values(), *arms.values(), reporter]
+    return [images, drawn, *extractors.values(), *arms.values(), *curves.values(), reporter]
 
 
-def _arm(arm: study_settings.Arm, replicates: int) -> Arm:
+def _arm(arm: study_settings.Arm, repeats: study_settings.Replicates) -> Arm:
     return Arm(
         name=arm.name,
         train_split=arm.train,
         val_split=arm.val,
         test_splits=tuple(arm.test),
-        replicates=replicates,
+        replicates=repeats.seeds,
+        draws=repeats.splits,
     )
+
+
+def _curve(curve: study_settings.Curve, arm: Arm) -> tuple[Arm, dict[str, list[int]]]:
+    """Returns the training of a learning curve, and the indices of the points of each series."""
+    numbers = curve.numbers()
+    points = list(dict.fromkeys(pair for pairs in numbers.values() for pair in pairs))
+    training = replace(
+        arm, name=study_settings.CURVE, points=tuple(Point(*counts) for counts in points)
+    )
+    return training, {
+        series: [points.index(pair) for pair in pairs] for series, pairs in numbers.items()
+    }
 
 
 def _extractors(
     study: StudySettings, places: Places, examples: BaseChannel
 ) -> dict[Backbone | None, FeatureExtractor]:
-    """Returns the extractor of each backbone, for those splits that its arms use."""
+    """Returns the extractor of each backbone, for those splits that its arms use.
+
+    Several draws of the splits have one split with all their images.
+    """
+    several = study.repeats.splits > 1
     used: dict[Backbone, set[str]] = {}
     for arm in study.arms:
         if backbone := frozen_backbone(study.trainer_of(arm)):
             used.setdefault(backbone, set()).update([arm.train, arm.val, *arm.test])
     return {
         backbone: feature_extractor(
-            backbone, examples, store=places.features, splits=sorted(splits)
+            backbone,
+            examples,
+            store=places.features,
+            splits=[names.DRAWN] if several else sorted(splits),
         ).with_id(backbone.node_id)
         for backbone, splits in used.items()
     }

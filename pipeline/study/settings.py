@@ -3,11 +3,13 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
+from components.imbalance_sampler.request import POSITIVE, check_draws, parse_request
 from components.names import TEST, VAL
 from components.notifications.settings import Notifications
 from components.paths import LocalPath
@@ -29,6 +31,9 @@ from pipeline.settings import (
 )
 
 BASELINE = "baseline"
+MAX_DRAWS = 1000
+CURVE = "curve"
+"""Name of the training of a learning curve."""
 
 PRESETS_DIR = Path(__file__).parent / "presets"
 
@@ -62,12 +67,75 @@ class Arm(Section):
     )
 
 
+class Replicates(Section):
+    """Trainings of each arm: with several seeds, on several draws of the splits."""
+
+    seeds: PositiveCount = Field(default=10, description="Trainings on each draw of the splits.")
+    splits: Annotated[PositiveCount, Field(le=MAX_DRAWS)] = Field(
+        default=1, description="Draws of the splits, each from all images, with its own seed."
+    )
+
+
+class Curve(Section):
+    """An arm trained on parts of its training split, smaller ones within the larger ones."""
+
+    arm: str | None = Field(
+        default=None, description="Arm whose splits and trainer settings are used; null: baseline."
+    )
+    positives: list[PositiveCount] = Field(
+        default=[], description="Numbers of positives, with all others of the training split."
+    )
+    negatives: list[PositiveCount] = Field(
+        default=[], description="Numbers of others, with all positives of the training split."
+    )
+    balanced: bool = Field(
+        default=True, description="Also each number of positives with as many others."
+    )
+
+    @model_validator(mode="after")
+    def _has_points(self) -> Self:
+        if not self.positives and not self.negatives:
+            raise ValueError(
+                "curve must have numbers in positives or negatives, such as {positives: [10, 20, "
+                "50, 100]}. Received: neither"
+            )
+        return self
+
+    def numbers(self) -> dict[str, list[tuple[int | None, int | None]]]:
+        """Returns the positives and others of each training, by series; None: all of the split."""
+        found: dict[str, list[tuple[int | None, int | None]]] = {}
+        if self.positives:
+            found["positives"] = [(count, None) for count in sorted(set(self.positives))]
+        if self.negatives:
+            found["negatives"] = [(None, count) for count in sorted(set(self.negatives))]
+        if self.positives and self.balanced:
+            found["balanced"] = [(count, count) for count in sorted(set(self.positives))]
+        return found
+
+
+def _member(replicates: Any) -> str:
+    """Returns the tag of the type that is meant, so that an error is of that type alone."""
+    return "Replicates" if isinstance(replicates, Mapping | Replicates) else "Count"
+
+
 class StudySettings(ImageSettings):
     """One study: arms with replicates, on one data set."""
 
     arms: list[Arm] = Field(min_length=1, description="Ways to train that are compared.")
-    replicates: PositiveCount = Field(
-        default=10, description="Trainings of each arm, with different seeds."
+    replicates: Annotated[
+        Annotated[PositiveCount, Tag("Count")] | Annotated[Replicates, Tag("Replicates")],
+        Discriminator(_member),
+    ] = Field(
+        default=10,
+        description=(
+            "Trainings of each arm: a number of seeds, on one draw of the splits, or `{seeds, "
+            "splits}`, to draw the splits several times, each time from all images."
+        ),
+    )
+    curve: Curve | None = Field(
+        default=None,
+        exclude_if=lambda curve: curve is None,
+        description="A learning curve over the numbers of positives and others to train on.",
     )
     baseline: str | None = Field(
         default=None, description="Arm that the others are compared with; null: the first."
@@ -109,6 +177,12 @@ class StudySettings(ImageSettings):
                     f"arm {arm.name!r}: trainer.warm_start must be null in a study, whose arms are "
                     "compared from the same start. Received: 'champion'"
                 )
+        self._check_curve()
+        check_draws(
+            self.repeats.splits,
+            assignment=self.sampler.assignment,
+            keep_rest=self.sampler.keep_rest,
+        )
         return self
 
     def _check_splits(self, arm: Arm) -> None:
@@ -144,6 +218,48 @@ class StudySettings(ImageSettings):
                 f"Received: {self.comparisons!r}"
             )
 
+    def _check_curve(self) -> None:
+        if self.curve is None:
+            return
+        known = [arm.name for arm in self.arms]
+        if self.curve.arm is not None and self.curve.arm not in known:
+            raise ValueError(
+                f"curve.arm must be one of the arms: {sorted(known)}. Received: {self.curve.arm!r}"
+            )
+        if CURVE in known:
+            raise ValueError(
+                f"an arm must not be named {CURVE!r}, the name of the learning curve's training"
+            )
+        split = self.curve_arm.train
+        for points in self.curve.numbers().values():
+            for counts in points:
+                for side, count in zip(("positives", "negatives"), counts, strict=True):
+                    self._check_enough(split, side, count)
+
+    def _check_enough(self, split: str, side: str, asked: int | None) -> None:
+        """Refuses a number above the training split's, if that doesn't depend on the data."""
+        request = {each.name: each for each in parse_request(self.sampler.splits).splits}[split]
+        positive = {POSITIVE, self.data.positive_class}
+        sizes = [
+            size.amount for size in request.sizes if (size.key in positive) == (side == "positives")
+        ]
+        if asked is None or any(isinstance(size, Fraction) for size in sizes):
+            return
+        if asked > (there := int(sum(sizes))):
+            hint = f"lower curve.{side}"
+            if side == "negatives" and asked not in (self.curve.negatives if self.curve else ()):
+                hint = "lower curve.positives, set curve.balanced to false"
+            raise ValueError(
+                f"the curve asks for {asked:,} {side}, {asked - there:,} more than the {there:,} "
+                f"of split {split!r}; {hint} or raise the split's count in sampler.splits"
+            )
+
+    @property
+    def curve_arm(self) -> Arm:
+        """The arm of the learning curve."""
+        name = (self.curve and self.curve.arm) or self.baseline_name
+        return next(arm for arm in self.arms if arm.name == name)
+
     def trainer_of(self, arm: Arm) -> TrainerSettings:
         """Returns the trainer settings of an arm: the study's, overridden by the arm's.
 
@@ -157,6 +273,13 @@ class StudySettings(ImageSettings):
             section = "trainer." if first["loc"] else ""
             message = error_message(TrainerSettings, first, {})
             raise ValueError(f"arm {arm.name!r}: {section}{message}") from error
+
+    @property
+    def repeats(self) -> Replicates:
+        """The numbers of seeds and of draws of the splits."""
+        if isinstance(self.replicates, Replicates):
+            return self.replicates
+        return Replicates(seeds=self.replicates)
 
     @property
     def baseline_name(self) -> str:

@@ -19,6 +19,9 @@ def as_json(result: StudyResult) -> dict[str, Any]:
     return {
         "status": "done",
         "answer": study["answer"]["headline"],
+        "smallest_difference": {
+            split: answer["smallest"] for split, answer in study["answer"]["splits"].items()
+        },
         "arms": {arm["arm"]: _figures(arm) for arm in study["arms"]},
         "frontier": study.get("frontier", []),
         "report": str(result.report),
@@ -51,6 +54,9 @@ def show(result: StudyResult, console: Console) -> None:
     study = result.study
     console.print()
     console.print(plain(study["answer"]["headline"], "bold"))
+    for answer in study["answer"]["splits"].values():
+        if answer["smallest"]:
+            console.print(plain(answer["smallest"]))
     for split in dict.fromkeys(split for arm in study["arms"] for split in arm["tests"]):
         console.print(_arms(study["arms"], split))
         if rows := [row for row in study.get("frontier", ()) if row["split"] == split]:

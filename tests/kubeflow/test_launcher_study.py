@@ -1,4 +1,5 @@
-"""A study of two arms, from the compiled file to its report, on a simulated cluster."""
+"""A study of two arms on two draws of the splits, from the compiled file to its report, on a
+simulated cluster."""
 
 import json
 import signal
@@ -31,7 +32,8 @@ def study_tree(tree: dict[str, Any]) -> dict[str, Any]:
     """The images and cluster of the small pipeline, with two arms instead of its trainer."""
     kept = {key: tree[key] for key in ("data", "population", "sampler", "kubeflow")}
     trainer = {"model": "cnn", "image_size": 71, "epochs": 1}
-    return {"name": "study", **kept, "trainer": trainer, "arms": ARMS, "replicates": 2}
+    repeats = {"replicates": {"seeds": 1, "splits": 2}, "curve": {"positives": [3]}}
+    return {"name": "study", **kept, "trainer": trainer, "arms": ARMS, **repeats}
 
 
 def study(tree: dict[str, Any]) -> StudySettings:
@@ -93,12 +95,14 @@ def test_a_compiled_study_gives_the_same_figures_as_a_local_run(
     assert not object_store.names(ARTIFACTS, f"{ROOT}/checkpoints")
 
     arms = {pod.task for pod in pods if pod.node == "gpu"}
-    assert arms == {"Trainer-cnn", "Trainer-frozen"}
+    assert arms == {"Trainer-cnn", "Trainer-curve", "Trainer-frozen"}
     report = steps["StudyReporter"].outputs["study_report"]["uri"]
     there = json.loads(object_store.read(f"{report}/study.json"))
     here = run_locally(study_tree, sample, tmp_path)
     assert [comparable(arm) for arm in there["arms"]] == [comparable(arm) for arm in here["arms"]]
     assert there["answer"] == here["answer"]
+    assert nearly(there["curve"]) == nearly(here["curve"])
+    assert there["method"]["split_draws"] == 2
 
 
 def comparable(arm: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +115,8 @@ def test_arms_wait_for_features_and_not_for_each_other(study_tree: dict[str, Any
     tasks = next(yaml.safe_load_all(package.read_text()))["root"]["dag"]["tasks"]
     (extractor,) = (name for name in tasks if name.startswith("FeatureExtractor"))
     assert tasks["Trainer-cnn"]["dependentTasks"] == ["ImbalanceSampler"]
-    assert tasks["Trainer-frozen"]["dependentTasks"] == [extractor]
+    # The draws are rows of the features, and are in the sampler's report.
+    assert sorted(tasks["Trainer-frozen"]["dependentTasks"]) == [extractor, "ImbalanceSampler"]
 
 
 def test_a_feature_store_that_would_not_outlive_its_pod_is_rejected(

@@ -125,10 +125,13 @@ def test_a_side_continues_after_the_last_image_drawn_of_each_class():
     [
         (
             SPLITS | {"train": {"cats": 50, "dogs": 17}},
-            "split 'train' asks for 17 of class 'dogs', 16 are left after 'test' and 'val'; "
-            "request fewer, or use {total, ratio}",
+            "split 'train' asks for 17 of class 'dogs', 16 are left after 'test' and 'val', "
+            "1 too few; request fewer, or use {total, ratio}",
         ),
-        ({"test": {"cats": 201, "dogs": 1}}, "asks for 201 of class 'cats', 200 are left; request"),
+        (
+            {"test": {"cats": 201, "dogs": 1}},
+            "asks for 201 of class 'cats', 200 are left, 1 too few",
+        ),
         (
             {"test": {"cats": 150, "dogs": 1}, "train": {"cats": 0.5, "dogs": 1}},
             "split 'train' asks for 100 of class 'cats', 50 are left after 'test'",

@@ -258,7 +258,7 @@ def test_many_buckets_give_the_splits_of_one_and_contain_no_pixels(images, sourc
     target.mkdir()
     shards = split_shards(str(source), "all")
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
-        survey(pipeline, shards, str(work), random_state=42, group_by="")
+        survey(pipeline, shards, {str(work): 42}, group_by="")
     rows, class_counts = read_survey(str(work), len(shards))
     rows["unit"] = form_units(rows, random_state=42, max_distance=4).unit
     census = Census.of(class_counts)

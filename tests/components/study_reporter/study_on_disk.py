@@ -42,7 +42,11 @@ class ArmOnDisk:
 
 @dataclass
 class StudyOnDisk:
-    """Arms evaluated on the same images; `splits` has the positives and negatives of each split."""
+    """Arms evaluated on the same images; `splits` has the positives and negatives of each split.
+
+    With several `draws`, the images of a split are drawn from twice as many, and `replicates` is
+    the number of seeds on each draw.
+    """
 
     root: Path
     arms: Sequence[ArmOnDisk]
@@ -52,13 +56,14 @@ class StudyOnDisk:
     replicates: int = 10
     seed: int = 1
     positive_class: str = "dogs"
+    draws: int = 1
 
     def write(self) -> "StudyOnDisk":
         for index, arm in enumerate(self.arms):
             folder = self.folder(index)
             folder.mkdir(parents=True)
             (folder / "arm.json").write_text(json.dumps(self._metadata(arm)))
-            rows = [self._replicate(arm, number) for number in range(self.replicates)]
+            rows = [self._replicate(arm, number) for number in range(self.replicates * self.draws)]
             (folder / "replicates.json").write_text(json.dumps(rows))
             self.write_predictions(index, self._predictions(arm, index))
         return self
@@ -95,10 +100,20 @@ class StudyOnDisk:
 
     def images(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         """Returns labels, and the difficulty of each image for all models."""
-        positives, negatives = self.splits[split]
+        times = 1 if self.draws == 1 else 2
+        positives, negatives = (times * count for count in self.splits[split])
         rng = np.random.default_rng([self.seed, *split.encode()])
         labels = np.repeat([1, 0], [positives, negatives])
         return labels, rng.normal(0, 1.6, labels.size)
+
+    def drawn(self, split: str, number: int) -> np.ndarray:
+        """Returns the images of a split in the draw of a replicate."""
+        labels, _ = self.images(split)
+        if self.draws == 1:
+            return np.arange(labels.size)
+        rng = np.random.default_rng([number // self.replicates, *split.encode()])
+        sides = [np.flatnonzero(labels == label) for label in (1, 0)]
+        return np.concatenate([rng.permutation(side)[: side.size // 2] for side in sides])
 
     def probabilities(self, arm: ArmOnDisk, index: int, number: int, split: str) -> np.ndarray:
         labels, difficulty = self.images(split)
@@ -122,6 +137,12 @@ class StudyOnDisk:
             "val_split": arm.val_split,
             "test_splits": list(arm.test_splits),
             "replicates": self.replicates,
+            "draws": self.draws,
+            "overlap": {
+                name: {"positives": 0.5, "negatives": 0.5}
+                for name in ("train", arm.val_split, *arm.test_splits)
+                if self.draws > 1
+            },
             "splits": {
                 name: {"positives": self.splits[name][0], "negatives": self.splits[name][1]}
                 for name in ("train", arm.val_split, *arm.test_splits)
@@ -145,6 +166,7 @@ class StudyOnDisk:
         ]
         return {
             "replicate": number,
+            "draw": number // self.replicates,
             "random_state": 42000 + number,
             "status": "trained" if diverged is None else "diverged",
             "detail": diverged or "",
@@ -153,22 +175,23 @@ class StudyOnDisk:
 
     def _predictions(self, arm: ArmOnDisk, index: int) -> pa.Table:
         parts = []
-        for number in range(self.replicates):
+        for number in range(self.replicates * self.draws):
             if number in arm.diverged:
                 continue
             for split in dict.fromkeys([arm.val_split, *arm.test_splits]):
-                labels, _ = self.images(split)
-                count = labels.size
+                chosen = self.drawn(split, number)
+                labels, count = self.images(split)[0][chosen], chosen.size
                 classes = [self.positive_class if label else "cats" for label in labels]
                 columns = {
                     arm_predictions.REPLICATE: [number] * count,
+                    arm_predictions.DRAW: [number // self.replicates] * count,
                     arm_predictions.SPLIT: [split] * count,
                     names.IMAGE_ID: [
-                        f"{split}{index * 7919 % 100003:06d}" for index in range(count)
+                        f"{split}{image * 7919 % 100003:06d}" for image in chosen.tolist()
                     ],
                     names.LABEL: labels.tolist(),
                     names.CLASS_NAME: classes,
-                    names.PROBABILITY: self.probabilities(arm, index, number, split),
+                    names.PROBABILITY: self.probabilities(arm, index, number, split)[chosen],
                 }
                 parts.append(pa.table(columns).cast(arm_predictions.SCHEMA))
         return pa.concat_tables(parts) if parts else arm_predictions.SCHEMA.empty_table()

@@ -131,7 +131,7 @@ def test_a_metric_that_is_undefined_for_an_arm_is_not_compared():
     values, drawn = np.full(4, 0.8), np.full((4, 100), 0.8)
     undefined = np.full(4, np.nan), np.full((4, 100), np.nan)
     found = bootstrap.compare(values, undefined[0], (drawn, undefined[1]), images=50)
-    assert found == {"difference": None, "interval": None, "p": None}
+    assert set(found.values()) == {None}
 
 
 def test_undefined_draws_are_excluded():

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -301,7 +302,9 @@ def evaluated_arm(*, positive: bool, votes: int) -> comparisons.EvaluatedArm:
     found = record.SplitScores(np.array(["a"]), labels, np.array(["dogs"]), probabilities)
     thresholds = {key: np.full(10, 0.5) for key in scores.THRESHOLDS}
     unused = CalibratedArm(0.5, [], {}, {}, {})
-    return comparisons.EvaluatedArm(found, list(range(10)), thresholds, {}, unused)
+    arm = record.Arm("a", {}, [], {}, pd.DataFrame())
+    draws = scores.Draws(np.zeros(10, np.int64))
+    return comparisons.EvaluatedArm(found, list(range(10)), thresholds, {}, unused, arm, draws)
 
 
 @pytest.mark.parametrize("positive", [True, False])

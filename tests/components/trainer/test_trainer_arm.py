@@ -14,6 +14,7 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from components import arm_predictions
 from components.evaluator import metrics
 from components.example_files import shard_name, split_dir
+from components.imbalance_sampler import draws as drawn_splits
 from components.trainer import arm as arm_module
 from components.trainer import history, replicates
 from components.trainer.arm import run_fn
@@ -255,11 +256,11 @@ def test_a_diverging_arm_is_recorded_and_does_not_fail(on, featured, pictured, r
 
 
 def _cut_off_after(number: int, original) -> object:
-    def trained(self, seeds) -> Iterator[replicates.Replicate]:
-        for index, replicate in enumerate(original(self, seeds)):
+    def trained(self, cells) -> Iterator[tuple[arm_module.Cell, replicates.Replicate]]:
+        for index, each in enumerate(original(self, cells)):
             if index == number:
                 raise KeyboardInterrupt
-            yield replicate
+            yield each
 
     return trained
 
@@ -281,7 +282,7 @@ def trained_seeds(monkeypatch) -> list[int]:
     seeds: list[int] = []
 
     def spy(self, missing):
-        seeds.extend(missing)
+        seeds.extend(cell.random_state for cell in missing)
         return original(self, missing)
 
     monkeypatch.setattr(arm_module._ArmTraining, "_trained", spy)
@@ -338,3 +339,128 @@ def test_no_checkpoint_remains_after_an_arm_is_finished(featured, run_arm, tmp_p
 def test_zero_replicates_are_refused(featured, run_arm):
     with pytest.raises(ValueError, match=r"at least 1\. Received: 0"):
         run_arm(featured, arm={"replicates": 0}, **ON_FEATURES)
+
+
+DRAWN = {"draws": 2, "replicates": 2}
+
+
+def _write_draws(uri: Path, sampling: Path) -> None:
+    """Writes 60 images of one split, and two draws of train, val and test from them."""
+    rng = np.random.default_rng(5)
+    folder = Path(split_dir(str(uri), "drawn"))
+    folder.mkdir(parents=True)
+    with tf.io.TFRecordWriter(str(folder / shard_name(0, 1))) as writer:
+        for index in range(60):
+            writer.write(_feature_example(index, int(index % 4 == 0), rng))
+    list_files(uri)
+    draws = [
+        {"test": np.arange(0, 24), "val": np.arange(24, 40), "train": np.arange(40, 60)},
+        {"test": np.arange(36, 60), "val": np.arange(20, 36), "train": np.arange(0, 20)},
+    ]
+    drawn_splits.write(draws, str(sampling))
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory) -> tuple[Path, Path]:
+    """Examples with the images of two draws, and the Sampling artifact with the draws."""
+    uri, sampling = tmp_path_factory.mktemp("drawn"), tmp_path_factory.mktemp("sampling")
+    _write_draws(uri, sampling)
+    return uri, sampling
+
+
+@pytest.fixture
+def run_drawn(make_settings, tmp_path, drawn):
+    def run(name: str = "arm", *, arm: dict | None = None, **changes) -> ArmResult:
+        folder = tmp_path / name
+        run_fn(
+            FnArgs(
+                train_files=[f"{drawn[0]}/Split-drawn/*"],
+                eval_files=[f"{drawn[0]}/Split-drawn/*"],
+                serving_model_dir=str(folder / "model"),
+                model_run_dir=str(folder / "run"),
+                custom_config={
+                    "trainer": make_settings(**ON_FEATURES | changes).model_dump(),
+                    "arm": ARM | DRAWN | (arm or {}),
+                    "checkpoint_root": str(tmp_path / "checkpoints"),
+                    "sampling": str(drawn[1]),
+                },
+            )
+        )
+        return ArmResult(folder)
+
+    return run
+
+
+def test_each_draw_trains_and_tests_on_its_own_images(run_drawn):
+    result = run_drawn()
+    assert [each["draw"] for each in result.replicates] == [0, 0, 1, 1]
+    seeds = [each["random_state"] for each in result.replicates]
+    assert seeds[:2] == [42, 43]
+    assert len(set(seeds)) == 4
+    for number, first in ((0, 0), (1, 0), (2, 36), (3, 36)):
+        rows = result.predictions.query(f"replicate == {number} and split == 'test'")
+        assert list(rows["image_id"]) == [f"{index:064x}" for index in range(first, first + 24)]
+        assert set(rows["draw"]) == {number // 2}
+        assert rows["probability"].notna().all()
+
+
+def test_the_first_draw_is_trained_as_if_it_were_the_only_one(run_drawn, drawn, run_arm, tmp_path):
+    """The same images as three splits of their own give the same probabilities."""
+    records = list(tf.data.TFRecordDataset(f"{drawn[0]}/Split-drawn/{shard_name(0, 1)}"))
+    for split, rows in {"train": range(40, 60), "val": range(24, 40), "test": range(24)}.items():
+        folder = Path(split_dir(str(tmp_path / "alone"), split))
+        folder.mkdir(parents=True)
+        with tf.io.TFRecordWriter(str(folder / shard_name(0, 1))) as writer:
+            for row in rows:
+                writer.write(records[row].numpy())
+    list_files(tmp_path / "alone")
+    alone = run_arm(tmp_path / "alone", "once", arm={"replicates": 2}, **ON_FEATURES)
+    several = run_drawn()
+    for number in (0, 1):
+        np.testing.assert_allclose(
+            several.probabilities(number), alone.probabilities(number), atol=1e-6
+        )
+
+
+def test_an_arm_interrupted_in_the_second_draw_trains_only_what_is_missing(run_drawn, monkeypatch):
+    original = arm_module._ArmTraining._trained
+    with monkeypatch.context() as patch:
+        patch.setattr(arm_module._ArmTraining, "_trained", _cut_off_after(3, original))
+        with pytest.raises(KeyboardInterrupt):
+            run_drawn("again")
+    missing = []
+
+    def spy(self, cells):
+        missing.extend((cell.draw, cell.point) for cell in cells)
+        return original(self, cells)
+
+    monkeypatch.setattr(arm_module._ArmTraining, "_trained", spy)
+    again = run_drawn("again")
+    assert missing == [(1, 0)]
+    whole = run_drawn("whole")
+    for number in range(4):
+        np.testing.assert_allclose(
+            again.probabilities(number), whole.probabilities(number), atol=1e-5
+        )
+
+
+def test_an_arm_records_how_many_images_its_draws_share(run_drawn):
+    shared = run_drawn().summary["overlap"]
+    assert shared["train"] == {"positives": 0.0, "negatives": 0.0}
+    assert shared["val"] == {"positives": 3 / 4, "negatives": 9 / 12}
+
+
+def test_a_curve_trains_on_parts_of_the_training_split(run_drawn):
+    points = [{"positives": 2, "negatives": 9}, {"positives": 5, "negatives": 15}]
+    result = run_drawn(arm={"points": points, "replicates": 1})
+    found = [(each["positives"], each["negatives"], each["draw"]) for each in result.replicates]
+    assert found == [(2, 9, 0), (2, 9, 1), (5, 15, 0), (5, 15, 1)]
+    whole = run_drawn("whole", arm={"replicates": 1})
+    # The whole training split, in the same order of the records.
+    np.testing.assert_allclose(result.probabilities(2), whole.probabilities(0), atol=1e-5)
+    assert not np.allclose(result.probabilities(0), whole.probabilities(0), atol=1e-3)
+
+
+def test_an_arm_with_a_misspelt_key_is_refused(featured, run_arm):
+    with pytest.raises(ValueError, match=r"keys of an arm must be .*'draws'.*Received: .*'drws'"):
+        run_arm(featured, arm={"drws": 2}, **ON_FEATURES)

@@ -7,9 +7,10 @@ import pytest
 
 from components.trainer import arm as arm_module
 from components.trainer import checkpoint, weights
-from components.trainer.arm import Arm, ArmSplits
+from components.trainer.arm import Arm
 from components.trainer.checkpoint import training_identity
 from components.trainer.data import read_split
+from components.trainer.draws import DrawnSplits, Part
 
 
 @pytest.fixture
@@ -46,8 +47,9 @@ def identities(examples_uri, make_settings, file):
 
     def both() -> tuple[str, str]:
         settings = make_settings(model="xception", weights=str(file), image_size=71)
-        arm_splits = ArmSplits(train=splits[0], evaluated={"val": splits[1]})
-        return training_identity(settings, splits), arm_module._identity(settings, arm, arm_splits)
+        train, val = (Part(split.name, split) for split in splits)
+        draws = [DrawnSplits(train=train, evaluated={"val": val})]
+        return training_identity(settings, splits), arm_module._identity(settings, arm, draws)
 
     return both
 

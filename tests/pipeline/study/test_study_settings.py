@@ -6,7 +6,7 @@ import yaml
 
 from components.trainer.methods import Smote
 from pipeline.settings import SettingsError
-from pipeline.study.settings import load_study, scaled_splits, study_presets
+from pipeline.study.settings import Replicates, load_study, scaled_splits, study_presets
 
 TREE: dict[str, Any] = {
     "name": "study-small",
@@ -192,3 +192,71 @@ def test_exactly_one_of_preset_and_file_is_required():
         load_study("training", Path("mine.yaml"))
     with pytest.raises(SettingsError, match="did you mean 'training'"):
         load_study("trainning", None)
+
+
+def test_a_number_of_replicates_is_a_number_of_seeds_on_one_draw(load):
+    assert load(replicates=3).repeats == Replicates(seeds=3, splits=1)
+    several = load(replicates={"seeds": 2, "splits": 4})
+    assert (several.repeats.seeds, several.repeats.splits) == (2, 4)
+    assert several.parameters()["replicates"] == {"seeds": 2, "splits": 4}
+    assert "curve" not in load().parameters()
+
+
+@pytest.mark.parametrize(
+    ("replicates", "message"),
+    [
+        ({"seeds": 0}, r"replicates\.seeds: .*greater than or equal to 1.*Received: 0$"),
+        ({"splits": 0}, r"replicates\.splits: .*greater than or equal to 1.*Received: 0$"),
+        ({"split": 3}, r"replicates\.split: no such setting .did you mean 'splits'"),
+        ("ten", r"replicates: .*valid integer.*Received: 'ten'$"),
+        (True, r"replicates: must be a whole number.*Received: True$"),
+    ],
+)
+def test_invalid_replicates_give_one_error_of_the_form_that_is_meant(load, replicates, message):
+    with pytest.raises(SettingsError, match=message) as raised:
+        load(replicates=replicates)
+    assert str(raised.value).count("Received") <= 1
+
+
+def test_splits_that_never_change_are_not_drawn_several_times(load):
+    sampler = {**TREE["sampler"], "assignment": "stable"}
+    with pytest.raises(SettingsError, match="several times only with assignment 'exact'"):
+        load(sampler=sampler, replicates={"splits": 2})
+
+
+def test_a_curve_varies_one_side_at_a_time_and_both_if_balanced(load):
+    curve = load(curve={"arm": "weighted", "positives": [2, 1], "negatives": [5, 20]}).curve
+    assert curve.numbers() == {
+        "positives": [(1, None), (2, None)],
+        "negatives": [(None, 5), (None, 20)],
+        "balanced": [(1, 1), (2, 2)],
+    }
+    only = load(curve={"positives": [1], "balanced": False})
+    assert list(only.curve.numbers()) == ["positives"]
+    assert only.curve_arm.name == "balanced"
+
+
+@pytest.mark.parametrize(
+    ("curve", "message"),
+    [
+        (
+            {"arm": "weighted", "positives": [1, 7]},
+            r"asks for 7 positives, 5 more than the 2 of split 'train_rare'; lower curve\.pos",
+        ),
+        (
+            {"negatives": [30]},
+            r"asks for 30 negatives, 10 more than the 20 of split 'train_even'; lower curve\.neg",
+        ),
+        ({"arm": "nobody", "positives": [1]}, r"curve\.arm must be one of.*Received: 'nobody'"),
+        ({"arm": "weighted"}, "curve must have numbers in positives or negatives"),
+        ({"positives": [0]}, r"curve\.positives\.0: .*greater than or equal to 1.*Received: 0"),
+    ],
+)
+def test_a_curve_that_the_splits_can_t_fill_is_refused(load, curve, message):
+    with pytest.raises(SettingsError, match=message):
+        load(curve=curve)
+
+
+def test_an_arm_may_not_have_the_name_of_the_curve_s_training(load):
+    with pytest.raises(SettingsError, match="must not be named 'curve'"):
+        load(arms=[_arm(name="curve")], curve={"positives": [1]})
