@@ -1,26 +1,30 @@
-"""Reads TFRecord files without TensorFlow.
+"""Reads and writes uncompressed TFRecord files without TensorFlow.
 
-`tf.data` builds a graph for each file, which takes as long as reading a thousand records.
+`tf.data` builds a graph for each file, which takes as long as reading a thousand records. The
+format is that of tensorflow/core/lib/io/record_writer.h: of each record its length, a checksum of
+the length, its bytes, and a checksum of the bytes.
 """
 
+import hashlib
 import struct
 from collections.abc import Iterator
-from typing import IO, Any
+from types import TracebackType
 
 import google_crc32c
 
-from components import artifact_files
+from components import artifact_files, file_io
+from components.artifact_files import Described
 
-# Each record has its length, that number's checksum, its bytes, and their checksum.
 _LENGTH = struct.Struct("<Q")
 _CHECKSUM = struct.Struct("<I")
 _HEADER_BYTES = _LENGTH.size + _CHECKSUM.size
-_MASK = 0xA282EAD8
-_BUFFER_BYTES = 1 << 18
+_BITS_32 = (1 << 32) - 1
+# A checksum is stored rotated by 15 bits, and this number added to it.
+_ADDED = 0xA282EAD8
 
 
 def records(path: str) -> Iterator[bytes]:
-    """Yields the records of an uncompressed TFRecord file, in order.
+    """Yields the records of a file, in order.
 
     Args:
       path: local or remote.
@@ -28,7 +32,7 @@ def records(path: str) -> Iterator[bytes]:
     Raises:
       DamagedArtifactError: a record does not match its checksum, or is incomplete.
     """
-    with _opened(path) as file:
+    with file_io.open_file(path, "rb") as file:
         position = 0
         while header := file.read(_HEADER_BYTES):
             length = _checked(header, _LENGTH.size, path, position)
@@ -42,19 +46,54 @@ def _checked(content: bytes, size: int, path: str, position: int) -> bytes:
     if len(content) != size + _CHECKSUM.size:
         raise artifact_files.damaged(path, f"truncated record at {position}")
     data = content[:size]
-    (expected,) = _CHECKSUM.unpack_from(content, size)
-    if _masked(google_crc32c.value(data)) != expected:
+    if _checksum(data) != content[size:]:
         raise artifact_files.damaged(path, f"corrupted record at {position}")
     return data
 
 
-def _masked(checksum: int) -> int:
-    return (((checksum >> 15) | (checksum << 17)) + _MASK) & 0xFFFFFFFF
+class RecordWriter:
+    """A TFRecord file that is being written, whose digest is calculated on the way."""
+
+    def __init__(self, path: str):
+        """Creates the file.
+
+        Args:
+          path: local or remote.
+        """
+        self._file = file_io.open_file(path, "wb")
+        self._digest = hashlib.sha256()
+        self._records = self._size = 0
+
+    def write(self, record: bytes) -> None:
+        """Appends a record."""
+        length = _LENGTH.pack(len(record))
+        framed = b"".join((length, _checksum(length), record, _checksum(record)))
+        self._file.write(framed)
+        self._digest.update(framed)
+        self._records += 1
+        self._size += len(framed)
+
+    def described(self, name: str) -> Described:
+        """Returns the entry of the file, as it is now, in a list of files.
+
+        Args:
+          name: path of the file relative to its artifact.
+        """
+        return Described(name, self._records, self._size, self._digest.hexdigest())
+
+    def __enter__(self) -> "RecordWriter":
+        self._file.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.__exit__(kind, error, traceback)
 
 
-def _opened(path: str) -> IO[Any]:
-    if "://" not in path:
-        return open(path, "rb", buffering=_BUFFER_BYTES)
-    from tfx.dsl.io import fileio
-
-    return fileio.open(path, "rb")
+def _checksum(data: bytes) -> bytes:
+    crc = google_crc32c.value(data)
+    return _CHECKSUM.pack(((crc >> 15 | crc << 17) + _ADDED) & _BITS_32)

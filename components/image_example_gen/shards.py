@@ -24,7 +24,7 @@ from components.image_example_gen.sources import ImageRecord
 from components.image_example_gen.verdict import Refusal
 from components.images import isolated, reader
 from components.images.perceptual_hash import as_hex
-from components.tf_records import RecordWriter
+from components.tfrecords import RecordWriter
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,7 +53,7 @@ _READING = (
     "components.image_example_gen.shard_children",
     "components.image_example_gen.shards",
     "components.tf_example",
-    "components.tf_records",
+    "components.tfrecords",
     *(
         f"components.images.{name}"
         for name in (

@@ -1,13 +1,11 @@
-"""Examples and records are, byte for byte, those that TensorFlow writes."""
+"""Examples are, byte for byte, those that TensorFlow writes."""
 
-import hashlib
 import random
 
 import pytest
 import tensorflow as tf
 
 from components.tf_example import serialized
-from components.tf_records import RecordWriter
 
 NAMES = ["image", "image_id", "image_size", "label", "é", "ﬀ", "𝄞", "x" * 200]
 VALUES = [
@@ -36,20 +34,3 @@ def test_an_example_is_serialized_as_tensorflow_does(seed):
     chosen = rng.sample(NAMES, rng.randint(1, len(NAMES)))
     features = {name: rng.choice(VALUES) for name in chosen}
     assert serialized(features) == by_tensorflow(features)
-
-
-def test_a_file_of_records_is_written_as_tensorflow_does(tmp_path):
-    rng = random.Random(0)
-    records = [rng.randbytes(size) for size in (0, 1, 200, 20_000)]
-    ours, other = str(tmp_path / "ours"), str(tmp_path / "other")
-    with RecordWriter(ours) as writer:
-        for record in records:
-            writer.write(record)
-    with tf.io.TFRecordWriter(other) as tensorflows:
-        for record in records:
-            tensorflows.write(record)
-    content = (tmp_path / "ours").read_bytes()
-    assert content == (tmp_path / "other").read_bytes()
-    entry = writer.described("ours")
-    assert (entry.records, entry.size) == (4, len(content))
-    assert entry.sha256 == hashlib.sha256(content).hexdigest()

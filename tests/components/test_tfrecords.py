@@ -1,4 +1,6 @@
+import hashlib
 import os
+import random
 
 import pytest
 import tensorflow as tf
@@ -42,3 +44,20 @@ def test_a_file_that_was_cut_off_is_an_error(path, lost):
     path.write_bytes(content[:-lost])
     with pytest.raises(DamagedArtifactError, match=rf"{path} is damaged: truncated record at \d+"):
         list(tfrecords.records(str(path)))
+
+
+def test_a_file_of_records_is_written_as_tensorflow_does(tmp_path):
+    rng = random.Random(0)
+    records = [rng.randbytes(size) for size in (0, 1, 200, 20_000)]
+    ours, other = str(tmp_path / "ours"), str(tmp_path / "other")
+    with tfrecords.RecordWriter(ours) as writer:
+        for record in records:
+            writer.write(record)
+    with tf.io.TFRecordWriter(other) as tensorflows:
+        for record in records:
+            tensorflows.write(record)
+    content = (tmp_path / "ours").read_bytes()
+    assert content == (tmp_path / "other").read_bytes()
+    entry = writer.described("ours")
+    assert (entry.records, entry.size) == (4, len(content))
+    assert entry.sha256 == hashlib.sha256(content).hexdigest()

@@ -68,6 +68,10 @@ def test_the_heads_are_exported_as_one(run_trainer):
     bagged = json.loads((run / "history.json").read_text())
     assert bagged["trainable_parameters"] == 2049
     assert len(bagged["epochs"]) == 2
+    reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
+    shapes = reader.get_variable_to_shape_map()
+    (bias,) = (reader.get_tensor(key) for key, shape in shapes.items() if shape == [1])
+    assert bias != 0  # as it begins
     model = tf.saved_model.load(str(folder))
     pixels = np.random.default_rng(0).integers(0, 256, (80, 80, 3)).astype(np.uint8)
     images = tf.constant([tf.io.encode_png(pixels).numpy()])
