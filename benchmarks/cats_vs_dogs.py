@@ -1,6 +1,6 @@
 """F1 of the preset `cats_vs_dogs` on real photographs, over many draws of the splits.
 
-    python -m benchmarks.cats_vs_dogs --photos DIR --weights PATH [--features FILE]
+    python -m benchmarks.cats_vs_dogs --photos DIR --weights PATH [--features DIR]
 
 The features of each photograph are computed once. Each draw chooses train, val and test anew, of
 the preset's sizes and exact class balance, from all photographs; of near-duplicates only one is
@@ -33,6 +33,7 @@ from benchmarks import photo_features
 from components.calibrator import calibration, operating_point
 from components.evaluator import metrics
 from components.imbalance_sampler.near_duplicates import Components, links
+from pipeline.features import frozen_backbone
 from pipeline.settings import Settings, load_settings
 
 _RESAMPLES = 2000
@@ -44,18 +45,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--photos", type=Path, required=True, help="one folder per class")
     parser.add_argument("--weights", default="imagenet", help="weights of Xception")
-    parser.add_argument("--features", type=Path, help="file that keeps the features")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting")
+    parser.add_argument("--features", type=Path, help="folder that keeps the features")
     parser.add_argument("--draws", type=int, default=10, help="draws of the splits")
     options = parser.parse_args(arguments)
-    settings = load_settings("cats_vs_dogs", None, [])
+    changes = [f"trainer.weights={options.weights}", *options.set]
+    settings = load_settings("cats_vs_dogs", None, changes)
+    backbone = frozen_backbone(settings.trainer)
+    if backbone is None or not backbone.pooled:
+        parser.error(f"--set must leave a pooled head on a frozen network. Received: {options.set}")
     uris = photo_features.listed(options.photos)
-    values, seconds = photo_features.read(
-        options.photos,
-        uris,
-        weights=options.weights,
-        image_size=settings.trainer.image_size,
-        kept=options.features,
-    )
+    values, seconds = photo_features.read(options.photos, uris, backbone, kept=options.features)
     classes = np.array([Path(uri).parts[0] for uri in uris])
     single = alone([options.photos / uri for uri in uris])
     pool = Pool(values[single], classes[single], settings)

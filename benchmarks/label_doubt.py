@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from benchmarks import photo_features
 from components import names
+from components.feature_extractor.backbone import Backbone
 from components.reporter import label_doubt
 
 WRONG = ("dogs/dog.1043.jpg", "dogs/dog.1194.jpg", "dogs/dog.1773.jpg")
@@ -42,17 +43,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--positive-class", default="dogs")
     parser.add_argument("--weights", default="imagenet", help="weights of Xception")
     parser.add_argument("--image-size", type=int, default=224)
-    parser.add_argument("--features", type=Path, help="file that keeps the features")
+    parser.add_argument("--features", type=Path, help="folder that keeps the features")
     parser.add_argument("--wrong", nargs="*", default=WRONG, help="wrong labels, as CLASS/FILE")
     parser.add_argument("--exchanged", type=int, default=50, help="labels to exchange")
     options = parser.parse_args(arguments)
     uris = photo_features.listed(options.photos)
-    features, seconds_of_features = photo_features.read(
-        options.photos,
-        uris,
+    backbone = Backbone(
+        model="xception",
         weights=options.weights,
+        pooled=True,
         image_size=options.image_size,
-        kept=options.features,
+        input_scale="-1..1",
+    )
+    features, seconds_of_features = photo_features.read(
+        options.photos, uris, backbone, kept=options.features
     )
     labels = np.array([Path(uri).parts[0] == options.positive_class for uri in uris], np.int64)
     started = time.perf_counter()

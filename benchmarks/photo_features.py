@@ -1,5 +1,7 @@
-"""Features of photographs by a frozen Xception, for benchmarks that need no pipeline."""
+"""Features of photographs by a frozen backbone, for benchmarks that need no pipeline."""
 
+import dataclasses
+import hashlib
 import tempfile
 import time
 from collections.abc import Sequence
@@ -7,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from components.feature_extractor.backbone import Backbone
 
 _BATCH = 32
 
@@ -18,55 +22,63 @@ def listed(photos: Path) -> list[str]:
 
 
 def read(
-    photos: Path, uris: Sequence[str], *, weights: str, image_size: int, kept: Path | None
+    photos: Path, uris: Sequence[str], backbone: Backbone, *, kept: Path | None
 ) -> tuple[NDArray[np.float32], float | None]:
-    """Returns the pooled features of photographs, and the seconds if they were computed.
+    """Returns the pooled features of photographs, and the seconds if any were computed.
 
     Args:
       photos: folder of the photographs.
       uris: the photographs, as `listed`.
-      weights: `imagenet`, or the path of a weights file of Xception.
-      image_size: side of the images in pixels.
-      kept: an `.npz` file that keeps the features; None: they are not kept.
+      backbone: the frozen network; the features of its views are averaged.
+      kept: folder that keeps the features of each view, one file each; None: they are not kept.
 
     Raises:
-      ValueError: the file has features of other photographs.
+      ValueError: a file has features of other photographs.
     """
-    if kept and kept.exists():
-        with np.load(kept) as found:
+    started = time.perf_counter()
+    views = [_of_view(photos, uris, view, kept) for view in backbone.each_view]
+    seconds = round(time.perf_counter() - started, 1)
+    computed = any(new for _, new in views)
+    return np.mean([values for values, _ in views], axis=0), seconds if computed else None
+
+
+def _of_view(
+    photos: Path, uris: Sequence[str], view: Backbone, kept: Path | None
+) -> tuple[NDArray[np.float32], bool]:
+    """Returns the features of one view, and whether they were computed."""
+    file = kept / file_name(view) if kept else None
+    if file and file.exists():
+        with np.load(file) as found:
             if found["uris"].tolist() != list(uris):
                 raise ValueError(
                     f"--features must be of the same photographs; delete the file. "
-                    f"Received: {kept}, of {len(found['uris']):,} photographs"
+                    f"Received: {file}, of {len(found['uris']):,} photographs"
                 )
-            return found["values"].astype(np.float32), None
-    started = time.perf_counter()
-    values = _computed([photos / uri for uri in uris], weights, image_size)
-    seconds = round(time.perf_counter() - started, 1)
-    if kept:
-        np.savez(kept, uris=list(uris), values=values)
-    return values.astype(np.float32), seconds
+            return found["values"], False
+    values = _computed([photos / uri for uri in uris], view)
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(file, uris=list(uris), values=values)
+    return values, True
 
 
-def _computed(paths: Sequence[Path], weights: str, image_size: int) -> NDArray[np.float16]:
+def file_name(view: Backbone) -> str:
+    """Returns the name of the file that keeps the features of a view."""
+    digest = hashlib.sha256(repr(dataclasses.astuple(view)).encode()).hexdigest()[:16]
+    return f"{view.views[0]}-{view.image_size}-{digest}.npz"
+
+
+def _computed(paths: Sequence[Path], view: Backbone) -> NDArray[np.float32]:
     import tensorflow as tf
 
-    from components.feature_extractor.backbone import Backbone
     from components.feature_extractor.inference import FeatureModel
 
-    backbone = Backbone(
-        model="xception",
-        weights=weights,
-        pooled=True,
-        image_size=image_size,
-        input_scale="-1..1",
-    )
-    model = FeatureModel(backbone)
+    model = FeatureModel(view)
     with tempfile.TemporaryDirectory() as folder:
         body = str(Path(folder) / "body.weights.h5")
-        backbone.build().save_weights(body)
+        view.build().save_weights(body)
         model.load_weights(body)
     batches = [paths[first : first + _BATCH] for first in range(0, len(paths), _BATCH)]
     return np.concatenate(
         [model(tf.constant([path.read_bytes() for path in batch])).numpy() for batch in batches]
-    )
+    ).astype(np.float32)
