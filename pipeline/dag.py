@@ -347,9 +347,14 @@ def sampler(
     images: BaseChannel,
     places: Places,
     parameters: RunParameters | None,
+    *,
     draws: int = 1,
+    written: Sequence[str] = (),
 ) -> ImbalanceSampler:
-    """The component that draws the splits, several times if `draws` is above 1."""
+    """The component that draws the splits, several times if `draws` is above 1.
+
+    With several draws only the splits in `written` are written; empty: all.
+    """
     section = settings.sampler
     stable = section.assignment == STABLE
     below_root = stable and parameters is not None and section.ledger is None
@@ -366,6 +371,7 @@ def sampler(
         ledger_version=places.ledger_version if stable else "",
         pipeline_root=parameters.pipeline_root if parameters and below_root else None,
         draws=draws,
+        written=written,
     )
 
 

@@ -1,7 +1,7 @@
 """ImbalanceSampler: draws train, val and test, each at the requested size and balance."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfx import types
@@ -38,6 +38,7 @@ class ImbalanceSamplerSpec(types.ComponentSpec):
         executor.LEDGER_VERSION: component_spec.ExecutionParameter(type=str),
         executor.PIPELINE_ROOT: component_spec.ExecutionParameter(type=str, optional=True),
         executor.DRAWS: component_spec.ExecutionParameter(type=int, optional=True),
+        executor.WRITTEN: component_spec.ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {names.EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples)}
     OUTPUTS = {
@@ -82,6 +83,7 @@ class ImbalanceSampler(base_beam_component.BaseBeamComponent):
         ledger_version: str = "",
         pipeline_root: RuntimeParameter | None = None,
         draws: int = 1,
+        written: Sequence[str] = (),
     ):
         """Creates the component.
 
@@ -107,6 +109,7 @@ class ImbalanceSampler(base_beam_component.BaseBeamComponent):
           draws: how often the splits are drawn, each time from all images with a seed of its
             own, see `draws`. With several, the images that any draw uses are written once, as
             split `drawn`, and `draws.parquet` of `sampling` has the rows of each split.
+          written: with several draws, the splits that are written; empty: all.
 
         Raises:
           SamplingError: the splits are malformed or contradict each other, the distance is out
@@ -139,6 +142,7 @@ class ImbalanceSampler(base_beam_component.BaseBeamComponent):
                     executor.LEDGER_VERSION: ledger_version,
                     executor.PIPELINE_ROOT: pipeline_root,
                     executor.DRAWS: draws if draws > 1 else None,
+                    executor.WRITTEN: json.dumps(sorted(written)) if draws > 1 else None,
                 }
             )
         )

@@ -55,6 +55,7 @@ LEDGER = "ledger"
 LEDGER_VERSION = "ledger_version"
 PIPELINE_ROOT = "pipeline_root"
 DRAWS = "draws"
+WRITTEN = "written"
 
 LEDGER_DIGEST = "ledger_digest"
 """Custom property of the sampling artifact: the digest of the ledger after the draw."""
@@ -75,6 +76,7 @@ class _Properties:
     weights: Mapping[str, float] | None
     ledger_path: str
     draws: int
+    written: Sequence[str]
 
     @classmethod
     def of(cls, properties: Mapping[str, Any]) -> "_Properties":
@@ -90,6 +92,7 @@ class _Properties:
             weights=json.loads(weights) if weights else None,
             ledger_path=_ledger_path(properties),
             draws=int(properties.get(DRAWS) or 1),
+            written=json.loads(properties.get(WRITTEN) or "[]"),
         )
 
     @property
@@ -204,7 +207,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         properties: _Properties,
         sampling: str,
     ) -> dict[str, Any]:
-        """Writes all images that a draw uses, and the draws; returns the first one's report."""
+        """Writes all images of the draws' written splits once, and the draws.
+
+        Returns:
+          the report of the first draw.
+        """
         states = draws.random_states(properties.random_state, properties.draws)
         folders = {os.path.join(work, f"draw-{n}"): state for n, state in enumerate(states)}
         for folder in folders:
@@ -220,8 +227,13 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             outcomes.append(found)
             report = report or planned.report(one, counts)
             tf.io.gfile.rmtree(folder)
-        used = np.logical_or.reduce([found < REST for found in outcomes])
-        draws.write(_rows_by_split(outcomes, used, planned.plan.splits), sampling)
+        written = {
+            number: split
+            for number, split in enumerate(planned.plan.splits)
+            if split in (properties.written or planned.plan.splits)
+        }
+        used = np.logical_or.reduce([np.isin(found, list(written)) for found in outcomes])
+        draws.write(_rows_by_split(outcomes, used, written), sampling)
         tf.io.gfile.makedirs(split_dir(uri, names.DRAWN))
         with self._make_beam_pipeline() as pipeline:
             copy_used(pipeline, shards, work, used=used, uri=uri, split=split_dir("", names.DRAWN))
@@ -310,13 +322,13 @@ def _outcomes(
 
 
 def _rows_by_split(
-    outcomes: Sequence[NDArray[np.uint8]], used: NDArray[np.bool_], splits: Sequence[str]
+    outcomes: Sequence[NDArray[np.uint8]], used: NDArray[np.bool_], splits: Mapping[int, str]
 ) -> list[dict[str, NDArray[np.int64]]]:
     """Returns, for each draw and split, the rows of its images among those that are used."""
     return [
         {
             split: np.flatnonzero(found[used] == number).astype(np.int64)
-            for number, split in enumerate(splits)
+            for number, split in splits.items()
         }
         for found in outcomes
     ]

@@ -48,7 +48,9 @@ def _nodes(
 ) -> list[BaseNode]:
     images = example_gen(study, study.beam, places, parameters)
     draws = study.repeats.splits
-    drawn = sampler(study, images.outputs[names.EXAMPLES], places, parameters, draws)
+    used = sorted({split for arm in study.arms for split in _splits(arm)})
+    source = images.outputs[names.EXAMPLES]
+    drawn = sampler(study, source, places, parameters, draws=draws, written=used)
     examples = drawn.outputs[names.DRAWN_EXAMPLES]
     extractors = _extractors(study, places, examples)
 
@@ -100,6 +102,10 @@ def _arm(arm: study_settings.Arm, repeats: study_settings.Replicates) -> Arm:
     )
 
 
+def _splits(arm: study_settings.Arm) -> list[str]:
+    return [arm.train, arm.val, *arm.test]
+
+
 def _curve(curve: study_settings.Curve, arm: Arm) -> tuple[Arm, dict[str, list[int]]]:
     """Returns the training of a learning curve, and the indices of the points of each series."""
     numbers = curve.numbers()
@@ -123,7 +129,7 @@ def _extractors(
     used: dict[Backbone, set[str]] = {}
     for arm in study.arms:
         if backbone := frozen_backbone(study.trainer_of(arm)):
-            used.setdefault(backbone, set()).update([arm.train, arm.val, *arm.test])
+            used.setdefault(backbone, set()).update(_splits(arm))
     return {
         backbone: feature_extractor(
             backbone,

@@ -68,6 +68,21 @@ def test_an_image_that_several_draws_use_is_written_once(drawn, by_split):
     assert set(written) == used
 
 
+def test_only_images_of_the_written_splits_are_written(images, by_split, tmp_path):
+    write_examples(tmp_path / "source", [images])
+    some = draw(tmp_path / "source", tmp_path / "some", SPLITS, draws=4, written='["test", "val"]')
+    ids = some.ids("drawn")
+    found = [
+        {split: {ids[row] for row in rows} for split, rows in splits.items()}
+        for splits in draws.read(str(some.folder / "sampling"))
+    ]
+    assert found == [
+        {split: set(ids) for split, ids in splits.items() if split != "train"}
+        for splits in by_split
+    ]
+    assert set(ids) == {each for splits in found for ids in splits.values() for each in ids}
+
+
 def test_the_first_draw_is_the_one_without_repetition(tmp_path):
     source = tmp_path / "source"
     write_examples(source, [cats_and_dogs(60, 12)])

@@ -3,6 +3,7 @@
 import json
 
 from components.feature_extractor import executor
+from components.imbalance_sampler import executor as sampler_executor
 from pipeline.dag import Places
 from pipeline.study.dag import build
 from pipeline.study.settings import StudySettings, load_study
@@ -36,3 +37,15 @@ def test_splits_of_arms_that_train_the_whole_network_are_left_out():
         "better", None, ["trainer.weights=none", "baseline=null", f"arms={json.dumps(arms)}"]
     )
     assert extracted(study) == {"224": ["test", "train_unbalanced", "val"]}
+
+
+def test_several_draws_write_only_the_splits_that_an_arm_uses():
+    arms = [{"name": "unbalanced", "train": "train_unbalanced"}]
+    study = load_study(
+        "better",
+        None,
+        ["baseline=null", f"arms={json.dumps(arms)}", "replicates={seeds: 1, splits: 2}"],
+    )
+    (sampler,) = (node for node in build(study, PLACES).components if node.id == "ImbalanceSampler")
+    written = json.loads(sampler.exec_properties[sampler_executor.WRITTEN])
+    assert written == ["test", "train_unbalanced", "val"]
