@@ -43,7 +43,9 @@ def unsafe(source: str) -> list[str]:
             case ast.ImportFrom(module=str(module), names=aliases):
                 found += [f"{module}.{alias.name}" for alias in aliases]
             case ast.Call(func=function, keywords=keywords):
-                found.append(ast.unparse(function))
+                # Keras refuses a network with code of its own in this mode.
+                if not any(ast.unparse(each) == "safe_mode=True" for each in keywords):
+                    found.append(ast.unparse(function))
                 found += [
                     "eval"
                     for each in keywords
@@ -64,6 +66,7 @@ def test_nothing_is_loaded_in_a_way_that_runs_code():
         "from joblib import load",
         "np.load(path, allow_pickle=True)",
         "keras.models.load_model(path)",
+        "keras.models.load_model(path, safe_mode=False)",
         "yaml.load(text, Loader)",
         "subprocess.run(text, shell=True)",
         "eval(text)",

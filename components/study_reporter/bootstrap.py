@@ -43,14 +43,16 @@ Bengio, Inference for the Generalization Error, Machine Learning 52 (2003).
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
 from components.evaluator import intervals
-from components.study_reporter.scores import Draws
+
+if TYPE_CHECKING:
+    from components.study_reporter.scores import Draws
 
 DRAWS = 2000
 """Number of draws; PR-AUC has fewer if there are many images."""
@@ -303,7 +305,7 @@ def compare_draws(
     second: NDArray[np.float64],
     drawn: tuple[NDArray[np.float64], NDArray[np.float64]],
     *,
-    draws: Draws,
+    draws: "Draws",
     images: int,
     limit: float = 1.0,
 ) -> dict[str, Any]:

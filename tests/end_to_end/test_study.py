@@ -16,7 +16,8 @@ ARMS: list[dict[str, Any]] = [
     {
         "name": "wild",
         "train": "train_even",
-        "trainer": FROZEN | {"class_weight": {"positive": 1e38, "negative": 1e38}},
+        "trainer": FROZEN
+        | {"optimizer": "adam", "class_weight": {"positive": 1e38, "negative": 1e38}},
     },
 ]
 

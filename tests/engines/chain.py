@@ -58,13 +58,15 @@ class Chain:
         self.root.mkdir()
         self.ingest(photos)
         self.describe()
-        self.sample()
+        self.sample("drawn_examples", "sampling")
+        self.sample("examples_of_draws", "draws", draws=2)
         self.extract()
         self.evaluate(model)
         rows = self.predict(photos, model)
         return {
             "files": self.files(
-                "examples", "quarantine", "drawn_examples", "sampling", "predictions"
+                *("examples", "quarantine", "drawn_examples", "sampling", "predictions"),
+                *("examples_of_draws", "draws"),
             ),
             "names": self.names(),
             "statistics": self.statistics(),
@@ -151,7 +153,7 @@ class Chain:
         found = tfdv.load_stats_binary(self.uri("statistics/Split-all/FeatureStats.pb"))
         return {feature.path.step[0]: feature for feature in found.datasets[0].features}
 
-    def sample(self) -> None:
+    def sample(self, examples_name: str, sampling_name: str, **changes: int) -> None:
         from tfx.types import standard_artifacts
 
         from components.artifacts import Sampling
@@ -163,10 +165,11 @@ class Chain:
             "assignment": "exact",
             "max_distance": 0,
             "prevalence": json.dumps({"cats": 10, "dogs": 1}),
+            **changes,
         }
         outputs = {
-            "drawn_examples": self._artifact(standard_artifacts.Examples, "drawn_examples"),
-            "sampling": self._artifact(Sampling, "sampling"),
+            "drawn_examples": self._artifact(standard_artifacts.Examples, examples_name),
+            "sampling": self._artifact(Sampling, sampling_name),
         }
         examples = self._artifact(standard_artifacts.Examples, "examples", ["all"])
         self._do(Executor, {"examples": examples}, outputs, properties)

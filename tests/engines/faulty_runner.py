@@ -13,6 +13,8 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.runners.worker.bundle_processor import BundleProcessor
 from tfx.dsl.io import fileio
 
+from components import file_io
+
 _PARDO = common_urns.primitives.PAR_DO.urn
 _process = BundleProcessor.process_bundle
 
@@ -87,6 +89,8 @@ def _killed_while_writing() -> Iterator[None]:
     with (
         mock.patch.object(fileio, "rename", killed),
         mock.patch.object(fileio, "remove", nothing),
+        mock.patch.object(file_io, "rename", killed),
+        mock.patch.object(file_io, "remove", nothing),
         mock.patch.object(Path, "replace", killed),
         mock.patch.object(Path, "unlink", nothing),
     ):

@@ -134,7 +134,7 @@ def without_features(example: Any) -> Any:
 def steps_of_the_components() -> set[str]:
     """Returns the names of all steps and DoFns in the code of the components and of batch jobs."""
     step = re.compile(r'"(\w+)"\s*>> beam\.(?:Map|FlatMap|ParDo|CombineGlobally)\(')
-    in_for_each = re.compile(r'_for_each\("(\w+)"')
+    in_for_each = re.compile(r'_for_each\(\s*"(\w+)"')
     function = re.compile(r"class (\w+)\(beam\.DoFn\)")
     found: set[str] = set()
     for folder in ("components", "pipeline"):

@@ -366,7 +366,7 @@ def test_arms_of_a_step_run_on_gpu_nodes_under_names_that_argo_accepts(tmp_path:
     arms = [
         trainer(
             example_gen.outputs["examples"],
-            settings={"weights": "none"},
+            settings={"model": "xception", "weights": "none"},
             max_side=0,
             max_pixels=10_000,
             checkpoint_root="s3://artifacts/root",

@@ -172,7 +172,11 @@ def test_the_summary_of_a_study(text):
         "tests": {},
         "replicates": {"diverged": [{"replicate": 3, "detail": f"detail {text}"}]},
     }
-    study = {"answer": {"headline": f"headline {text}"}, "arms": [arm]}
+    study = {
+        "answer": {"headline": f"headline {text}", "splits": {}},
+        "arms": [arm],
+        "frontier": [],
+    }
     console = Console(file=io.StringIO(), width=200)
     study_summary.show(StudyResult(Path(f"folder {text}"), study), console)
     shown = console.file.getvalue()

@@ -316,5 +316,7 @@ def test_the_component_passes_its_settings_as_plain_values():
         "ledger": "",
         "ledger_version": "",
         "pipeline_root": None,
+        "draws": None,
+        "written": None,
     }
     assert set(component.outputs) == {"drawn_examples", "sampling"}

@@ -351,7 +351,7 @@ def _write_draws(uri: Path, sampling: Path) -> None:
     folder.mkdir(parents=True)
     with tf.io.TFRecordWriter(str(folder / shard_name(0, 1))) as writer:
         for index in range(60):
-            writer.write(_feature_example(index, int(index % 4 == 0), rng))
+            writer.write(_feature_example(index, int(index % 4 == 0), 1.0, rng))
     list_files(uri)
     draws = [
         {"test": np.arange(0, 24), "val": np.arange(24, 40), "train": np.arange(40, 60)},
@@ -453,8 +453,8 @@ def test_an_arm_records_how_many_images_its_draws_share(run_drawn):
 def test_a_curve_trains_on_parts_of_the_training_split(run_drawn):
     points = [{"positives": 2, "negatives": 9}, {"positives": 5, "negatives": 15}]
     result = run_drawn(arm={"points": points, "replicates": 1})
-    found = [(each["positives"], each["negatives"], each["draw"]) for each in result.replicates]
-    assert found == [(2, 9, 0), (2, 9, 1), (5, 15, 0), (5, 15, 1)]
+    found = [(each["point"], each["draw"]) for each in result.replicates]
+    assert found == [(0, 0), (0, 1), (1, 0), (1, 1)]
     whole = run_drawn("whole", arm={"replicates": 1})
     # The whole training split, in the same order of the records.
     np.testing.assert_allclose(result.probabilities(2), whole.probabilities(0), atol=1e-5)

@@ -35,7 +35,7 @@ def test_the_pooled_head_is_scikit_learns_penalised_logistic_regression():
     features = (rng.normal(size=(64, 5)) + labels[:, None]).astype(np.float32)
     expected = LogisticRegression(C=0.01, tol=1e-8).fit(features, labels)
     inputs = keras.Input((5,))
-    head = keras.Model(inputs, pooled_head(inputs, images=64))
+    head = keras.Model(inputs, pooled_head(inputs, penalty=1 / (2 * 0.01 * 64)))
     head.compile(keras.optimizers.Adam(0.03), "binary_crossentropy")
     images = tf.data.Dataset.from_tensors((features, labels[:, None])).repeat(600)
     head.fit(images, verbose=0)
