@@ -58,7 +58,7 @@ class Chain:
         self.root.mkdir()
         self.ingest(photos)
         self.describe()
-        self.sample("drawn_examples", "sampling")
+        self.sample()
         self.sample("examples_of_draws", "draws", draws=2)
         self.extract()
         self.evaluate(model)
@@ -153,7 +153,9 @@ class Chain:
         found = tfdv.load_stats_binary(self.uri("statistics/Split-all/FeatureStats.pb"))
         return {feature.path.step[0]: feature for feature in found.datasets[0].features}
 
-    def sample(self, examples_name: str, sampling_name: str, **changes: int) -> None:
+    def sample(
+        self, examples_name: str = "drawn_examples", sampling_name: str = "sampling", **changes: int
+    ) -> None:
         from tfx.types import standard_artifacts
 
         from components.artifacts import Sampling
