@@ -83,11 +83,12 @@ class Executor(BaseBeamExecutor):
         backbone = _backbone(exec_properties)
         root = exec_properties[STORE] or os.path.join(target.uri, ".features")
         each = [shard for listed in shards.values() for shard in listed]
+        images = Keys(_image_keys(each))
         stores = []
         for of_view in backbone.each_view:
             body = of_view.build()
             stores.append(FeatureStore(Path(root) / of_view.key(body)))
-            self._extract(each, of_view, body, stores[-1])
+            self._extract(each, images, of_view, body, stores[-1])
         check_digests = artifact_files.checks_digests(source.uri)
         key = stores[0].folder.name if len(stores) == 1 else backbone.key(backbone.build())
         self._rewrite(shards, target.uri, stores, key=key, check_digests=check_digests)
@@ -97,13 +98,18 @@ class Executor(BaseBeamExecutor):
         examples_utils.set_payload_format(target, example_gen_pb2.FORMAT_TF_EXAMPLE)
 
     def _extract(
-        self, shards: Sequence[Shard], backbone: Backbone, body: "keras.Model", store: FeatureStore
+        self,
+        shards: Sequence[Shard],
+        images: Keys,
+        backbone: Backbone,
+        body: "keras.Model",
+        store: FeatureStore,
     ) -> None:
-        images = Keys(_image_keys(shards))
         store.discard_damaged(images)
         known = store.image_ids()
         missing = images.without(known)
-        _LOGGER.info("features of %s images exist, %s to compute", len(known), missing)
+        found, of_view = len(images) - missing, ", ".join(backbone.views)
+        _LOGGER.info("features of %s images exist (%s), %s to compute", found, of_view, missing)
         if not missing:
             return
         with _saved(body, store.folder) as weights:

@@ -269,17 +269,15 @@ class _ArmTraining:
         policy, strategy = use_devices()
         with strategy.scope(), precision(policy), _local(self._folder) as folder:
             rows = self._rows(policy, folder)
-            on_features = self._draws[0].train.source.features_shape is not None
-            train = self._on_features if on_features else self._on_images
             for (point, draw), together in groupby(cells, lambda cell: (cell.point, cell.draw)):
                 of_arm = self._arm_rows(rows, point, draw)
                 seeds = [cell.random_state for cell in together]
-                for replicate in train(
+                for replicate in self._replicates(
                     seeds, of_arm, policy, (point, draw), lambda epoch: progress.advance(1)
                 ):
                     yield Cell(point, draw, replicate.random_state), replicate
 
-    def _on_features(
+    def _replicates(
         self,
         seeds: Sequence[int],
         rows: ArmRows,
@@ -287,19 +285,10 @@ class _ArmTraining:
         place: tuple[int, int],
         on_epoch: OnEpoch,
     ) -> Iterator[Replicate]:
-        for stack in train_heads(self._settings, seeds, rows, on_epoch=on_epoch):
-            yield from stack
-
-    def _on_images(
-        self,
-        seeds: Sequence[int],
-        rows: ArmRows,
-        policy: DevicePolicy,
-        place: tuple[int, int],
-        on_epoch: OnEpoch,
-    ) -> Iterator[Replicate]:
-        if self._settings.solves_head:
-            yield from self._on_features(seeds, rows, policy, place, on_epoch)
+        on_features = self._draws[0].train.source.features_shape is not None
+        if on_features or self._settings.solves_head:
+            for stack in train_heads(self._settings, seeds, rows, on_epoch=on_epoch):
+                yield from stack
             return
         for seed in seeds:
             checkpoint = os.path.join(self._folder, Cell(*place, seed).checkpoint)

@@ -1,9 +1,9 @@
 """Chooses the penalty of a linear head by cross-validation inside the training images.
 
-The folds are stratified, and images of one group, such as near-duplicates, share a fold. The
-penalties are tried from strong to weak until the held-out loss no longer falls; each fit begins at
-the one before. The loss is the one that is minimised, with its weights: it changes smoothly with
-the penalty, while PR-AUC and F1 of a few positive images jump with every image.
+The folds are stratified. The penalties are tried from strong to weak until the held-out loss no
+longer falls; each fit begins at the one before. The loss is the one that is minimised, with its
+weights: it changes smoothly with the penalty, while PR-AUC and F1 of a few positive images jump
+with every image. Near-duplicates can be in different folds, though never in different splits.
 """
 
 import math
@@ -47,38 +47,32 @@ class ChosenPenalty:
     Attributes:
       penalty: C as in scikit-learn.
       scores: the penalties that were tried, from strong to weak.
-      held_out: float64 (n,), the logit of each image by the head of the chosen penalty that was
-        fitted without the image's fold.
     """
 
     penalty: float
     scores: tuple[PenaltyScore, ...]
-    held_out: Floats
 
 
-def choose(problem: LinearProblem, groups: NDArray[np.int64] | None = None) -> ChosenPenalty | None:
+def choose(problem: LinearProblem) -> ChosenPenalty | None:
     """Returns the penalty with the lowest held-out loss.
 
     Args:
       problem: the training images.
-      groups: int (n,), images with equal numbers are never in different folds; None if all
-        images are on their own.
 
     Returns:
-      None if a side has fewer than two groups, which can't be divided.
+      None if a side has fewer than two images, which can't be divided.
     """
-    folds = _folds(problem.labels, groups)
+    folds = _folds(problem.labels)
     if not folds:
         return None
     validation = _CrossValidation(problem, folds)
-    tried: list[tuple[PenaltyScore, Floats]] = []
+    tried: list[PenaltyScore] = []
     for penalty in _penalties(problem.scale):
         tried.append(validation.evaluate(penalty))
-        best = min(range(len(tried)), key=lambda index: tried[index][0].loss)
+        best = min(range(len(tried)), key=lambda index: tried[index].loss)
         if len(tried) - 1 - best == _PATIENCE:
             break
-    score, held_out = tried[best]
-    return ChosenPenalty(score.penalty, tuple(each for each, _ in tried), held_out)
+    return ChosenPenalty(tried[best].penalty, tuple(tried))
 
 
 def _penalties(scale: float) -> list[float]:
@@ -95,15 +89,15 @@ class _CrossValidation:
         self._held_out = np.stack(folds)
         self._last: Solution | None = None
 
-    def evaluate(self, penalty: float) -> tuple[PenaltyScore, Floats]:
-        """Returns the score of a penalty and the held-out logits."""
+    def evaluate(self, penalty: float) -> PenaltyScore:
+        """Returns the score of a penalty."""
         problem = self._problem
         self._last = problem.solve(
             penalty, among=~self._held_out, start=self._last, tolerance=APPROXIMATE
         )
         # Each image is held out of one fold.
         logits = np.where(self._held_out, problem.logits(self._last), 0.0).sum(axis=0)
-        return _score(penalty, problem.image_losses(logits), problem), logits
+        return _score(penalty, problem.image_losses(logits), problem)
 
 
 def _score(penalty: float, losses: Floats, problem: LinearProblem) -> PenaltyScore:
@@ -115,22 +109,13 @@ def _score(penalty: float, losses: Floats, problem: LinearProblem) -> PenaltySco
     return PenaltyScore(penalty, float(shares @ losses), math.sqrt(variance))
 
 
-def _folds(labels: NDArray[np.int64], groups: NDArray[np.int64] | None) -> list[NDArray[np.bool_]]:
+def _folds(labels: NDArray[np.int64]) -> list[NDArray[np.bool_]]:
     """Returns the images (n,) that each fold holds out; no folds if a side can't be divided."""
     # Imported here, since it imports scipy.stats.
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+    from sklearn.model_selection import StratifiedKFold
 
-    names = np.arange(len(labels)) if groups is None else groups
-    count = min(FOLDS, *(len(np.unique(names[labels == side])) for side in (0, 1)))
+    count = min(FOLDS, *(int(np.sum(labels == side)) for side in (0, 1)))
     if count < 2:
         return []
-    if len(np.unique(names)) == len(names):
-        folds = StratifiedKFold(count, shuffle=True, random_state=_SEED).split(labels, labels)
-    else:
-        grouped = StratifiedGroupKFold(count, shuffle=True, random_state=_SEED)
-        folds = grouped.split(labels, labels, names)
-    held_out = [np.isin(np.arange(len(labels)), held) for _, held in folds]
-    # Groups of very different sizes can leave a fold empty, or take a whole side.
-    fitted = [labels[~held] for held in held_out]
-    whole = all(held.any() for held in held_out) and all(0 < fit.mean() < 1 for fit in fitted)
-    return held_out if whole else []
+    folds = StratifiedKFold(count, shuffle=True, random_state=_SEED).split(labels, labels)
+    return [np.isin(np.arange(len(labels)), held) for _, held in folds]

@@ -45,14 +45,11 @@ class SolvedHead:
       solver: how it was solved, as plain JSON values: `optimizer`, `iterations`, `converged`,
         `penalty`, `penalty_chosen` (whether by cross-validation), and `cross_validation`, the
         penalties that were tried.
-      held_out: float32 (n,), the score of each train image by a head that was fitted without its
-        fold; NaN where there is none.
     """
 
     weights: Weights
     epoch: Epoch
     solver: dict[str, Any]
-    held_out: NDArray[np.float32]
 
 
 def solve_head(settings: TrainerSettings, train: Rows, val: Rows) -> SolvedHead:
@@ -96,10 +93,7 @@ def solve_head(settings: TrainerSettings, train: Rows, val: Rows) -> SolvedHead:
     }
     epoch = {"epoch": 1, "phase": SOLVED, **history.as_json(logs)}
     epoch["seconds"] = round(time.monotonic() - started, 3)
-    held_out = np.full(len(counts), np.nan, np.float32)
-    if chosen is not None:
-        held_out[rows] = expit(chosen.held_out)
-    return SolvedHead(problem.head(solution), epoch, _summary(solution, penalty, chosen), held_out)
+    return SolvedHead(problem.head(solution), epoch, _summary(solution, penalty, chosen))
 
 
 def _side_weights(settings: TrainerSettings, labels: NDArray[np.int64]) -> Floats:

@@ -19,8 +19,8 @@ def data():
     return values, labels, np.where(labels == 1, 3.0, 1.0)
 
 
-def _choose(data, groups=None):
-    return choose(LinearProblem(*data, loss=CrossEntropy()), groups)
+def _choose(data):
+    return choose(LinearProblem(*data, loss=CrossEntropy()))
 
 
 def _expected_loss(data, penalty: float) -> float:
@@ -44,34 +44,12 @@ def test_the_scores_are_those_of_scikit_learn_and_the_lowest_is_chosen(data):
     assert found.scores[0].penalty < found.penalty < found.scores[-1].penalty
 
 
-def test_the_held_out_logits_are_those_of_the_chosen_penalty(data):
-    _, labels, weights = data
-    found = _choose(data)
-    losses = np.logaddexp(0, np.where(labels == 1, -1, 1) * found.held_out)
-    lowest = min(score.loss for score in found.scores)
-    assert weights @ losses / weights.sum() == pytest.approx(lowest, abs=1e-6)
-
-
 def test_the_unit_of_the_features_does_not_change_the_choice(data):
     values, labels, weights = data
     found, scaled = _choose(data), _choose((100 * values, labels, weights))
     assert scaled.penalty == pytest.approx(found.penalty / 100**2, rel=0.06)
-    np.testing.assert_allclose(scaled.held_out, found.held_out, atol=0.05)
-
-
-def test_images_of_a_group_share_a_fold():
-    """Each image twice: only a head that has seen its twin can tell the side of pure noise."""
-    rng = np.random.default_rng(1)
-    labels = np.repeat((np.arange(60) % 3 == 0).astype(np.int64), 2)
-    values = np.repeat(rng.normal(size=(60, 200)), 2, axis=0)
-    data = values, labels, np.ones(120)
-    right = {}
-    for name, groups in {"alone": None, "grouped": np.repeat(np.arange(60), 2)}.items():
-        held_out = _choose(data, groups).held_out
-        pairs = np.subtract.outer(held_out[labels == 1], held_out[labels == 0])
-        right[name] = (pairs > 0).mean()
-    assert right["alone"] > 0.9
-    assert right["grouped"] < 0.7
+    losses = [[score.loss for score in each.scores] for each in (scaled, found)]
+    np.testing.assert_allclose(*losses, atol=0.01)
 
 
 def test_a_side_that_can_not_be_divided_has_no_choice(data):
@@ -79,7 +57,3 @@ def test_a_side_that_can_not_be_divided_has_no_choice(data):
     one = np.flatnonzero(labels == 0)
     rows = np.append(one, np.flatnonzero(labels == 1)[0])
     assert _choose((values[rows], labels[rows], weights[rows])) is None
-    # Two positive images of one group.
-    rows = np.append(one, np.flatnonzero(labels == 1)[:2])
-    groups = np.append(np.arange(len(one)), [len(one)] * 2)
-    assert _choose((values[rows], labels[rows], weights[rows]), groups) is None
