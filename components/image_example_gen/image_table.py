@@ -146,6 +146,7 @@ class ImageTable(Sequence[ImageRecord]):
             return NotImplemented
         return len(self) == len(other) and all(map(ImageRecord.__eq__, self, other))
 
+    # It is compared by its images; mypy knows no other way to say that it can't be hashed.
     __hash__ = None  # type: ignore[assignment]
 
     def _record(self, row: int) -> ImageRecord:

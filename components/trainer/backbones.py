@@ -142,6 +142,7 @@ def _member(family: Network, part: object, **changes: object) -> Network:
         constructor=family.constructor.format(part),
         module=family.module.format(part),
     )
+    # mypy does not check the types of fields by their names.
     return dataclasses.replace(member, **changes)  # type: ignore[arg-type]
 
 
