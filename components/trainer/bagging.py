@@ -11,7 +11,8 @@ Source: X. Liu, J. Wu, Z. Zhou, Exploratory Undersampling for Class-Imbalance Le
 Transactions on Systems, Man, and Cybernetics, Part B 39 (2009), algorithm 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,9 +23,7 @@ from components.trainer.settings import TrainerSettings
 
 def member_settings(settings: TrainerSettings) -> TrainerSettings:
     """Returns the settings of each head: balanced, where the seed chooses the images."""
-    return settings.model_copy(
-        update={"bagging": None, "sampling_strategy": BALANCED, "optimizer": "adam"}
-    )
+    return settings.model_copy(update={"bagging": None, "sampling_strategy": BALANCED})
 
 
 def member_seeds(random_state: int, members: int) -> list[int]:
@@ -39,6 +38,27 @@ def averaged(members: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
       members: kernel (d, 1) and bias (1,) of each head.
     """
     return [np.stack(arrays).mean(axis=0) for arrays in zip(*members, strict=True)]
+
+
+def solver(members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns how the heads were solved, empty if they were trained in epochs.
+
+    Args:
+      members: of each head, see `components.trainer.solved_head.SolvedHead`.
+
+    Returns:
+      as of one head, with `penalties` of all heads in place of `penalty`, without
+      `cross_validation`, and with the iterations of all.
+    """
+    if not all(members):
+        return {}
+    return {
+        "optimizer": members[0]["optimizer"],
+        "iterations": sum(member["iterations"] for member in members),
+        "converged": all(member["converged"] for member in members),
+        "penalties": [member["penalty"] for member in members],
+        "penalty_chosen": all(member["penalty_chosen"] for member in members),
+    }
 
 
 def mean_epochs(members: Sequence[Sequence[Epoch]]) -> list[Epoch]:

@@ -71,14 +71,17 @@ def solver_sentence(solver: Mapping[str, Any]) -> str:
     """
     steps = f"{solver['iterations']} iterations"
     ended = f"in {steps}" if solver["converged"] else f"but did not converge in {steps}"
-    source = (
-        f"the best of {len(solver['cross_validation'])} by cross-validation inside train"
-        if solver["penalty_chosen"]
-        else "as set"
-    )
+    chosen = "by cross-validation inside train" if solver["penalty_chosen"] else "as set"
+    if penalties := solver.get("penalties"):
+        return (
+            f"{len(penalties)} heads were solved by L-BFGS instead of trained in epochs, {ended}; "
+            f"their penalties are C = {min(penalties):.3g} to {max(penalties):.3g}, {chosen}"
+        )
+    if solver["penalty_chosen"]:
+        chosen = f"the best of {len(solver['cross_validation'])} {chosen}"
     return (
         f"The head was solved by L-BFGS instead of trained in epochs, {ended}; its penalty is "
-        f"C = {solver['penalty']:.3g}, {source}"
+        f"C = {solver['penalty']:.3g}, {chosen}"
     )
 
 

@@ -137,22 +137,6 @@ def adjustment(settings: "TrainerSettings") -> float:
     return settings.tau if LOGIT_ADJUSTED in (settings.loss, settings.post_hoc) else 0.0
 
 
-def in_epochs(settings: "TrainerSettings") -> str | None:
-    """Returns the name of a method that is defined by epochs or seeds, and so needs them.
-
-    SMOTE's new features lie between images, which a cross-validation inside train would have to
-    keep in one fold.
-    """
-    ldam = ldam_of(settings)
-    found = {
-        "SMOTE": smote_of(settings.sampling_strategy),
-        "mixup": settings.mixup,
-        "bagging": settings.bagging,
-        "the deferred weights of ldam": ldam and ldam.reweight_after is not None,
-    }
-    return next((name for name, used in found.items() if used), None)
-
-
 def check(settings: "TrainerSettings") -> None:
     """Checks that the methods of a training can be combined.
 

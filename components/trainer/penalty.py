@@ -4,10 +4,12 @@ The folds are stratified. The penalties are tried from strong to weak until the 
 longer falls; each fit begins at the one before. The loss is the one that is minimised, with its
 weights: it changes smoothly with the penalty, while PR-AUC and F1 of a few positive images jump
 with every image. Near-duplicates can be in different folds, though never in different splits.
+Only images are held out: the rows that SMOTE adds lie between two images, so each fold has its own,
+of the images that it is fitted on.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +55,23 @@ class ChosenPenalty:
     scores: tuple[PenaltyScore, ...]
 
 
+@dataclass(frozen=True)
+class RefittedFold:
+    """A fold that is fitted on rows of its own.
+
+    Attributes:
+      problem: the rows that are fitted.
+      values: (m, d), the features of the images that are held out.
+      labels: (m,) of them.
+      weights: (m,) of them, in the loss.
+    """
+
+    problem: LinearProblem
+    values: NDArray[np.floating]
+    labels: NDArray[np.int64]
+    weights: Floats
+
+
 def choose(problem: LinearProblem) -> ChosenPenalty | None:
     """Returns the penalty with the lowest held-out loss.
 
@@ -62,13 +81,30 @@ def choose(problem: LinearProblem) -> ChosenPenalty | None:
     Returns:
       None if a side has fewer than two images, which can't be divided.
     """
-    folds = _folds(problem.labels)
-    if not folds:
+    held_out = folds(problem.labels)
+    if not held_out:
         return None
-    validation = _CrossValidation(problem, folds)
+    return _lowest(_CrossValidation(problem, held_out).evaluate, problem.scale)
+
+
+def choose_refitted(refitted: Sequence[RefittedFold]) -> ChosenPenalty | None:
+    """Returns the penalty with the lowest held-out loss, of folds with rows of their own.
+
+    Args:
+      refitted: the folds; their held-out images are all training images, each once.
+
+    Returns:
+      None if there is no fold.
+    """
+    if not refitted:
+        return None
+    return _lowest(_RefittedFolds(refitted).evaluate, refitted[0].problem.scale)
+
+
+def _lowest(evaluate: Callable[[float], PenaltyScore], scale: float) -> ChosenPenalty:
     tried: list[PenaltyScore] = []
-    for penalty in _penalties(problem.scale):
-        tried.append(validation.evaluate(penalty))
+    for penalty in _penalties(scale):
+        tried.append(evaluate(penalty))
         best = min(range(len(tried)), key=lambda index: tried[index].loss)
         if len(tried) - 1 - best == _PATIENCE:
             break
@@ -84,9 +120,9 @@ def _penalties(scale: float) -> list[float]:
 class _CrossValidation:
     """Evaluates penalties, from strong to weak, on the same folds."""
 
-    def __init__(self, problem: LinearProblem, folds: Sequence[NDArray[np.bool_]]):
+    def __init__(self, problem: LinearProblem, held_out: Sequence[NDArray[np.bool_]]):
         self._problem = problem
-        self._held_out = np.stack(folds)
+        self._held_out = np.stack(held_out)
         self._last: Solution | None = None
 
     def evaluate(self, penalty: float) -> PenaltyScore:
@@ -97,19 +133,42 @@ class _CrossValidation:
         )
         # Each image is held out of one fold.
         logits = np.where(self._held_out, problem.logits(self._last), 0.0).sum(axis=0)
-        return _score(penalty, problem.image_losses(logits), problem)
+        return _score(penalty, problem.image_losses(logits), problem.labels, problem.weights)
 
 
-def _score(penalty: float, losses: Floats, problem: LinearProblem) -> PenaltyScore:
-    shares = problem.weights / problem.weights.sum()
+class _RefittedFolds:
+    """Evaluates penalties, from strong to weak, on folds with rows of their own."""
+
+    def __init__(self, refitted: Sequence[RefittedFold]):
+        self._folds = refitted
+        self._labels = np.concatenate([fold.labels for fold in refitted])
+        self._weights = np.concatenate([fold.weights for fold in refitted])
+        self._last: list[Solution | None] = [None] * len(refitted)
+
+    def evaluate(self, penalty: float) -> PenaltyScore:
+        """Returns the score of a penalty."""
+        losses = []
+        for index, fold in enumerate(self._folds):
+            found = fold.problem.solve(penalty, start=self._last[index], tolerance=APPROXIMATE)
+            kernel, bias = fold.problem.head(found)
+            logits = fold.values.astype(np.float64) @ kernel + bias
+            losses.append(fold.problem.losses(fold.labels, logits[:, 0]))
+            self._last[index] = found
+        return _score(penalty, np.concatenate(losses), self._labels, self._weights)
+
+
+def _score(
+    penalty: float, losses: Floats, labels: NDArray[np.int64], weights: Floats
+) -> PenaltyScore:
+    shares = weights / weights.sum()
     variance = 0.0
-    for side in (problem.labels == 0, problem.labels == 1):
+    for side in (labels == 0, labels == 1):
         mean = np.average(losses[side], weights=shares[side])
         variance += float(np.sum((shares[side] * (losses[side] - mean)) ** 2))
     return PenaltyScore(penalty, float(shares @ losses), math.sqrt(variance))
 
 
-def _folds(labels: NDArray[np.int64]) -> list[NDArray[np.bool_]]:
+def folds(labels: NDArray[np.int64]) -> list[NDArray[np.bool_]]:
     """Returns the images (n,) that each fold holds out; no folds if a side can't be divided."""
     # Imported here, since it imports scipy.stats.
     from sklearn.model_selection import StratifiedKFold
@@ -117,5 +176,5 @@ def _folds(labels: NDArray[np.int64]) -> list[NDArray[np.bool_]]:
     count = min(FOLDS, *(int(np.sum(labels == side)) for side in (0, 1)))
     if count < 2:
         return []
-    folds = StratifiedKFold(count, shuffle=True, random_state=_SEED).split(labels, labels)
-    return [np.isin(np.arange(len(labels)), held) for _, held in folds]
+    splits = StratifiedKFold(count, shuffle=True, random_state=_SEED).split(labels, labels)
+    return [np.isin(np.arange(len(labels)), held) for _, held in splits]

@@ -18,7 +18,7 @@ import tensorflow as tf
 from scipy.special import expit
 
 from components import checked_file
-from components.trainer import arrays, bagging, history, mixup, post_hoc, smote
+from components.trainer import arrays, bagging, history, methods, mixup, post_hoc, smote
 from components.trainer.checkpoint import Checkpoint
 from components.trainer.devices import DevicePolicy
 from components.trainer.features import Rows, row_batches
@@ -147,7 +147,8 @@ def train_bagged(
     if diverged := [member.detail for member in members if member.detail]:
         return Replicate(seed, detail=f"of {len(members)} heads, {len(diverged)}: {diverged[0]}")
     epochs = bagging.mean_epochs([member.epochs for member in members])
-    replicate = Replicate(seed, epochs=epochs)
+    solver = bagging.solver([member.solver for member in members])
+    replicate = Replicate(seed, epochs=epochs, solver=solver)
     replicate.weights = bagging.averaged([member.weights for member in members])
     head = HeadStack([replicate.weights], loss=CrossEntropy())
     for name, split in rows.evaluated.items():
@@ -167,10 +168,7 @@ def _solved_heads(
     solved: dict[bytes, Replicate] = {}
     for seed in seeds:
         seeded = settings.model_copy(update={"random_state": seed})
-        counts = expected_counts(
-            rows.train.labels, strategy=settings.sampling_strategy, random_state=seed
-        )
-        if (key := counts.tobytes()) in solved:
+        if (key := _choice(seeded, rows.train)) in solved:
             # The time is that of the one that was solved.
             again = [epoch | {"seconds": 0.0} for epoch in solved[key].epochs]
             replicate = replace(solved[key], random_state=seed, epochs=again)
@@ -179,6 +177,17 @@ def _solved_heads(
         for epoch in replicate.epochs:
             on_epoch(epoch)
         yield [replicate]
+
+
+def _choice(settings: TrainerSettings, train: Rows) -> bytes:
+    """Returns what a solved head's seed changes: which images it uses, or the rows of SMOTE."""
+    if methods.smote_of(settings.sampling_strategy):
+        return str(settings.random_state).encode()
+    return expected_counts(
+        train.labels,
+        strategy=settings.sampling_strategy,
+        random_state=settings.random_state,
+    ).tobytes()
 
 
 def _solved_head(settings: TrainerSettings, rows: ArmRows) -> Replicate:

@@ -5,7 +5,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -114,8 +114,7 @@ def _train(
             train, val = (_rows(split, network, settings, policy, folder) for split in splits)
             log = TensorBoardLog(os.path.join(model_run_dir, "tensorboard"))
             if settings.bagging is not None:
-                epochs = _bag(network, settings, train, val, on_epoch=log.write)
-                return _Trained(network, epochs, None)
+                return _bag(network, settings, train, val, log)
             if settings.solves_head:
                 trained = _solve(network, settings, train, val, log)
             else:
@@ -135,21 +134,18 @@ def _train(
 
 
 def _bag(
-    network: Network,
-    settings: TrainerSettings,
-    train: Rows,
-    val: Rows,
-    *,
-    on_epoch: Callable[[Epoch], None],
-) -> list[Epoch]:
+    network: Network, settings: TrainerSettings, train: Rows, val: Rows, log: TensorBoardLog
+) -> _Trained:
     rows = ArmRows(train=train, val=names.VAL, evaluated={names.VAL: val})
-    found = train_bagged(settings, settings.random_state, rows, on_epoch=on_epoch)
+    found = train_bagged(settings, settings.random_state, rows, on_epoch=log.write)
     if found.detail:
         raise TrainingDivergedError(
             f"training diverged: {found.detail}; lower trainer.learning_rate"
         )
     network.trained.set_weights(found.weights)
-    return found.epochs
+    if found.solver:
+        _LOGGER.info("%s", history.solver_sentence(found.solver))
+    return _Trained(network, found.epochs, found.solver or None)
 
 
 def _solve(

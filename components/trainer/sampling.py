@@ -221,6 +221,17 @@ def epoch_weights(
     return loss_weights(labels, strategy=strategy, class_weight=class_weight)
 
 
+def final_weights(labels: np.ndarray, settings: TrainerSettings) -> dict[int, float] | None:
+    """Returns the weight of each label in the loss at the end of a training, as `epoch_weights`.
+
+    A solved head has no epochs before its end.
+
+    Args: as `training_loss`.
+    """
+    done = settings.epochs if settings.solves_head else settings.epochs - 1
+    return epoch_weights(labels, settings, done=done)
+
+
 def training_balance(labels: np.ndarray, settings: TrainerSettings) -> TrainingBalance:
     """Returns the balance that the loss of the last epoch has, for the Calibrator.
 
@@ -234,7 +245,7 @@ def training_balance(labels: np.ndarray, settings: TrainerSettings) -> TrainingB
     """
     strategy: Strategy = methods.BALANCED if settings.bagging else settings.sampling_strategy
     negatives, positives = side_sizes(labels, strategy)
-    weights = epoch_weights(labels, settings, done=settings.epochs - 1) or {}
+    weights = final_weights(labels, settings) or {}
     if adjusted := methods.adjustment(settings):
         weights = {names.POSITIVE_LABEL: (negatives / positives) ** adjusted}
     return TrainingBalance(

@@ -274,10 +274,9 @@ class TrainerSettings(Section):
         if self.optimizer == "lbfgs" and not self._has_linear_head:
             raise ValueError(
                 "trainer.optimizer 'lbfgs' requires a pooled head on a frozen network, without "
-                "fine_tune, augmentation, SMOTE, mixup, bagging and the deferred weights of ldam; "
-                f"set trainer.optimizer to 'auto'. Received: model {self.model!r}, head "
-                f"{self.head!r}, fine_tune {self.fine_tune}, augmentation {self.augmentation}, "
-                f"{methods.in_epochs(self) or 'no such method'}"
+                "fine_tune, augmentation and mixup; set trainer.optimizer to 'auto'. Received: "
+                f"model {self.model!r}, head {self.head!r}, fine_tune {self.fine_tune}, "
+                f"augmentation {self.augmentation}, mixup {self.mixup}"
             )
         return self
 
@@ -288,7 +287,8 @@ class TrainerSettings(Section):
 
     @property
     def _has_linear_head(self) -> bool:
-        return self.trains_on_features and self.head == "pooled" and not methods.in_epochs(self)
+        # Mixup mixes other images in each epoch.
+        return self.trains_on_features and self.head == "pooled" and self.mixup is None
 
     @property
     def pixel_range(self) -> tuple[float, float]:

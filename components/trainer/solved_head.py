@@ -1,11 +1,13 @@
 """The pooled head of a frozen network, solved exactly on the features of its images.
 
 It needs neither epochs nor batches nor a learning rate: `components.trainer.solver` ends at the
-optimum, and `components.trainer.penalty` chooses the penalty inside train.
+optimum, and `components.trainer.penalty` chooses the penalty inside train. Weights that are
+deferred to the last epochs are those of the optimum, whatever the first epochs would have weighted.
 """
 
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,19 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from components.trainer import history
+from components.trainer import history, methods, smote
+from components.trainer import penalty as penalties
 from components.trainer.features import Rows
 from components.trainer.heads import Weights
 from components.trainer.history import Epoch
-from components.trainer.losses import Loss
-from components.trainer.penalty import ChosenPenalty, choose
+from components.trainer.methods import Smote
 from components.trainer.sampling import (
     epoch_size,
     expected_counts,
-    loss_weights,
+    final_weights,
     training_loss,
 )
-from components.trainer.settings import POOLED_HEAD_C, TrainerSettings
+from components.trainer.settings import POOLED_HEAD_C, Mixture, TrainerSettings
 from components.trainer.solver import Floats, LinearProblem, Solution
 from components.trainer.training import epoch_metrics, val_metrics
 
@@ -64,14 +66,8 @@ def solve_head(settings: TrainerSettings, train: Rows, val: Rows) -> SolvedHead:
       ValueError: a feature is not a finite number.
     """
     started = time.monotonic()
-    counts = expected_counts(
-        train.labels, strategy=settings.sampling_strategy, random_state=settings.random_state
-    )
-    rows = np.flatnonzero(counts)
-    weights = counts[rows] * _side_weights(settings, train.labels)[train.labels[rows]]
-    loss = training_loss(train.labels, settings)
-    problem = LinearProblem(train.values[rows], train.labels[rows], weights, loss=loss)
-    chosen = choose(problem) if settings.penalty == "auto" else None
+    problem = _problem(settings, train)
+    chosen = _choose(settings, train, problem) if settings.penalty == "auto" else None
     penalty = _penalty(settings, chosen)
     solution = problem.solve(penalty)
     if not solution.converged:
@@ -87,30 +83,88 @@ def solve_head(settings: TrainerSettings, train: Rows, val: Rows) -> SolvedHead:
         **epoch_metrics(
             problem.labels,
             expit(problem.logits(solution)[0]),
-            solution.losses[0] * weights.sum() / images + added,
+            solution.losses[0] * problem.weights.sum() / images + added,
         ),
-        **_val_metrics(loss, problem.head(solution), val, added),
+        **_val_metrics(problem, solution, val, added),
     }
     epoch = {"epoch": 1, "phase": SOLVED, **history.as_json(logs)}
     epoch["seconds"] = round(time.monotonic() - started, 3)
     return SolvedHead(problem.head(solution), epoch, _summary(solution, penalty, chosen))
 
 
+def _problem(settings: TrainerSettings, train: Rows) -> LinearProblem:
+    """Returns the rows of an epoch, with those that SMOTE adds, each with its weight.
+
+    Raises:
+      ValueError: as `smote.new_rows`; a feature is not a finite number.
+    """
+    rows = smote.enlarged(train, settings.sampling_strategy, [settings.random_state]).rows
+    weights = _image_weights(settings, train)
+    if len(rows.labels) > len(train.labels):
+        # New rows in place of images that count more than once.
+        weights = _side_weights(settings, train.labels)[rows.labels]
+    used = np.flatnonzero(weights)
+    loss = training_loss(train.labels, settings)
+    return LinearProblem(rows.values[used], rows.labels[used], weights[used], loss=loss)
+
+
+def _image_weights(settings: TrainerSettings, train: Rows) -> Floats:
+    """Returns how much each image counts in the loss of an epoch: (n,), 0 if it is not used."""
+    counts = expected_counts(
+        train.labels, strategy=settings.sampling_strategy, random_state=settings.random_state
+    )
+    return counts * _side_weights(settings, train.labels)[train.labels]
+
+
 def _side_weights(settings: TrainerSettings, labels: NDArray[np.int64]) -> Floats:
     """Returns the weight in the loss of a negative and of a positive image."""
-    weights = loss_weights(
-        labels, strategy=settings.sampling_strategy, class_weight=settings.class_weight
-    )
+    weights = final_weights(labels, settings)
     return np.array([weights[side] if weights else 1.0 for side in (0, 1)])
 
 
-def _penalty(settings: TrainerSettings, chosen: ChosenPenalty | None) -> float:
+def _choose(
+    settings: TrainerSettings, train: Rows, problem: LinearProblem
+) -> penalties.ChosenPenalty | None:
+    """Chooses the penalty; None if a side has too few images to be divided."""
+    made = methods.smote_of(settings.sampling_strategy)
+    if made is None:
+        return penalties.choose(problem)
+    return penalties.choose_refitted(list(_smote_folds(settings, made, train)))
+
+
+def _smote_folds(
+    settings: TrainerSettings, made: Smote, train: Rows
+) -> Iterator[penalties.RefittedFold]:
+    weights = _image_weights(settings, train)
+    for held_out in penalties.folds(train.labels):
+        fitted = Rows(train.values[np.flatnonzero(~held_out)], train.labels[~held_out])
+        yield penalties.RefittedFold(
+            problem=_fold_problem(settings, made, fitted),
+            values=train.values[np.flatnonzero(held_out)],
+            labels=train.labels[held_out],
+            weights=weights[held_out],
+        )
+
+
+def _fold_problem(settings: TrainerSettings, made: Smote, fitted: Rows) -> LinearProblem:
+    """Returns the rows of a fold, which has fewer images than train."""
+    fewer = made.model_copy(update={"few": methods.LOWER})
+    try:
+        return _problem(settings.model_copy(update={"sampling_strategy": fewer}), fitted)
+    except ValueError:  # one image, or none at the border, is left of those that train has
+        repeated = Mixture(oversample=made.ratio)
+        return _problem(settings.model_copy(update={"sampling_strategy": repeated}), fitted)
+
+
+def _penalty(settings: TrainerSettings, chosen: penalties.ChosenPenalty | None) -> float:
     if chosen is not None:
         return chosen.penalty
     return POOLED_HEAD_C if settings.penalty == "auto" else settings.penalty
 
 
-def _summary(solution: Solution, penalty: float, chosen: ChosenPenalty | None) -> dict[str, Any]:
+def _summary(
+    solution: Solution, penalty: float, chosen: penalties.ChosenPenalty | None
+) -> dict[str, Any]:
     return {
         "optimizer": "lbfgs",
         "iterations": solution.iterations,
@@ -121,8 +175,10 @@ def _summary(solution: Solution, penalty: float, chosen: ChosenPenalty | None) -
     }
 
 
-def _val_metrics(loss: Loss, head: Weights, val: Rows, added: float) -> dict[str, float]:
-    kernel, bias = head
+def _val_metrics(
+    problem: LinearProblem, solution: Solution, val: Rows, added: float
+) -> dict[str, float]:
+    kernel, bias = problem.head(solution)
     logits = (val.values.astype(np.float64) @ kernel + bias)[:, 0]
-    losses, _ = loss.value_and_derivative(val.labels.astype(np.float64), logits)
+    losses = problem.losses(val.labels, logits)
     return val_metrics(val.labels, expit(logits), float(losses.mean()) + added)

@@ -148,6 +148,10 @@ class LinearProblem:
         """Returns the losses of all images, without weights, of logits (k, n) or (n,)."""
         return self._loss(self._targets, logits)[0]
 
+    def losses(self, labels: NDArray[np.int64], logits: Floats) -> Floats:
+        """Returns the losses of other images, (n,), without weights."""
+        return self._loss(labels.astype(np.float64), logits)[0]
+
     def head(self, solution: Solution) -> list[NDArray[np.float32]]:
         """Returns the kernel (d, 1) and the bias (1,) of the first head, for the features."""
         kernel = solution.kernels[0]

@@ -6,7 +6,7 @@ import tensorflow as tf
 from scipy import special
 
 from components import training_balance
-from components.trainer import bagging
+from components.trainer import bagging, history
 from components.trainer.features import Rows
 from components.trainer.replicates import DIVERGED, ArmRows, train_heads
 
@@ -79,3 +79,20 @@ def test_the_heads_are_exported_as_one(run_trainer):
     assert 0 < float(found[0, 0]) < 1
     balance = training_balance.read(str(folder))
     assert (balance.positive_images, balance.negative_images) == (4, 4)
+
+
+def test_solved_heads_are_bagged_with_a_penalty_each(train):
+    ((bagged,), _) = train(1, bagging=MEMBERS, optimizer="auto")
+    members, _ = train(
+        *bagging.member_seeds(1, MEMBERS), sampling_strategy="balanced", optimizer="auto"
+    )
+    for split in ("val", "test"):
+        log_odds = [special.logit(member.probabilities[split]) for member in members]
+        np.testing.assert_allclose(
+            special.logit(bagged.probabilities[split]), np.mean(log_odds, axis=0), atol=1e-5
+        )
+    assert bagged.solver["penalties"] == [member.solver["penalty"] for member in members]
+    assert bagged.solver["converged"]
+    sentence = history.solver_sentence(bagged.solver)
+    assert sentence.startswith("3 heads were solved by L-BFGS instead of trained in epochs, in ")
+    assert sentence.endswith("by cross-validation inside train")

@@ -190,3 +190,13 @@ def test_probabilities_without_log_odds_are_inverted():
     probabilities = special.expit(logits)
     found = KerasLoss(CrossEntropy(0.5), reduction=None)(labels, probabilities)
     np.testing.assert_allclose(found, CrossEntropy(0.5)(labels, logits)[:, 0], rtol=1e-5)
+
+
+def test_a_solved_head_ends_with_the_deferred_weights_of_ldam(make_settings):
+    labels = LABELS.astype(int)
+    changes = {"model": "xception", "image_size": 71, "loss": "ldam", "epochs": 1}
+    solved = training_balance(labels, make_settings(**changes, optimizer="auto"))
+    assert solved.positive_weight > solved.negative_weight
+    # The first of the first four fifths.
+    in_epochs = training_balance(labels, make_settings(**changes, optimizer="adam"))
+    assert in_epochs.positive_weight == in_epochs.negative_weight == 1

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 from imblearn.over_sampling import SMOTE, BorderlineSMOTE
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
 
-from components.trainer import smote
+from components.trainer import penalty, smote
 from components.trainer.checkpoint import Checkpoint
 from components.trainer.devices import device_policy
 from components.trainer.features import Rows
@@ -10,6 +12,7 @@ from components.trainer.methods import Smote
 from components.trainer.models import Network, build_head
 from components.trainer.replicates import ArmRows, train_heads
 from components.trainer.sampling import epoch_size, training_balance
+from components.trainer.solved_head import solve_head
 from components.trainer.training import Training
 
 POSITIVES, NEGATIVES = 12, 60
@@ -134,3 +137,52 @@ def test_smote_finds_more_positives_at_one_half(make_settings):
     (more,) = _train(make_settings, [1], learning_rate=0.05, sampling_strategy="smote")
     recalls = [np.mean(each.probabilities["val"][LABELS == 1] >= 0.5) for each in (plain, more)]
     assert recalls[1] > recalls[0]
+
+
+def _solved(make_settings, train: Rows, seed: int = 3, **changes):
+    settings = make_settings(
+        model="xception", image_size=71, optimizer="auto", random_state=seed, **changes
+    )
+    return solve_head(settings, train, _rows(1))
+
+
+def _in_float32() -> Rows:
+    return Rows(_rows().values.astype(np.float32), LABELS)
+
+
+def test_a_head_is_solved_on_the_images_and_the_new_rows(make_settings):
+    train = _in_float32()
+    found = _solved(make_settings, train, sampling_strategy="smote", penalty=0.3)
+    rows = SMOTE(random_state=3).fit_resample(train.values, LABELS)
+    reference = LogisticRegression(C=0.3, tol=1e-10, max_iter=5000).fit(*rows)
+    np.testing.assert_allclose(found.weights[0][:, 0], reference.coef_[0], atol=1e-4)
+    np.testing.assert_allclose(found.weights[1], reference.intercept_, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["smote", "borderline_smote"])
+def test_the_penalty_of_new_rows_is_chosen_on_images_between_which_none_lies(make_settings, kind):
+    train = _in_float32()
+    found = _solved(make_settings, train, sampling_strategy=kind)
+    sampler = SMOTE if kind == "smote" else BorderlineSMOTE
+    weights = np.where(LABELS == 1, NEGATIVES / POSITIVES, 1.0)
+    folds = StratifiedKFold(penalty.FOLDS, shuffle=True, random_state=0)
+    for score in found.solver["cross_validation"]:
+        total = 0.0
+        for fitted, held in folds.split(train.values, LABELS):
+            rows = sampler(random_state=3).fit_resample(train.values[fitted], LABELS[fitted])
+            head = LogisticRegression(C=score["penalty"], tol=1e-8, max_iter=5000).fit(*rows)
+            right = head.predict_proba(train.values[held])[np.arange(len(held)), LABELS[held]]
+            total += weights[held] @ -np.log(right)
+        assert score["loss"] == pytest.approx(total / weights.sum(), abs=2e-3)
+
+
+def test_a_fold_with_too_few_images_for_new_rows_repeats_its_images(make_settings):
+    train = Rows(_in_float32().values[10:], LABELS[10:])  # two positives, one in each fold
+    strategy = {"kind": "smote", "few": "lower"}
+    assert _solved(make_settings, train, sampling_strategy=strategy).solver["penalty_chosen"]
+
+
+def test_each_seed_has_new_rows_of_its_own_when_the_head_is_solved(make_settings):
+    first, second = _train(make_settings, [1, 2], optimizer="auto", sampling_strategy="smote")
+    assert not np.array_equal(first.weights[0], second.weights[0])
+    assert first.solver["converged"]
