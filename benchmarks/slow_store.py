@@ -3,13 +3,15 @@
     python -m benchmarks.slow_store FOLDER [--delay SECONDS]
 
 Answers requests for objects and for lists of them; the folder's subfolders are the buckets. It is
-an event loop without a framework, which takes about 0.2 ms of CPU time per request, so that it is
-not what is measured. Prints its port when it is ready, and doesn't check signatures.
+an event loop without a framework that keeps its answers in memory, and takes about 0.07 ms of CPU
+time per request that was made before, so that it is not what is measured. The folder must not
+change. Prints its port when it is ready, and doesn't check signatures.
 """
 
 import argparse
 import asyncio
 import base64
+import functools
 import hashlib
 import json
 import os
@@ -47,31 +49,36 @@ class _Protocol(asyncio.Protocol):
             loop.call_later(self._delay, self._answer, verb, target)
 
     def _answer(self, verb: str, target: str) -> None:
-        if self._transport.is_closing():
-            return
-        url = urlsplit(target)
-        path, query = unquote(url.path).strip("/"), parse_qs(url.query)
-        google = path.startswith(_GOOGLE)
-        bucket, _, key = path.removeprefix("download/").removeprefix(_GOOGLE).partition("/")
-        try:
-            if google and key == "o":
-                body = _google_listing(self._folder, bucket, query)
-            elif "list-type" in query:
-                body = _s3_listing(self._folder, bucket, query)
-            else:
-                body = Path(self._folder, bucket, key.removeprefix("o/")).read_bytes()
-        except OSError:
-            self._write(HTTPStatus.NOT_FOUND, b"", is_head=verb == "HEAD")
-        else:
-            self._write(HTTPStatus.OK, body, is_head=verb == "HEAD")
+        if not self._transport.is_closing():
+            head, body = _answer(self._folder, target)
+            self._transport.write(head if verb == "HEAD" else head + body)
 
-    def _write(self, status: HTTPStatus, body: bytes, *, is_head: bool) -> None:
-        head = (
-            f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Length: {len(body)}\r\n"
-            f"ETag: {_md5(body)}\r\nX-Goog-Hash: {_crc32c(body)}\r\n"
-            f"Last-Modified: {_CHANGED}\r\n\r\n"
-        )
-        self._transport.write(head.encode() + (b"" if is_head else body))
+
+@functools.cache
+def _answer(folder: str, target: str) -> tuple[bytes, bytes]:
+    """Returns the head and the body of the answer to a request."""
+    url = urlsplit(target)
+    path, query = unquote(url.path).strip("/"), parse_qs(url.query)
+    google = path.startswith(_GOOGLE)
+    bucket, _, key = path.removeprefix("download/").removeprefix(_GOOGLE).partition("/")
+    try:
+        if google and key == "o":
+            body = _google_listing(folder, bucket, query)
+        elif "list-type" in query:
+            body = _s3_listing(folder, bucket, query)
+        else:
+            body = Path(folder, bucket, key.removeprefix("o/")).read_bytes()
+    except OSError:
+        return _head(HTTPStatus.NOT_FOUND, b""), b""
+    return _head(HTTPStatus.OK, body), body
+
+
+def _head(status: HTTPStatus, body: bytes) -> bytes:
+    return (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Length: {len(body)}\r\n"
+        f"ETag: {_md5(body)}\r\nX-Goog-Hash: {_crc32c(body)}\r\n"
+        f"Last-Modified: {_CHANGED}\r\n\r\n"
+    ).encode()
 
 
 def _md5(content: bytes) -> str:

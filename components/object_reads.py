@@ -35,8 +35,11 @@ _CONNECT_TIMEOUT, _READ_TIMEOUT, _TIMEOUT = "60s", "60s", "600s"
 _MD5 = re.compile("[0-9a-f]{32}")
 _MOST_FAILURES = 16
 _REST_SECONDS = 60.0
+_CLIENT_SECONDS = 1.0
 
 _lock = threading.Lock()
+# By scheme, for whom to read, and until when.
+_current: dict[str, tuple["_Reads", float]] = {}
 # The id of the process that uses obstore.
 _processes: set[int] = set()
 
@@ -54,10 +57,9 @@ def read(path: str) -> bytes | None:
         return None
     scheme, _, place = path.partition("://")
     bucket, _, key = place.partition("/")
-    with store_errors(path):
-        client = client_of(path)
+    reads = _reads_now(scheme.lower(), path)
     with _lock:
-        known = _reads(scheme.lower(), client).bucket(bucket)
+        known = reads.bucket(bucket)
     return None if known is None else known.read(key)
 
 
@@ -66,6 +68,18 @@ def _is_first_process() -> bool:
     if not _processes:
         _processes.add(os.getpid())
     return os.getpid() in _processes
+
+
+def _reads_now(scheme: str, path: str) -> "_Reads":
+    # The environment, which tells the client, is not looked at for each image: it takes as long as
+    # all else that is done here in Python.
+    kept, until = _current.get(scheme, (None, 0.0))
+    if kept is None or time.monotonic() >= until:
+        with store_errors(path):
+            client = client_of(path)
+        kept = _reads(scheme, client)
+        _current[scheme] = kept, time.monotonic() + _CLIENT_SECONDS
+    return kept
 
 
 class _Reads(Protocol):
@@ -101,8 +115,9 @@ class _Bucket:
         # The last two: there is no such object, and a key that obstore does not take.
         with contextlib.suppress(BaseError, FileNotFoundError, ValueError):
             found = obstore.get(self._store, key)
-            tag = (found.meta["e_tag"] or "").strip('"')
-            if found.meta["path"] == key and _MD5.fullmatch(tag):
+            meta = found.meta
+            tag = (meta["e_tag"] or "").strip('"')
+            if meta["path"] == key and _MD5.fullmatch(tag):
                 content = bytes(found.bytes())
                 if hashlib.md5(content, usedforsecurity=False).hexdigest() == tag:
                     return content

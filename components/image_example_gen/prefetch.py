@@ -8,7 +8,7 @@ import contextlib
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from components.image_example_gen import files
@@ -16,8 +16,9 @@ from components.image_example_gen.image_bytes import read_file
 from components.image_example_gen.sources import ImageRecord
 from components.stores import StoreError
 
-IMAGES_AHEAD = 32
-"""The most images that are being read, or wait in memory, at a time."""
+IMAGES_AHEAD = 64
+"""The most images that are being read, or wait in memory, at a time; with several streams twice
+as many."""
 
 BYTES_AHEAD = 64 << 20
 """The most bytes of them together, as listed; a larger image is read alone."""
@@ -36,39 +37,69 @@ def reads(records: Sequence[ImageRecord], max_pixels: int) -> Iterator[Iterator[
       records: the images.
       max_pixels: pixels above which an image is refused.
     """
-    each = [partial(read_file, record.path, record.size, max_pixels) for record in records]
     if not any(files.is_remote(record.path) for record in records):
-        yield iter(each)
+        yield (_read_of(record, max_pixels) for record in records)
         return
-    ahead = _Ahead(min(IMAGES_AHEAD, len(records)))
+    with streams([records], max_pixels) as (contents,):
+        yield contents
+
+
+@contextlib.contextmanager
+def streams(
+    records: Sequence[Iterable[ImageRecord]], max_pixels: int
+) -> Iterator[list[Iterator[Read]]]:
+    """Yields for each stream of images what `reads` yields, for use in a thread of its own.
+
+    All are read by the same threads, within the same bounds. At the end, those who wait for an
+    image get an error, and do not wait for a store that does not answer.
+
+    Args:
+      records: of each stream; an image is taken from it when it may be read.
+      max_pixels: pixels above which an image is refused.
+    """
+    count = max(1, len(records))
+    images = min(IMAGES_AHEAD, -(-2 * IMAGES_AHEAD // count))
+    ahead = _Ahead(images * count)
     try:
-        yield ahead.in_order(each, [max(0, record.size) for record in records])
+        yield [ahead.in_order(each, max_pixels, images, BYTES_AHEAD // count) for each in records]
     finally:
         ahead.close()
 
 
+def _read_of(record: ImageRecord, max_pixels: int) -> Read:
+    return partial(read_file, record.path, record.size, max_pixels)
+
+
 class _Ahead:
-    """Threads that call functions."""
+    """Threads that read images."""
 
     def __init__(self, threads: int):
-        self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
-        self._threads = threads
-        for _ in range(threads):
-            # Daemons: an interrupted process does not wait for a store that does not answer.
-            threading.Thread(target=self._work, daemon=True).start()
+        """Starts none yet.
 
-    def in_order(self, functions: Sequence[Read], sizes: Sequence[int]) -> Iterator[Read]:
+        Args:
+          threads: the most of them.
+        """
+        self._most = threads
+        self._started = 0
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._unread: set[_Task] = set()
+
+    def in_order(
+        self, records: Iterable[ImageRecord], max_pixels: int, most_images: int, most_bytes: int
+    ) -> Iterator[Read]:
         waiting: deque[_Task] = deque()
         ahead = 0
-        following = iter(zip(functions, sizes, strict=True))
+        following = iter(records)
         upcoming = next(following, None)
         while upcoming or waiting:
-            while upcoming and len(waiting) < IMAGES_AHEAD:
-                function, size = upcoming
-                if waiting and ahead + size > BYTES_AHEAD:
+            while upcoming and len(waiting) < most_images:
+                size = max(0, upcoming.size)
+                if waiting and ahead + size > most_bytes:
                     break
-                task = _Task(function, size)
-                self._tasks.put(task)
+                task = _Task(_read_of(upcoming, max_pixels), size)
+                self._begin(task)
                 waiting.append(task)
                 ahead += size
                 upcoming = next(following, None)
@@ -77,17 +108,35 @@ class _Ahead:
             ahead -= waiting.popleft().size
 
     def close(self) -> None:
-        """Ends the threads after the reads that have begun."""
+        """Ends the threads after the reads that have begun, for which nobody waits any more."""
+        with self._lock:
+            self._is_closed = True
+            unread, started = [*self._unread], self._started
         with contextlib.suppress(queue.Empty):
             while True:
-                if task := self._tasks.get_nowait():
-                    task.drop()
-        for _ in range(self._threads):
+                self._tasks.get_nowait()
+        for task in unread:
+            task.drop()
+        for _ in range(started):
             self._tasks.put(None)
+
+    def _begin(self, task: "_Task") -> None:
+        with self._lock:
+            if self._is_closed:
+                task.drop()
+                return
+            self._unread.add(task)
+            if self._started < self._most:
+                self._started += 1
+                # A daemon: an interrupted process does not wait for a store that does not answer.
+                threading.Thread(target=self._work, daemon=True).start()
+            self._tasks.put(task)
 
     def _work(self) -> None:
         while task := self._tasks.get():
             task.run()
+            with self._lock:
+                self._unread.discard(task)
 
 
 class _Task:

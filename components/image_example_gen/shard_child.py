@@ -5,11 +5,15 @@ Imports neither TensorFlow nor Beam, which would take longer to import than many
 
 import json
 import os
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
 
 from components.image_example_gen import shards
 from components.image_example_gen.shards import Rules, Staging
 from components.images.child import limit
 from components.images.child_process import Message, serve
+from components.images.reader import RefusedImageError
 
 
 def main() -> None:
@@ -17,9 +21,10 @@ def main() -> None:
     serve(_answer)
 
 
-def _answer(request: Message) -> Message:
+def _answer(request: Message, following: Iterator[Message]) -> Message:
     asked = json.loads(request.head)
     rules, parent = Rules(**asked["rules"]), os.getppid()
+    sent = islice(following, asked["sent"])
 
     def before_images() -> None:
         if os.getppid() != parent:
@@ -28,11 +33,25 @@ def _answer(request: Message) -> Message:
 
     try:
         shards.ingest(
-            [asked["shard"]], Staging(asked["folder"]), rules, before_images=before_images
+            [asked["shard"]],
+            Staging(asked["folder"]),
+            rules,
+            before_images=before_images,
+            contents=(partial(_content, each) for each in sent) if asked["sent"] else None,
         )
+    except EOFError:  # the parent has ended, or gave the shard up
+        raise
     except Exception:  # the parent reads the shard again, and says what is wrong
+        for _ in sent:  # not to take it for the next request
+            pass
         return Message(b"false")
     return Message(b"true")
+
+
+def _content(message: Message) -> bytes:
+    if message.head:
+        raise RefusedImageError(*json.loads(message.head))
+    return message.body
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ that a bundle which a runner retries leaves no partial file. TensorFlow and TFX 
 read images.
 """
 
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -192,6 +193,7 @@ def ingest(
     *,
     workers: int = 1,
     before_images: Callable[[], None] = lambda: None,
+    contents: Iterator[Read] | None = None,
 ) -> None:
     """Reads the images of some shards; writes the examples, the entry and the outcome of each.
 
@@ -203,6 +205,7 @@ def ingest(
       rules: how images are read.
       workers: number of processes that decode them; 1 for this one.
       before_images: called before each few images are read.
+      contents: return the contents of the images, in order; None: they are read by their paths.
 
     Raises:
       StoreError: a file could not be read, for a reason that does not lie in the file.
@@ -210,8 +213,9 @@ def ingest(
     listings = [staging.read_listing(shard) for shard in shards]
     read = functools.partial(_read, rules=rules, in_child=workers > 1, before_images=before_images)
     every = [record for _, records in listings for record in records]
-    with reads(every, rules.max_pixels) as contents:
-        images = map_in_order(read, contents, threads=workers)
+    given = None if contents is None else contextlib.nullcontext(contents)
+    with given or reads(every, rules.max_pixels) as each:
+        images = map_in_order(read, each, threads=workers)
         for shard, listing in zip(shards, listings, strict=True):
             _write(shard, listing, images, staging, rules)
 

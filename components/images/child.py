@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import resource
+from collections.abc import Iterator
 
 from components.images import reader
 from components.images.child_process import Message, serve
@@ -36,7 +37,7 @@ def limit(max_pixels: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (end, resource.RLIM_INFINITY))
 
 
-def _answer(request: Message) -> Message:
+def _answer(request: Message, _: Iterator[Message]) -> Message:
     max_pixels, max_side = json.loads(request.head)
     limit(max_pixels)
     data = request.body

@@ -5,13 +5,15 @@ not part of an answer.
 """
 
 import contextlib
+import fcntl
+import itertools
 import os
 import resource
 import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -20,6 +22,8 @@ _ROOT = str(Path(__file__).resolve().parents[2])
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR")
 # Libraries reserve memory per core, which would count towards the limit.
 _VARIABLES = {"PYTHONPATH": _ROOT, "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+# What waits for the child process while it works, or else it would wait for its parent then.
+_PIPE_BYTES = 1 << 20
 
 
 class Message(NamedTuple):
@@ -62,15 +66,20 @@ class Children:
         # A forked process must not use the child processes of its parent.
         os.register_at_fork(after_in_child=self._forget)
 
-    def ask(self, request: Message) -> Message:
+    def ask(self, request: Message, following: Iterable[Message] = ()) -> Message:
         """Returns the answer of a child process; safe for use by many threads.
+
+        Args:
+          request: what is asked.
+          following: more of the request, of which only little is in memory at a time. If it raises
+            an error, the child process is ended.
 
         Raises:
           ChildDiedError: it ended before it answered.
           RuntimeError: it did not start.
         """
         with self._one() as child:
-            return child.ask(request)
+            return child.ask(request, following)
 
     def start(self, count: int) -> None:
         """Starts child processes before they are needed, without waiting for them.
@@ -101,6 +110,9 @@ class Children:
             self._busy.add(child)
         try:
             yield child
+        except BaseException:
+            child.end()
+            raise
         finally:
             with self._lock:
                 self._busy.discard(child)
@@ -137,6 +149,8 @@ class _Child:
             start_new_session=True,  # Ctrl-C ends the parent, and with it the child process
         )
         self._is_ready = False
+        with contextlib.suppress(OSError):  # the system allows a user so many bytes
+            fcntl.fcntl(self._input, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
     @property
     def _input(self) -> IO[bytes]:
@@ -160,26 +174,34 @@ class _Child:
     def kill(self) -> None:
         self._process.kill()
 
-    def ask(self, request: Message) -> Message:
+    def ask(self, request: Message, following: Iterable[Message]) -> Message:
         if not self._is_ready and not self._output.read(1):
             raise RuntimeError(
                 "the process that reads images did not start; its exit code is "
                 f"{self._process.wait()}"
             )
         self._is_ready = True
-        try:
-            _write(self._input, request)
+        for message in itertools.chain((request,), following):
+            with self._running():
+                _write(self._input, message)
+        with self._running():
             return _read(self._output)
+        raise AssertionError  # the answer is returned, or an error raised
+
+    @contextlib.contextmanager
+    def _running(self) -> Iterator[None]:
+        try:
+            yield
         except (EOFError, BrokenPipeError):
-            self._output.close()
             raise ChildDiedError(self._process.wait()) from None
 
 
-def serve(answer: Callable[[Message], Message]) -> None:
+def serve(answer: Callable[[Message, Iterator[Message]], Message]) -> None:
     """Answers requests in the child process until its parent ends.
 
     Args:
-      answer: returns the answer to a request.
+      answer: returns the answer to a request, after it has taken what follows the request from an
+        iterator of all messages to come.
     """
     requests = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
@@ -188,12 +210,10 @@ def serve(answer: Callable[[Message], Message]) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     answers.write(b"\n")
     answers.flush()
-    while True:
-        try:
-            request = _read(requests)
-        except EOFError:
-            return
-        _write(answers, answer(request))
+    messages = iter(lambda: _read(requests), None)
+    with contextlib.suppress(EOFError):
+        while True:
+            _write(answers, answer(next(messages), messages))
 
 
 def command(module: str) -> tuple[str, ...]:

@@ -51,9 +51,14 @@ def read(path: str) -> bytes | None:
         return threads.submit(object_reads.read, path).result()
 
 
+def forget() -> None:
+    object_reads._reads.cache_clear()
+    object_reads._current.clear()
+
+
 def make_known(root: str) -> None:
     """Forgets all buckets, and lets the client ask for an object, from which it is learned how."""
-    object_reads._reads.cache_clear()
+    forget()
     read(f"{root}/{PLAIN[0]}")
     if root.startswith("s3://"):
         store_of(root).read(f"{root}/{PLAIN[0]}")
@@ -101,7 +106,7 @@ def test_an_object_of_several_parts_is_left_to_the_client(proxy, root):
 
 def test_a_bucket_of_s3_is_known_by_the_first_request_of_the_client(proxy, root):
     in_s3(root)
-    object_reads._reads.cache_clear()
+    forget()
     assert read(f"{root}/{PLAIN[0]}") is None
     assert proxy.verbs == {}
     store_of(root).read(f"{root}/{PLAIN[0]}")

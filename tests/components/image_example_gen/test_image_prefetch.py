@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from components.image_example_gen import files
-from components.image_example_gen.prefetch import BYTES_AHEAD, IMAGES_AHEAD, reads
+from components.image_example_gen.prefetch import BYTES_AHEAD, IMAGES_AHEAD, reads, streams
 from components.image_example_gen.sources import ImageRecord
 from components.images.reader import RefusedImageError
 from components.stores import StoreError
@@ -121,10 +121,30 @@ def test_threads_end_when_the_reader_stops(bucket):
 def test_who_waits_for_an_image_when_the_reader_stops_does_not_wait_for_ever(bucket):
     bucket.allowed = threading.Semaphore(0)
     with reads(records(range(MANY)), BYTES_AHEAD) as each:
-        last = [next(each) for _ in range(IMAGES_AHEAD + 9)][-1]
-    with pytest.raises(StoreError, match="reading of all images has ended"):
-        last()
+        first, *_, last = [next(each) for _ in range(IMAGES_AHEAD + 9)]
+    for waiting in (first, last, next(each)):
+        with pytest.raises(StoreError, match="reading of all images has ended"):
+            waiting()
     bucket.allowed.release(MANY)
+
+
+def test_several_streams_are_read_at_once_in_bounded_memory(bucket):
+    bucket.allowed = threading.Semaphore(0)
+    names = [[f"{stream}-{number}" for number in range(MANY)] for stream in range(4)]
+    with streams([records(each) for each in names], 10**9) as contents:
+        first = [next(each) for each in contents]
+        assert len(bucket.begun) <= 2 * IMAGES_AHEAD
+        bucket.allowed.release(9 * MANY)
+        for name, read, following in zip(names, first, contents, strict=True):
+            assert [read(), *(each() for each in following)] == [
+                f"s3://b/{each}".encode() for each in name
+            ]
+    large = [records(range(4), size=BYTES_AHEAD // 4, root=f"s3://{each}") for each in range(2)]
+    bucket.begun.clear()
+    with streams(large, 10**9) as contents:
+        for each in contents:
+            next(each)()
+        assert len(bucket.begun) <= 4
 
 
 def test_files_on_disk_are_read_where_they_are_used(bucket):

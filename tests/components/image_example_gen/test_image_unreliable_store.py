@@ -8,7 +8,7 @@ from faulty_bucket import SCHEMES, faulty_bucket
 from pictures_on_disk import write_pictures
 
 from benchmarks.faults.faulty_store import Fault, FaultyStore, Unreliable
-from components.image_example_gen import shards
+from components.image_example_gen import shard_children, shards
 from components.image_example_gen.sources import list_images
 from components.stores import StoreError, store_of
 
@@ -42,32 +42,45 @@ def proxy(store) -> Iterator[FaultyStore]:
     store[1].clear()
 
 
-def ingested(source: object, folder: Path) -> tuple[bytes, shards.Outcome]:
-    """The records and the outcome of one shard of all images."""
+@pytest.fixture(params=[1, 2], ids=["one process", "child processes"])
+def workers(request) -> Iterator[int]:
+    yield request.param
+    shard_children.end()
+
+
+def ingested(source: object, folder: Path, workers: int) -> list[tuple[bytes, shards.Outcome]]:
+    """The records and the outcomes of three shards."""
     folder.mkdir()
     staging = shards.Staging(str(folder))
-    staging.write_listing(0, 0, list_images(str(source)))
-    shards.ingest([0], staging, RULES)
-    return Path(staging.examples(0)).read_bytes(), staging.read_outcome(0)
+    records = list_images(str(source))
+    for shard in range(3):
+        staging.write_listing(shard, 8 * shard, records[8 * shard : 8 * shard + 8])
+    shard_children.ingest(range(3), staging, RULES, workers)
+    return [
+        (Path(staging.examples(shard)).read_bytes(), staging.read_outcome(shard))
+        for shard in range(3)
+    ]
 
 
-def test_an_unreliable_store_gives_the_records_of_the_disk(store, proxy, photos, tmp_path):
+def test_an_unreliable_store_gives_the_records_of_the_disk(store, proxy, photos, workers, tmp_path):
     proxy.unreliable = Unreliable(3)
-    found = ingested(store[0], tmp_path / "bucket")
+    found = ingested(store[0], tmp_path / "bucket", workers)
     assert set(proxy.unreliable.hits.values()) >= {"503", "reset", "delay", "cut", "damage"}
-    assert found == ingested(photos, tmp_path / "disk")
-    assert [refusal.reason for refusal in found[1].refusals] == ["not_an_image"]
+    assert found == ingested(photos, tmp_path / "disk", 1)
+    refused = [refusal.reason for _, outcome in found for refusal in outcome.refusals]
+    assert refused == ["not_an_image"]
 
 
 @pytest.mark.parametrize("fault", ["503", "cut"])
 def test_an_object_that_can_never_be_read_ends_the_ingestion_and_is_named(
-    store, proxy, tmp_path, fault
+    store, proxy, workers, tmp_path, fault
 ):
     list_images(store[0])
     proxy.fault = Fault("GET", fault, first=9, times=None)
     with pytest.raises(StoreError) as error:
-        ingested(store[0], tmp_path / "bucket")
+        ingested(store[0], tmp_path / "bucket", workers)
     key = proxy.fault.path.rpartition("/unreliable/")[2]
     assert str(error.value).startswith(f"{store[0]}/{key} can't be read")
     assert "check that" in str(error.value)
-    assert [path.name for path in (tmp_path / "bucket").iterdir()] == ["listing-00000"]
+    finished = [path.name for path in (tmp_path / "bucket").glob("outcome-*")]
+    assert len(finished) < 3
