@@ -1,8 +1,9 @@
 """Reads a data source with Beam: every image once, in shards that are never shuffled.
 
 1. The sorted listing is divided into shards of consecutive images.
-2. In Beam, one call per shard reads, decodes and hashes its images and writes them to a staging
-   folder; it returns only digests and refusals, in one small file per shard.
+2. In Beam, or in this process if that is its only worker, one call per shard reads, decodes and
+   hashes its images and writes them to a staging folder; it returns only digests and refusals, in
+   one small file per shard.
 3. This process finds duplicates and label conflicts from the digests of all images, writes the
    quarantine list and checks whether too many images were refused.
 4. Shards are moved to their final names. Those that lose an image are written anew, in Beam.
@@ -167,19 +168,25 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         return found
 
     def _ingest(self, unread: Sequence[Part], staging: Staging, rules: Rules) -> None:
-        shards = [shard for part in unread for shard in part.write_listings(staging)]
+        if not unread:
+            return
         total = sum(len(part.span.records) for part in unread)
         workers = image_workers(map(str, self._beam_pipeline_args), total)
-        if not shards:
-            return
-        groups = self._groups(shards, workers)
+        is_here = self._is_one_process()
+        if is_here:
+            shard_children.start(min(workers, sum(part.shards for part in unread)))
         try:
+            shards = [shard for part in unread for shard in part.write_listings(staging)]
             with watched(
                 lambda: staging.finished() * total // len(shards), total=total, logger=_LOGGER.name
             ):
-                self._for_each(
-                    "Ingest", groups, beam.Map(shard_children.ingest, staging, rules, workers)
-                )
+                if is_here:
+                    shard_children.ingest(shards, staging, rules, workers)
+                else:
+                    groups = [shards[at : at + workers] for at in range(0, len(shards), workers)]
+                    self._for_each(
+                        "Ingest", groups, beam.Map(shard_children.ingest, staging, rules, workers)
+                    )
         finally:
             shard_children.end()
         for part in unread:
@@ -199,14 +206,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             self._for_each("Finalize", rewritten, beam.Map(rewrite, staging))
         return [plan.entry or staging.read_entry(shard) for shard, plan in plans.items()]
 
-    def _groups(self, shards: Sequence[int], workers: int) -> list[Sequence[int]]:
-        """Returns the shards that one call ingests: all, if one Beam worker does everything."""
+    def _is_one_process(self) -> bool:
+        """Returns whether one Beam worker does everything, in this process: without Beam, then."""
         given = [*map(str, self._beam_pipeline_args)]
         has_several = any(option.startswith("--direct_num_workers") for option in given)
-        if "--runner=FnApiRunner" in given and not has_several:
-            shard_children.start(min(workers, len(shards)))  # while Beam prepares its pipeline
-            return [shards]
-        return [shards[start : start + workers] for start in range(0, len(shards), workers)]
+        return "--runner=FnApiRunner" in given and not has_several
 
     def _for_each(self, name: str, shards: Iterable[Any], work: beam.PTransform) -> None:
         with self._make_beam_pipeline() as pipeline:

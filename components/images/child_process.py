@@ -93,13 +93,13 @@ class Children:
             self._keep(_Child(self._command))
 
     def end(self) -> None:
-        """Ends the child processes: the idle ones, and by a signal those that are in use."""
+        """Ends the child processes by a signal, also those that are in use."""
         with self._lock:
-            ended, killed = [*self._idle], [*self._busy]
+            idle, busy = [*self._idle], [*self._busy]
             self._idle.clear()
-        for child in killed:
+        for child in (*idle, *busy):
             child.kill()
-        for child in ended:
+        for child in idle:
             child.end()
 
     @contextlib.contextmanager
@@ -166,6 +166,8 @@ class _Child:
         return self._process.poll() is None
 
     def end(self) -> None:
+        # It has nothing to lose, and would take longer to end by itself.
+        self._process.kill()
         with contextlib.suppress(BrokenPipeError):  # it has ended already
             self._input.close()
         self._output.close()
