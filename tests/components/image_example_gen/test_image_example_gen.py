@@ -223,6 +223,20 @@ def test_the_output_does_not_depend_on_the_processes_that_decode(many, ingest, m
     assert two.summary["accepted"] == one.summary["accepted"] + 1
 
 
+@pytest.mark.parametrize(("workers", "pipelines"), [(1, 0), (2, 1)])
+def test_images_are_read_in_a_pipeline_if_it_has_several_workers(
+    photos, ingest, monkeypatch, workers, pipelines
+):
+    from components.image_example_gen.executor import Executor
+
+    made, make = [], Executor._make_beam_pipeline
+    monkeypatch.setattr(
+        Executor, "_make_beam_pipeline", lambda self: made.append(self) or make(self)
+    )
+    assert ingest(photos, workers=workers).summary["accepted"] == 8
+    assert len(made) == pipelines
+
+
 def test_a_shard_that_loses_all_its_images_leaves_no_gap(tmp_path, ingest):
     write_pictures(tmp_path / "s/cats", 2, first_seed=0)
     for number in range(300):
