@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from botocore.utils import parse_timestamp
 from faulty_bucket import SCHEMES, faulty_bucket
 from google.cloud import storage
 
@@ -175,3 +176,19 @@ def test_all_objects_are_read_with_one_client_and_one_request_each(proxy, path, 
     # Google's client also asks once for the bucket.
     objects = {key: times for key, times in proxy.requests.items() if key.endswith(".jpg")}
     assert list(objects.values()) == [5, 5]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-01-02T03:04:05.678Z",
+        "2026-01-02T03:04:05Z",
+        "2026-01-02T03:04:05+02:00",
+        "2026-01-02",
+        "Fri, 02 Jan 2026 03:04:05 GMT",
+        "1767323045",
+        1767323045.5,
+    ],
+)
+def test_times_of_objects_are_those_of_botocore(text):
+    assert stores._timestamp(text) == parse_timestamp(text)

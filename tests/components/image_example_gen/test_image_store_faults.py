@@ -110,8 +110,8 @@ def test_all_objects_are_read_with_one_client_and_one_request_each(store, monkey
     stores._s3_client.cache_clear()
     created, session = [], boto3.session.Session
 
-    def counted() -> boto3.session.Session:
-        created.append(session())
+    def counted(**options: object) -> boto3.session.Session:
+        created.append(session(**options))
         return created[-1]
 
     monkeypatch.setattr(boto3.session, "Session", counted)
