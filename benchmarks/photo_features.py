@@ -80,5 +80,8 @@ def _computed(paths: Sequence[Path], view: Backbone) -> NDArray[np.float32]:
         model.load_weights(body)
     batches = [paths[first : first + _BATCH] for first in range(0, len(paths), _BATCH)]
     return np.concatenate(
-        [model(tf.constant([path.read_bytes() for path in batch])).numpy() for batch in batches]
+        [
+            model.of_view(0, model.pixels(tf.constant([path.read_bytes() for path in batch])))
+            for batch in batches
+        ]
     ).astype(np.float32)

@@ -1,22 +1,26 @@
-"""`outnumbered run --preset cats_vs_dogs` compared with one forward pass of its images.
+"""`outnumbered run --preset cats_vs_dogs` compared with one forward pass of its images' views.
 
     python -m benchmarks.run [--photos DIR] [--weights PATH] [--scale 1]
 
 Three runs, each the command of a user: one of a few images, which has nothing but the fixed costs
 (imports, start of the steps, building and saving the network, the report); one of the preset at
 `--scale`, without anything of an earlier run; and a second in the same output folder with another
-`sampler.random_state`, which draws some images that the first has not seen. The forward pass of
-the same number of images, in batches of 32, is measured alone, after a warm-up.
+`sampler.random_state`, which draws some images that the first has not seen. The forward pass is
+measured alone, after a warm-up: each of as many distinct images is read and decoded once, and each
+of the preset's views of it goes through the network once, in batches of 32.
 
-Without --photos the images are drawn, and without --weights the weights are random; neither affects
-the times. The last line is JSON:
+Without --photos the images are drawn, and without --weights the weights are random, with a fixed
+penalty and threshold of the head: features of a random network hardly differ between images, so
+that a chosen penalty would magnify their rounding errors, and a chosen threshold lie among the
+scores of all images. The last line is JSON:
 
 - `over_limit`: the seconds of the run without the fixed costs, divided by those of a forward pass
-  of its images;
+  of all views of its images;
 - `second_over_limit`: the same of the second run, with the images that the first has not seen;
 - `over_limit_cpu`, `second_over_limit_cpu`: the same of seconds of CPU time, which depend less on
   what else the machine does;
-- `images`, `unseen`: the number of these images;
+- `images`, `unseen`: the number of these images, which are distinct, and however many views they
+  have;
 - `forward`, `start`, `run`, `second`: seconds, each as [seconds, seconds of CPU time].
 """
 
@@ -28,7 +32,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +42,15 @@ from pipeline.settings import load_settings
 PRESET = "cats_vs_dogs"
 _BATCH = 32
 _FEW = {"cats": 6, "dogs": 3}
+# What the network sees of images (b, side, side, 3), by the name of the view.
+_SEEN: dict[str, Callable[[Any], Any]] = {
+    "original": lambda images: images,
+    "original_mirror": lambda images: images[:, :, ::-1],
+}
+_OF_RANDOM_WEIGHTS = {
+    "trainer.penalty": 1,
+    "calibrator": "{calibration: none, rule: fixed, threshold: 0.5}",
+}
 # Exit codes of a run that has finished: the model passed its gates, or not.
 _FINISHED = (0, 3)
 
@@ -123,6 +136,8 @@ def run_seconds(
         "sampler.splits": json.dumps(splits),
         "sampler.random_state": random_state,
     }
+    if weights == "none":
+        settings |= _OF_RANDOM_WEIGHTS
     overrides = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     command = [sys.executable, "-m", "pipeline.cli", "run", "--preset", PRESET, *overrides]
     started = time.perf_counter()
@@ -141,23 +156,25 @@ def run_seconds(
 
 
 def stored_images(output: Path) -> int:
-    """Returns the number of images whose features a run has stored."""
+    """Returns the number of distinct images whose features a run has stored, for each view once."""
     listings = (output / "features").glob("*/[!.]*.ids")
-    return sum(len(listing.read_text().splitlines()) for listing in listings)
+    return len({image for listing in listings for image in listing.read_text().splitlines()})
 
 
 def forward_seconds(photos: Path, counts: Mapping[str, int], weights: str) -> Seconds:
-    """Measures one forward pass of images, from their files to pooled features."""
+    """Measures one forward pass of images, from their files to pooled features of each view."""
     import keras
     import tensorflow as tf
 
-    size = load_settings(PRESET, None, []).trainer.image_size
+    trainer = load_settings(PRESET, None, []).trainer
+    size = trainer.image_size
     body = keras.applications.Xception(
         weights=None if weights == "none" else weights,
         include_top=False,
         input_shape=(size, size, 3),
         pooling="avg",
     )
+    seen = [_SEEN[name] for name in trainer.view_names]
 
     def read(path: tf.Tensor) -> tf.Tensor:
         image = tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
@@ -173,7 +190,8 @@ def forward_seconds(photos: Path, counts: Mapping[str, int], weights: str) -> Se
     forward(next(iter(images.batch(_BATCH))))
     started, cpu = time.perf_counter(), time.process_time()
     for batch in images.batch(_BATCH).prefetch(1):
-        forward(batch)
+        for view in seen:
+            forward(view(batch))
     return Seconds(time.perf_counter() - started, time.process_time() - cpu)
 
 

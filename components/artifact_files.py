@@ -84,8 +84,20 @@ class Shard:
         Raises:
           DamagedArtifactError: the file has changed.
         """
-        if self.sha256 and (problem := _other_digest(self.path, self.sha256)):
-            raise damaged(self.path, problem)
+        if self.sha256:
+            self.check_hexdigest(_sha256(self.path))
+
+    def check_hexdigest(self, found: str) -> None:
+        """Checks the digest of what was read, if readers check digests.
+
+        Args:
+          found: SHA-256 of the whole file, in hex.
+
+        Raises:
+          DamagedArtifactError: it is another digest.
+        """
+        if self.sha256 and found != self.sha256:
+            raise damaged(self.path, _other_digest(self.sha256, found))
 
     def check_count(self, records: int) -> None:
         """Checks the number of records that were read.
@@ -283,12 +295,13 @@ def _problem(path: str, entry: Mapping[str, Any], *, digests: bool) -> str:
         return f"is missing{with_records}"
     if (size := _size(path)) != entry["bytes"]:
         return f"must have {entry['bytes']} bytes. Received: {size}"
-    return _other_digest(path, entry["sha256"]) if digests else ""
+    if not digests or (found := _sha256(path)) == entry["sha256"]:
+        return ""
+    return _other_digest(entry["sha256"], found)
 
 
-def _other_digest(path: str, expected: str) -> str:
-    found = _sha256(path)
-    return "" if found == expected else f"must have the SHA-256 {expected}. Received: {found}"
+def _other_digest(expected: str, found: str) -> str:
+    return f"must have the SHA-256 {expected}. Received: {found}"
 
 
 def _read_list(uri: str) -> dict[str, Any]:

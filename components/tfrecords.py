@@ -7,13 +7,13 @@ the length, its bytes, and a checksum of the bytes.
 
 import hashlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 
 import google_crc32c
 
 from components import artifact_files, file_io
-from components.artifact_files import Described
+from components.artifact_files import Described, Shard
 
 _LENGTH = struct.Struct("<Q")
 _CHECKSUM = struct.Struct("<I")
@@ -32,12 +32,35 @@ def records(path: str) -> Iterator[bytes]:
     Raises:
       DamagedArtifactError: a record does not match its checksum, or is incomplete.
     """
+    return _records(path, lambda _: None)
+
+
+def checked_records(shard: Shard) -> Iterator[bytes]:
+    """Yields the records of a file, in order, which is read once, and checks it as a whole.
+
+    Raises:
+      DamagedArtifactError: as `records`; or after the last record, if the file has another digest
+        or another number of records.
+    """
+    digest, count = hashlib.sha256(), 0
+    # Without a digest to compare, none is calculated.
+    for record in _records(shard.path, digest.update if shard.sha256 else lambda _: None):
+        count += 1
+        yield record
+    shard.check_hexdigest(digest.hexdigest())
+    shard.check_count(count)
+
+
+def _records(path: str, on_read: Callable[[bytes], None]) -> Iterator[bytes]:
     with file_io.open_file(path, "rb") as file:
         position = 0
         while header := file.read(_HEADER_BYTES):
             length = _checked(header, _LENGTH.size, path, position)
             (size,) = _LENGTH.unpack(length)
-            yield _checked(file.read(size + _CHECKSUM.size), size, path, position)
+            content = file.read(size + _CHECKSUM.size)
+            on_read(header)
+            on_read(content)
+            yield _checked(content, size, path, position)
             position += _HEADER_BYTES + size + _CHECKSUM.size
 
 

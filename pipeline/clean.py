@@ -6,8 +6,9 @@ only saves time if an earlier run is repeated. Outputs are withdrawn from the
 cache before their files are removed, so that a repeated run makes them again.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ class Item:
     Attributes:
       path: where it is.
       reason: what it is.
-      size: in bytes.
+      size: in bytes; that of a file with several links counts with the last of them, and not at all
+        if one remains.
       artifact: id of the output in the metadata store; None if it is not an output.
     """
 
@@ -64,7 +66,7 @@ def clean(output: Path, *, now: float, remove_them: bool) -> list[Item]:
         store = None
         if not metadata_store.is_new(metadata_store.path(output)):
             store = metadata_store.connect(output)
-        found = sorted(_found(output, store, now), key=lambda item: item.path)
+        found = _sized(sorted(_found(output, store, now), key=lambda item: item.path))
         if remove_them:
             _remove(found, store)
         return found
@@ -157,6 +159,21 @@ def _features(output: Path, kept: _Kept, now: float) -> Iterator[Item]:
 
 
 def _item(path: Path, reason: str, artifact: int | None = None) -> Item:
-    below = path.rglob("*") if path.is_dir() and not path.is_symlink() else ()
-    size = sum(each.lstat().st_size for each in (path, *below) if not each.is_dir())
-    return Item(path, reason, size, artifact)
+    return Item(path, reason, 0, artifact)
+
+
+def _sized(items: Iterable[Item]) -> list[Item]:
+    """Returns the items with the size that is free without all of them."""
+    links: Counter[tuple[int, int]] = Counter()
+
+    def freed(path: Path) -> int:
+        status = path.lstat()
+        links[status.st_dev, status.st_ino] += 1
+        is_last = links[status.st_dev, status.st_ino] >= status.st_nlink
+        return status.st_size if is_last else 0
+
+    def files(path: Path) -> Iterator[Path]:
+        below = path.rglob("*") if path.is_dir() and not path.is_symlink() else ()
+        return (each for each in (path, *below) if each.is_symlink() or not each.is_dir())
+
+    return [replace(each, size=sum(map(freed, files(each.path)))) for each in items]

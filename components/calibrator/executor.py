@@ -16,7 +16,13 @@ from tfx.utils import path_utils
 
 from components import feature_records, names, training_balance
 from components.artifact_files import Shard
-from components.calibrator import calibration, operating_point, rules, wording
+from components.calibrator import (
+    calibration,
+    operating_point,
+    rules,
+    shared_variables,
+    wording,
+)
 from components.calibrator.calibration import Calibration
 from components.calibrator.export import export
 from components.calibrator.operating_point import OperatingPoint
@@ -95,13 +101,10 @@ class Executor(BaseExecutor):
             raise ValueError(f"no operating point on split {split!r}: {error}") from error
         _log_calibration(calibrated, split)
         _log(point, split)
-        export(
-            trained,
-            point,
-            calibrated,
-            _serving_dir(output_dict[names.CALIBRATED_MODEL]),
-            features_key=feature_records.key_of_examples(featured) if featured else "",
-        )
+        target = _serving_dir(output_dict[names.CALIBRATED_MODEL])
+        features_key = feature_records.key_of_examples(featured) if featured else ""
+        export(trained, point, calibrated, target, features_key=features_key)
+        shared_variables.share(serving, target)
         _write_predictions(
             scored.as_table(split, probabilities),
             artifact_utils.get_single_uri(output_dict[names.VAL_PREDICTIONS]),

@@ -1,7 +1,7 @@
 """The calibrated SavedModel: the trained model with a probability and a decision."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -13,7 +13,22 @@ from components.calibrator.operating_point import ASSET_NAME, OperatingPoint
 from components.evaluator import spot_check
 
 _IMAGES = tf.TensorSpec([None], tf.string, name="images")
+_SIGNATURES = "signatures"
 _EXAMPLES = tf.TensorSpec([None], tf.string, name="examples")
+
+
+class _Untracked:
+    """The signatures of a loaded model, as an attribute that TensorFlow does not look into.
+
+    The variables would have other names in the checkpoint with the model as an attribute.
+    """
+
+    def __init__(self, trained: tf.Module):
+        self._trained = trained
+
+    def __getitem__(self, name: str) -> Callable[..., dict[str, tf.Tensor]]:
+        found: Callable[..., dict[str, tf.Tensor]] = self._trained.signatures[name]
+        return found
 
 
 class CalibratedModel(tf.Module):
@@ -35,11 +50,11 @@ class CalibratedModel(tf.Module):
           asset_paths: files to be copied into the SavedModel.
         """
         super().__init__()
-        self._trained = trained
+        self._signatures = _Untracked(trained)
         self._threshold = point.threshold
         self._review = point.review
         self._calibration = calibration
-        self._assets = [tf.saved_model.Asset(path) for path in asset_paths]
+        self._own_assets = [tf.saved_model.Asset(path) for path in asset_paths]
         self.signatures_by_name = {
             names.SERVING_DEFAULT: self.predict_examples,
             names.PREDICT_IMAGES: self.predict_images,
@@ -48,20 +63,24 @@ class CalibratedModel(tf.Module):
             spec = on_features.structured_input_signature[1]["features"]
             predict = tf.function(self._predict_features, input_signature=[spec])
             self.signatures_by_name[names.PREDICT_FEATURES] = predict
+        # The parts of the trained model have the same names here, and so have its variables.
+        for name, part in tf.train.TrackableView(trained).children(trained).items():
+            if name != _SIGNATURES and not hasattr(self, name):
+                setattr(self, name, part)
 
     @tf.function(input_signature=[_IMAGES])
     def predict_images(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns the outputs for encoded images, string (n,)."""
-        return self._calibrated(self._trained.signatures[names.PREDICT_IMAGES](images=images))
+        return self._calibrated(self._signatures[names.PREDICT_IMAGES](images=images))
 
     @tf.function(input_signature=[_EXAMPLES])
     def predict_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns the outputs for serialized tf.Examples, string (n,)."""
-        return self._calibrated(self._trained.signatures[names.SERVING_DEFAULT](examples=examples))
+        return self._calibrated(self._signatures[names.SERVING_DEFAULT](examples=examples))
 
     def _predict_features(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
         """Returns the outputs, and whether rounding may change the decision."""
-        outputs = self._trained.signatures[names.PREDICT_FEATURES](features=features)
+        outputs = self._signatures[names.PREDICT_FEATURES](features=features)
         score = outputs[names.PROBABILITY]
         ends = [
             self._calibrated_score(tf.clip_by_value(score + change, 0.0, 1.0))

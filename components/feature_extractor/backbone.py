@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -62,7 +62,10 @@ class Backbone:
 
     @property
     def each_view(self) -> list["Backbone"]:
-        """One backbone per view, of which this one's features are the mean."""
+        """One backbone per view, of which this one's features are the mean.
+
+        The network is the same for all.
+        """
         any_size = len(sides(self.views, self.image_size)) > 1
         return [dataclasses.replace(self, views=(name,), any_size=any_size) for name in self.views]
 
@@ -94,26 +97,26 @@ class Backbone:
         return Preprocessing(self.image_size, PIXEL_RANGES[self.input_scale])
 
     def build(self) -> "keras.Model":
-        """Returns the network; random weights are the same each time.
+        """Returns the network that sees each view by itself; random weights are always the same.
 
         Raises:
           FileNotFoundError: the path of the weights does not exist.
           ValueError: the file does not fit the network.
           ConnectionError: the weights could not be downloaded.
         """
-        body = self.build_with(self.weights)
+        network = self.build_with(self.weights)
         if self.weights == "none" and not is_own(self.model):
-            body.set_weights(_drawn(body.get_weights()))
-        return body
+            network.set_weights(_drawn(network.get_weights()))
+        return network
 
     def build_with(self, weights: str) -> "keras.Model":
         """Returns the network with other weights than its own; random ones differ each time.
 
         Raises: as `build`.
         """
-        from components.trainer.bodies import body_of_views
+        from components.trainer.bodies import network_of_views
 
-        return body_of_views(
+        return network_of_views(
             self.model,
             self.image_size,
             weights,
@@ -122,12 +125,15 @@ class Backbone:
             any_size=self.any_size,
         )
 
-    def key(self, body: "keras.Model") -> str:
+    def key(self, network: "keras.Model") -> str:
         """Returns a digest of what features depend on except for the image, 32 hex digits.
 
         It covers the values of the weights, not the name of a file, and the code that
         prepares images and builds the network: features of other weights or other code have
         another key.
+
+        Args:
+          network: the network with its weights, whatever views it was built for.
         """
         digest = hashlib.sha256()
         code = modules_version(*_CODE, libraries=("keras", "tensorflow"))
@@ -136,9 +142,21 @@ class Backbone:
         if self.views != ONLY_ORIGINAL or self.any_size:
             settings += [*self.views, self.any_size]
         digest.update(json.dumps(settings).encode())
-        for array in body.get_weights():
+        for array in network.get_weights():
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()[:32]
+
+
+class Wanted(NamedTuple):
+    """An image, and those of its views whose features are missing.
+
+    Attributes:
+      image: encoded.
+      views: numbers of the views, in the order of the backbone's.
+    """
+
+    image: bytes
+    views: tuple[int, ...]
 
 
 def _drawn(weights: list[np.ndarray]) -> list[np.ndarray]:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import apache_beam as beam
 import numpy as np
@@ -23,7 +23,7 @@ from components import artifact_files, example_files, feature_records, names, tf
 from components.artifact_files import Described, Shard
 from components.bundle_file import bundle_file
 from components.checked_artifacts import checked
-from components.feature_extractor.backbone import Backbone
+from components.feature_extractor.backbone import Backbone, Wanted
 from components.feature_extractor.keys import Keys
 from components.feature_extractor.store import FeatureStore, MeanReader
 from components.in_progress import owned_name
@@ -84,13 +84,12 @@ class Executor(BaseBeamExecutor):
         root = exec_properties[STORE] or os.path.join(target.uri, ".features")
         each = [shard for listed in shards.values() for shard in listed]
         images = Keys(_image_keys(each))
-        stores = []
-        for of_view in backbone.each_view:
-            body = of_view.build()
-            stores.append(FeatureStore(Path(root) / of_view.key(body)))
-            self._extract(each, images, of_view, body, stores[-1])
+        network = backbone.build()
+        views = backbone.each_view
+        stores = [FeatureStore(Path(root) / of_view.key(network)) for of_view in views]
+        self._extract(each, images, backbone, network, stores)
         check_digests = artifact_files.checks_digests(source.uri)
-        key = stores[0].folder.name if len(stores) == 1 else backbone.key(backbone.build())
+        key = stores[0].folder.name if len(stores) == 1 else backbone.key(network)
         self._rewrite(shards, target.uri, stores, key=key, check_digests=check_digests)
         if not exec_properties[STORE]:
             fileio.rmtree(root)
@@ -102,24 +101,25 @@ class Executor(BaseBeamExecutor):
         shards: Sequence[Shard],
         images: Keys,
         backbone: Backbone,
-        body: "keras.Model",
-        store: FeatureStore,
+        network: "keras.Model",
+        stores: Sequence[FeatureStore],
     ) -> None:
-        store.discard_damaged(images)
-        known = store.image_ids()
-        missing = images.without(known)
-        found, of_view = len(images) - missing, ", ".join(backbone.views)
-        _LOGGER.info("features of %s images exist (%s), %s to compute", found, of_view, missing)
-        if not missing:
-            return
-        with _saved(body, store.folder) as weights:
-            self._infer(shards, backbone, store, weights, missing=missing)
+        missing = 0
+        for name, store in zip(backbone.views, stores, strict=True):
+            store.discard_damaged(images)
+            of_view = images.without(store.image_ids())
+            found = len(images) - of_view
+            _LOGGER.info("features of %s images exist (%s), %s to compute", found, name, of_view)
+            missing += of_view
+        if missing:
+            with _saved(network, stores[0].folder) as weights:
+                self._infer(shards, backbone, stores, weights, missing=missing)
 
     def _infer(
         self,
         shards: Sequence[Shard],
         backbone: Backbone,
-        store: FeatureStore,
+        stores: Sequence[FeatureStore],
         weights: Path,
         *,
         missing: int,
@@ -139,14 +139,21 @@ class Executor(BaseBeamExecutor):
             min_batch_size=_BATCH,
             max_batch_size=_BATCH,
         )
-        before, counter = store.count(), Counter()
+        folders = [store.folder for store in stores]
+        counter = Counter()
+
+        def stored() -> int:
+            return sum(store.count() for store in stores)
+
+        before = stored()
 
         def done() -> int:
             # Workers in other processes are only seen by the parts that they have stored.
-            return counter.done or store.count() - before
+            return counter.done or stored() - before
 
+        what = "images" if len(stores) == 1 else "views of images"
         with (
-            watched(done, total=missing, logger=_LOGGER.name),
+            watched(done, total=missing, logger=_LOGGER.name, what=what),
             self._make_beam_pipeline() as pipeline,
         ):
             _ = (
@@ -154,9 +161,9 @@ class Executor(BaseBeamExecutor):
                 | "Shards" >> beam.Create([shard.path for shard in shards])
                 | "Spread" >> beam.Reshuffle()
                 | "Read" >> beam.FlatMap(_images)
-                | "Missing" >> beam.ParDo(_Missing(store.folder))
+                | "Missing" >> beam.ParDo(_Missing(folders))
                 | "Infer" >> RunInference(KeyedModelHandler(handler))
-                | "Store" >> beam.ParDo(_Store(store.folder, counter))
+                | "Store" >> beam.ParDo(_Store(folders, counter))
             )
 
     def _rewrite(
@@ -188,7 +195,7 @@ class Executor(BaseBeamExecutor):
 
 
 @contextlib.contextmanager
-def _saved(body: "keras.Model", folder: Path) -> Iterator[Path]:
+def _saved(network: "keras.Model", folder: Path) -> Iterator[Path]:
     """Yields a file of the network's weights for the workers, which is removed at the end.
 
     Each run that shares the store has a file of its own, as its workers read it at any time.
@@ -196,7 +203,7 @@ def _saved(body: "keras.Model", folder: Path) -> Iterator[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / f".{owned_name()}-{_WEIGHTS_FILE}"
     try:
-        body.save_weights(weights)
+        network.save_weights(weights)
         yield weights
     finally:
         weights.unlink(missing_ok=True)
@@ -214,15 +221,9 @@ def _backbone(exec_properties: Mapping[str, Any]) -> Backbone:
 
 
 def _image_keys(shards: Iterable[Shard]) -> Iterator[str]:
-    feature = {names.IMAGE: tf.io.FixedLenFeature([], tf.string)}
     for shard in shards:
-        shard.check_digest()
-        count = 0
-        for records in example_files.record_batches(shard.path, _BATCH):
-            images = tf.io.parse_example(records, feature)[names.IMAGE].numpy()
-            count += len(images)
-            yield from map(_key, images)
-        shard.check_count(count)
+        for record in tfrecords.checked_records(shard):
+            yield _key(_image(record))
 
 
 def _key(image: bytes) -> str:
@@ -236,50 +237,63 @@ def _key(image: bytes) -> str:
 
 def _images(file: str) -> Iterator[tuple[str, bytes]]:
     for record in tfrecords.records(file):
-        features = tf.train.Example.FromString(record).features.feature
-        image = features[names.IMAGE].bytes_list.value[0]
+        image = _image(record)
         yield _key(image), image
 
 
-class _Missing(beam.DoFn):
-    """Yields the images whose features are not in the store."""
+def _image(record: bytes) -> bytes:
+    features = tf.train.Example.FromString(record).features.feature
+    image: bytes = features[names.IMAGE].bytes_list.value[0]
+    return image
 
-    def __init__(self, folder: Path):
-        self._folder = folder
+
+class _Missing(beam.DoFn):
+    """Yields the images with those views whose features are not in the view's store."""
+
+    def __init__(self, folders: Sequence[Path]):
+        self._folders = folders
 
     def setup(self) -> None:
-        self._known = FeatureStore(self._folder).image_ids()
+        self._known = [FeatureStore(folder).image_ids() for folder in self._folders]
 
-    def process(self, element: tuple[str, bytes]) -> Iterator[tuple[str, bytes]]:
-        if element[0] not in self._known:
-            yield element
+    def process(self, element: tuple[str, bytes]) -> Iterator[tuple[str, Wanted]]:
+        key, image = element
+        views = tuple(view for view, known in enumerate(self._known) if key not in known)
+        if views:
+            yield key, Wanted(image, views)
 
 
 class _Store(beam.DoFn):
-    """Adds features to the store in parts."""
+    """Adds features to the stores of their views, in parts."""
 
-    def __init__(self, folder: Path, counter: Counter):
-        self._folder = folder
+    def __init__(self, folders: Sequence[Path], counter: Counter):
+        self._folders = folders
         self._counter = counter
 
     def setup(self) -> None:
-        self._store = FeatureStore(self._folder)
+        self._stores = [FeatureStore(folder) for folder in self._folders]
 
     def start_bundle(self) -> None:
-        self._pending: list[tuple[str, np.ndarray]] = []
+        self._pending: list[list[tuple[str, np.ndarray]]] = [[] for _ in self._folders]
 
     def process(self, element: tuple[str, "PredictionResult"]) -> None:
         image_id, result = element
-        self._pending.append((image_id, np.asarray(result.inference)))
-        self._counter.advance(1)
-        if len(self._pending) == _PART_IMAGES:
-            self.finish_bundle()
+        by_view = cast("dict[int, np.ndarray]", result.inference)
+        for view, features in by_view.items():
+            self._pending[view].append((image_id, features))
+            if len(self._pending[view]) == _PART_IMAGES:
+                self._add(view)
+        self._counter.advance(len(by_view))
 
     def finish_bundle(self) -> None:
-        if self._pending:
-            image_ids, features = zip(*self._pending, strict=True)
-            self._store.add(image_ids, np.stack(features))
-        self._pending = []
+        for view in range(len(self._stores)):
+            self._add(view)
+
+    def _add(self, view: int) -> None:
+        if pending := self._pending[view]:
+            image_ids, features = zip(*pending, strict=True)
+            self._stores[view].add(image_ids, np.stack(features))
+        self._pending[view] = []
 
 
 class _Rewrite(beam.DoFn):

@@ -76,11 +76,17 @@ def calibrations(arm: Arm, prevalence: float | None) -> list[Calibration]:
     """
     val, recorded = arm.scores[arm.val_split], arm.metadata.get("training_balance")
     balance = None if recorded is None else TrainingBalance.from_mapping(recorded)
+    # The seeds of a head that is solved have the same scores, and a calibration is cross-validated.
+    known: dict[tuple[bytes, bytes], Calibration] = {}
+
+    def of(labels: NDArray[np.int64], row: NDArray[np.float32]) -> Calibration:
+        key = labels.tobytes(), row.tobytes()
+        if key not in known:
+            known[key] = calibrate(row, labels, prevalence=prevalence, balance=balance)
+        return known[key]
+
     try:
-        return [
-            calibrate(row, labels, prevalence=prevalence, balance=balance)
-            for labels, row in val.by_replicate()
-        ]
+        return [of(labels, row) for labels, row in val.by_replicate()]
     except ValueError as error:
         raise ValueError(f"arm {arm.name!r}, split {arm.val_split!r}: {error}") from error
 

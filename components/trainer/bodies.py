@@ -38,13 +38,32 @@ def body_of_views(
     *,
     pooled: bool,
     views: Sequence[str] = ONLY_ORIGINAL,
-    any_size: bool = False,
 ) -> keras.Model:
     """Returns a network that averages the features of several views of each image.
 
     Args:
       model, image_size, weights, pooled: as `pretrained_body`.
       views: names of single views, see `components.trainer.views`.
+
+    Raises: as `pretrained_body`.
+    """
+    network = network_of_views(model, image_size, weights, pooled=pooled, views=views)
+    return seen_in(network, image_size, views)
+
+
+def network_of_views(
+    model: str,
+    image_size: int,
+    weights: str,
+    *,
+    pooled: bool,
+    views: Sequence[str] = ONLY_ORIGINAL,
+    any_size: bool = False,
+) -> keras.Model:
+    """Returns the network that sees every view of an image, each by itself.
+
+    Args:
+      model, image_size, weights, pooled, views: as `body_of_views`.
       any_size: build the network for images of any size even if all views have the same. Such a
         network may pad its input otherwise, so that the features of a view differ.
 
@@ -52,9 +71,19 @@ def body_of_views(
     """
     sides = view_sides(views, image_size)
     any_size = any_size or len(sides) > 1
-    if tuple(views) == ONLY_ORIGINAL and not any_size:
-        return pretrained_body(model, image_size, weights, pooled=pooled)
-    network = pretrained_body(model, None if any_size else sides.pop(), weights, pooled=pooled)
+    return pretrained_body(model, None if any_size else sides.pop(), weights, pooled=pooled)
+
+
+def seen_in(network: keras.Model, image_size: int, views: Sequence[str]) -> keras.Model:
+    """Returns a network of the same weights that averages its features of views of an image.
+
+    Args:
+      network: as `network_of_views` returns it for these views, or for more.
+      image_size: side, in pixels, of the images of which the views are made.
+      views: names of single views.
+    """
+    if tuple(views) == ONLY_ORIGINAL and network.input_shape[1] == image_size:
+        return network
     images = keras.Input((image_size, image_size, 3), name="images")
     features = [network(_seen(images, view(name, image_size)), training=False) for name in views]
     return keras.Model(images, layers.Average()(features) if len(features) > 1 else features[0])

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from components import tfrecords
-from components.artifact_files import DamagedArtifactError
+from components.artifact_files import DamagedArtifactError, Shard
 
 RECORDS = [b"", b"one", os.urandom(300_000), b"\x00" * 20]
 
@@ -61,3 +61,34 @@ def test_a_file_of_records_is_written_as_tensorflow_does(tmp_path):
     entry = writer.described("ours")
     assert (entry.records, entry.size) == (4, len(content))
     assert entry.sha256 == hashlib.sha256(content).hexdigest()
+
+
+def _shard(path, *, records=4, sha256=None):
+    digest = hashlib.sha256(path.read_bytes()).hexdigest() if sha256 is None else sha256
+    return Shard(str(path), records, digest)
+
+
+def test_a_file_is_read_and_checked_as_a_whole_at_once(path, monkeypatch):
+    opened, open_file = [], tfrecords.file_io.open_file
+    shard = _shard(path)
+
+    def noted(*arguments):
+        opened.append(arguments)
+        return open_file(*arguments)
+
+    monkeypatch.setattr(tfrecords.file_io, "open_file", noted)
+    assert list(tfrecords.checked_records(shard)) == RECORDS
+    assert len(opened) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"sha256": "0" * 64}, "must have the SHA-256 0+. Received: "), ({"records": 5}, "5 records")],
+)
+def test_a_file_with_another_digest_or_number_of_records_is_an_error(path, change, message):
+    with pytest.raises(DamagedArtifactError, match=message):
+        list(tfrecords.checked_records(_shard(path, **change)))
+
+
+def test_the_digest_of_a_file_is_not_checked_if_its_list_has_none(path):
+    assert list(tfrecords.checked_records(_shard(path, sha256=""))) == RECORDS

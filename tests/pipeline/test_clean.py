@@ -193,6 +193,17 @@ def test_the_command_shows_what_it_would_remove_and_how_much(output):
     assert command("--output", output).stdout == "Nothing to remove\n"
 
 
+def test_a_file_with_several_links_counts_once_and_only_if_none_remains(output):
+    root = output / "tfx" / "artifacts" / "extractor" / "featured_examples"
+    for folder, name in (("98", "a"), ("99", "b"), ("99", "c")):
+        (root / folder).mkdir(exist_ok=True)
+        (root / folder / name).write_bytes(b"x" * 1000)
+    os.link(root / "98" / "a", root / "99" / "a")
+    os.link(root / "99" / "c", output / "elsewhere")
+    found = {item.path.name: item.size for item in clean.clean(output, now=NOW, remove_them=False)}
+    assert (found["98"], found["99"]) == (0, 2000)
+
+
 @pytest.mark.parametrize("make", [Path.mkdir, lambda path: None])
 def test_a_folder_without_runs_is_refused(tmp_path, make):
     make(tmp_path / "photos")

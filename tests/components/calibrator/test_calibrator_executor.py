@@ -13,7 +13,7 @@ from listed import listed
 from PIL import Image
 from tfx.types import channel_utils, standard_artifacts
 
-from components import artifacts, feature_records, training_balance
+from components import artifact_files, artifacts, feature_records, training_balance
 from components.artifact_files import DamagedArtifactError
 from components.calibrator import calibration, operating_point
 from components.calibrator.component import Calibrator
@@ -70,6 +70,27 @@ def calibrate(trained_model, tmp_path):
         return str(tmp_path / "out/Format-Serving")
 
     return run
+
+
+def test_the_variables_of_the_trained_model_are_not_written_a_second_time(
+    calibrate, write_examples, records, frozen_model
+):
+    serving = Path(calibrate(write_examples(records), model=frozen_model))
+    original = frozen_model / "Format-Serving"
+    names = sorted(path.name for path in (original / "variables").iterdir())
+    assert sorted(path.name for path in (serving / "variables").iterdir()) == names
+    for name in names:
+        assert (serving / "variables" / name).samefile(original / "variables" / name)
+    artifact_files.check(str(serving))
+    # As TensorFlow Serving loads it: the variables by the names in the graph.
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        loaded = tf.compat.v1.saved_model.load(session, ["serve"], str(serving))
+        signature = loaded.signature_def["serving_default"]
+        (given,) = signature.inputs.values()
+        scores = session.run(signature.outputs["score"].name, {given.name: records})
+    served = tf.saved_model.load(str(original)).signatures["serving_default"]
+    expected = served(examples=tf.constant(records))["probability"]
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
 
 
 def test_without_a_calibration_both_signatures_return_the_score_as_the_probability(

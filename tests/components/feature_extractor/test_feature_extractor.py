@@ -20,8 +20,10 @@ from components import code_version
 from components.artifact_files import DamagedArtifactError
 from components.example_files import shard_name, split_dir, split_shards
 from components.feature_extractor import backbone as backbone_module
-from components.feature_extractor.backbone import Backbone
+from components.feature_extractor.backbone import Backbone, Wanted
 from components.feature_extractor.executor import Executor
+from components.feature_extractor.inference import FeatureModel, infer
+from components.trainer.bodies import body_of_views
 
 SIZE = 71
 XCEPTION = {
@@ -44,12 +46,16 @@ PROPERTIES = {
 }
 
 
-def _example(seed: int) -> bytes:
+def _example_image(seed: int) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 255, (30, 40, 3)).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _example(seed: int) -> bytes:
     features = tf.train.Features()
-    features.feature["image"].bytes_list.value.append(buffer.getvalue())
+    features.feature["image"].bytes_list.value.append(_example_image(seed))
     features.feature["label"].int64_list.value.append(seed % 2)
     features.feature["image_id"].bytes_list.value.append(f"{seed:064x}".encode())
     features.feature["breed"].bytes_list.value.append(b"poodle")
@@ -317,11 +323,66 @@ def test_the_features_of_views_are_averaged_as_the_served_network_does(
     featured = extract(images, tmp_path, **given)
     changes = {"model": own["model_name"], "image_size": 32, "input_scale": "0..255"}
     backbone = Backbone(**XCEPTION | changes, views=views)
-    body = backbone.build()
+    body = body_of_views(own["model_name"], 32, "none", pooled=True, views=views)
     for one, other in zip(_records(str(images), "val"), _records(featured.uri, "val"), strict=True):
         encoded = tf.constant([one.features.feature["image"].bytes_list.value[0]])
         expected = body(backbone.preprocessing.batch(encoded), training=False)[0]
         np.testing.assert_allclose(_values(other), expected, rtol=2e-3, atol=0.1)
+
+
+def test_an_image_is_decoded_once_for_all_views_by_one_network(
+    images, extract, tmp_path, own, monkeypatch
+):
+    decoded, built = [], []
+    pixels, build_with = FeatureModel.pixels, Backbone.build_with
+
+    def noted_pixels(self, encoded):
+        decoded.extend(encoded.numpy())
+        return pixels.__get__(self, FeatureModel)(encoded)
+
+    def noted_build(self, weights):
+        built.append(weights)
+        return build_with(self, weights)
+
+    monkeypatch.setattr(FeatureModel, "pixels", noted_pixels)
+    monkeypatch.setattr(Backbone, "build_with", noted_build)
+    several = own | {"views": '["original", "original_mirror", "side_24"]'}
+    extract(images, tmp_path, **several)
+    assert len(decoded) == sum(COUNTS.values())
+    # Once for the key of the features, and once by the workers, which may be other processes.
+    assert built == ["none", "none"]
+
+
+@pytest.mark.parametrize("name", ["original", "original_mirror", "top_left_crop", "side_24"])
+def test_the_features_of_a_view_do_not_depend_on_what_else_is_computed(name, own):
+    network = {"model": own["model_name"], "image_size": 32, "input_scale": "0..255"}
+    views = ("side_24", "original_mirror", "original", "top_left_crop")
+    together = Backbone(**XCEPTION | network, views=views)
+    (alone,) = (each for each in together.each_view if each.views == (name,))
+    encoded = [_example_image(seed) for seed in range(3)]
+    at = views.index(name)
+    # Other views of the second image, and of the third this view alone.
+    wanted = [Wanted(encoded[0], (0, 1, 2, 3)), Wanted(encoded[1], ()), Wanted(encoded[2], (at,))]
+    first, none, third = (each.inference for each in infer(FeatureModel(together), wanted))
+    (expected,) = infer(FeatureModel(alone), [Wanted(encoded[2], (0,))])
+    assert (sorted(first), sorted(none), sorted(third)) == ([0, 1, 2, 3], [], [at])
+    np.testing.assert_array_equal(third[at], expected.inference[0])
+
+
+def test_only_the_missing_views_of_an_image_are_computed(images, extract, tmp_path, own):
+    both = own | {"views": '["original", "original_mirror"]'}
+    extract(images, tmp_path / "store", given=["val"], **own)
+    featured = extract(images, tmp_path / "store", **both)
+    fresh = extract(images, tmp_path / "fresh", **both)
+    for split in COUNTS:
+        assert _records(featured.uri, split) == _records(fresh.uri, split)
+    stored = [
+        sorted(line for part in store.glob("*.ids") for line in part.read_text().splitlines())
+        for store in (tmp_path / "store").iterdir()
+    ]
+    assert len(stored) == 2
+    assert stored[0] == stored[1]
+    assert len(stored[0]) == len(set(stored[0])) == sum(COUNTS.values())
 
 
 def test_a_view_that_is_known_is_not_computed_again(images, extract, tmp_path, own):

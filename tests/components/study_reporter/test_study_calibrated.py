@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,6 +38,22 @@ def test_each_replicate_is_calibrated_with_the_balance_of_its_arm():
     for each in calibrated.calibrations(arm, 1 / 11):
         assert each.prior_shift.shift == pytest.approx(-np.log(10))
     assert all(each.remarks for each in calibrated.calibrations(_arm(), 1 / 11))
+
+
+def test_replicates_with_equal_scores_are_calibrated_once(monkeypatch):
+    arm, calls, calibrate = _arm(replicates=2), [], calibrated.calibrate
+    val = arm.scores["val"]
+    twice = replace(val, probabilities=np.repeat(val.probabilities, 2, axis=0))
+    expected = calibrated.calibrations(arm, 1 / 11)
+
+    def noted(*arguments, **options):
+        calls.append(arguments)
+        return calibrate(*arguments, **options)
+
+    monkeypatch.setattr(calibrated, "calibrate", noted)
+    found = calibrated.calibrations(replace(arm, scores={"val": twice}), 1 / 11)
+    assert found == [expected[0], expected[0], expected[1], expected[1]]
+    assert len(calls) == 2
 
 
 def test_a_shift_changes_figures_before_the_calibration_and_not_after():
