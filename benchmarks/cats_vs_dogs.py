@@ -21,7 +21,7 @@ and Calibrator; test is only evaluated. The last line is JSON:
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,15 +120,16 @@ class Result:
 class Pool:
     """All photographs, from which splits are drawn."""
 
-    def __init__(self, values: NDArray[np.float32], classes: NDArray[np.str_], settings: Settings):
+    def __init__(self, views: NDArray[np.float32], classes: NDArray[np.str_], settings: Settings):
         """Keeps the features.
 
         Args:
-          values: (n, d).
+          views: (n, views, d), those of each view.
           classes: (n,).
           settings: those of the preset.
         """
-        self._values, self._classes, self._settings = values, classes, settings
+        self._views, self._classes, self._settings = views, classes, settings
+        self._values = views.mean(axis=1)
         self._labels = (classes == settings.data.positive_class).astype(np.int64)
 
     def draw(self, seed: int) -> dict[str, NDArray[np.intp]]:
@@ -162,7 +163,12 @@ class Pool:
             Rows(self._values[splits[name]], self._labels[splits[name]])
             for name in ("train", "val")
         )
-        found = solve_head(settings, train, val)
+        rows = (
+            train
+            if settings.row_views is None
+            else replace(train, values=self._views[splits["train"]])
+        )
+        found = solve_head(settings, rows, val)
         kernel, bias = found.weights
         scores = expit(self._values @ kernel + bias)[:, 0]
         chosen = self._decide(scores, splits)
@@ -205,7 +211,7 @@ class Pool:
         from components.trainer.replicates import ArmRows, train_heads
 
         settings = self._settings.trainer.model_copy(
-            update={"optimizer": "adam", "keep_epoch": "last"}
+            update={"optimizer": "adam", "keep_epoch": "last", "views_as": "average"}
         )
         test = Rows(self._values[splits["test"]], self._labels[splits["test"]])
         rows = ArmRows(train=train, val="val", evaluated={"val": val, "test": test})

@@ -16,6 +16,7 @@ many draws, each from a pool of its own.
 The last line is JSON:
 
 - `coverage`: mean share of the 95 % intervals that contain the true difference; and the lowest;
+  `coverage_error` is the standard error of the mean, from the number of studies;
 - `false_alarm`: share of the studies without a difference in which the p value is below 0.05;
 - `smallest_difference_f1`: the difference in F1 that ten draws find in 80 % of studies, at a
   level of 0.05; `printed_difference_f1` is the mean of what the pages of these studies print;
@@ -210,7 +211,10 @@ def only_first_draw(study: Study) -> Study:
 
 def one_study(scenario: Scenario, draws: int, seed: int) -> dict[str, Any]:
     """Returns the comparison of a study, and that of its first draw."""
-    rng = np.random.default_rng([seed, draws, *scenario.name.encode()])
+    # Of its own for each row of the same scenario, so that errors of the rows' shares average out.
+    rng = np.random.default_rng(
+        [seed, draws, round(1000 * scenario.noise), *scenario.name.encode()]
+    )
     study = simulate(rng, scenario, draws)
     return {**compared(study, scenario.overlap), "one": compared(only_first_draw(study), 0.0)}
 
@@ -279,8 +283,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     null = [row for row in rows if row["null"]]
     varied = [row for row in rows if row["scenario"] == SCENARIOS[0].name]
     near = min(varied, key=lambda row: abs(row["shown"] - bootstrap.POWER))
+    coverage = float(np.mean([row["coverage"] for row in rows]))
+    total = options.studies * len(rows)
     summary = {
-        "coverage": round(float(np.mean([row["coverage"] for row in rows])), 3),
+        "coverage": round(coverage, 3),
+        "coverage_error": round(float(np.sqrt(coverage * (1 - coverage) / total)), 4),
         "lowest_coverage": min(row["coverage"] for row in rows),
         "false_alarm": round(float(np.mean([row["shown"] for row in null])), 3),
         "smallest_difference_f1": round(smallest(varied), 4),

@@ -24,13 +24,16 @@ def listed(photos: Path) -> list[str]:
 def read(
     photos: Path, uris: Sequence[str], backbone: Backbone, *, kept: Path | None
 ) -> tuple[NDArray[np.float32], float | None]:
-    """Returns the pooled features of photographs, and the seconds if any were computed.
+    """Returns the pooled features of each view, and the seconds if any were computed.
 
     Args:
       photos: folder of the photographs.
       uris: the photographs, as `listed`.
-      backbone: the frozen network; the features of its views are averaged.
+      backbone: the frozen network.
       kept: folder that keeps the features of each view, one file each; None: they are not kept.
+
+    Returns:
+      (n, views, d).
 
     Raises:
       ValueError: a file has features of other photographs.
@@ -39,7 +42,7 @@ def read(
     views = [_of_view(photos, uris, view, kept) for view in backbone.each_view]
     seconds = round(time.perf_counter() - started, 1)
     computed = any(new for _, new in views)
-    return np.mean([values for values, _ in views], axis=0), seconds if computed else None
+    return np.stack([values for values, _ in views], axis=1), seconds if computed else None
 
 
 def _of_view(

@@ -27,13 +27,23 @@ EXACT = "float32"
 """Type of features that a network maps to the same scores as the image itself."""
 
 
-def add(example: "tf.train.Example", values: np.ndarray) -> None:
-    """Replaces the image of an example by its features, float16 or float32 of any shape."""
+def add(
+    example: "tf.train.Example", values: np.ndarray, *, views: np.ndarray | None = None
+) -> None:
+    """Replaces the image of an example by its features.
+
+    Args:
+      example: the example.
+      values: float16 or float32 of any shape.
+      views: the features of each view, (views, *shape), of the same type; None: they are not kept.
+    """
     features = example.features.feature
     del features[names.IMAGE]
     features[names.FEATURES].bytes_list.value.append(values.tobytes())
     features[names.FEATURES_SHAPE].int64_list.value.extend(values.shape)
     features[names.FEATURES_TYPE].bytes_list.value.append(values.dtype.name.encode())
+    if views is not None:
+        features[names.VIEW_FEATURES].bytes_list.value.append(views.tobytes())
 
 
 def spec() -> dict[str, "tf.io.FixedLenFeature | tf.io.RaggedFeature"]:

@@ -34,6 +34,8 @@ FEATURES_SHAPE = "features_shape"
 """int64: shape of the features, such as (4, 4, 2048) or (2048,)."""
 FEATURES_TYPE = "features_type"
 """bytes: NumPy's name of the features' type, `float16`, also if absent, or `float32`."""
+VIEW_FEATURES = "view_features"
+"""bytes: the features of each view, one after the other, of which `features` is the mean."""
 
 TEXT_FEATURES = (CLASS_NAME, URI, IMAGE_ID, PERCEPTUAL_HASH)
 """Text features of every image, besides its slice columns."""

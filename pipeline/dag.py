@@ -168,7 +168,11 @@ def _nodes(
     # With runtime parameters the model may be another one, which can't use this one's features.
     backbone = None if parameters else frozen_backbone(settings.trainer)
     extractor = backbone and feature_extractor(
-        backbone, examples, store=places.features, splits=_splits_to_extract(backbone)
+        backbone,
+        examples,
+        store=places.features,
+        splits=_splits_to_extract(backbone),
+        keeps_views=settings.trainer.row_views is not None,
     )
     featured = extractor.outputs[names.FEATURED_EXAMPLES] if extractor else None
     train = trainer(

@@ -31,7 +31,12 @@ def frozen_backbone(settings: TrainerSettings) -> Backbone | None:
 
 
 def feature_extractor(
-    backbone: Backbone, examples: BaseChannel, *, store: str, splits: Sequence[str] = ()
+    backbone: Backbone,
+    examples: BaseChannel,
+    *,
+    store: str,
+    splits: Sequence[str] = (),
+    keeps_views: bool = False,
 ) -> FeatureExtractor:
     """The component that computes the features of a backbone.
 
@@ -40,6 +45,7 @@ def feature_extractor(
       examples: the images.
       store: folder in which features are kept for later runs; empty: they are not kept.
       splits: splits to compute features for; empty: all.
+      keeps_views: whether a training needs the features of each view, too.
     """
     return FeatureExtractor(
         examples,
@@ -47,4 +53,5 @@ def feature_extractor(
         store=store,
         splits=splits,
         weights_version=weights.version(backbone.weights, backbone.model),
+        keeps_views=keeps_views,
     )

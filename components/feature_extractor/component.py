@@ -24,6 +24,7 @@ class FeatureExtractorSpec(component_spec.ComponentSpec):
         executor.VIEWS: component_spec.ExecutionParameter(type=str),
         executor.STORE: component_spec.ExecutionParameter(type=str),
         executor.SPLITS: component_spec.ExecutionParameter(type=str),
+        executor.KEEPS_VIEWS: component_spec.ExecutionParameter(type=int),
     }
     INPUTS = {names.EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples)}
     OUTPUTS = {
@@ -42,7 +43,8 @@ class FeatureExtractor(base_beam_component.BaseBeamComponent):
     Outputs:
       featured_examples: the requested splits, with the same shards and order, with `features`
         (float32 if pooled, else float16), `features_shape` and `features_type` instead of `image`;
-        and `features.json`, see `components.feature_records`.
+        and `features.json`, see `components.feature_records`. On request also `view_features`:
+        those of each view, of which `features` is the mean.
     """
 
     SPEC_CLASS = FeatureExtractorSpec
@@ -56,6 +58,7 @@ class FeatureExtractor(base_beam_component.BaseBeamComponent):
         store: str = "",
         splits: Sequence[str] = (),
         weights_version: str = "",
+        keeps_views: bool = False,
     ):
         """Specifies the component.
 
@@ -67,6 +70,7 @@ class FeatureExtractor(base_beam_component.BaseBeamComponent):
           splits: the splits to write; all if empty.
           weights_version: a digest of the weights' file. The component doesn't read it: it
             invalidates TFX's cache when the file changes.
+          keeps_views: write the features of each view, too.
         """
         super().__init__(
             spec=FeatureExtractorSpec(
@@ -80,6 +84,7 @@ class FeatureExtractor(base_beam_component.BaseBeamComponent):
                 views=json.dumps(backbone.views),
                 store=store,
                 splits=json.dumps(list(splits)),
+                keeps_views=int(keeps_views),
                 featured_examples=Channel(type=standard_artifacts.Examples),
             )
         )

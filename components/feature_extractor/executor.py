@@ -43,6 +43,7 @@ INPUT_SCALE = "input_scale"
 VIEWS = "views"
 STORE = "store"
 SPLITS = "splits"
+KEEPS_VIEWS = "keeps_views"
 
 _LOGGER = logging.getLogger("outnumbered.feature_extractor")
 _BATCH = 32
@@ -90,7 +91,12 @@ class Executor(BaseBeamExecutor):
         self._extract(each, images, backbone, network, stores)
         check_digests = artifact_files.checks_digests(source.uri)
         key = stores[0].folder.name if len(stores) == 1 else backbone.key(network)
-        self._rewrite(shards, target.uri, stores, key=key, check_digests=check_digests)
+        rewrite = _Rewrite(
+            [store.folder for store in stores],
+            target.uri,
+            keeps_views=bool(exec_properties[KEEPS_VIEWS]),
+        )
+        self._rewrite(shards, target.uri, rewrite, key=key, check_digests=check_digests)
         if not exec_properties[STORE]:
             fileio.rmtree(root)
         target.split_names = artifact_utils.encode_split_names(splits)
@@ -170,7 +176,7 @@ class Executor(BaseBeamExecutor):
         self,
         shards: Mapping[str, Sequence[Shard]],
         uri: str,
-        stores: Sequence[FeatureStore],
+        rewrite: "_Rewrite",
         *,
         key: str,
         check_digests: bool,
@@ -186,7 +192,7 @@ class Executor(BaseBeamExecutor):
                 pipeline
                 | "Shards" >> beam.Create(tasks)
                 | "Spread" >> beam.Reshuffle()
-                | "Rewrite" >> beam.ParDo(_Rewrite([store.folder for store in stores], uri))
+                | "Rewrite" >> beam.ParDo(rewrite)
                 | "ListFiles" >> beam.combiners.ToList()
                 | "WriteList" >> beam.Map(_write_list, uri, key, check_digests)
             )
@@ -302,9 +308,10 @@ class _Rewrite(beam.DoFn):
     The features are the mean of those in the stores, one per view.
     """
 
-    def __init__(self, folders: Sequence[Path], uri: str):
+    def __init__(self, folders: Sequence[Path], uri: str, *, keeps_views: bool):
         self._folders = folders
         self._uri = uri
+        self._keeps_views = keeps_views
 
     def setup(self) -> None:
         self._reader = MeanReader([FeatureStore(folder).reader() for folder in self._folders])
@@ -315,8 +322,16 @@ class _Rewrite(beam.DoFn):
         scratch = os.path.join(self._uri, _SCRATCH)
         with bundle_file(target, scratch) as hidden, tf.io.TFRecordWriter(hidden) as writer:
             for record in tfrecords.records(source.path):
-                writer.write(_with_features(record, self._reader))
+                writer.write(self._with_features(record))
         yield artifact_files.describe(self._uri, name, source.records)
+
+    def _with_features(self, record: bytes) -> bytes:
+        example = tf.train.Example.FromString(record)
+        key = _key(example.features.feature[names.IMAGE].bytes_list.value[0])
+        views = self._reader.each(key) if self._keeps_views else None
+        feature_records.add(example, self._reader[key], views=views)
+        # Deterministic, since trainings and caches are identified by the bytes.
+        return example.SerializeToString(deterministic=True)
 
 
 def _write_list(entries: Iterable[Described], uri: str, key: str, check_digests: bool) -> None:
@@ -331,11 +346,3 @@ def _write_text(uri: str, name: str, text: str) -> None:
     scratch = os.path.join(uri, _SCRATCH)
     with bundle_file(os.path.join(uri, name), scratch) as hidden, fileio.open(hidden, "w") as file:
         file.write(text)
-
-
-def _with_features(record: bytes, reader: MeanReader) -> bytes:
-    example = tf.train.Example.FromString(record)
-    image = example.features.feature[names.IMAGE].bytes_list.value[0]
-    feature_records.add(example, reader[_key(image)])
-    # Deterministic, since trainings and caches are identified by the bytes.
-    return example.SerializeToString(deterministic=True)

@@ -157,8 +157,15 @@ class MeanReader:
         Raises:
           KeyError: the image is not in all of the stores.
         """
-        first, *others = (reader[image_id] for reader in self._readers)
-        if not others:
-            return first
-        mean = np.mean([first, *others], axis=0, dtype=np.float32)
-        return mean.astype(first.dtype)
+        views = self.each(image_id)
+        if len(views) == 1:
+            return views[0]
+        return np.mean(views, axis=0, dtype=np.float32).astype(views.dtype)
+
+    def each(self, image_id: str) -> np.ndarray:
+        """Returns the features in each of the stores, (stores, ...), in their own type.
+
+        Raises:
+          KeyError: the image is not in all of the stores.
+        """
+        return np.stack([reader[image_id] for reader in self._readers])

@@ -23,8 +23,11 @@ from the training and validation images and the seeds. It is the variance betwee
 the test images contribute to it, which the bootstrap shows too. Of D draws it counts by 1 / D, and
 in addition by Nadeau and Bengio's r / (1 - r), for the images that two draws have in common. They
 take the share of test images as the correlation r of two draws; here, where the test images are in
-the first part, it is that of train and val, see `components.study_reporter.overlap`. If a training
-has no seed, as a head that is solved exactly, nothing changes. The second part is a difference,
+the first part, it is that of train and val, see `components.study_reporter.overlap`. The seeds of
+different draws are independent: what they contribute to the mean of a draw counts by 1 / D alone.
+It is the variance between the seeds of a draw, less what the test images contribute to it, so that
+it is known only with several seeds. If a training has no seed, as a head that is solved exactly,
+nothing changes. The second part is a difference,
 which is 0 if it would be below. The error of its estimate is at most that of the variance between
 draws, and at least that of a variance as small as the part. Satterthwaite's freedom takes a mean of
 their squares with a weight of 0.15 on the former: simulations of which `python -m
@@ -338,15 +341,36 @@ def compare_draws(
     if not np.isfinite([by_images, of_images]).all():
         return dict(_UNDEFINED)
     share = 1 / values.size + draws.overlap / (1 - draws.overlap)
-    of_training = share * max(between - of_images, 0.0)
+    rest = max(between - of_images, 0.0)
+    of_seeds = min(_of_seeds(first - second, drawn[0] - drawn[1], draws), rest)
+    of_training = share * (rest - of_seeds) + of_seeds / values.size
     if by_images < _ROUNDING**2:
         by_images = _adjusted_variance(difference, images)
-    whole = share * between
+    whole = share * (between - of_seeds) + of_seeds / values.size
     error = np.sqrt(_WEIGHT_OF_WHOLE * whole**2 + (1 - _WEIGHT_OF_WHOLE) * of_training**2)
     parts = [(by_images, images - 1), (error, values.size - 1)]
     least = float(np.sqrt(values.size - 1))
     found = _student(difference, by_images + of_training, parts, limit=limit, least=least)
     return {"difference": difference, **found}
+
+
+def _of_seeds(values: NDArray[np.float64], drawn: NDArray[np.float64], draws: "Draws") -> float:
+    """Returns the variance of a draw's mean through its seeds; 0 if no draw has several.
+
+    Args:
+      values: (replicates,), differences of two arms.
+      drawn: (replicates, B), the same in each draw of the images.
+      draws: the draw of the splits of each replicate.
+    """
+    found = []
+    for number in np.unique(draws.of_replicates):
+        rows = np.flatnonzero((draws.of_replicates == number) & np.isfinite(values))
+        if rows.size > 1:
+            noise = (drawn[rows] - values[rows, None]).var(axis=0, ddof=1)
+            noise = noise[np.isfinite(noise)]
+            of_images = float(noise.mean()) if noise.size else 0.0
+            found.append((float(values[rows].var(ddof=1)) - of_images) / rows.size)
+    return max(float(np.mean(found)), 0.0) if found else 0.0
 
 
 def detectable(error: float, freedom: float, significance: float, power: float = POWER) -> float:

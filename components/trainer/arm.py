@@ -23,12 +23,12 @@ from components.imbalance_sampler import draws as drawn_splits
 from components.progress import Progress
 from components.trainer import arrays, executor, replicates
 from components.trainer.checkpoint import Checkpoint, identity, origin
-from components.trainer.data import read_split
+from components.trainer.data import Split, read_split
 from components.trainer.devices import DevicePolicy, precision, use_devices
 from components.trainer.draws import DrawnSplits, Part, overlap, parts_of, subset
 from components.trainer.features import Rows, compute_rows, feature_rows
 from components.trainer.history import Epoch
-from components.trainer.models import build_network
+from components.trainer.models import build_network, each_view
 from components.trainer.preprocessing import Preprocessing
 from components.trainer.replicates import ArmRows, Replicate, train_heads, train_network
 from components.trainer.sampling import training_balance
@@ -43,6 +43,8 @@ WEIGHTS_FILE = "first_replicate.npz"
 
 
 OnEpoch = Callable[[Epoch], None]
+_Key = tuple[str, int | None]
+"""Name of a split, and the number of views whose features are rows of their own; None: of none."""
 
 
 @dataclass(frozen=True)
@@ -301,30 +303,41 @@ class _ArmTraining:
                 on_epoch=on_epoch,
             )
 
-    def _rows(self, policy: DevicePolicy, folder: Path) -> dict[str, Rows]:
-        """Returns the rows of all images by the name of their split, each image read once."""
-        sources = {part.source.name: part.source for draw in self._draws for part in draw.all}
-        paths = {name: folder / f"{name}.rows" for name in sources}
+    def _rows(self, policy: DevicePolicy, folder: Path) -> dict[_Key, Rows]:
+        """Returns the rows of all images, each image read once for all draws."""
+        views = self._settings.row_views
+        sources: dict[_Key, Split] = {}
+        for draw in self._draws:
+            sources[draw.train.source.name, views] = draw.train.source
+            sources |= {(part.source.name, None): part.source for part in draw.evaluated.values()}
+        read = self._reader(policy)
+        return {
+            (name, views): read(source, folder / f"{name}{'.views' if views else ''}.rows", views)
+            for (name, views), source in sources.items()
+        }
+
+    def _reader(self, policy: DevicePolicy) -> Callable[[Split, Path, int | None], Rows]:
         if self._draws[0].train.source.features_shape is not None:
-            return {name: feature_rows(each, path=paths[name]) for name, each in sources.items()}
+            return lambda split, path, views: feature_rows(split, path=path, views=views)
         settings = self._settings
         body = build_network(settings).body
         preprocessing = Preprocessing(settings.image_size, settings.pixel_range)
-        return {
-            name: compute_rows(
-                each, body, preprocessing, path=paths[name], jit_compile=policy.jit_compile
-            )
-            for name, each in sources.items()
-        }
 
-    def _arm_rows(self, rows: Mapping[str, Rows], point: int, draw: int) -> ArmRows:
+        def compute(split: Split, path: Path, views: int | None) -> Rows:
+            seen = body if views is None or body is None else each_view(body)
+            jit_compile = policy.jit_compile
+            return compute_rows(split, seen, preprocessing, path=path, jit_compile=jit_compile)
+
+        return compute
+
+    def _arm_rows(self, rows: Mapping[_Key, Rows], point: int, draw: int) -> ArmRows:
         splits = self._draws[draw]
         train = self._train_part(point, draw)
         return ArmRows(
-            train=rows[train.source.name].take(train.rows),
+            train=rows[train.source.name, self._settings.row_views].take(train.rows),
             val=self._arm.val_split,
             evaluated={
-                name: rows[part.source.name].take(part.rows)
+                name: rows[part.source.name, None].take(part.rows)
                 for name, part in splits.evaluated.items()
             },
         )

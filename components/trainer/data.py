@@ -1,6 +1,7 @@
 """Reads a split of images from its shard files."""
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -120,23 +121,47 @@ def _column(parts: list[np.ndarray], dtype: type) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros(0, dtype)
 
 
-def feature_batches(split: Split, *, batch_size: int) -> tf.data.Dataset:
-    """Returns the features of a split in the order of `split.labels`, (b, *features_shape).
+def feature_batches(split: Split, *, batch_size: int, views: int | None = None) -> tf.data.Dataset:
+    """Returns the features of a split in the order of `split.labels`.
+
+    Args:
+      split: split with features instead of images.
+      batch_size: size of all batches except the last.
+      views: number of views whose features are read; None: their mean.
+
+    Returns:
+      (b, *features_shape), or (b, views, *features_shape).
 
     Raises:
-      ValueError: the records have no features.
+      ValueError: the records have no features, or none of so many views.
     """
-    shape = split.features_shape
-    if shape is None:
+    if split.features_shape is None:
         raise ValueError(f"split {split.name!r} must have features. Received: images")
-    feature = {names.FEATURES: tf.io.FixedLenFeature([], tf.string)}
+    column = names.FEATURES if views is None else names.VIEW_FEATURES
+    shape = (*(() if views is None else (views,)), *split.features_shape)
+    records = tf.data.TFRecordDataset(list(split.files))
+    if views is not None:
+        _check_views(split, next(iter(records)).numpy(), shape)
+    feature = {column: tf.io.FixedLenFeature([], tf.string)}
 
-    def parse(records: tf.Tensor) -> tf.Tensor:
-        encoded = tf.io.parse_example(records, feature)[names.FEATURES]
+    def parse(batch: tf.Tensor) -> tf.Tensor:
+        encoded = tf.io.parse_example(batch, feature)[column]
         return tf.reshape(tf.io.decode_raw(encoded, split.features_type), (-1, *shape))
 
-    records = tf.data.TFRecordDataset(list(split.files)).batch(batch_size)
+    records = records.batch(batch_size)
     return records.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(1)
+
+
+def _check_views(split: Split, record: bytes, shape: Sequence[int]) -> None:
+    values = tf.train.Example.FromString(record).features.feature[names.VIEW_FEATURES]
+    found = sum(map(len, values.bytes_list.value))
+    needed = math.prod(shape) * np.dtype(split.features_type).itemsize
+    if found != needed:
+        raise ValueError(
+            f"split {split.name!r} must have the features of each of {shape[0]} views, {needed:,} "
+            f"bytes an image; extract them with these views and keeps_views. "
+            f"Received: {found:,} bytes"
+        )
 
 
 def image_batches(

@@ -32,7 +32,7 @@ class Rows:
 
     Attributes:
       values: float32 (n, ...), in the order of the split's records; features from a
-        FeatureExtractor may be float16.
+        FeatureExtractor may be float16. Of each view by itself: (n, views, d).
       labels: int64 (n,).
     """
 
@@ -111,21 +111,24 @@ def compute_rows(
     return Rows(_mapped(path, np.float32, shape, compute), split.labels)
 
 
-def feature_rows(split: Split, *, path: Path) -> Rows:
+def feature_rows(split: Split, *, path: Path, views: int | None = None) -> Rows:
     """Returns the features in the split's records, from `path` if it is intact.
 
     Args:
       split: split with features instead of images.
-      path: path of the file; the caller guarantees that it is of the same split.
+      path: path of the file; the caller guarantees that it is of the same split and views.
+      views: number of views whose features are read; None: their mean.
 
     Raises:
-      ValueError: the records have no features.
+      ValueError: the records have no features, or none of so many views.
     """
 
     def read() -> Iterator[np.ndarray]:
-        return (batch.numpy() for batch in feature_batches(split, batch_size=_BATCH_SIZE))
+        batches = feature_batches(split, batch_size=_BATCH_SIZE, views=views)
+        return (batch.numpy() for batch in batches)
 
-    shape = (len(split.labels), *(split.features_shape or ()))
+    of_views = () if views is None else (views,)
+    shape = (len(split.labels), *of_views, *(split.features_shape or ()))
     return Rows(_mapped(path, split.features_type, shape, read), split.labels)
 
 

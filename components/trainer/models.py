@@ -78,6 +78,15 @@ def build_head(
     return keras.Model(features, outputs, name="head")
 
 
+def each_view(body: keras.Model) -> keras.Model:
+    """Returns a network that gives the features of each view, (b, views, d), not their mean.
+
+    Args:
+      body: one that `bodies.body_of_views` built for several views.
+    """
+    return keras.Model(body.input, keras.ops.stack(body.layers[-1].input, axis=1))
+
+
 def pooled_penalty(settings: TrainerSettings, images: int) -> float:
     """Returns the factor of the sum of squared weights in the loss of a pooled head's training.
 

@@ -3,9 +3,10 @@
 The folds are stratified. The penalties are tried from strong to weak until the held-out loss no
 longer falls; each fit begins at the one before. The loss is the one that is minimised, with its
 weights: it changes smoothly with the penalty, while PR-AUC and F1 of a few positive images jump
-with every image. Near-duplicates can be in different folds, though never in different splits.
-Only images are held out: the rows that SMOTE adds lie between two images, so each fold has its own,
-of the images that it is fitted on.
+with every image. All views of an image are in one fold, and its held-out loss is that of their
+mean, which the model is given. Near-duplicates can be in different folds, though never in different
+splits. Only images are held out: the rows that SMOTE adds lie between two images, so each fold has
+its own, of the images that it is fitted on.
 """
 
 import math

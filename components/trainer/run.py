@@ -24,7 +24,7 @@ from components.trainer.devices import DevicePolicy, precision, use_devices
 from components.trainer.export import export
 from components.trainer.features import Rows, compute_rows, feature_rows
 from components.trainer.history import Epoch
-from components.trainer.models import Network, build_network
+from components.trainer.models import Network, build_network, each_view
 from components.trainer.preprocessing import Preprocessing
 from components.trainer.replicates import ArmRows, train_bagged
 from components.trainer.sampling import epoch_size, training_balance
@@ -111,7 +111,10 @@ def _train(
             # A training that resumes replaces them by those of its checkpoint.
             warm_start.apply(champion, network)
         with _rows_folder(checkpoint) as folder:
-            train, val = (_rows(split, network, settings, policy, folder) for split in splits)
+            train, val = (
+                _rows(split, network, settings, policy, folder, views=views)
+                for split, views in zip(splits, (settings.row_views, None), strict=True)
+            )
             log = TensorBoardLog(os.path.join(model_run_dir, "tensorboard"))
             if settings.bagging is not None:
                 return _bag(network, settings, train, val, log)
@@ -178,6 +181,8 @@ def _rows(
     settings: TrainerSettings,
     policy: DevicePolicy,
     folder: Path,
+    *,
+    views: int | None,
 ) -> Rows:
     if split.features_shape is not None:
         expected = tuple(network.trained.input_shape[1:])
@@ -186,10 +191,10 @@ def _rows(
                 f"split {split.name!r} must have features of shape {expected} for this model; "
                 f"extract them with its settings. Received: {split.features_shape}"
             )
-        return feature_rows(split, path=folder / f"{split.name}.rows")
+        return feature_rows(split, path=folder / f"{split.name}.rows", views=views)
     return compute_rows(
         split,
-        network.body,
+        network.body if views is None or network.body is None else each_view(network.body),
         Preprocessing(settings.image_size, settings.pixel_range),
         path=folder / f"{split.name}.rows",
         jit_compile=policy.jit_compile,

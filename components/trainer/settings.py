@@ -192,6 +192,14 @@ class TrainerSettings(Section):
             "image. Requires a frozen network and a pooled head; n views take n times as long."
         ),
     )
+    views_as: Literal["average", "rows"] = Field(
+        default="average",
+        description=(
+            "How the views are used in training; average: of the features of an image; rows: each "
+            "view by itself, with 1 / n of the image's weight, by a head that is solved. The model "
+            "averages the views in any case."
+        ),
+    )
 
     @model_validator(mode="after")
     def _views_fit(self) -> Self:
@@ -216,6 +224,27 @@ class TrainerSettings(Section):
                 f"use original and mirror, or crops alone. Received: sides {sorted(sides)}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _rows_fit(self) -> Self:
+        smote = methods.smote_of(self.sampling_strategy)
+        fits = self.view_names != ONLY_ORIGINAL and self.solves_head and smote is None
+        if self.views_as == "rows" and not fits:
+            raise ValueError(
+                "trainer.views_as 'rows' requires several trainer.views, such as [original, "
+                "mirror], and a pooled head on a frozen network that is solved: without fine_tune, "
+                "augmentation, optimizer 'adam', mixup and SMOTE; change these, or set "
+                f"trainer.views_as to 'average'. Received: views {self.views}, model "
+                f"{self.model!r}, head {self.head!r}, fine_tune {self.fine_tune}, augmentation "
+                f"{self.augmentation}, optimizer {self.optimizer!r}, mixup {self.mixup}, "
+                f"sampling_strategy {self.sampling_strategy!r}"
+            )
+        return self
+
+    @property
+    def row_views(self) -> int | None:
+        """Number of views that the head is trained on as rows of their own; None: on their mean."""
+        return len(self.view_names) if self.views_as == "rows" else None
 
     @property
     def view_names(self) -> tuple[str, ...]:

@@ -59,7 +59,7 @@ def solve_head(settings: TrainerSettings, train: Rows, val: Rows) -> SolvedHead:
 
     Args:
       settings: the trainer's settings; their seed chooses the images of an undersampled side.
-      train: pooled features (n, d) to train on.
+      train: pooled features (n, d) to train on, or those of each view, (n, views, d).
       val: pooled features on which the result is measured.
 
     Raises:

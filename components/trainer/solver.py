@@ -4,6 +4,10 @@ Such a head, logistic regression with the cross-entropy, has one optimum, which 
 steps through batches only circles: after its last epoch it is somewhere near it, elsewhere for
 each seed. L-BFGS on all images at once ends at the optimum itself.
 
+An image may have several rows of features, one of each of its views, which share its weight. The
+head's logit of an image is then the mean of those of its rows, which for a linear head is the logit
+of their mean: so it is applied to the mean of the views.
+
 Heads on different images, such as the folds of a cross-validation, are fitted together: as one
 function of all their weights, whose parts are independent, so that each step reads the features
 once for all of them.
@@ -69,7 +73,7 @@ class LinearProblem:
         """Prepares the features.
 
         Args:
-          values: (n, d), the features.
+          values: (n, d), the features; or (n, views, d), those of each view of each image.
           labels: (n,), 0 or 1.
           weights: (n,), above 0: how much each image counts in the loss, such as its class weight
             times how often it occurs in an epoch.
@@ -80,17 +84,23 @@ class LinearProblem:
         """
         self.labels = labels
         self.weights = np.asarray(weights, np.float64)
-        self._targets = labels.astype(np.float64)
+        self._views = values.shape[1] if values.ndim == 3 else 1
+        self._targets = self._by_row(labels.astype(np.float64))
+        self._row_weights = self._by_row(self.weights / self._views)
         self._loss = loss.value_and_derivative
-        whole = np.asarray(values, np.float64)
+        whole = np.asarray(values, np.float64).reshape(len(self._targets), -1)
         if not np.isfinite(whole).all():
             raise ValueError("features must be finite numbers. Received: NaN or infinity")
         # A bias that is not penalised absorbs any shift, and centred features need fewer steps.
-        self._mean = np.average(whole, axis=0, weights=self.weights)
+        self._mean = np.average(whole, axis=0, weights=self._row_weights)
         self._values = whole - self._mean
         squares = np.einsum("nd,nd->n", self._values, self._values)
-        self.scale = float(np.sqrt(np.average(squares, weights=self.weights)))
-        """Root mean square distance of an image's features from their mean."""
+        self.scale = float(np.sqrt(np.average(squares, weights=self._row_weights)))
+        """Root mean square distance of a row's features from their mean."""
+
+    def _by_row(self, of_images: NDArray[Any]) -> NDArray[Any]:
+        """Repeats values of the images (..., n) for their rows, (..., n x views)."""
+        return np.repeat(of_images, self._views, axis=-1)
 
     def solve(
         self,
@@ -142,11 +152,12 @@ class LinearProblem:
 
     def logits(self, solution: Solution) -> Floats:
         """Returns the logits of all images by each head: (k, n)."""
-        return solution.kernels @ self._values.T + solution.biases[:, None]
+        of_rows = solution.kernels @ self._values.T + solution.biases[:, None]
+        return of_rows.reshape(len(of_rows), -1, self._views).mean(axis=-1)
 
     def image_losses(self, logits: Floats) -> Floats:
         """Returns the losses of all images, without weights, of logits (k, n) or (n,)."""
-        return self._loss(self._targets, logits)[0]
+        return self.losses(self.labels, logits)
 
     def losses(self, labels: NDArray[np.int64], logits: Floats) -> Floats:
         """Returns the losses of other images, (n,), without weights."""
@@ -173,7 +184,7 @@ class _Objective:
             problem._values / self._scale, np.float32 if single else np.float64
         )
         self._targets, self._loss = problem._targets, problem._loss
-        weights = np.where(among, problem.weights, 0.0)
+        weights = np.where(problem._by_row(among), problem._row_weights, 0.0)
         totals = weights.sum(axis=1)
         self._weights = weights / totals[:, None]
         # The penalty of a mean loss, on a kernel for features of scale 1.

@@ -127,15 +127,20 @@ def _extractors(
     """
     several = study.repeats.splits > 1
     used: dict[Backbone, set[str]] = {}
+    in_views = set()
     for arm in study.arms:
-        if backbone := frozen_backbone(study.trainer_of(arm)):
+        settings = study.trainer_of(arm)
+        if backbone := frozen_backbone(settings):
             used.setdefault(backbone, set()).update(_splits(arm))
+            if settings.row_views is not None:
+                in_views.add(backbone)
     return {
         backbone: feature_extractor(
             backbone,
             examples,
             store=places.features,
             splits=[names.DRAWN] if several else sorted(splits),
+            keeps_views=backbone in in_views,
         ).with_id(backbone.node_id)
         for backbone, splits in used.items()
     }

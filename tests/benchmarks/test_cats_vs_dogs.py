@@ -16,7 +16,7 @@ def pool() -> Pool:
     rng = np.random.default_rng(0)
     classes = np.repeat(["cats", "dogs"], [160, 55])
     values = rng.normal(size=(215, 8)) + 2 * (classes == "dogs")[:, None]
-    return Pool(values.astype(np.float32), classes, settings)
+    return Pool(values[:, None].astype(np.float32), classes, settings)
 
 
 def test_a_draw_has_the_counts_of_the_preset_and_no_photograph_twice(pool):
@@ -32,7 +32,7 @@ def test_a_draw_has_the_counts_of_the_preset_and_no_photograph_twice(pool):
 
 
 def test_too_few_photographs_are_told(pool):
-    few = Pool(pool._values[:170], pool._classes[:170], pool._settings)
+    few = Pool(pool._views[:170], pool._classes[:170], pool._settings)
     with pytest.raises(ValueError, match=r"50 photographs of 'dogs' .* Received: 10"):
         few.draw(0)
 
@@ -44,7 +44,7 @@ def test_a_draw_is_evaluated_on_test_alone(pool):
     assert found.f1["f1"] == cats_vs_dogs.f1(found.labels, found.called)
     assert 0.9 < found.f1["f1"] <= found.f1["best_threshold"]
     # Other labels in test change no choice.
-    turned = Pool(pool._values, pool._classes, pool._settings)
+    turned = Pool(pool._views, pool._classes, pool._settings)
     turned._labels = pool._labels.copy()
     turned._labels[splits["test"]] = 1 - turned._labels[splits["test"]]
     again = turned.evaluate(splits)

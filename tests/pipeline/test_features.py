@@ -51,3 +51,10 @@ def test_a_changed_weights_file_has_another_version(tmp_path):
 
     assert version(b"one") != version(b"other")
     assert version(b"one") == version(b"one")
+
+
+def test_a_training_on_each_view_shares_the_backbone_of_one_on_their_mean():
+    views = {"views": ["original", "mirror"]}
+    one, other = trainer(**views), trainer(**views, views_as="rows")
+    assert frozen_backbone(one) == frozen_backbone(other)
+    assert (one.row_views, other.row_views) == (None, 2)

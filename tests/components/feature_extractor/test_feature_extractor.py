@@ -40,6 +40,7 @@ PROPERTIES = {
     "weights": "none",
     "weights_version": "",
     "splits": "[]",
+    "keeps_views": 0,
     "pooled": 1,
     "image_size": SIZE,
     "input_scale": "-1..1",
@@ -392,3 +393,18 @@ def test_a_view_that_is_known_is_not_computed_again(images, extract, tmp_path, o
     assert len(_parts(tmp_path)) == 2 * len(before)
     for path, changed in before.items():
         assert (tmp_path / path).stat().st_mtime_ns == changed
+
+
+def test_the_features_of_each_view_are_kept_on_request(images, extract, tmp_path, own):
+    names = ("original", "original_mirror")
+    alone = [extract(images, tmp_path, **own | {"views": json.dumps([name])}) for name in names]
+    together = own | {"views": json.dumps(names)}
+    featured = extract(images, tmp_path, **together | {"keeps_views": 1})
+    each = zip(*(_records(found.uri, "val") for found in (featured, *alone)), strict=True)
+    for record, *views in each:
+        values = record.features.feature["view_features"].bytes_list.value[0]
+        found = np.frombuffer(values, np.float32).reshape(2, -1)
+        np.testing.assert_array_equal(found, [_values(view) for view in views])
+        np.testing.assert_allclose(_values(record), found.mean(axis=0), rtol=1e-6)
+    (first, *_) = _records(extract(images, tmp_path, **together).uri, "val")
+    assert "view_features" not in first.features.feature

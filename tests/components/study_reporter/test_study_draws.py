@@ -163,6 +163,31 @@ def test_draws_are_compared_without_any_variance_between_seeds():
     assert with_seeds["interval"][0] < 0.1 < with_seeds["interval"][1]
 
 
+def test_what_seeds_contribute_does_not_count_as_common_to_the_draws():
+    """Draws that have most images in common, with seeds as the only source of variance."""
+    rng = np.random.default_rng(1)
+    draws, seeds, noise = 10, 4, 0.02
+    of_replicates = np.repeat(np.arange(draws), seeds)
+    images = rng.normal(0, 0.001, (1, 300))
+    found = []
+    for _ in range(100):
+        values = rng.normal(0, noise, draws * seeds)
+        drawn = values[:, None] + images
+        zeros = np.zeros_like(drawn)
+        found.append(
+            bootstrap.compare_draws(
+                *(values, zeros[:, 0], (drawn, zeros)),
+                draws=Draws(of_replicates, 0.5),
+                images=400,
+            )
+        )
+    error = np.mean([each["error"] for each in found])
+    # With the overlap it would be 3.3 times as much.
+    assert noise / np.sqrt(draws * seeds) < error < 2 * noise / np.sqrt(draws * seeds)
+    covered = np.mean([each["interval"][0] <= 0 <= each["interval"][1] for each in found])
+    assert 0.93 <= covered <= 1
+
+
 def test_the_smallest_difference_has_the_power_that_it_promises():
     rng = np.random.default_rng(0)
     error, freedom = 0.01, 9

@@ -4,11 +4,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from damage import empty, flip_a_bit, halve
 from listed import list_files
+from scipy.special import expit
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components import arm_predictions
@@ -370,12 +372,14 @@ def drawn(tmp_path_factory) -> tuple[Path, Path]:
 
 @pytest.fixture
 def run_drawn(make_settings, tmp_path, drawn):
-    def run(name: str = "arm", *, arm: dict | None = None, **changes) -> ArmResult:
+    def run(
+        name: str = "arm", *, arm: dict | None = None, uri: Path = drawn[0], **changes
+    ) -> ArmResult:
         folder = tmp_path / name
         run_fn(
             FnArgs(
-                train_files=[f"{drawn[0]}/Split-drawn/*"],
-                eval_files=[f"{drawn[0]}/Split-drawn/*"],
+                train_files=[f"{uri}/Split-drawn/*"],
+                eval_files=[f"{uri}/Split-drawn/*"],
                 serving_model_dir=str(folder / "model"),
                 model_run_dir=str(folder / "run"),
                 custom_config={
@@ -459,6 +463,75 @@ def test_a_curve_trains_on_parts_of_the_training_split(run_drawn):
     # The whole training split, in the same order of the records.
     np.testing.assert_allclose(result.probabilities(2), whole.probabilities(0), atol=1e-5)
     assert not np.allclose(result.probabilities(0), whole.probabilities(0), atol=1e-3)
+
+
+def _write_views(source: Path, uri: Path, scale: float) -> Path:
+    """Copies Examples of features, each the mean of two views that are `scale` apart."""
+    rng = np.random.default_rng(3)
+    for path in source.glob("Split-*/data_tfrecord-*"):
+        copy = uri / path.relative_to(source)
+        copy.parent.mkdir(parents=True)
+        with tf.io.TFRecordWriter(str(copy)) as writer:
+            for record in tf.data.TFRecordDataset([str(path)]).as_numpy_iterator():
+                example = tf.train.Example.FromString(record)
+                features = example.features.feature
+                mean = np.frombuffer(features["features"].bytes_list.value[0], np.float16)
+                apart = (scale * rng.normal(size=FEATURES)).astype(np.float16)
+                views = np.stack([mean - apart, mean + apart])
+                features["view_features"].bytes_list.value.append(views.tobytes())
+                writer.write(example.SerializeToString())
+    list_files(uri)
+    return uri
+
+
+VIEWS = SOLVED | {"image_size": 96, "views": ["original", "mirror"], "penalty": 1.0}
+
+
+def test_an_arm_is_trained_on_each_view_and_evaluated_on_their_mean(featured, run_arm, tmp_path):
+    average = run_arm(featured, "average", **VIEWS)
+    same = _write_views(featured, tmp_path / "same", scale=0.0)
+    apart = _write_views(featured, tmp_path / "apart", scale=2.0)
+    for split in ("val", "test"):
+        of_same = run_arm(same, "same", **VIEWS | {"views_as": "rows"}).probabilities(0, split)
+        expected = average.probabilities(0, split)
+        np.testing.assert_allclose(of_same, expected, atol=1e-5)
+    found = run_arm(apart, "apart", **VIEWS | {"views_as": "rows"})
+    head = np.load(tmp_path / "apart/model/first_replicate.npz")
+    records = tf.data.TFRecordDataset(f"{featured}/Split-test/{shard_name(0, 1)}")
+    values = [tf.train.Example.FromString(each.numpy()).features.feature for each in records]
+    means = [np.frombuffer(each["features"].bytes_list.value[0], np.float16) for each in values]
+    logits = np.stack(means).astype(np.float32) @ head["arr_0"] + head["arr_1"]
+    np.testing.assert_allclose(found.probabilities(0), expit(logits)[:, 0], atol=1e-5)
+    assert np.abs(found.probabilities(0) - average.probabilities(0)).max() > 0.02
+
+
+def test_draws_are_trained_on_each_view_and_evaluated_on_their_mean(run_drawn, drawn, tmp_path):
+    given = VIEWS | {"views_as": "rows"}
+    average = run_drawn("average", **VIEWS)
+    same = _write_views(drawn[0], tmp_path / "same", scale=0.0)
+    apart = _write_views(drawn[0], tmp_path / "apart", scale=2.0)
+    rows = run_drawn("rows", uri=same, **given).probabilities(2)
+    np.testing.assert_allclose(rows, average.probabilities(2), atol=1e-5)
+    assert np.abs(run_drawn("apart", uri=apart, **given).probabilities(2) - rows).max() > 0.02
+
+
+def test_records_without_the_features_of_each_view_are_refused(featured, run_arm):
+    with pytest.raises(ValueError, match=r"features of each of 2 views, 24 bytes.*Received: 0"):
+        run_arm(featured, **VIEWS | {"views_as": "rows"})
+
+
+def test_a_head_is_trained_on_each_view_of_images(run_arm, pictured, tmp_path):
+    keras.utils.set_random_seed(0)
+    convolution = keras.layers.Conv2D(4, 5, activation="relu")
+    keras.Sequential([keras.Input((None, None, 3)), convolution]).save(tmp_path / "own.keras")
+    own = {"model": str(tmp_path / "own.keras"), "image_size": 32, "weights": "imagenet"}
+    given = VIEWS | own | {"views": ["original", 16]}
+    arm = {"replicates": 1}
+    average = run_arm(pictured, "average", arm=arm, **given)
+    rows = run_arm(pictured, "rows", arm=arm, **given | {"views_as": "rows"})
+    differences = np.abs(rows.probabilities(0) - average.probabilities(0))
+    # Of an image in two sizes the features are alike.
+    assert 1e-5 < differences.max() < 0.2
 
 
 def test_an_arm_with_a_misspelt_key_is_refused(featured, run_arm):

@@ -57,3 +57,11 @@ def test_a_side_that_can_not_be_divided_has_no_choice(data):
     one = np.flatnonzero(labels == 0)
     rows = np.append(one, np.flatnonzero(labels == 1)[0])
     assert _choose((values[rows], labels[rows], weights[rows])) is None
+
+
+def test_all_views_of_an_image_are_in_one_fold(data):
+    """Of an image in a fold to fit on and in the one held out, the loss would be far lower."""
+    values, labels, weights = data
+    alone, twice = _choose(data), _choose((np.stack([values, values], axis=1), labels, weights))
+    losses = [[score.loss for score in each.scores] for each in (alone, twice)]
+    np.testing.assert_allclose(*losses, atol=1e-3)

@@ -106,3 +106,20 @@ def test_features_that_are_no_numbers_are_refused(data, value):
     values[3, 5] = value
     with pytest.raises(ValueError, match="finite numbers"):
         LinearProblem(values, *data[1:], loss=CrossEntropy())
+
+
+def test_each_view_of_an_image_is_a_row_with_its_share_of_the_weight(data):
+    values, labels, weights = data
+    views = np.stack([values, values + np.random.default_rng(2).normal(size=values.shape)], axis=1)
+    expected = LogisticRegression(C=0.1, tol=1e-10, max_iter=10_000)
+    rows = views.reshape(2 * IMAGES, FEATURES)
+    expected.fit(rows, np.repeat(labels, 2), sample_weight=np.repeat(weights / 2, 2))
+    problem = _problem((views, labels, weights))
+    found = problem.solve(0.1)
+    kernel, bias = problem.head(found)
+    np.testing.assert_allclose(kernel[:, 0], expected.coef_[0], atol=1e-4)
+    # The logit of the mean of the views.
+    logits = (views.mean(axis=1) @ kernel + bias)[:, 0]
+    np.testing.assert_allclose(problem.logits(found)[0], logits, atol=1e-4)
+    average = _problem((views.mean(axis=1), labels, weights))
+    assert np.abs(kernel - average.head(average.solve(0.1))[0]).max() > 1e-2

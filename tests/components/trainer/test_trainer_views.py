@@ -7,7 +7,7 @@ from keras import layers
 
 from components.trainer import views
 from components.trainer.bodies import body_of_views
-from components.trainer.models import build_network
+from components.trainer.models import build_network, each_view
 from components.trainer.settings import TrainerSettings
 from components.trainer.views import View
 
@@ -86,6 +86,12 @@ def test_the_mirror_image_and_the_original_are_averaged(path, network, images):
     assert np.abs(expected - _features(network, images)).max() > 1e-2
 
 
+def test_the_features_of_each_view_are_those_that_are_averaged(path, network, images):
+    expected = [_features(network, images), _features(network, images[:, :, ::-1])]
+    found = each_view(_body(path, "original", "mirror"))(images)
+    np.testing.assert_allclose(found, np.stack(expected, axis=1), rtol=1e-4, atol=1e-4)
+
+
 def test_crops_are_not_resized(path, network, images):
     corners = [(0, 0), (0, 4), (4, 0), (4, 4), (2, 2)]
     crops = [images[:, top : top + CROP, left : left + CROP] for top, left in corners]
@@ -128,6 +134,14 @@ def test_a_network_of_keras_gives_each_size_what_it_gives_it_alone(model):
         ({"views": [40]}, r"sides from 71, the smallest of 'xception'.*sides \[40\]"),
         ({"views": []}, "at least 1 item"),
         ({"views": ["mirrored"]}, "original.*mirror"),
+        ({"views": ["original"], "views_as": "rows"}, "requires several trainer.views.*original"),
+        (
+            {"views_as": "rows", "optimizer": "adam"},
+            "pooled head on a frozen network that is solved.*optimizer 'adam'",
+        ),
+        ({"views_as": "rows", "mixup": 0.2}, "that is solved.*Received: .*mixup"),
+        ({"views_as": "rows", "sampling_strategy": "smote"}, "that is solved.*Received: .*'smote'"),
+        ({"views_as": "stacked"}, "'average' or 'rows'"),
     ],
 )
 def test_views_that_do_not_fit_are_refused(changes, message):

@@ -39,6 +39,25 @@ def test_splits_of_arms_that_train_the_whole_network_are_left_out():
     assert extracted(study) == {"224": ["test", "train_unbalanced", "val"]}
 
 
+def test_the_features_of_each_view_are_kept_if_an_arm_trains_on_them():
+    views = {"views": ["original", "mirror"]}
+    arms = [
+        {"name": "one", "train": "train_balanced", "trainer": {"image_size": 96, **views}},
+        {"name": "other", "train": "train_balanced", "trainer": {"image_size": 96, **views}},
+        {"name": "larger", "train": "train_balanced", "trainer": {"image_size": 128, **views}},
+    ]
+    arms[1]["trainer"]["views_as"] = "rows"
+    study = load_study(
+        "better", None, ["trainer.weights=none", "baseline=null", f"arms={json.dumps(arms)}"]
+    )
+    kept = {
+        node.id.split("-")[1]: node.exec_properties[executor.KEEPS_VIEWS]
+        for node in build(study, PLACES).components
+        if node.id.startswith("FeatureExtractor")
+    }
+    assert kept == {"96": 1, "128": 0}
+
+
 def test_several_draws_write_only_the_splits_that_an_arm_uses():
     arms = [{"name": "unbalanced", "train": "train_unbalanced"}]
     study = load_study(
