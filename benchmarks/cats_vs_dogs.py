@@ -12,6 +12,8 @@ and Calibrator; test is only evaluated. The last line is JSON:
 - `best_threshold`: mean F1 with the threshold that is best on test itself, an upper bound of what
   any choice of the threshold could give with this head;
 - `at_half`: mean F1 at a calibrated probability of 0.5, without a choice of the threshold;
+- `loss_inside_train`: mean held-out loss of the chosen penalty in the cross-validation inside train,
+  by which sizes and views can be chosen without val and test;
 - `adam`: mean F1 of the head of earlier releases: C = 0.01, the last of 20 epochs of Adam;
 - `penalties`: the chosen penalty, C as in scikit-learn, by draw;
 - `photographs`, `near_duplicates` that were left out, and `seconds_of_features`, null if they were
@@ -108,6 +110,7 @@ class Result:
       called: (n,), those that are called positive at the chosen threshold.
       f1: by the keys of the figures.
       penalty: the chosen penalty.
+      loss: its held-out loss inside train; NaN if the settings name the penalty.
     """
 
     rows: NDArray[np.intp]
@@ -115,6 +118,7 @@ class Result:
     called: NDArray[np.bool_]
     f1: dict[str, float]
     penalty: float
+    loss: float
 
 
 class Pool:
@@ -178,6 +182,7 @@ class Pool:
             called=chosen.pop("called"),
             f1={**chosen, "adam": self._adam(splits, train, val)},
             penalty=found.solver["penalty"],
+            loss=min((each["loss"] for each in found.solver["cross_validation"]), default=np.nan),
         )
 
     def _decide(
@@ -240,8 +245,10 @@ def figures(results: Sequence[Result], photographs: int) -> dict[str, Any]:
         key: round(float(np.mean([each.f1[key] for each in results])), 4)
         for key in ("f1", "best_threshold", "at_half", "adam")
     }
+    losses = [each.loss for each in results]
     return {
         **means,
+        "loss_inside_train": None if np.isnan(losses).any() else round(float(np.mean(losses)), 5),
         "f1_interval": [round(bound, 4) for bound in interval(results, photographs)],
         "f1_draws": [round(each.f1["f1"], 4) for each in results],
         "penalties": [each.penalty for each in results],

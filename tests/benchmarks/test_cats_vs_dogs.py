@@ -56,7 +56,7 @@ def test_the_interval_covers_the_mean_and_is_wider_for_photographs_that_recur():
     def result(rows) -> Result:
         labels = (rows % 4 == 0).astype(np.int64)
         wrong = np.random.default_rng(1).random(4000)[rows] < 0.1
-        return Result(rows, labels, (labels == 1) ^ wrong, {}, 0.1)
+        return Result(rows, labels, (labels == 1) ^ wrong, {}, 0.1, 0.01)
 
     apart = [result(np.arange(400 * number, 400 * number + 400)) for number in range(10)]
     same = [result(np.arange(400)) for _ in range(10)]
