@@ -12,8 +12,8 @@ and Calibrator; test is only evaluated. The last line is JSON:
 - `best_threshold`: mean F1 with the threshold that is best on test itself, an upper bound of what
   any choice of the threshold could give with this head;
 - `at_half`: mean F1 at a calibrated probability of 0.5, without a choice of the threshold;
-- `loss_inside_train`: mean held-out loss of the chosen penalty in the cross-validation inside train,
-  by which sizes and views can be chosen without val and test;
+- `loss_inside_train`: mean held-out loss of the chosen penalty inside train, by which image
+  sizes and views can be chosen without val and test;
 - `adam`: mean F1 of the head of earlier releases: C = 0.01, the last of 20 epochs of Adam;
 - `penalties`: the chosen penalty, C as in scikit-learn, by draw;
 - `photographs`, `near_duplicates` that were left out, and `seconds_of_features`, null if they were

@@ -19,6 +19,7 @@ from components.evaluator.champion_record import State
 from components.imbalance_sampler import report as sampling_report
 from components.registry import MakeRecord, VersionRecord
 from components.registry.record import Data, Lineage, Metrics
+from components.trainer.settings import TrainerSettings
 
 
 class _Champion(BaseModel):
@@ -73,7 +74,9 @@ def _lasting_uri(artifact: Artifact) -> str:
 
 
 def _is_warm_started(settings: Mapping[str, Any]) -> bool:
-    return settings.get("trainer", {}).get("warm_start") is not None
+    trainer = TrainerSettings.model_validate(settings.get("trainer", {}))
+    # A head that is solved does not depend on the weights that it begins with, and gets none.
+    return trainer.warm_start is not None and not trainer.solves_head
 
 
 def _operating_point(serving_dir: str) -> dict[str, Any] | None:

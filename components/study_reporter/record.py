@@ -62,6 +62,7 @@ class Replicate:
       epochs: metrics by epoch, see `components.trainer.history`.
       draw: number of the draw of the splits, from 0.
       point: index of the numbers of training images of a learning curve; 0 for other arms.
+      iterations: of the solver; None if the training was in epochs.
     """
 
     number: int
@@ -70,6 +71,7 @@ class Replicate:
     epochs: list[dict[str, Any]]
     draw: int = 0
     point: int = 0
+    iterations: int | None = None
 
 
 @dataclass(frozen=True)
@@ -238,6 +240,7 @@ def _replicate(row: Mapping[str, Any], invalid: set[int]) -> Replicate:
         row["epochs"],
         draw=row.get("draw", 0),
         point=row.get("point", 0),
+        iterations=(row.get("solver") or {}).get("iterations"),
     )
 
 

@@ -32,14 +32,16 @@ COLUMNS = (
     "test_split",
     *_SETTINGS,
     "epochs",
+    "iterations",
     "threshold",
     *_AT,
     *scores.THRESHOLD_FREE,
     "calibration",
     *(f"{metric}_{stage}" for metric in _CALIBRATED for stage in calibrated.STAGES),
 )
-"""Columns of `runs.csv`; `_at_half` is at 0.5, `_at_own` at `threshold`; `calibration` is the map,
-and `_before` and `_after` it are at the study's prevalence, except F1, which is at 0.5."""
+"""Columns of `runs.csv`; a solved head has `iterations` in place of `epochs`; `_at_half` is at 0.5,
+`_at_own` at `threshold`; `calibration` is the map, and `_before` and `_after` it are at the study's
+prevalence, except F1, which is at 0.5."""
 
 
 def runs(arms: Sequence[Arm], tests: Tests) -> str:
@@ -81,7 +83,8 @@ def _run(
         "train_split": arm.metadata["train_split"],
         "val_split": arm.val_split,
         "test_split": split,
-        "epochs": len(replicate.epochs),
+        "epochs": len(replicate.epochs) if replicate.iterations is None else "",
+        "iterations": _cell(replicate.iterations),
     }
     row |= {key: _cell(arm.metadata["settings"].get(key)) for key in _SETTINGS}
     if evaluated is None or replicate.diverged is not None:

@@ -257,6 +257,8 @@ def test_the_record_says_how_good_the_model_is_and_where_it_comes_from(tmp_path)
     warm = {"trainer": {"warm_start": "champion"}}
     not_compared = version_record.read(inputs, warm, "run 3")(7)
     assert (not_compared.lineage.champion, not_compared.lineage.warm_start) == (None, 4)
+    warm["trainer"]["model"] = "xception"  # whose head is solved, whatever it begins with
+    assert version_record.read(inputs, warm, "run 3")(7).lineage.warm_start is None
 
 
 def test_what_is_unknown_is_null_in_the_record(tmp_path):

@@ -29,6 +29,7 @@ class ArmOnDisk:
       test_splits: splits for the evaluation.
       diverged: reason by replicate.
       settings: settings of the arm, added to the defaults.
+      solver: how the heads were solved.
     """
 
     name: str
@@ -38,6 +39,7 @@ class ArmOnDisk:
     test_splits: Sequence[str] = ("test",)
     diverged: dict[int, str] = field(default_factory=dict)
     settings: dict = field(default_factory=dict)
+    solver: dict | None = None
 
 
 @dataclass
@@ -171,6 +173,7 @@ class StudyOnDisk:
             "status": "trained" if diverged is None else "diverged",
             "detail": diverged or "",
             "epochs": epochs,
+            "solver": arm.solver,
         }
 
     def _predictions(self, arm: ArmOnDisk, index: int) -> pa.Table:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from damage import flip_a_bit
-from study_on_disk import ArmOnDisk, StudyOnDisk
+from study_on_disk import EPOCHS, ArmOnDisk, StudyOnDisk
 from tfx.types import Channel, standard_artifacts
 
 from components import arm_predictions
@@ -124,6 +124,9 @@ def test_runs_csv_has_one_row_per_run(shifted):
         "",
     )
     assert {row["random_state"] for row in rows[3::10]} == {"42003"}
+    in_epochs, solved = rows[0], rows[10]
+    assert (in_epochs["epochs"], in_epochs["iterations"]) == (str(EPOCHS), "")
+    assert (solved["epochs"], solved["iterations"]) == ("", "57")
     mean = np.mean([float(row["f1_at_own"]) for row in rows[:10]])
     assert mean == pytest.approx(figures["arms"][0]["tests"]["test"]["at_own"]["f1"]["mean"])
     assert int(rows[0]["tp_at_half"]) + int(rows[0]["fn_at_half"]) == 100
