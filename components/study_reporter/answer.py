@@ -33,6 +33,8 @@ from components.study_reporter.wording import (
 _SAME_GAP = 0.005
 # Shares of positives that differ by less count as equal.
 _SAME_BALANCE = 0.05
+# Of more arms that were not compared, a sentence gives the number.
+_NAMED_ARMS = 5
 
 
 def of_study(figures: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,7 +77,7 @@ def of_metric(ranking: Ranking) -> str:
     not_compared = [arm for arm in ranking.means if arm not in leads and arm != best]
     sentence = f"{quoted(best)} has the highest {label}, {value}"
     if not leads:
-        return f"{sentence}, but was not compared with {listed(not_compared)}."
+        return f"{sentence}, but was not compared with {_few(not_compared)}."
     if len(ranking.means) == 2:
         (lead,) = leads.values()
         return _of_two(ranking, lead)
@@ -87,8 +89,13 @@ def of_metric(ranking: Ranking) -> str:
     else:
         sentence += f", ahead of every arm it was compared with: {_behind(shown)}"
     if not_compared:
-        sentence += f"; it was not compared with {listed(not_compared)}"
+        sentence += f"; it was not compared with {_few(not_compared)}"
     return f"{sentence}."
+
+
+def _few(arms: Sequence[str]) -> str:
+    """Returns the names of a few arms, or the number of many."""
+    return listed(arms) if len(arms) <= _NAMED_ARMS else f"{len(arms)} other arms"
 
 
 def of_thresholds(half: Ranking, own: Ranking) -> str:

@@ -63,6 +63,13 @@ def test_arms_that_were_not_compared_are_named():
     assert found.endswith("no difference from “a” can be shown; it was not compared with “c”.")
 
 
+def test_of_many_arms_that_were_not_compared_the_number_is_given():
+    means = {name: 0.8 for name in "abcdefg"} | {"h": 0.9}
+    assert answer.of_metric(ranking(means)).endswith("but was not compared with 7 other arms.")
+    found = answer.of_metric(ranking(means, [("h", "a", 0.5)]))
+    assert found.endswith("it was not compared with 6 other arms.")
+
+
 def test_without_two_arms_nothing_is_compared():
     assert answer.of_metric(ranking({"a": 0.8})) == "“a” has an F1 of 0.800."
     assert answer.of_metric(ranking({"a": 0.8}, metric="recall")) == "“a” has a recall of 0.800."
