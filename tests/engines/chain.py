@@ -193,6 +193,7 @@ class Chain:
             "views": '["original"]',
             "input_scale": "-1..1",
             "store": self.uri("features"),
+            "keeps_views": 0,
         }
         examples = self._artifact(standard_artifacts.Examples, "drawn_examples", list(SPLITS))
         featured = self._artifact(standard_artifacts.Examples, "featured_examples")
