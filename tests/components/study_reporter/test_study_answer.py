@@ -64,7 +64,7 @@ def test_arms_that_were_not_compared_are_named():
 
 
 def test_of_many_arms_that_were_not_compared_the_number_is_given():
-    means = {name: 0.8 for name in "abcdefg"} | {"h": 0.9}
+    means = dict.fromkeys("abcdefg", 0.8) | {"h": 0.9}
     assert answer.of_metric(ranking(means)).endswith("but was not compared with 7 other arms.")
     found = answer.of_metric(ranking(means, [("h", "a", 0.5)]))
     assert found.endswith("it was not compared with 6 other arms.")
