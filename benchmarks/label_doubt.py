@@ -55,15 +55,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         image_size=options.image_size,
         input_scale="-1..1",
     )
-    features, seconds_of_features = photo_features.read(
+    views, seconds_of_features = photo_features.read(
         options.photos, uris, backbone, kept=options.features
     )
+    features = views[:, 0]
     labels = np.array([Path(uri).parts[0] == options.positive_class for uri in uris], np.int64)
     started = time.perf_counter()
-    places = ranks(uris, features[:, 0], labels)
+    places = ranks(uris, features, labels)
     seconds = time.perf_counter() - started
     wrong = {uri: places[uri] for uri in options.wrong}
-    alone = ranks(uris, features[:, 0], labels, compares=False)
+    alone = ranks(uris, features, labels, compares=False)
     chosen = np.random.default_rng(0).choice(len(uris), options.exchanged, replace=False)
     exchanged = labels.copy()
     exchanged[chosen] = 1 - labels[chosen]

@@ -27,14 +27,13 @@ the first part, it is that of train and val, see `components.study_reporter.over
 different draws are independent: what they contribute to the mean of a draw counts by 1 / D alone.
 It is the variance between the seeds of a draw, less what the test images contribute to it, so that
 it is known only with several seeds. If a training has no seed, as a head that is solved exactly,
-nothing changes. The second part is a difference,
-which is 0 if it would be below. The error of its estimate is at most that of the variance between
-draws, and at least that of a variance as small as the part. Satterthwaite's freedom takes a mean of
-their squares with a weight of 0.15 on the former: simulations of which `python -m
-benchmarks.comparisons` is the last decided it. With 1 the intervals were up to a third wider and
-covered up to 0.998 of the true differences, with 0 they covered as little as 0.88 where both parts
-are equal. So that draws with most images in common give no interval without end, the freedom is at
-least the square root of D - 1.
+nothing changes. The second part is a difference, which is 0 if it would be below. The error of its
+estimate is at most that of the variance between draws, and at least that of a variance as small as
+the part. Satterthwaite's freedom takes a mean of their squares with a weight of 0.15 on the former:
+simulations of which `python -m benchmarks.comparisons` is the last decided it. With 1 the intervals
+were up to a third wider and covered up to 0.998 of the true differences, with 0 they covered as
+little as 0.88 where both parts are equal. So that draws with most images in common give no interval
+without end, the freedom is at least the square root of D - 1.
 
 Sources: A. Owen, The Pigeonhole Bootstrap, Annals of Applied Statistics 1 (2007); J. Rao and
 C. Wu, Resampling Inference with Complex Survey Data, JASA 83 (1988), for the R - 1; D. Bonett and
