@@ -167,7 +167,7 @@ def kills_once_at(steps: set[str], otherwise: Fault) -> Fault:
     def fault(done: set[str], attempt: int, process: Process) -> bool:
         if killed := done & steps:
             steps.difference_update(killed)
-            process.kill()
+            process.lose()
             return True
         return otherwise(done, attempt, process)
 

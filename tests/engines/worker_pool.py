@@ -76,7 +76,14 @@ class Process:
           visible: a folder that all processes see.
         """
         self._folder, self._visible = folder, visible
+        self._restarting = threading.Lock()
         self.restart()
+
+    def restart_if_dead(self) -> None:
+        """Starts the process anew if it has ended by itself."""
+        with self._restarting:
+            if not self._process.is_alive():
+                self.restart()
 
     def restart(self) -> None:
         """Starts the process anew."""
@@ -99,6 +106,12 @@ class Process:
         """Ends it, as the loss of its machine does."""
         self._process.kill()
         self._process.join()
+
+    def lose(self) -> None:
+        """Ends it, and starts another in its place, before the engine's next job asks for it."""
+        with self._restarting:
+            self.kill()
+            self.restart()
 
 
 def _free_port() -> int:
@@ -371,11 +384,17 @@ class _Worker(rpc.BeamFnControlServicer, rpc.BeamFnDataServicer, rpc.BeamFnState
         for response in _until_cancelled(responses):
             self._session.respond(self, response)
         if not self._is_stopped:  # the process has died
+            self._requeue()
+            self.process.restart_if_dead()
+            self._join()
+
+    def _requeue(self) -> None:
+        """Has the next process do what the last one, which has died, was asked for."""
+        # In one piece: a bundle that came in between would be repeated while it is being done.
+        with self._session.lock:
             self.requests.put(_END)
             self.elements.put(_END)
-            self.process.restart()
             self.requests, self.elements = queue.SimpleQueue(), queue.SimpleQueue()
-            self._join()
             self._session.lost(self)
 
     def Data(self, request_iterator: Any, context: Any) -> Iterator[Any]:  # noqa: N802
