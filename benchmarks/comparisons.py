@@ -11,7 +11,9 @@ many draws, each from a pool of its own.
 - `features`: two arms on different features of the same quality, so that there is no difference;
 - `rare`: the same with a pool that has one positive in ten, of which the splits use most;
 - `balance`: a balanced and a representative training split, at the arms' own thresholds;
-- `seeds`: two arms that differ in the noise of their training alone, with two seeds each.
+- `seeds`: two arms that differ in the noise of their training alone, with two seeds each;
+- `rest`: `features` with a test split of all images that train and val leave, weighted to one
+  positive in eleven, as the test splits of the others have.
 
 The last line is JSON:
 
@@ -20,6 +22,7 @@ The last line is JSON:
 - `false_alarm`: share of the studies without a difference in which the p value is below 0.05;
 - `smallest_difference_f1`: the difference in F1 that ten draws find in 80 % of studies, at a
   level of 0.05; `printed_difference_f1` is the mean of what the pages of these studies print;
+  `smallest_difference_f1_rest` and `printed_difference_f1_rest` are those of `rest`;
 - `one_draw`: coverage of the intervals of a single draw, which hold for its training images only;
 - `rows`: the figures of each scenario.
 """
@@ -36,6 +39,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.calibrator import operating_point
+from components.evaluator import metrics
 from components.study_reporter import bootstrap, overlap
 from components.study_reporter.scores import Draws
 
@@ -48,6 +52,7 @@ _RIDGE = 0.05
 _LEVEL = 0.05
 _STEPS = (0.4, 0.6, 0.8, 1.0)
 """Additional noise of the second arm's features, for the power."""
+_PREVALENCE = 1 / 11
 
 Size = tuple[int, int]
 """Positives and negatives."""
@@ -98,7 +103,9 @@ SCENARIOS = (
     Scenario("rare", pool=(500, 4500), own_features=True),
     Scenario("balance", train=((750, 750), (75, 750))),
     Scenario("seeds", seed_noise=0.1, seeds=2),
+    Scenario("rest", own_features=True, test=(2350, 1000)),
 )
+_FOR_POWER = [scenario for scenario in SCENARIOS if scenario.name in ("features", "rest")]
 
 
 @dataclass(frozen=True)
@@ -111,11 +118,12 @@ class Study:
     draws: NDArray[np.int64]
 
     def f1(self, arm: int) -> NDArray[np.float64]:
-        """Returns the F1 of each model of an arm on its test split."""
-        positive = self.labels == 1
-        called = self.predicted[arm]
-        tp = (called & positive).sum(axis=1)
-        return 2 * tp / (called.sum(axis=1) + (self.present & positive).sum(axis=1))
+        """Returns the F1 of each model of an arm on its test split, at the prevalence."""
+        recall, false_positive_rate = (
+            (self.predicted[arm] & side).sum(axis=1) / (self.present & side).sum(axis=1)
+            for side in (self.labels == 1, self.labels == 0)
+        )
+        return metrics.rates_at_prevalence(recall, false_positive_rate, _PREVALENCE)["f1"]
 
 
 def simulate(rng: np.random.Generator, scenario: Scenario, draws: int) -> Study:
@@ -189,10 +197,15 @@ def compared(study: Study, correlation: float) -> dict[str, Any]:
     """Returns the comparison of the two arms by the study's method."""
     models = np.concatenate(study.predicted)
     drawn = bootstrap.rates(
-        study.labels, models, present=np.tile(study.present, (2, 1)), draws=_RESAMPLES
+        study.labels,
+        models,
+        present=np.tile(study.present, (2, 1)),
+        draws=_RESAMPLES,
+        prevalence=_PREVALENCE,
     )["f1"]
     halves = drawn[: len(study.draws)], drawn[len(study.draws) :]
-    images = int(np.count_nonzero(study.present.any(axis=0) & (study.labels == 1)))
+    tested = study.labels[study.present.any(axis=0)]
+    images = int(np.bincount(tested).min())
     draws = Draws(study.draws, correlation)
     arms = study.f1(0), study.f1(1)
     if draws.several:
@@ -273,7 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--draws", type=int, default=10, help="draws of the splits in a study")
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args(arguments)
-    powers = [replace(SCENARIOS[0], noise=noise) for noise in _STEPS]
+    powers = [replace(scenario, noise=noise) for scenario in _FOR_POWER for noise in _STEPS]
     rows = []
     with ProcessPoolExecutor(options.processes) as pool:
         for scenario in (*SCENARIOS, *powers):
@@ -281,8 +294,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rows.append(row)
             print(json.dumps(row), flush=True)
     null = [row for row in rows if row["null"]]
-    varied = [row for row in rows if row["scenario"] == SCENARIOS[0].name]
-    near = min(varied, key=lambda row: abs(row["shown"] - bootstrap.POWER))
+    varied = {
+        each.name: [row for row in rows if row["scenario"] == each.name] for each in _FOR_POWER
+    }
+    near = {
+        name: min(found, key=lambda row: abs(row["shown"] - bootstrap.POWER))
+        for name, found in varied.items()
+    }
     coverage = float(np.mean([row["coverage"] for row in rows]))
     total = options.studies * len(rows)
     summary = {
@@ -290,8 +308,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "coverage_error": round(float(np.sqrt(coverage * (1 - coverage) / total)), 4),
         "lowest_coverage": min(row["coverage"] for row in rows),
         "false_alarm": round(float(np.mean([row["shown"] for row in null])), 3),
-        "smallest_difference_f1": round(smallest(varied), 4),
-        "printed_difference_f1": round(near["printed"], 4),
+        "smallest_difference_f1": round(smallest(varied["features"]), 4),
+        "printed_difference_f1": round(near["features"]["printed"], 4),
+        "smallest_difference_f1_rest": round(smallest(varied["rest"]), 4),
+        "printed_difference_f1_rest": round(near["rest"]["printed"], 4),
         "one_draw": round(float(np.mean([row["one_draw"] for row in rows])), 3),
         "rows": rows,
     }

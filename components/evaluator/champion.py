@@ -220,9 +220,8 @@ def _drawn_shares(rng: np.random.Generator, called: NDArray[np.bool_]) -> Array:
 
 
 def _of_average_precision(pair: Pair, share: float, draws: int) -> float:
-    weight = metrics.negative_weight(pair.positives, pair.negatives, share)
     first, second = bootstrap.average_precisions(
-        pair.labels.astype(np.int64), pair.probabilities, draws=draws, negative_weight=weight
+        pair.labels.astype(np.int64), pair.probabilities, draws=draws, prevalence=share
     )
     return _variance(first - second) + _HALF_IMAGES / pair.positives**2
 

@@ -15,10 +15,10 @@ from components.study_reporter.ranking import (
     Difference,
     Ranking,
     calibrated_ranking_of,
+    compared_label,
     ranking_of,
 )
 from components.study_reporter.wording import (
-    LABELS,
     gap,
     joined,
     listed,
@@ -64,7 +64,7 @@ def of_study(figures: Mapping[str, Any]) -> dict[str, Any]:
 
 def of_metric(ranking: Ranking) -> str:
     """States which arm leads in a metric, and with what certainty."""
-    label = LABELS[ranking.metric]
+    label = ranking.label
     if not ranking.means:
         return f"No arm has a defined {label}."
     best = ranking.best
@@ -106,7 +106,7 @@ def of_thresholds(half: Ranking, own: Ranking) -> str:
       own: the same metric and arms at the arms' own thresholds.
     """
     if not half.means or not own.means:
-        return f"No arm has a defined {LABELS[half.metric]}."
+        return f"No arm has a defined {half.label}."
     if len(half.means) == 1:
         return _one_arm(half, own)
     if not half.differences:
@@ -123,7 +123,7 @@ def of_calibration(before: Ranking, after: Ranking) -> str:
       before: F1 at 0.5 on the models' own scores.
       after: F1 at 0.5 on the calibrated probabilities.
     """
-    label = LABELS[after.metric]
+    label = after.label
     if not before.means or not after.means:
         return f"No arm has a defined {label}."
     if len(after.means) == 1:
@@ -160,6 +160,7 @@ def of_smallest(figures: Mapping[str, Any], split: str) -> str:
     if not found:
         return ""
     method = figures["method"]
+    label = compared_label("f1", next(r["prevalence"] for r in family if r["split"] == split))
     scope = "on other images of this source"
     if method["split_draws"] == 1:
         scope = "on other test images and with other seeds, with these images to train on"
@@ -167,8 +168,8 @@ def of_smallest(figures: Mapping[str, Any], split: str) -> str:
     after = f"after the correction for {plural(len(family), 'comparison')}"
     if not possible:
         return (
-            f"This study could not have shown any difference in F1 at the arms' own thresholds, "
-            f"{after}; draw the splits more often or compare fewer arms."
+            f"This study could not have shown any difference in {label} at the arms' own "
+            f"thresholds, {after}; draw the splits more often or compare fewer arms."
         )
     size = gap(possible[0])
     if gap(possible[-1]) != size:
@@ -176,8 +177,8 @@ def of_smallest(figures: Mapping[str, Any], split: str) -> str:
     if rest := len(found) - len(possible):
         size += f", and none for {plural(rest, 'pair')}"
     return (
-        f"The smallest difference in F1 at the arms' own thresholds that this study could have "
-        f"shown is {size}: it would be found in {percent(method['power'])} of such studies "
+        f"The smallest difference in {label} at the arms' own thresholds that this study could "
+        f"have shown is {size}: it would be found in {percent(method['power'])} of such studies "
         f"{scope}, {after}."
     )
 
@@ -265,7 +266,7 @@ def _of_log_losses(figures: Mapping[str, Any], split: str) -> str:
 
 
 def _of_two(ranking: Ranking, lead: Difference) -> str:
-    label, best, other = LABELS[ranking.metric], lead.first, lead.second
+    label, best, other = ranking.label, lead.first, lead.second
     values = f"{rate(ranking.means[best])} and {rate(ranking.means[other])}"
     if lead.is_shown:
         return (
@@ -295,7 +296,7 @@ def _article(label: str) -> str:
 
 
 def _one_arm(half: Ranking, own: Ranking) -> str:
-    label, arm = LABELS[half.metric], half.best
+    label, arm = half.label, half.best
     at_half, at_own = (rate(ranking.means.get(arm)) for ranking in (half, own))
     sentence = f"{quoted(arm)} has {_article(label)} {label} of {at_half} at a threshold of 0.5"
     if at_half == at_own:
@@ -304,7 +305,7 @@ def _one_arm(half: Ranking, own: Ranking) -> str:
 
 
 def _none_at_half(half: Ranking, own: Ranking) -> str:
-    label = LABELS[half.metric]
+    label = half.label
     if not own.shown:
         return (
             f"{half.evidence} can show no difference in {label}, neither at a threshold of 0.5 nor "
@@ -319,7 +320,7 @@ def _none_at_half(half: Ranking, own: Ranking) -> str:
 
 
 def _some_at_half(half: Ranking, own: Ranking) -> str:
-    label = LABELS[half.metric]
+    label = half.label
     opening = f"At a threshold of 0.5 {_ends(half)}. {_capitalized(_with_own(half))},"
     if not own.shown:
         return (
@@ -336,7 +337,7 @@ def _some_at_half(half: Ranking, own: Ranking) -> str:
 
 def _ends(ranking: Ranking) -> str:
     """States the best arm and the worst."""
-    label, best, worst = LABELS[ranking.metric], ranking.best, ranking.worst
+    label, best, worst = ranking.label, ranking.best, ranking.worst
     values = rate(ranking.means[best]), rate(ranking.means[worst])
     if len(ranking.means) == 2:
         return (
@@ -364,7 +365,7 @@ def _all_arms(ranking: Ranking) -> str:
 
 def _top(ranking: Ranking) -> str:
     best = ranking.best
-    return f"{quoted(best)} has the highest {LABELS[ranking.metric]}, {rate(ranking.means[best])}"
+    return f"{quoted(best)} has the highest {ranking.label}, {rate(ranking.means[best])}"
 
 
 def _how_many(ranking: Ranking, *, before: Ranking | None = None) -> str:

@@ -51,7 +51,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from components.evaluator import intervals
+from components.evaluator import intervals, metrics
 
 if TYPE_CHECKING:
     from components.study_reporter.scores import Draws
@@ -79,7 +79,7 @@ def rates(
     *,
     present: NDArray[np.bool_] | None = None,
     draws: int = DRAWS,
-    negative_weight: float = 1.0,
+    prevalence: float | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """Computes recall, precision, F1 and accuracy of each model in each draw of the images.
 
@@ -88,7 +88,7 @@ def rates(
       predicted: (models, n), the images that each model classifies as positive.
       present: (models, n), the images that each model is tested on; None for all.
       draws: number of draws.
-      negative_weight: weight of each negative, see `components.evaluator.metrics`.
+      prevalence: share of positives of the metrics; None for that of the images.
 
     Returns:
       float64 (models, draws) by metric; precision is NaN if no image is classified as positive.
@@ -109,9 +109,10 @@ def rates(
         else np.float64(np.count_nonzero(members))
         for blocks, members in zip(counts[2:], (positive, ~positive), strict=True)
     )
-    negatives = negative_weight * negatives
-    fp *= negative_weight
     with np.errstate(invalid="ignore", divide="ignore"):
+        if prevalence is not None:
+            found = metrics.rates_at_prevalence(tp / positives, fp / negatives, prevalence)
+            return {name: found[name] for name in ("recall", "precision", "f1", "accuracy")}
         return {
             "recall": tp / positives,
             "precision": tp / (tp + fp),
@@ -160,7 +161,7 @@ def average_precisions(
     probabilities: NDArray[np.float32],
     *,
     draws: int = DRAWS,
-    negative_weight: float = 1.0,
+    prevalence: float | None = None,
 ) -> NDArray[np.float64]:
     """Computes PR-AUC of each model in each draw of the images.
 
@@ -168,7 +169,7 @@ def average_precisions(
       labels: (n,), 1 for the positive class; both classes occur.
       probabilities: (models, n); NaN if a model is not tested on an image.
       draws: maximum number of draws; fewer, but at least 1,000, for many models and images.
-      negative_weight: weight of each negative.
+      prevalence: share of positives of the metric; None for that of the images.
 
     Returns:
       float64 (models, draws).
@@ -176,13 +177,42 @@ def average_precisions(
     positive = labels == 1
     affordable = _MAX_PR_AUC_VISITS // max(probabilities.size, 1)
     draws = min(draws, max(_MIN_PR_AUC_DRAWS, affordable))
-    by_class = np.where(positive, 1, negative_weight).astype(np.float32)[:, None]
     rankings = [_RankedImages.of(positive, row) for row in probabilities]
+    tested = ~np.isnan(probabilities)
     blocks = [
-        np.stack([ranking.average_precision(weights * by_class) for ranking in rankings])
+        np.stack(
+            [
+                ranking.average_precision(_weighted_to(prevalence, weights, positive, row))
+                for ranking, row in zip(rankings, tested, strict=True)
+            ]
+        )
         for weights in image_weights(positive, draws)
     ]
     return np.concatenate(blocks, axis=1)
+
+
+def _weighted_to(
+    prevalence: float | None,
+    weights: NDArray[np.float32],
+    positive: NDArray[np.bool_],
+    tested: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    """Returns the weights with those of negatives such that the share of positives is as asked.
+
+    Args:
+      prevalence: the share; None leaves the weights as they are.
+      weights: (n, draws), how often each image occurs.
+      positive: (n,), whether each image is of the positive class.
+      tested: (n,), the images that the model is tested on.
+    """
+    if prevalence is None:
+        return weights
+    positives, negatives = (
+        weights[members & tested].sum(axis=0) for members in (positive, ~positive)
+    )
+    odds = (1 - prevalence) / prevalence
+    factor = odds * positives / np.maximum(negatives, 1)  # without a negative, of no effect
+    return np.where(positive[:, None], weights, weights * factor.astype(np.float32))
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,8 @@ class CalibratedArm:
       maps: name of each replicate's map.
       scores: probabilities of the replicates by stage.
       quality: `QUALITY` of each replicate at the prevalence, by stage.
-      at_half: counts and rates of each replicate at a threshold of 0.5, by stage, at the split's
-        own balance.
+      at_half: counts and rates of each replicate at a threshold of 0.5, by stage; the rates are at
+        the share of positives at which arms are compared.
       recalibration: `quality.METRICS` of each replicate at the prevalence, by stage.
     """
 
@@ -96,6 +96,8 @@ def evaluate(
     calibrated: Sequence[Calibration],
     prevalence: float | None,
     costs: Costs = quality.EQUAL_COSTS,
+    *,
+    compared_at: float | None = None,
 ) -> CalibratedArm:
     """Evaluates an arm on a test split.
 
@@ -104,23 +106,28 @@ def evaluate(
       calibrated: the calibration of each, in the same order.
       prevalence: the population's share of positives; None for the split's own.
       costs: costs of the wrong decisions.
+      compared_at: the share of positives for `at_half`; None for the split's own.
     """
     rows = np.full_like(found.probabilities, np.nan)
     for index, (each, (_, scored)) in enumerate(zip(calibrated, found.by_replicate(), strict=True)):
         rows[index, found.present[index]] = each.probabilities(scored)
     stages = {BEFORE: found, AFTER: replace(found, probabilities=rows)}
-    share = float(found.labels.mean()) if prevalence is None else prevalence
-    halves = [_HALF] * len(rows)
+    share = found.share if prevalence is None else prevalence
     return CalibratedArm(
         prevalence=share,
         maps=[each.map.name for each in calibrated],
         scores=stages,
         quality={stage: _quality(each, share) for stage, each in stages.items()},
-        at_half={stage: scores.at_thresholds(each, halves) for stage, each in stages.items()},
+        at_half={stage: _at_half(each, compared_at) for stage, each in stages.items()},
         recalibration={
             stage: quality.figures(each, share, costs) for stage, each in stages.items()
         },
     )
+
+
+def _at_half(found: SplitScores, compared_at: float | None) -> Values:
+    values = scores.at_thresholds(found, [_HALF] * len(found.probabilities))
+    return values if compared_at is None else values | scores.at_prevalence(values, compared_at)
 
 
 def _quality(found: SplitScores, prevalence: float) -> Values:

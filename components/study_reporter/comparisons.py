@@ -1,4 +1,9 @@
-"""Paired comparisons of the arms that are evaluated on the same images."""
+"""Paired comparisons of the arms that are evaluated on the same images.
+
+If the share of positives in a test split isn't that of the real world, the arms are compared at the
+latter: their thresholds are chosen for it, and precision, F1, accuracy and PR-AUC depend on it. So
+a test split may contain all positives that are left, which makes smaller differences visible.
+"""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,19 +42,30 @@ class EvaluatedArm:
       replicates: numbers of its trained replicates.
       thresholds: by `scores.THRESHOLDS`, one threshold per replicate.
       values: metrics of each replicate, by the same keys, and with the key None the metrics that
-        don't depend on a threshold.
+        don't depend on a threshold; at the split's own share of positives.
       calibrated: the arm before and after its replicates are calibrated on val.
       arm: the arm itself.
       draws: the draws of the splits of its trained replicates.
+      at_prevalence: `scores.all_at_prevalence`; None if the study has no prevalence.
+      compared_at: share of positives at which the arms are compared; None for the split's own.
     """
 
     scores: SplitScores
     replicates: list[int]
     thresholds: dict[str, NDArray[np.float64]]
-    values: dict[str | None, Values]
+    values: Mapping[str | None, Values]
     calibrated: CalibratedArm
     arm: Arm
     draws: Draws
+    at_prevalence: Mapping[str | None, Values] | None = None
+    compared_at: float | None = None
+
+    def compared(self, metric: str, threshold: str | None) -> NDArray[np.float64]:
+        """Returns a metric of each replicate, (replicates,), as it is compared."""
+        own = self.values[threshold][metric]
+        if self.compared_at is None or self.at_prevalence is None:
+            return own
+        return self.at_prevalence[threshold].get(metric, own)
 
 
 Tests = Mapping[str, Mapping[str, EvaluatedArm]]
@@ -99,9 +115,10 @@ def compare_all(tests: Tests, requested: Sequence[Pair]) -> list[dict[str, Any]]
 
     Returns:
       One row per test split, pair, metric and threshold: `split`, `metric`, `threshold` (None
-      if the metric doesn't depend on one), `first`, `second`, `replicates` (the number of common
-      ones), `difference` (first minus second), `interval`, `p`, its `error` and `freedom`, and
-      for the metric's family `p_corrected` and `detectable`, the smallest difference that it
+      if the metric doesn't depend on one), `prevalence` (the share of positives at which the arms
+      are compared; None for the split's own), `first`, `second`, `replicates` (the number of
+      common ones), `difference` (first minus second), `interval`, `p`, its `error` and `freedom`,
+      and for the metric's family `p_corrected` and `detectable`, the smallest difference that it
       could have shown.
     """
     rows: list[dict[str, Any]] = []
@@ -174,7 +191,9 @@ def _calibrated_draws(
     if metric == _F1:
         predicted = np.concatenate([arm.predicted_positive(stage) for arm in arms])
         present = np.concatenate([arm.scores[stage].present for arm in arms])
-        drawn = bootstrap.rates(labels, predicted, present=present)[_F1]
+        drawn = bootstrap.rates(
+            labels, predicted, present=present, prevalence=_compared_at(evaluated)
+        )[_F1]
     else:
         losses = np.concatenate([arm.losses(metric, stage) for arm in arms])
         drawn = bootstrap.means(labels, losses, prevalence=arms[0].prevalence)
@@ -220,6 +239,11 @@ def mcnemar_all(tests: Tests, requested: Sequence[Pair]) -> list[dict[str, Any]]
     return rows
 
 
+def _compared_at(evaluated: Mapping[str, EvaluatedArm]) -> float | None:
+    """Returns the share of positives at which the arms of a test split are compared."""
+    return next(iter(evaluated.values())).compared_at
+
+
 def _shared(evaluated: Mapping[str, EvaluatedArm], requested: Sequence[Pair]) -> list[Pair]:
     """Returns the requested pairs of evaluated arms with a common trained replicate."""
     return [
@@ -254,11 +278,12 @@ def _compare_split(
                         "split": split,
                         "metric": metric,
                         "threshold": threshold,
+                        "prevalence": _compared_at(evaluated),
                         "first": first,
                         "second": second,
                         **_compare_pair(
                             (evaluated[first], evaluated[second]),
-                            [evaluated[arm].values[threshold][metric] for arm in (first, second)],
+                            [evaluated[arm].compared(metric, threshold) for arm in (first, second)],
                             (drawn[first], drawn[second]),
                         ),
                     }
@@ -320,6 +345,7 @@ class _Draws:
             drawn = bootstrap.average_precisions(
                 self.labels,
                 np.concatenate([arm.scores.probabilities for arm in self.evaluated.values()]),
+                prevalence=_compared_at(self.evaluated),
             )
         else:
             drawn = self._at(threshold)[metric]
@@ -331,7 +357,10 @@ class _Draws:
             predicted = [predicted_positive(arm, threshold) for arm in self.evaluated.values()]
             present = [arm.scores.present for arm in self.evaluated.values()]
             self._rates[threshold] = bootstrap.rates(
-                self.labels, np.concatenate(predicted), present=np.concatenate(present)
+                self.labels,
+                np.concatenate(predicted),
+                present=np.concatenate(present),
+                prevalence=_compared_at(self.evaluated),
             )
         return self._rates[threshold]
 

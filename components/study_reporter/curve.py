@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from components.evaluator import metrics
 from components.study_reporter import bootstrap, overlap, scores
 from components.study_reporter.record import Arm
-from components.study_reporter.scores import Draws
+from components.study_reporter.scores import Draws, compared_at
 from components.study_reporter.wording import plural, signed, span
 
 POSITIVES, NEGATIVES, BALANCED = "positives", "negatives", "balanced"
@@ -37,24 +37,34 @@ def of_study(
 
     Args:
       trained: the trainings of all points, see `components.trainer.arm`.
-      prevalence: share of positives for which thresholds are chosen on val; None for val's own.
+      prevalence: share of positives for which thresholds are chosen on val and at which figures
+        are given; None for the splits' own.
       arm: name of the arm that it is of.
       series: the indices of points by `POSITIVES`, `NEGATIVES` and `BALANCED`.
 
     Returns:
-      `arm`; `split`, the test split; `more`, which is `MORE`; `draws`; and `series`, each a list of
-      points in increasing size: `positives`, `negatives`, `f1`, `recall` and `precision` at the own
-      thresholds and `pr_auc`, means over replicates, see `scores.estimate`. A point of `positives`
-      and `negatives` has `gain`, the difference of F1 that `MORE` more images of this side would
-      bring, with its `interval`; None if it can't be computed. A point of `balanced` has
+      `arm`; `split`, the test split; `compared_at`, the share of positives of F1, precision and
+      PR-AUC, see `scores.compared_at`; `more`, which is `MORE`; `draws`; and `series`, each a list
+      of points in increasing size: `positives`, `negatives`, `f1`, `recall` and `precision` at the
+      own thresholds and `pr_auc`, means over replicates, see `scores.estimate`. A point of
+      `positives` and `negatives` has `gain`, the difference of F1 that `MORE` more images of this
+      side would bring, with its `interval`; None if it can't be computed. A point of `balanced` has
       `against_all`, the difference of F1 to as many positives with all others.
     """
     split = trained.test_splits[0]
     points = trained.metadata["points"]
-    found: dict[str, Any] = {"arm": arm, "split": split, "more": MORE, "draws": 1, "series": {}}
+    found: dict[str, Any] = {
+        "arm": arm,
+        "split": split,
+        "compared_at": None,
+        "more": MORE,
+        "draws": 1,
+        "series": {},
+    }
     if not trained.trained:
         return {**found, "series": {name: [] for name in series}}
     curve = _Curve.of(trained, split, prevalence)
+    found["compared_at"] = curve.compared_at
     found["draws"] = int(np.unique(trained.draws).size)
     for name, indices in series.items():
         known = [index for index in indices if curve.rows(index).size]
@@ -80,12 +90,14 @@ class _Curve:
       values: the metrics of each replicate at its own threshold, and PR-AUC.
       drawn: F1 of each replicate in each resample of the images, (replicates, resamples).
       images: number of test images of the rarer class.
+      compared_at: share of positives of the metrics; None for the split's own.
     """
 
     arm: Arm
     values: scores.Values
     drawn: NDArray[np.float64]
     images: int
+    compared_at: float | None
 
     @classmethod
     def of(cls, arm: Arm, split: str, prevalence: float | None) -> "_Curve":
@@ -98,10 +110,16 @@ class _Curve:
                 for row, bound in zip(found.probabilities, thresholds, strict=True)
             ]
         )
-        drawn = bootstrap.rates(found.labels, predicted, present=found.present)["f1"]
-        values = {**scores.at_thresholds(found, thresholds), **scores.threshold_free(found)}
+        share = compared_at(found, prevalence)
+        drawn = bootstrap.rates(found.labels, predicted, present=found.present, prevalence=share)[
+            "f1"
+        ]
+        values = scores.at_thresholds(found, thresholds)
+        if share is not None:
+            values |= scores.at_prevalence(values, share)
+        values["pr_auc"] = scores.average_precisions(found, share)
         sides = [np.count_nonzero(found.labels == label) for label in (0, 1)]
-        return cls(arm, values, drawn, int(min(sides)))
+        return cls(arm, values, drawn, int(min(sides)), share)
 
     def rows(self, point: int) -> NDArray[np.intp]:
         """Returns the rows of a point's trained replicates."""

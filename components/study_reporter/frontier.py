@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from components.study_reporter import scores
+from components.study_reporter.ranking import compared_figures
 from components.trainer.settings import TrainerSettings
 
 # The settings on which the cost of a network depends.
@@ -25,8 +26,9 @@ def of_arms(arms: Sequence[Mapping[str, Any]], measure: Measure) -> list[dict[st
 
     Returns:
       Rows by split, then by time: `split`, `arm`, `model`, `image_size`, `views`, `milliseconds` of
-      CPU time per image, `megabytes`, `f1` (an estimate at the threshold chosen on val), and
-      `on_frontier`, whether no arm that takes less time has at least its mean F1.
+      CPU time per image, `megabytes`, `f1` (an estimate at the threshold chosen on val, as arms
+      are compared), and `on_frontier`, whether no arm that takes less time has at least its mean
+      F1.
     """
     if len({arm["settings"]["model"] for arm in arms}) < 2:
         return []
@@ -47,7 +49,7 @@ def of_arms(arms: Sequence[Mapping[str, Any]], measure: Measure) -> list[dict[st
                 "image_size": settings.image_size,
                 "views": len(settings.view_names),
                 **{cost: getattr(costs[key], cost) for cost in _COSTS},
-                "f1": found[scores.AT_OWN]["f1"],
+                "f1": compared_figures(found, scores.AT_OWN)["f1"],
             }
             for split, found in arm["tests"].items()
         ]

@@ -20,7 +20,7 @@ from components.study_reporter import calibrated, plots, quality, scores, wordin
 from components.study_reporter import curve as learning
 from components.study_reporter.comparisons import COMPARED, Tests
 from components.study_reporter.plots import Mark
-from components.study_reporter.ranking import SIGNIFICANCE
+from components.study_reporter.ranking import SIGNIFICANCE, compared_figures, compared_label
 
 _FOLDER = Path(__file__).parent
 _RUN_STYLE = Path(provenance.__file__).parent / "report.css"
@@ -51,6 +51,8 @@ def render(figures: Mapping[str, Any], tests: Tests) -> str:
         labels=wording.LABELS,
         compared=COMPARED,
         columns=_columns(),
+        compared_at={split: _compared_at(figures, split) for split in tests},
+        compared_label=compared_label,
         significance=SIGNIFICANCE,
         pairs={split: _pairs(figures["comparisons"], split, key="threshold") for split in tests},
         calibrated_pairs={
@@ -114,9 +116,12 @@ def _split_figures(figures: Mapping[str, Any], tests: Tests, split: str) -> dict
     position = list(tests).index(split)
     curves = plots.curves(tests[split])
     sizes = figures["splits"][split]
-    chance = sizes["positives"] / (sizes["positives"] + sizes["negatives"])
+    chance = _compared_at(figures, split) or sizes["positives"] / (
+        sizes["positives"] + sizes["negatives"]
+    )
+    label = compared_label("f1", _compared_at(figures, split))
     drawn: dict[str, Any] = {
-        "f1": plots.thresholds(f"f1-{position}", _f1_marks(figures, split), "F1"),
+        "f1": plots.thresholds(f"f1-{position}", _f1_marks(figures, split), label),
         "curves": {
             name: plots.precision_recall(100 * position + index, name, curves, chance)
             for index, name in enumerate(curves)
@@ -125,7 +130,7 @@ def _split_figures(figures: Mapping[str, Any], tests: Tests, split: str) -> dict
     }
     if pairs := _pairs(figures["comparisons"], split, key="threshold"):
         drawn["differences"] = plots.differences(
-            f"differences-{position}", _difference_marks(pairs), "difference of F1"
+            f"differences-{position}", _difference_marks(pairs), f"difference of {label}"
         )
     return drawn
 
@@ -133,9 +138,19 @@ def _split_figures(figures: Mapping[str, Any], tests: Tests, split: str) -> dict
 def _f1_marks(figures: Mapping[str, Any], split: str) -> dict[str, tuple[Mark, Mark]]:
     rows = {arm["arm"]: arm["tests"][split] for arm in figures["arms"] if split in arm["tests"]}
     return {
-        name: (_mark(test[scores.AT_HALF]["f1"]), _mark(test[scores.AT_OWN]["f1"]))
+        name: (
+            _mark(compared_figures(test, scores.AT_HALF)["f1"]),
+            _mark(compared_figures(test, scores.AT_OWN)["f1"]),
+        )
         for name, test in rows.items()
     }
+
+
+def _compared_at(figures: Mapping[str, Any], split: str) -> float | None:
+    """Returns the share of positives at which the arms of a test split are compared."""
+    return next(
+        arm["tests"][split]["compared_at"] for arm in figures["arms"] if split in arm["tests"]
+    )
 
 
 def _mark(found: Mapping[str, Any]) -> Mark:

@@ -117,15 +117,21 @@ def precision_recall(
     return draw(f"precision-recall-{index}", description, paint)
 
 
-def precision_at_recall(scores: SplitScores) -> NDArray[np.float64]:
+def precision_at_recall(
+    scores: SplitScores, prevalence: float | None = None
+) -> NDArray[np.float64]:
     """Computes the precision of each replicate at each of `RECALLS`, (replicates, recalls).
+
+    Args:
+      scores: probabilities of the replicates.
+      prevalence: share of positives for the precision; None for the split's own.
 
     It is that of the highest threshold with at least the given recall, without interpolation,
     since no precision between those of two thresholds can be achieved.
     """
     rows = []
     for labels, probabilities in scores.by_replicate():
-        points = metrics.curve(labels, probabilities)
+        points = metrics.curve(labels, probabilities, prevalence)
         # A recall such as 3 / 10 must count as 0.3 despite rounding.
         reached = np.searchsorted(points.recall, RECALLS - 1e-9)
         rows.append(points.precision[reached])
@@ -217,8 +223,10 @@ def learning_curve(name: str, lines: Sequence[Line], xlabel: str, label: str) ->
 
 
 def curves(evaluated: Mapping[str, EvaluatedArm]) -> dict[str, NDArray[np.float64]]:
-    """Returns `precision_at_recall` of each arm of a test split."""
-    return {name: precision_at_recall(arm.scores) for name, arm in evaluated.items()}
+    """Returns `precision_at_recall` of each arm of a test split, as arms are compared."""
+    return {
+        name: precision_at_recall(arm.scores, arm.compared_at) for name, arm in evaluated.items()
+    }
 
 
 def _bars(

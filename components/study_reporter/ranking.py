@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.study_reporter.wording import plural
+from components.study_reporter.wording import LABELS, plural
 
 SIGNIFICANCE = 0.05
 """A difference counts as shown if its corrected p value is below this."""
@@ -53,6 +53,7 @@ class Ranking:
       replicates: the fewest common replicates of a compared pair, or the fewest of an arm if no
         pair was compared.
       draws: number of draws of the splits.
+      compared_at: share of positives at which the arms are compared; None for the split's own.
     """
 
     metric: str
@@ -61,6 +62,12 @@ class Ranking:
     images: int
     replicates: int
     draws: int = 1
+    compared_at: float | None = None
+
+    @property
+    def label(self) -> str:
+        """The name of the metric in a sentence."""
+        return compared_label(self.metric, self.compared_at)
 
     @property
     def best(self) -> str:
@@ -112,7 +119,7 @@ def ranking_of(
       threshold: one of `scores.THRESHOLDS`; None if the metric doesn't depend on one.
     """
     means = {
-        name: (test if threshold is None else test[threshold])[metric]["mean"]
+        name: compared_figures(test, threshold)[metric]["mean"]
         for name, test in _tests(figures, split).items()
     }
     rows = [
@@ -143,6 +150,35 @@ def calibrated_ranking_of(figures: Mapping[str, Any], split: str, stage: str) ->
     return _ranking(figures, split, "f1", means, rows)
 
 
+def compared_figures(test: Mapping[str, Any], threshold: str | None) -> Mapping[str, Any]:
+    """Returns the figures of an arm on a test split as they are compared.
+
+    Args:
+      test: the arm's entry of the split in `study.json`.
+      threshold: one of `scores.THRESHOLDS`; None for the metrics that don't depend on one.
+
+    Returns:
+      Estimates by metric: at the real world's share of positives, if that of the split is another.
+    """
+    balances = [test, *([test["at_prevalence"]] if test["compared_at"] is not None else [])]
+    return {
+        metric: found
+        for each in balances
+        for metric, found in (each if threshold is None else each[threshold]).items()
+    }
+
+
+def compared_label(metric: str, compared_at: float | None) -> str:
+    """Returns the name of a metric in a sentence.
+
+    Args:
+      metric: a compared metric.
+      compared_at: the share of positives at which arms are compared; None for the split's own.
+    """
+    depends = metric != "recall"  # recall is of positives only
+    return f"real-world {LABELS[metric]}" if compared_at and depends else LABELS[metric]
+
+
 def _tests(figures: Mapping[str, Any], split: str) -> dict[str, Mapping[str, Any]]:
     return {arm["arm"]: arm["tests"][split] for arm in figures["arms"] if split in arm["tests"]}
 
@@ -159,6 +195,7 @@ def _ranking(
     trained = [
         len(arm["replicates"]["trained"]) for arm in figures["arms"] if split in arm["tests"]
     ]
+    (compared_at,) = {test["compared_at"] for test in _tests(figures, split).values()}
     return Ranking(
         metric=metric,
         means={name: mean for name, mean in means.items() if mean is not None},
@@ -175,4 +212,5 @@ def _ranking(
         images=sizes.get("images", sizes["positives"] + sizes["negatives"]),
         replicates=min([row["replicates"] for row in tested] or trained),
         draws=figures["method"]["split_draws"],
+        compared_at=compared_at,
     )

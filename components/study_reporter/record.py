@@ -45,6 +45,11 @@ class SplitScores:
         """Whether an image is in the split of a replicate's draw, (r, n)."""
         return ~np.isnan(self.probabilities)
 
+    @property
+    def share(self) -> float:
+        """Share of positives in the split, the mean over the replicates' draws."""
+        return float(np.mean([labels.mean() for labels, _ in self.by_replicate()]))
+
     def by_replicate(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Yields, for each replicate, the labels and probabilities of its split's images."""
         for row, present in zip(self.probabilities, self.present, strict=True):

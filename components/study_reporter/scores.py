@@ -1,7 +1,7 @@
 """The metrics of each replicate on a test split, and their summary over replicates."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from scipy import special
 
 from components.calibrator import operating_point
 from components.evaluator import intervals, metrics
+from components.reporter.wording import differs
 from components.study_reporter.record import Arm, SplitScores
 
 AT_HALF = "at_half"
@@ -71,11 +72,20 @@ def at_thresholds(scores: SplitScores, thresholds: Iterable[float]) -> Values:
 def threshold_free(scores: SplitScores) -> Values:
     """Computes PR-AUC and loss of each replicate."""
     return {
-        "pr_auc": np.array(
-            [metrics.average_precision(labels, row) for labels, row in scores.by_replicate()]
-        ),
+        "pr_auc": average_precisions(scores),
         "loss": np.array([cross_entropy(labels, row) for labels, row in scores.by_replicate()]),
     }
+
+
+def average_precisions(scores: SplitScores, prevalence: float | None = None) -> NDArray[np.float64]:
+    """Computes PR-AUC of each replicate, (replicates,).
+
+    Args:
+      scores: probabilities of the replicates.
+      prevalence: share of positives of the precision; None for the split's own.
+    """
+    rows = scores.by_replicate()
+    return np.array([metrics.average_precision(labels, row, prevalence) for labels, row in rows])
 
 
 def cross_entropy(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> float:
@@ -85,7 +95,7 @@ def cross_entropy(labels: NDArray[np.int64], probabilities: NDArray[np.float32])
 
 
 def at_prevalence(values: Values, prevalence: float) -> Values:
-    """Computes precision and F1 of each replicate at another share of positives.
+    """Computes accuracy, precision and F1 of each replicate at another share of positives.
 
     Args:
       values: counts of each replicate.
@@ -94,7 +104,39 @@ def at_prevalence(values: Values, prevalence: float) -> Values:
     recall = values["tp"] / (values["tp"] + values["fn"])
     false_positive_rate = values["fp"] / (values["fp"] + values["tn"])
     found = metrics.rates_at_prevalence(recall, false_positive_rate, prevalence)
-    return {name: found[name] for name in ("precision", "f1")}
+    return {name: found[name] for name in ("accuracy", "precision", "f1")}
+
+
+def all_at_prevalence(
+    values: Mapping[str | None, Values], scores: SplitScores, prevalence: float
+) -> dict[str | None, Values]:
+    """Computes what depends on the share of positives, by threshold as in `values`.
+
+    Args:
+      values: of each replicate, by `THRESHOLDS`.
+      scores: probabilities of the replicates.
+      prevalence: the share of positives.
+
+    Returns:
+      `at_prevalence` by threshold, and with the key None `pr_auc`.
+    """
+    found: dict[str | None, Values] = {
+        key: at_prevalence(values[key], prevalence) for key in THRESHOLDS
+    }
+    return {**found, None: {"pr_auc": average_precisions(scores, prevalence)}}
+
+
+def compared_at(scores: SplitScores, prevalence: float | None) -> float | None:
+    """Returns the share of positives at which the arms of a test split are compared.
+
+    Args:
+      scores: probabilities of an arm's replicates.
+      prevalence: the real world's share of positives; None if unknown.
+
+    Returns:
+      The prevalence; None for the split's own share, if it is the same or the prevalence unknown.
+    """
+    return prevalence if prevalence is not None and differs(scores.share, prevalence) else None
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def summarize(
         "costs": asdict(quality.costs_of(study)),
         "positive_classes": positive_classes(arms),
         "splits": _splits(arms, tests),
-        "arms": [_arm(arm, tests, prevalence) for arm in arms],
+        "arms": [_arm(arm, tests) for arm in arms],
         "comparisons": comparisons.compare_all(tests, pairs),
         "mcnemar": comparisons.mcnemar_all(tests, pairs),
         "calibration": {"comparisons": comparisons.calibrated_all(tests, pairs)},
@@ -108,12 +108,25 @@ def evaluate(
                 key: scores.at_thresholds(found, bounds) for key, bounds in thresholds.items()
             }
             values[None] = scores.threshold_free(found)
-            tests.setdefault(split, {})[arm.name] = EvaluatedArm(
+            real_world = None
+            if prevalence is not None:
+                real_world = scores.all_at_prevalence(values, found, prevalence)
+            others = tests.setdefault(split, {})
+            # The same for all arms, of which one may lack a draw.
+            compared_at = next(
+                (other.compared_at for other in others.values()),
+                scores.compared_at(found, prevalence),
+            )
+            others[arm.name] = EvaluatedArm(
                 scores=found,
                 replicates=[replicate.number for replicate in arm.trained],
                 thresholds=thresholds,
                 values=values,
-                calibrated=calibrated.evaluate(found, calibrations, prevalence, costs),
+                at_prevalence=real_world,
+                compared_at=compared_at,
+                calibrated=calibrated.evaluate(
+                    found, calibrations, prevalence, costs, compared_at=compared_at
+                ),
                 arm=arm,
                 draws=draws,
             )
@@ -192,7 +205,7 @@ def _splits(arms: Sequence[Arm], tests: comparisons.Tests) -> dict[str, dict[str
     return found
 
 
-def _arm(arm: Arm, tests: comparisons.Tests, prevalence: float | None) -> dict[str, Any]:
+def _arm(arm: Arm, tests: comparisons.Tests) -> dict[str, Any]:
     evaluated = {split: tests[split][arm.name] for split in arm.test_splits} if arm.trained else {}
     own = next((found.thresholds[scores.AT_OWN] for found in evaluated.values()), np.empty(0))
     draws = next((found.draws for found in evaluated.values()), None)
@@ -207,25 +220,23 @@ def _arm(arm: Arm, tests: comparisons.Tests, prevalence: float | None) -> dict[s
             ],
         },
         "threshold": {**scores.estimate(own, draws=draws), "values": own.tolist()},
-        "tests": {split: _test(found, prevalence) for split, found in evaluated.items()},
+        "tests": {split: _test(found) for split, found in evaluated.items()},
         "epochs": _epochs(arm),
     }
 
 
-def _test(arm: EvaluatedArm, prevalence: float | None) -> dict[str, Any]:
-    at = {key: scores.estimates(arm.values[key], arm.draws) for key in scores.THRESHOLDS}
-    real_world = None
-    if prevalence is not None:
-        real_world = {
-            key: scores.estimates(scores.at_prevalence(arm.values[key], prevalence), arm.draws)
-            for key in scores.THRESHOLDS
-        }
+def _test(arm: EvaluatedArm) -> dict[str, Any]:
     return {
-        **at,
-        **scores.estimates(arm.values[None], arm.draws),
-        "at_prevalence": real_world,
+        **_estimates(arm.values, arm.draws),
+        "at_prevalence": arm.at_prevalence and _estimates(arm.at_prevalence, arm.draws),
+        "compared_at": arm.compared_at,
         "calibration": calibrated.summary(arm.calibrated, arm.draws),
     }
+
+
+def _estimates(values: Mapping[str | None, scores.Values], draws: scores.Draws) -> dict[str, Any]:
+    by_threshold = {key: scores.estimates(values[key], draws) for key in scores.THRESHOLDS}
+    return {**by_threshold, **scores.estimates(values[None], draws)}
 
 
 def _epochs(arm: Arm) -> list[dict[str, Any]]:

@@ -41,7 +41,7 @@ COLUMNS = (
 )
 """Columns of `runs.csv`; a solved head has `iterations` in place of `epochs`; `_at_half` is at 0.5,
 `_at_own` at `threshold`; `calibration` is the map, and `_before` and `_after` it are at the study's
-prevalence, except F1, which is at 0.5."""
+prevalence, and F1 at a threshold of 0.5."""
 
 
 def runs(arms: Sequence[Arm], tests: Tests) -> str:

@@ -126,10 +126,9 @@ def of_metrics(pair: Pair, prevalence: float) -> list[dict[str, Any]]:
 def _at_balance(pair: Pair, balance: str, prevalence: float | None) -> Iterator[dict[str, Any]]:
     positives = int(pair.labels.sum())
     negatives = len(pair.labels) - positives
-    weight = metrics.negative_weight(positives, negatives, prevalence)
-    drawn = bootstrap.rates(pair.labels, pair.predicted, negative_weight=weight)
+    drawn = bootstrap.rates(pair.labels, pair.predicted, prevalence=prevalence)
     drawn[AREA] = bootstrap.average_precisions(
-        pair.labels, pair.probabilities, negative_weight=weight
+        pair.labels, pair.probabilities, prevalence=prevalence
     )
     share = positives / len(pair.labels) if prevalence is None else prevalence
     found = [_values(pair, model, share) for model in (0, 1)]

@@ -5,7 +5,9 @@ from typing import Any
 
 from rich.console import Console, Group, RenderableType
 
+from components.study_reporter.ranking import compared_figures
 from components.study_reporter.scores import AT_HALF, AT_OWN
+from components.study_reporter.wording import percent
 from pipeline.study.run import StudyResult
 from pipeline.summary import figure, new_table
 from pipeline.terminal import lines, plain
@@ -39,6 +41,12 @@ def _figures(arm: Mapping[str, Any]) -> dict[str, Any]:
                 "at_0.5": _means(found[AT_HALF]),
                 "at_own_threshold": _means(found[AT_OWN]),
                 "pr_auc": found["pr_auc"]["mean"],
+                "compared_at": found["compared_at"],
+                "compared": {
+                    "at_0.5": _means(compared_figures(found, AT_HALF)),
+                    "at_own_threshold": _means(compared_figures(found, AT_OWN)),
+                    "pr_auc": compared_figures(found, None)["pr_auc"]["mean"],
+                },
             }
             for split, found in arm["tests"].items()
         },
@@ -69,7 +77,9 @@ def show(result: StudyResult, console: Console) -> None:
 
 
 def _arms(arms: list[dict[str, Any]], split: str) -> RenderableType:
-    shown = new_table(f"Means over replicates on {split}")
+    shares = {arm["tests"][split]["compared_at"] for arm in arms if split in arm["tests"]}
+    balance = "".join(f", weighted to {percent(share)} positives" for share in shares if share)
+    shown = new_table(f"Means over replicates on {split}{balance}")
     shown.add_column("arm", no_wrap=True)
     for header in ("precision", "recall", "F1", "own threshold", "F1 (own)", "PR-AUC"):
         shown.add_column(header, justify="right")
@@ -77,13 +87,13 @@ def _arms(arms: list[dict[str, Any]], split: str) -> RenderableType:
         if split not in arm["tests"]:
             continue
         found = arm["tests"][split]
-        half = found[AT_HALF]
+        half = compared_figures(found, AT_HALF)
         shown.add_row(
             plain(arm["arm"]),
             *(figure(half[name]["mean"]) for name in ("precision", "recall", "f1")),
             figure(arm["threshold"]["mean"]),
-            figure(found[AT_OWN]["f1"]["mean"]),
-            figure(found["pr_auc"]["mean"]),
+            figure(compared_figures(found, AT_OWN)["f1"]["mean"]),
+            figure(compared_figures(found, None)["pr_auc"]["mean"]),
         )
     return shown
 

@@ -294,10 +294,8 @@ def test_draws_with_most_images_in_common_still_give_an_interval():
     ],
 )
 def test_the_smallest_difference_is_told_for_all_pairs(sizes, part):
-    rows = [
-        {"split": "test", "metric": "f1", "threshold": "at_own", "p": 0.5, "detectable": size}
-        for size in sizes
-    ]
+    row = {"split": "test", "metric": "f1", "threshold": "at_own", "prevalence": None, "p": 0.5}
+    rows = [{**row, "detectable": size} for size in sizes]
     figures = {"comparisons": rows, "method": {"split_draws": 10, "power": 0.8}}
     assert part in answer.of_smallest(figures, "test")
     assert answer.of_smallest({**figures, "comparisons": []}, "test") == ""
