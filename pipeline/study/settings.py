@@ -141,7 +141,9 @@ class StudySettings(ImageSettings):
         default=None, description="Arm that the others are compared with; null: the first."
     )
     comparisons: Literal["all", "baseline"] = Field(
-        default="all", description="Pairs to compare: all, or each arm with the baseline."
+        default="all",
+        description="Pairs to compare, at the population's prevalence if it is set: all, or each "
+        "arm with the baseline.",
     )
     feature_store: LocalPath | None = Field(
         default=None, description="Folder of features for all runs; null: OUTPUT/features."
