@@ -62,9 +62,11 @@ def show(result: StudyResult, console: Console) -> None:
     study = result.study
     console.print()
     console.print(plain(study["answer"]["headline"], "bold"))
-    for answer in study["answer"]["splits"].values():
+    answers = study["answer"]["splits"]
+    for split, answer in answers.items():
         if answer["smallest"]:
-            console.print(plain(answer["smallest"]))
+            on = f"On {split}: " if len(answers) > 1 else ""
+            console.print(plain(f"{on}{answer['smallest']}"))
     for split in dict.fromkeys(split for arm in study["arms"] for split in arm["tests"]):
         console.print(_arms(study["arms"], split))
         if rows := [row for row in study.get("frontier", ()) if row["split"] == split]:
