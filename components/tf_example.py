@@ -7,7 +7,8 @@ sorted by their names, of which one follows those that continue it.
 
 import functools
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 Value = bytes | str | int | float
 
@@ -29,26 +30,37 @@ def serialized(features: Mapping[str, Value]) -> bytes:
         int64_list, and other numbers a float_list.
     """
     parts: list[bytes] = []
-    for name in sorted(features, key=_key):
-        kind, content = _content(features[name])
+    for name in _in_order(tuple(features)):
+        value = features[name]
+        kind, encode = _ENCODINGS.get(type(value)) or _encoding(value)
+        content = encode(value)
         parts += _before(name, kind, len(content)), content
     return b"".join((_FIRST, _varint(sum(map(len, parts))), *parts))
 
 
-@functools.lru_cache(1024)
-def _key(name: str) -> bytes:
-    return name.encode() + b"\xff"  # higher than any byte of UTF-8
+@functools.lru_cache(64)  # nearly all images have the same features
+def _in_order(names: tuple[str, ...]) -> list[str]:
+    return sorted(names, key=lambda name: name.encode() + b"\xff")  # higher than any byte of UTF-8
 
 
-def _content(value: Value) -> tuple[bytes, bytes]:
-    """Returns the kind of a value, and the value as it is stored."""
-    if isinstance(value, str):
-        return _BYTES_LIST, value.encode()
-    if isinstance(value, bytes):
-        return _BYTES_LIST, value
-    if isinstance(value, int):
-        return _INT64_LIST, _varint(value & _UNSIGNED)
-    return _FLOAT_LIST, _FLOAT.pack(value)
+@functools.lru_cache(4096)  # labels, and the sizes of images
+def _int64(value: int) -> bytes:
+    return _varint(value & _UNSIGNED)
+
+
+# The kind of a type's values, and what returns a value as it is stored.
+_ENCODINGS: dict[type, tuple[bytes, Callable[[Any], bytes]]] = {
+    str: (_BYTES_LIST, str.encode),
+    bytes: (_BYTES_LIST, bytes),
+    int: (_INT64_LIST, _int64),
+    float: (_FLOAT_LIST, _FLOAT.pack),
+}
+
+
+def _encoding(value: Value) -> tuple[bytes, Callable[[Any], bytes]]:
+    """Returns the encoding of a value whose type is derived from one of these."""
+    known = (found for kind, found in _ENCODINGS.items() if isinstance(value, kind))
+    return next(known, _ENCODINGS[float])
 
 
 @functools.lru_cache(4096)  # nearly all features of an image have values of the same few sizes

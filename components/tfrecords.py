@@ -18,9 +18,12 @@ from components.artifact_files import Described, Shard
 _LENGTH = struct.Struct("<Q")
 _CHECKSUM = struct.Struct("<I")
 _HEADER_BYTES = _LENGTH.size + _CHECKSUM.size
+_FRAME_BYTES = _HEADER_BYTES + _CHECKSUM.size
 _BITS_32 = (1 << 32) - 1
 # A checksum is stored rotated by 15 bits, and this number added to it.
 _ADDED = 0xA282EAD8
+# Written at a time, or a longer record: a call for each record of some kilobytes takes longer.
+_WRITTEN_BYTES = 1 << 18
 
 
 def records(path: str) -> Iterator[bytes]:
@@ -86,14 +89,24 @@ class RecordWriter:
         self._file = file_io.open_file(path, "wb")
         self._digest = hashlib.sha256()
         self._records = self._size = 0
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
 
     def write(self, record: bytes) -> None:
         """Appends a record."""
         length = _LENGTH.pack(len(record))
-        framed = b"".join((length, _checksum(length), record, _checksum(record)))
+        self._waiting += length, _checksum(length), record, _checksum(record)
+        self._waiting_bytes += _FRAME_BYTES + len(record)
+        self._records += 1
+        if self._waiting_bytes >= _WRITTEN_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        framed = b"".join(self._waiting)
+        self._waiting.clear()
+        self._waiting_bytes = 0
         self._file.write(framed)
         self._digest.update(framed)
-        self._records += 1
         self._size += len(framed)
 
     def described(self, name: str) -> Described:
@@ -102,6 +115,8 @@ class RecordWriter:
         Args:
           name: path of the file relative to its artifact.
         """
+        if self._waiting:
+            self._flush()
         return Described(name, self._records, self._size, self._digest.hexdigest())
 
     def __enter__(self) -> "RecordWriter":
@@ -114,6 +129,12 @@ class RecordWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if kind is None:
+            try:
+                self._flush()
+            except BaseException as failed:  # else a file in a bucket would appear, incomplete
+                self._file.__exit__(type(failed), failed, failed.__traceback__)
+                raise
         self._file.__exit__(kind, error, traceback)
 
 

@@ -7,7 +7,6 @@ import itertools
 from array import array
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from operator import attrgetter
 from typing import Generic, NamedTuple, TypeVar, overload
 
 Value = TypeVar("Value", bound=Hashable)
@@ -56,6 +55,14 @@ class Texts:
         found = self._buffer[self._ends[row] : self._ends[row + 1]]
         return found.decode("utf-8", "surrogatepass")
 
+    def taken(self, rows: Iterable[int]) -> "Texts":
+        """Returns the texts of some rows, in their order."""
+        column = Texts()
+        for row in rows:
+            column._buffer += self._buffer[self._ends[row] : self._ends[row + 1]]
+            column._ends.append(len(column._buffer))
+        return column
+
 
 class Categories(Generic[Value]):
     """A column of values that occur many times.
@@ -80,6 +87,18 @@ class Categories(Generic[Value]):
     def __getitem__(self, row: int) -> Value:
         """Returns the value of a row, from 0."""
         return self.values[self.numbers[row]]
+
+    def taken(self, rows: Iterable[int]) -> "Categories[Value]":
+        """Returns the values of some rows, in their order."""
+        column: Categories[Value] = Categories()
+        numbers = [self.numbers[row] for row in rows]
+        column._known = {
+            self.values[number]: place for place, number in enumerate(dict.fromkeys(numbers))
+        }
+        column.values = list(column._known)
+        renumbered = [column._known.get(value, 0) for value in self.values]
+        column.numbers.extend(renumbered[number] for number in numbers)
+        return column
 
     def counts(self) -> Counter[Value]:
         """Returns the number of rows with each value."""
@@ -166,9 +185,23 @@ class ImageTable(Sequence[ImageRecord]):
     def in_order(self) -> "ImageTable":
         """Returns the images sorted by uri, class and path; of equal ones, the last."""
         rows = sorted(range(len(self)), key=self.uris.__getitem__)
+        chosen: list[int] = []
+        for _, same in itertools.groupby(rows, self.uris.__getitem__):
+            first, *others = same
+            chosen += self._unique((first, *others)) if others else (first,)
+        return self._taken(chosen)
+
+    def _unique(self, rows: Iterable[int]) -> list[int]:
+        """Returns the rows sorted by class and path; of equal ones, the last."""
+        unique = {(self.classes[row], self[row].path): row for row in rows}
+        return [unique[key] for key in sorted(unique)]
+
+    def _taken(self, rows: Sequence[int]) -> "ImageTable":
+        """Returns the images of some rows, in their order."""
         table = ImageTable()
-        for _, same in itertools.groupby(map(self._record, rows), attrgetter("uri")):
-            unique = {(record.class_name, record.path): record for record in same}
-            for key in sorted(unique):
-                table.append(unique[key])
+        table.uris, table._checksums = self.uris.taken(rows), self._checksums.taken(rows)
+        table.classes, table.slices = self.classes.taken(rows), self.slices.taken(rows)
+        table.spans, table._heads = self.spans.taken(rows), self._heads.taken(rows)
+        table._sizes.extend(self._sizes[row] for row in rows)
+        table._times.extend(self._times[row] for row in rows)
         return table

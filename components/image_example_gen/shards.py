@@ -349,5 +349,5 @@ def _read_json(path: str) -> dict:
 
 
 def _as_record(content: Sequence[Any]) -> ImageRecord:
-    record = ImageRecord(*content)
-    return record._replace(slices=tuple((column, value) for column, value in record.slices))
+    uri, path, class_name, slices, *others = content
+    return ImageRecord(uri, path, class_name, tuple(map(tuple, slices)), *others)

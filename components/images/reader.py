@@ -135,7 +135,7 @@ class _Decoded(NamedTuple):
     size: tuple[int, int]
     source_size: tuple[int, int]
     hashed: bytes
-    measured: bytes
+    measured: Image.Image
 
 
 def read_image(
@@ -236,7 +236,8 @@ def _plain_jpeg(data: bytes, max_pixels: int, max_side: int) -> _Decoded | None:
     scale = next(each for each in (8, 4, 2, 1) if each == 1 or min(size) >= each * _LUMA_SIDE)
     reduced = (-(-size[0] // scale), -(-size[1] // scale))
     try:
-        luma = Image.frombytes("L", reduced, data, "jpeg", "L", "", scale, 0)
+        luma = Image.new("L", reduced, None)
+        luma.frombytes(data, "jpeg", "L", "", scale, 0)
     except Exception:  # the other way finds out why, and says so
         return None
     return _as_decoded(data, size, size, luma)

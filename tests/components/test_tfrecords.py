@@ -1,6 +1,7 @@
 import hashlib
 import os
 import random
+from unittest import mock
 
 import pytest
 import tensorflow as tf
@@ -48,7 +49,7 @@ def test_a_file_that_was_cut_off_is_an_error(path, lost):
 
 def test_a_file_of_records_is_written_as_tensorflow_does(tmp_path):
     rng = random.Random(0)
-    records = [rng.randbytes(size) for size in (0, 1, 200, 20_000)]
+    records = [rng.randbytes(size) for size in (0, 1, 200, 300_000, 20_000)]
     ours, other = str(tmp_path / "ours"), str(tmp_path / "other")
     with tfrecords.RecordWriter(ours) as writer:
         for record in records:
@@ -59,8 +60,17 @@ def test_a_file_of_records_is_written_as_tensorflow_does(tmp_path):
     content = (tmp_path / "ours").read_bytes()
     assert content == (tmp_path / "other").read_bytes()
     entry = writer.described("ours")
-    assert (entry.records, entry.size) == (4, len(content))
+    assert (entry.records, entry.size) == (5, len(content))
     assert entry.sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_a_file_whose_last_records_can_not_be_written_knows_that_it_is_incomplete(monkeypatch):
+    file = mock.MagicMock()
+    file.write.side_effect = OSError("no space left")
+    monkeypatch.setattr(tfrecords.file_io, "open_file", lambda *_: file)
+    with pytest.raises(OSError, match="no space left"), tfrecords.RecordWriter("file") as writer:
+        writer.write(b"one")
+    assert file.__exit__.call_args.args[0] is OSError
 
 
 def _shard(path, *, records=4, sha256=None):
