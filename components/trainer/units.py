@@ -2,7 +2,9 @@
 
 They are those of the ImbalanceSampler, formed anew from the records of one split: images of one
 group, and near-duplicates that are linked directly or by a chain. A chain through an image that is
-not in the split is not seen.
+not in the split is not seen. With several draws of the splits, they are formed of the images of all
+draws: an image without a group that resembles images of several groups is of the unit of one of
+these, maybe of another one than in a draw.
 """
 
 import hashlib
