@@ -31,6 +31,7 @@ from components.schema_gen.component import SchemaGen
 from components.statistics_gen.component import StatisticsGen
 from components.trainer import executor as trainer_executor
 from components.trainer.component import trainer
+from components.trainer.units import UnitRule
 from pipeline.beam_options import beam_args, image_workers
 from pipeline.features import feature_extractor, frozen_backbone
 from pipeline.settings import Beam, ImageSettings, Settings
@@ -183,6 +184,7 @@ def _nodes(
         checkpoint_root=places.checkpoints,
         parameters=parameters.of_trainer() if parameters else None,
         champion=finder.outputs[names.CHAMPION] if settings.trainer.warm_start else None,
+        units=unit_rule(settings),
     )
     calibrator = Calibrator(
         model=train.outputs[names.MODEL],
@@ -377,6 +379,12 @@ def sampler(
         draws=draws,
         written=written,
     )
+
+
+def unit_rule(settings: ImageSettings) -> UnitRule:
+    """Which images the sampler never parts."""
+    section = settings.sampler
+    return UnitRule(section.group_by or "", section.near_duplicates.max_distance)
 
 
 def _slices(settings: Settings) -> list[list[str]]:

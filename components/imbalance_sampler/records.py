@@ -72,7 +72,7 @@ def scan(
         parsed = tf.io.parse_example(batch, _spec(group_by))
         columns = {name: values.numpy() for name, values in parsed.items()}
         for found, random_state in zip(parts, random_states, strict=True):
-            found.append(_rows(columns, random_state, group_by))
+            found.append(rows_of(columns, random_state, group_by))
         classes = [name.decode() for name in columns[names.CLASS_NAME]]
         counts.update(zip(classes, columns[names.LABEL].tolist(), strict=True))
     draws = [np.concatenate(found) for found in parts]
@@ -80,6 +80,36 @@ def scan(
         rows["shard"] = shard
         rows["position"] = np.arange(len(rows))
     return draws, counts
+
+
+def rows_of(columns: Mapping[str, NDArray], random_state: int, group_by: str) -> Rows:
+    """Returns the metadata of images.
+
+    Args:
+      columns: bytes (n,) by feature: `image_id`, `class_name`, `perceptual_hash`, and `group_by`;
+        an image with an empty hash or group has none.
+      random_state: the seed.
+      group_by: column whose equal values stay together; '' for none.
+
+    Returns:
+      `SCANNED` (n,), with `shard`, `position`, `unit` and `excluded` not filled in.
+
+    Raises:
+      SamplingError: a hash is not 16 hexadecimal digits.
+    """
+    identities = columns[names.IMAGE_ID]
+    rows = np.zeros(len(identities), SCANNED)
+    rows["image"] = scores(random_state, identities)
+    rows["id"] = fingerprints(identities)
+    rows["hashed"] = columns[names.PERCEPTUAL_HASH] != b""
+    rows["hash"][rows["hashed"]] = _parsed(columns[names.PERCEPTUAL_HASH][rows["hashed"]])
+    rows["group"] = UNPLACED
+    if group_by:
+        grouped = columns[group_by] != b""
+        rows["group"][grouped] = scores(random_state, columns[group_by][grouped])
+    keys = {name: class_key(name.decode()) for name in set(columns[names.CLASS_NAME])}
+    rows["class_key"] = [keys[name] for name in columns[names.CLASS_NAME]]
+    return rows
 
 
 def copy_records(
@@ -127,22 +157,6 @@ def _spec(group_by: str) -> dict[str, tf.io.FixedLenFeature]:
     if group_by:
         spec[group_by] = tf.io.FixedLenFeature([], tf.string, "")
     return spec
-
-
-def _rows(columns: Mapping[str, NDArray], random_state: int, group_by: str) -> Rows:
-    identities = columns[names.IMAGE_ID]
-    rows = np.zeros(len(identities), SCANNED)
-    rows["image"] = scores(random_state, identities)
-    rows["id"] = fingerprints(identities)
-    rows["hashed"] = columns[names.PERCEPTUAL_HASH] != b""
-    rows["hash"][rows["hashed"]] = _parsed(columns[names.PERCEPTUAL_HASH][rows["hashed"]])
-    rows["group"] = UNPLACED
-    if group_by:
-        grouped = columns[group_by] != b""
-        rows["group"][grouped] = scores(random_state, columns[group_by][grouped])
-    keys = {name: class_key(name.decode()) for name in set(columns[names.CLASS_NAME])}
-    rows["class_key"] = [keys[name] for name in columns[names.CLASS_NAME]]
-    return rows
 
 
 def _parsed(hashes: Sequence[bytes]) -> NDArray[np.uint64]:

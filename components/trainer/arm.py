@@ -21,7 +21,7 @@ from tfx.dsl.io import fileio
 from components import arm_predictions, names
 from components.imbalance_sampler import draws as drawn_splits
 from components.progress import Progress
-from components.trainer import arrays, executor, replicates
+from components.trainer import arrays, executor, replicates, units
 from components.trainer.checkpoint import Checkpoint, identity, origin
 from components.trainer.data import Split, read_split
 from components.trainer.devices import DevicePolicy, precision, use_devices
@@ -33,6 +33,7 @@ from components.trainer.preprocessing import Preprocessing
 from components.trainer.replicates import ArmRows, Replicate, train_heads, train_network
 from components.trainer.sampling import training_balance
 from components.trainer.settings import TrainerSettings
+from components.trainer.units import UnitRule
 
 _LOGGER = logging.getLogger("outnumbered.trainer")
 
@@ -148,9 +149,9 @@ def run_fn(fn_args: FnArgs) -> None:
 
     Args:
       fn_args: TFX's arguments, with `custom_config` {"trainer": the settings, "arm": see `Arm`,
-        "checkpoint_root": the folder for interrupted trainings}, and with several draws
-        "sampling", the URI of the Sampling artifact; `train_files` has one pattern, `eval_files`
-        one for each of the arm's evaluated splits, in order, with one draw.
+        "checkpoint_root": the folder for interrupted trainings, "units": see `UnitRule`}, and with
+        several draws "sampling", the URI of the Sampling artifact; `train_files` has one pattern,
+        `eval_files` one for each of the arm's evaluated splits, in order, with one draw.
 
     Raises:
       ValueError: the settings or a split can't be used for training.
@@ -160,7 +161,13 @@ def run_fn(fn_args: FnArgs) -> None:
     config = fn_args.custom_config
     settings = TrainerSettings.model_validate(config["trainer"])
     arm = Arm.from_mapping(config["arm"])
-    draws = read_draws(arm, fn_args.train_files, fn_args.eval_files, config.get(executor.SAMPLING))
+    draws = read_draws(
+        arm,
+        fn_args.train_files,
+        fn_args.eval_files,
+        config.get(executor.SAMPLING),
+        rule=UnitRule.of_config(config) if settings.chooses_penalty else None,
+    )
     training = _ArmTraining(settings, arm, draws, checkpoint_root=config["checkpoint_root"])
     done = training.run()
     _write_weights(fn_args.serving_model_dir, next(iter(done.values())))
@@ -178,7 +185,12 @@ def run_fn(fn_args: FnArgs) -> None:
 
 
 def read_draws(
-    arm: Arm, train_files: Sequence[str], eval_files: Sequence[str], sampling: str | None
+    arm: Arm,
+    train_files: Sequence[str],
+    eval_files: Sequence[str],
+    sampling: str | None,
+    *,
+    rule: UnitRule | None = None,
 ) -> list[DrawnSplits]:
     """Reads the labels of an arm's splits in each draw.
 
@@ -187,24 +199,22 @@ def read_draws(
       train_files: patterns of its training split, or of the split with all images.
       eval_files: with one draw, one pattern for each evaluated split, in order.
       sampling: with several draws, the URI of the Sampling artifact.
+      rule: which images to train on are of one unit; None if the units are not used.
 
     Raises:
       FileNotFoundError: a split does not exist.
       ValueError: a split has no positive or no negative image.
     """
     if arm.draws == 1:
-        found = [
-            Part(name, read_split(name, patterns))
-            for name, patterns in zip(
-                [arm.train_split, *arm.evaluated_splits],
-                [train_files, *([pattern] for pattern in eval_files)],
-                strict=True,
-            )
-        ]
-        return [DrawnSplits(found[0], {part.name: part for part in found[1:]})]
+        train = Part(arm.train_split, read_split(arm.train_split, train_files, rule=rule))
+        found = {
+            name: Part(name, read_split(name, [pattern]))
+            for name, pattern in zip(arm.evaluated_splits, eval_files, strict=True)
+        }
+        return [DrawnSplits(train, found)]
     if sampling is None:
         raise ValueError(f"arm {arm.name!r} with {arm.draws} draws must have a Sampling artifact")
-    source = read_split(names.DRAWN, train_files)
+    source = read_split(names.DRAWN, train_files, rule=rule)
     drawn = []
     for number, rows in enumerate(drawn_splits.read(sampling)[: arm.draws]):
         train, *evaluated = (
@@ -361,6 +371,7 @@ def _identity(settings: TrainerSettings, arm: Arm, draws: Sequence[DrawnSplits])
         rows = [_digest(part.rows) for draw in draws for part in draw.all if part.rows is not None]
         content += [arm.train_split, *rows]
     content += [asdict(point) for point in arm.points]
+    content += units.origin(draws[0].train.source.units)
     return f"arm-{identity(content)}"
 
 

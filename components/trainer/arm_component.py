@@ -10,6 +10,7 @@ from components import names
 from components.trainer import executor
 from components.trainer.arm import Arm
 from components.trainer.component import Trainer, training_spec
+from components.trainer.units import UnitRule
 
 _RUN_FN = "components.trainer.arm.run_fn"
 
@@ -22,6 +23,7 @@ def arm_trainer(
     checkpoint_root: str,
     pipeline_root: RuntimeParameter | None = None,
     sampling: BaseChannel | None = None,
+    units: UnitRule | None = None,
 ) -> Trainer:
     """Returns the component that trains every replicate of an arm.
 
@@ -35,6 +37,8 @@ def arm_trainer(
       pipeline_root: run parameter; interrupted arms are saved in its folder `checkpoints`
         instead of `checkpoint_root`.
       sampling: ImbalanceSampler's output with the draws; only with several.
+      units: which images the sampler never parts, for the choice of a head's penalty; None: each
+        image is by itself.
 
     Returns:
       a component named after the arm, with the outputs `model` and `model_run`.
@@ -48,6 +52,7 @@ def arm_trainer(
             executor.SETTINGS: dict(settings),
             "arm": arm.as_json(),
             executor.CHECKPOINT_ROOT: checkpoint_root,
+            **(units.as_config() if units else {}),
         },
         parameters={executor.PIPELINE_ROOT: pipeline_root},
         sampling=sampling if arm.draws > 1 else None,

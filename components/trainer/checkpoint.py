@@ -13,7 +13,7 @@ from tfx.dsl.io import fileio
 
 from components import checked_file
 from components.code_version import project_version
-from components.trainer import arrays, weights
+from components.trainer import arrays, units, weights
 from components.trainer.data import Split
 from components.trainer.history import Epoch
 from components.trainer.settings import TrainerSettings
@@ -84,15 +84,16 @@ def training_identity(
 ) -> str:
     """Returns a digest that two trainings share if and only if they would give the same model.
 
-    It covers the settings, the images, the content of the weights file, and the code: an
-    interrupted training is not resumed by other code.
+    It covers the settings, the images, the units that bind some of them, the content of the weights
+    file, and the code: an interrupted training is not resumed by other code.
 
     Args:
       settings: the trainer's settings.
       splits: the images.
       champion: digest of the champion's weights; empty without a warm start.
     """
-    return identity([*origin(settings), *(split.digest for split in splits), champion])
+    bound = [each for split in splits for each in units.origin(split.units)]
+    return identity([*origin(settings), *(split.digest for split in splits), champion, *bound])
 
 
 def origin(settings: TrainerSettings) -> list[Any]:

@@ -16,6 +16,7 @@ from components import names
 from components.artifacts import Champion, Sampling
 from components.images import rules
 from components.trainer import executor, weights
+from components.trainer.units import UnitRule
 
 _RUN_FN = "components.trainer.run.run_fn"
 
@@ -57,6 +58,7 @@ def trainer(
     checkpoint_root: str,
     parameters: Mapping[str, RuntimeParameter | None] | None = None,
     champion: BaseChannel | None = None,
+    units: UnitRule | None = None,
 ) -> Trainer:
     """Returns the component that trains on the split `train` and monitors the split `val`.
 
@@ -73,6 +75,8 @@ def trainer(
         instead of in `checkpoint_root`.
       champion: ChampionFinder's output, for `trainer.warm_start`. Omit it without one, so that a
         release does not make the model be trained again.
+      units: which images the sampler never parts, for the choice of the head's penalty; None: each
+        image is by itself.
 
     Returns:
       a component with the outputs `model` and `model_run`.
@@ -91,6 +95,7 @@ def trainer(
                     "version": rules.VERSION,
                 },
                 executor.CHECKPOINT_ROOT: checkpoint_root,
+                **(units.as_config() if units else {}),
             },
             parameters=parameters or {},
             champion=champion,

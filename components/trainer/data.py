@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ import tensorflow as tf
 from components import example_files, names
 from components.artifact_files import Shard
 from components.trainer.preprocessing import Preprocessing
+from components.trainer.units import UnitRule, units_of
 
 _SCAN_BATCH = 256
 
@@ -29,6 +30,7 @@ class Split:
         None if the records have images.
       digest: SHA-256, in hex, of all its records in order: the identity of its content.
       features_type: NumPy's name of the features' type; empty if the records have images.
+      units: int64 (n,), the same number for images of one unit; None if these were not asked for.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Split:
     features_shape: tuple[int, ...] | None
     digest: str
     features_type: str = ""
+    units: np.ndarray | None = None
 
     @property
     def positives(self) -> int:
@@ -51,13 +54,14 @@ class Split:
         return len(self.labels) - self.positives
 
 
-def read_split(name: str, patterns: Iterable[str]) -> Split:
+def read_split(name: str, patterns: Iterable[str], *, rule: UnitRule | None = None) -> Split:
     """Reads the labels of a split and the identity of its content, in one pass.
 
     Args:
       name: name of the split in messages.
       patterns: patterns of uncompressed TFRecord files of tf.Example, as TFX gives them, see
         `example_files.pattern_shards`.
+      rule: which images are of one unit; None if the units are not used.
 
     Raises:
       FileNotFoundError: the split does not exist.
@@ -66,7 +70,7 @@ def read_split(name: str, patterns: Iterable[str]) -> Split:
     """
     shards = [shard for pattern in patterns for shard in example_files.pattern_shards(pattern)]
     shards.sort(key=lambda shard: shard.path)
-    split = _scan(name, shards)
+    split = _scan(name, shards, rule)
     if not split.positives or not split.negatives:
         raise ValueError(
             f"split {name!r} must have positive and negative images; raise its counts in "
@@ -75,13 +79,14 @@ def read_split(name: str, patterns: Iterable[str]) -> Split:
     return split
 
 
-def _scan(name: str, shards: Sequence[Shard]) -> Split:
+def _scan(name: str, shards: Sequence[Shard], rule: UnitRule | None) -> Split:
     feature = {
         names.LABEL: tf.io.FixedLenFeature([], tf.int64),
         names.IMAGE_ID: tf.io.FixedLenFeature([], tf.string, ""),
         names.CLASS_NAME: tf.io.FixedLenFeature([], tf.string, ""),
         names.FEATURES_SHAPE: tf.io.RaggedFeature(tf.int64),
         names.FEATURES_TYPE: tf.io.FixedLenFeature([], tf.string, "float16"),
+        **_texts_of(rule),
     }
     columns: dict[str, list[np.ndarray]] = {key: [] for key in feature}
     digest = hashlib.sha256()
@@ -104,7 +109,21 @@ def _scan(name: str, shards: Sequence[Shard]) -> Split:
         features_shape=tuple(int(side) for side in shape) or None,
         features_type=kinds[0].decode() if len(shape) else "",
         digest=digest.hexdigest(),
+        units=None if rule is None else units_of(_texts(columns, rule), rule),
     )
+
+
+def _texts_of(rule: UnitRule | None) -> dict[str, tf.io.FixedLenFeature]:
+    """Returns the columns by which the images of a unit are recognised."""
+    if rule is None:
+        return {}
+    columns = [names.PERCEPTUAL_HASH, *([rule.group_by] if rule.group_by else [])]
+    return {column: tf.io.FixedLenFeature([], tf.string, "") for column in columns}
+
+
+def _texts(columns: Mapping[str, list[np.ndarray]], rule: UnitRule) -> dict[str, np.ndarray]:
+    used = [names.IMAGE_ID, names.CLASS_NAME, *_texts_of(rule)]
+    return {column: _column(columns[column], object) for column in used}
 
 
 def _checked_batches(shards: Iterable[Shard]) -> Iterator[tf.Tensor]:

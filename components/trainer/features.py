@@ -34,10 +34,12 @@ class Rows:
       values: float32 (n, ...), in the order of the split's records; features from a
         FeatureExtractor may be float16. Of each view by itself: (n, views, d).
       labels: int64 (n,).
+      units: int64 (n,), see `Split`; None: each image is a unit of its own.
     """
 
     values: np.ndarray
     labels: np.ndarray
+    units: np.ndarray | None = None
 
     def take(self, rows: np.ndarray | None) -> "Rows":
         """Returns some of the rows, int64 (m,), without copying them; all if `rows` is None."""
@@ -45,7 +47,8 @@ class Rows:
             return self
         # Has what trainings use of an array.
         chosen = cast("np.ndarray", ChosenRows(self.values, rows))
-        return Rows(chosen, self.labels[rows])
+        units = None if self.units is None else self.units[rows]
+        return Rows(chosen, self.labels[rows], units)
 
 
 class ChosenRows:
@@ -108,7 +111,7 @@ def compute_rows(
     def compute() -> Iterator[np.ndarray]:
         return _row_batches(split, body, preprocessing, jit_compile=jit_compile)
 
-    return Rows(_mapped(path, np.float32, shape, compute), split.labels)
+    return Rows(_mapped(path, np.float32, shape, compute), split.labels, split.units)
 
 
 def feature_rows(split: Split, *, path: Path, views: int | None = None) -> Rows:
@@ -129,7 +132,7 @@ def feature_rows(split: Split, *, path: Path, views: int | None = None) -> Rows:
 
     of_views = () if views is None else (views,)
     shape = (len(split.labels), *of_views, *(split.features_shape or ()))
-    return Rows(_mapped(path, split.features_type, shape, read), split.labels)
+    return Rows(_mapped(path, split.features_type, shape, read), split.labels, split.units)
 
 
 def _row_batches(

@@ -31,6 +31,7 @@ from components.trainer.sampling import epoch_size, training_balance
 from components.trainer.settings import TrainerSettings
 from components.trainer.tensorboard import TensorBoardLog
 from components.trainer.training import Training, TrainingDivergedError
+from components.trainer.units import UnitRule
 from components.trainer.warm_start import ChampionWeights
 from components.training_balance import TrainingBalance
 
@@ -47,7 +48,8 @@ def run_fn(fn_args: FnArgs) -> None:
     Args:
       fn_args: TFX's arguments, with `custom_config` {"trainer": the settings, "reading": the
         `max_side` and `max_pixels` of the images, "checkpoint_root": the folder for
-        interrupted trainings, "champion": for a warm start, the URI of the Champion artifact}.
+        interrupted trainings, "units": see `UnitRule`, "champion": for a warm start, the URI of
+        the Champion artifact}.
 
     Raises:
       ValueError: the settings or a split can't be used for training, or a feature of a head that
@@ -58,7 +60,11 @@ def run_fn(fn_args: FnArgs) -> None:
     """
     started = time.monotonic()
     settings = TrainerSettings.model_validate(fn_args.custom_config["trainer"])
-    splits = read_split(names.TRAIN, fn_args.train_files), read_split(names.VAL, fn_args.eval_files)
+    rule = UnitRule.of_config(fn_args.custom_config) if settings.chooses_penalty else None
+    splits = (
+        read_split(names.TRAIN, fn_args.train_files, rule=rule),
+        read_split(names.VAL, fn_args.eval_files),
+    )
     champion = _champion(settings, fn_args)
     digest = champion.digest if champion else ""
     identity = training_identity(settings, splits, champion=digest)

@@ -147,7 +147,8 @@ class TrainerSettings(Section):
         default="auto",
         description=(
             "C of a pooled head as in scikit-learn: the smaller, the stronger its L2 penalty; "
-            f"auto: chosen by cross-validation inside train, {POOLED_HEAD_C} for adam."
+            "auto: chosen by cross-validation inside train, with groups and near-duplicates each "
+            f"in one fold; {POOLED_HEAD_C} for adam."
         ),
     )
     keep_epoch: Literal["best", "last"] = Field(
@@ -313,6 +314,11 @@ class TrainerSettings(Section):
     def solves_head(self) -> bool:
         """Whether the head is solved exactly instead of trained in epochs."""
         return self.optimizer != "adam" and self._has_linear_head
+
+    @property
+    def chooses_penalty(self) -> bool:
+        """Whether the penalty of the head is chosen by cross-validation inside train."""
+        return self.solves_head and self.penalty == "auto"
 
     @property
     def _has_linear_head(self) -> bool:

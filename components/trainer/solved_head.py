@@ -125,10 +125,11 @@ def _side_weights(settings: TrainerSettings, labels: NDArray[np.int64]) -> Float
 def _choose(
     settings: TrainerSettings, train: Rows, problem: LinearProblem
 ) -> penalties.ChosenPenalty | None:
-    """Chooses the penalty; None if a side has too few images to be divided."""
+    """Chooses the penalty; None if a side has too few units to be divided."""
     made = methods.smote_of(settings.sampling_strategy)
     if made is None:
-        return penalties.choose(problem)
+        used = np.flatnonzero(_image_weights(settings, train))
+        return penalties.choose(problem, None if train.units is None else train.units[used])
     return penalties.choose_refitted(list(_smote_folds(settings, made, train)))
 
 
@@ -136,7 +137,7 @@ def _smote_folds(
     settings: TrainerSettings, made: Smote, train: Rows
 ) -> Iterator[penalties.RefittedFold]:
     weights = _image_weights(settings, train)
-    for held_out in penalties.folds(train.labels):
+    for held_out in penalties.folds(train.labels, train.units):
         fitted = Rows(train.values[np.flatnonzero(~held_out)], train.labels[~held_out])
         yield penalties.RefittedFold(
             problem=_fold_problem(settings, made, fitted),

@@ -13,7 +13,7 @@ from components.feature_extractor.component import FeatureExtractor
 from components.study_reporter.component import study_reporter
 from components.trainer.arm import Arm, Point
 from components.trainer.arm_component import arm_trainer
-from pipeline.dag import Places, RunParameters, assemble, example_gen, sampler
+from pipeline.dag import Places, RunParameters, assemble, example_gen, sampler, unit_rule
 from pipeline.features import feature_extractor, frozen_backbone
 from pipeline.study import settings as study_settings
 from pipeline.study.settings import StudySettings
@@ -64,6 +64,7 @@ def _nodes(
             checkpoint_root=places.checkpoints,
             pipeline_root=parameters.pipeline_root if parameters else None,
             sampling=drawn.outputs[names.SAMPLING] if draws > 1 else None,
+            units=unit_rule(study),
         )
 
     arms = {arm.name: trained(arm, _arm(arm, study.repeats)) for arm in study.arms}

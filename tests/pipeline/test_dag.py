@@ -1,11 +1,14 @@
 """The connections of the components, and what is reused from TFX's cache."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from components import names
+from components.imbalance_sampler.request import DEFAULT_DISTANCE
+from components.trainer.units import UnitRule
 from pipeline.dag import Places, build
 from pipeline.settings import load, preset_path
 
@@ -96,3 +99,12 @@ def test_only_a_warm_start_makes_the_trainer_read_the_champion_which_must_then_b
     found = nodes("trainer.warm_start=champion")
     assert names.CHAMPION in found["Trainer"].inputs
     assert found["ChampionFinder"].exec_properties["required"] == "model"
+
+
+def test_the_trainer_learns_which_images_the_sampler_never_parts():
+    own = ["sampler.group_by=class_name", "sampler.near_duplicates.max_distance=2"]
+    config = json.loads(nodes(*own)["Trainer"].exec_properties["custom_config"])
+    assert config["units"] == {"group_by": "class_name", "max_distance": 2}
+    assert UnitRule.of_config(config) == UnitRule("class_name", 2)
+    config = json.loads(nodes()["Trainer"].exec_properties["custom_config"])
+    assert config["units"] == {"group_by": "", "max_distance": DEFAULT_DISTANCE}

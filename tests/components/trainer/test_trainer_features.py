@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -43,6 +45,14 @@ def test_without_a_body_the_rows_are_the_images(split, tmp_path):
     rows = compute_rows(split, None, PREPROCESSING, path=tmp_path / "rows")
     np.testing.assert_array_equal(rows.values, _images(split))
     np.testing.assert_array_equal(rows.labels, split.labels)
+
+
+def test_rows_of_images_have_their_units(split, tmp_path):
+    known = replace(split, units=np.arange(16) // 2)
+    rows = compute_rows(known, None, PREPROCESSING, path=tmp_path / "rows")
+    assert list(rows.units) == list(known.units)
+    assert list(rows.take(np.array([5, 2])).units) == [2, 1]
+    assert compute_rows(split, None, PREPROCESSING, path=tmp_path / "rows").units is None
 
 
 def test_with_a_body_the_rows_are_its_output_in_inference(split, body, tmp_path):

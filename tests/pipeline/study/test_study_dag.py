@@ -68,3 +68,13 @@ def test_several_draws_write_only_the_splits_that_an_arm_uses():
     (sampler,) = (node for node in build(study, PLACES).components if node.id == "ImbalanceSampler")
     written = json.loads(sampler.exec_properties[sampler_executor.WRITTEN])
     assert written == ["test", "train_unbalanced", "val"]
+
+
+def test_each_arm_learns_which_images_the_sampler_never_parts():
+    own = ["sampler.group_by=class_name", "sampler.near_duplicates.max_distance=2"]
+    study = load_study("better", None, ["trainer.weights=none", *own])
+    trainers = [node for node in build(study, PLACES).components if node.id.startswith("Trainer")]
+    assert len(trainers) == len(study.arms)
+    for node in trainers:
+        config = json.loads(node.exec_properties["custom_config"])
+        assert config["units"] == {"group_by": "class_name", "max_distance": 2}
