@@ -1,6 +1,7 @@
 import base64
 import csv
 import hashlib
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -342,3 +343,8 @@ def test_the_component_has_one_input_per_arm():
     assert list(one.inputs) == ["arm_00"]
     with pytest.raises(ValueError, match="at least one arm"):
         study_reporter({}, title="t", study={"name": "s"})
+
+
+def test_the_page_names_the_arms_that_lack_a_replicate(shifted):
+    page = html.unescape((shifted[1] / "study.html").read_text(encoding="utf-8"))
+    assert "3 arms with 10 replicates each, but “oversampled” with 9." in page
