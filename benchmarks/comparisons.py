@@ -279,6 +279,15 @@ def smallest(rows: Sequence[dict[str, Any]]) -> float:
     return float(np.interp(bootstrap.POWER, shown, differences))
 
 
+def _power(rows: Sequence[dict[str, Any]], scenario: str) -> dict[str, float]:
+    varied = [row for row in rows if row["scenario"] == scenario]
+    near = min(varied, key=lambda row: abs(row["shown"] - bootstrap.POWER))
+    return {
+        "smallest_difference_f1": round(smallest(varied), 4),
+        "printed_difference_f1": round(near["printed"], 4),
+    }
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the rows and the summary."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
@@ -294,13 +303,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rows.append(row)
             print(json.dumps(row), flush=True)
     null = [row for row in rows if row["null"]]
-    varied = {
-        each.name: [row for row in rows if row["scenario"] == each.name] for each in _FOR_POWER
-    }
-    near = {
-        name: min(found, key=lambda row: abs(row["shown"] - bootstrap.POWER))
-        for name, found in varied.items()
-    }
     coverage = float(np.mean([row["coverage"] for row in rows]))
     total = options.studies * len(rows)
     summary = {
@@ -308,10 +310,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "coverage_error": round(float(np.sqrt(coverage * (1 - coverage) / total)), 4),
         "lowest_coverage": min(row["coverage"] for row in rows),
         "false_alarm": round(float(np.mean([row["shown"] for row in null])), 3),
-        "smallest_difference_f1": round(smallest(varied["features"]), 4),
-        "printed_difference_f1": round(near["features"]["printed"], 4),
-        "smallest_difference_f1_rest": round(smallest(varied["rest"]), 4),
-        "printed_difference_f1_rest": round(near["rest"]["printed"], 4),
+        **_power(rows, "features"),
+        **{f"{key}_rest": value for key, value in _power(rows, "rest").items()},
         "one_draw": round(float(np.mean([row["one_draw"] for row in rows])), 3),
         "rows": rows,
     }

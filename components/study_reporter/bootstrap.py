@@ -43,6 +43,7 @@ Distribution of Estimates of Variance Components, Biometrics Bulletin 2 (1946); 
 Bengio, Inference for the Generalization Error, Machine Learning 52 (2003).
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -179,15 +180,13 @@ def average_precisions(
     draws = min(draws, max(_MIN_PR_AUC_DRAWS, affordable))
     rankings = [_RankedImages.of(positive, row) for row in probabilities]
     tested = ~np.isnan(probabilities)
-    blocks = [
-        np.stack(
-            [
-                ranking.average_precision(_weighted_to(prevalence, weights, positive, row))
-                for ranking, row in zip(rankings, tested, strict=True)
-            ]
-        )
-        for weights in image_weights(positive, draws)
-    ]
+    blocks = []
+    for weights in image_weights(positive, draws):
+        weighted = (_weighted_to(prevalence, weights, positive, row) for row in tested)
+        # Models that are tested on all images have the same weights, which are computed once.
+        each = itertools.repeat(next(weighted)) if tested.all() else weighted
+        areas = [model.average_precision(own) for model, own in zip(rankings, each, strict=False)]
+        blocks.append(np.stack(areas))
     return np.concatenate(blocks, axis=1)
 
 

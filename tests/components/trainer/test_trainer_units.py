@@ -140,6 +140,16 @@ PAIRS = [("", f"patient-{number // 4}") for number in range(24)]
 SOLVED = {"model": "xception", "image_size": 71, "optimizer": "auto"}
 
 
+def _fn_args(folder: Path, train: str, evaluated: str, config: dict) -> FnArgs:
+    return FnArgs(
+        train_files=[train],
+        eval_files=[evaluated],
+        serving_model_dir=str(folder / "model"),
+        model_run_dir=str(folder / "run"),
+        custom_config=config,
+    )
+
+
 @pytest.fixture
 def seen(monkeypatch) -> list[np.ndarray | None]:
     """The units of the images by which each penalty is chosen."""
@@ -172,15 +182,7 @@ def run_trainer_on(tmp_path, make_settings, monkeypatch):
             **(rule.as_config() if rule else {}),
         }
         with pytest.raises(_StopError):
-            run.run_fn(
-                FnArgs(
-                    train_files=[train],
-                    eval_files=[val],
-                    serving_model_dir=str(tmp_path / "model"),
-                    model_run_dir=str(tmp_path / "run"),
-                    custom_config=config,
-                )
-            )
+            run.run_fn(_fn_args(tmp_path, train, val, config))
         return found[0]
 
     return run_fn
@@ -201,28 +203,21 @@ def test_a_penalty_that_is_given_needs_no_units(run_trainer_on):
 @pytest.fixture
 def run_arm(tmp_path, make_settings):
     def run_fn(train: str, evaluated: str, *, arm: dict | None = None, **changes) -> None:
-        arm_module.run_fn(
-            FnArgs(
-                train_files=[train],
-                eval_files=[evaluated],
-                serving_model_dir=str(tmp_path / "model"),
-                model_run_dir=str(tmp_path / "run"),
-                custom_config={
-                    "trainer": make_settings(**SOLVED | changes).model_dump(),
-                    "arm": {
-                        "name": "tried",
-                        "train_split": "train",
-                        "val_split": "val",
-                        "test_splits": [],
-                        "replicates": 1,
-                        **(arm or {}),
-                    },
-                    "checkpoint_root": str(tmp_path / "checkpoints"),
-                    "sampling": str(tmp_path / "sampling"),
-                    **RULE.as_config(),
-                },
-            )
-        )
+        config = {
+            "trainer": make_settings(**SOLVED | changes).model_dump(),
+            "arm": {
+                "name": "tried",
+                "train_split": "train",
+                "val_split": "val",
+                "test_splits": [],
+                "replicates": 1,
+                **(arm or {}),
+            },
+            "checkpoint_root": str(tmp_path / "checkpoints"),
+            "sampling": str(tmp_path / "sampling"),
+            **RULE.as_config(),
+        }
+        arm_module.run_fn(_fn_args(tmp_path, train, evaluated, config))
 
     return run_fn
 
